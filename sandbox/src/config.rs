@@ -1,0 +1,401 @@
+//! What one process is to run as, and behind which walls: the public vocabulary of the crate.
+//!
+//! A [`Config`] is plain data. It says nothing about the machine: [`compile`](crate::compile) turns
+//! it into a [`Plan`](crate::Plan) for one [`Host`](crate::Host), or into an error that names the
+//! wall which that host cannot build.
+#![forbid(unsafe_code)]
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// One process to start: what, as whom, with which limits, and behind which walls.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Human name, used in messages, as hostname of the box and as leaf of its cgroup.
+    pub name: String,
+    pub process: Process,
+    pub identity: Identity,
+    /// Directories made (and given to the identity) before anything else happens.
+    pub directories: Vec<Directory>,
+    pub limits: Limits,
+    /// The cgroup the process lives in; `None` leaves it in the caller's.
+    pub cgroup: Option<CgroupName>,
+    /// `None` is a bare process: no wall at all.
+    pub walls: Option<Walls>,
+}
+
+/// The program and its surroundings.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Process {
+    /// `argv[0]` is looked up in `search_path` unless it contains a slash.
+    pub argv: Vec<OsString>,
+    /// Replaces `argv[0]` as the program sees it.
+    pub argv0: Option<OsString>,
+    pub search_path: Vec<PathBuf>,
+    /// The whole environment: nothing is inherited.
+    pub environment: Vec<(OsString, OsString)>,
+    pub working_directory: Option<PathBuf>,
+    /// A working directory that is missing falls back to `/` (systemd's `-` prefix).
+    pub working_directory_optional: bool,
+    pub umask: Option<u32>,
+    /// `setsid(2)`: a session of its own. Always on for services.
+    pub new_session: bool,
+    /// Makes descriptor 0 the controlling terminal of the new session.
+    pub controlling_terminal: bool,
+    pub scheduling: Scheduling,
+    /// `PR_SET_PDEATHSIG` with SIGKILL.
+    pub die_with_parent: bool,
+    /// SIGPIPE is ignored (systemd's `IgnoreSIGPIPE=yes`, the default of services there).
+    pub ignore_sigpipe: bool,
+    /// Passed descriptors from number 3 on get `LISTEN_FDS`, `LISTEN_PID`, `LISTEN_FDNAMES`.
+    /// The child's own pid is only known to the child, so the engine appends `LISTEN_PID`.
+    pub listen_names: Vec<String>,
+    /// `(variable, number)`: the pid of the process itself is set in these variables
+    /// (`WATCHDOG_PID`), again because only the child knows it.
+    pub pid_variables: Vec<String>,
+}
+
+/// Numeric identity; names are resolved by the caller.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Identity {
+    pub uid: Option<u32>,
+    pub gid: Option<u32>,
+    /// `Some` replaces the supplementary groups (`setgroups(2)`), `None` clears them when `uid`
+    /// or `gid` is set and leaves them alone otherwise.
+    pub groups: Option<Vec<u32>>,
+}
+
+/// A directory the service owns (`state_directory` and its kin).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Directory {
+    pub path: PathBuf,
+    pub mode: u32,
+    /// Writable from inside the box even where all else is read-only.
+    pub writable: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Scheduling {
+    /// −20 to 19.
+    pub nice: Option<i8>,
+    /// −1000 to 1000.
+    pub oom_score_adjust: Option<i16>,
+    pub cpu_policy: Option<CpuPolicy>,
+    /// 1 to 99, for `fifo` and `rr`.
+    pub cpu_priority: Option<u8>,
+    pub cpu_affinity: Option<Vec<u32>>,
+    pub io_class: Option<IoClass>,
+    /// 0 (first) to 7.
+    pub io_priority: Option<u8>,
+    pub timer_slack: Option<Duration>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CpuPolicy {
+    Other,
+    Batch,
+    Idle,
+    Fifo,
+    RoundRobin,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum IoClass {
+    None,
+    Realtime,
+    BestEffort,
+    Idle,
+}
+
+/// A cgroup by its path below the caller's own cgroup root (`herd/web`), in every hierarchy.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct CgroupName(pub String);
+
+/// Resource limits: `cgroup` for the group, `rlimits` for each process.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Limits {
+    pub cgroup: CgroupLimits,
+    pub rlimits: Vec<Rlimit>,
+}
+
+/// Limits of a cgroup, in v2's terms (`Documentation/admin-guide/cgroup-v2.rst`).
+/// `compile` maps them to v1 where that is what the machine has, or says that it cannot.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct CgroupLimits {
+    pub memory: Option<Amount>,
+    pub memory_high: Option<Amount>,
+    pub memory_low: Option<Amount>,
+    pub memory_min: Option<Amount>,
+    /// Swap alone, as v2's `memory.swap.max`.
+    pub swap: Option<Amount>,
+    /// CPU time in percent of one core: 150 is one and a half cores.
+    pub cpu_percent: Option<u32>,
+    /// 1 to 10,000; the kernel's default is 100.
+    pub cpu_weight: Option<u16>,
+    /// CPUs as the kernel writes lists: `0-1,3`.
+    pub cpus: Option<String>,
+    pub tasks: Option<Amount>,
+    /// 1 to 10,000.
+    pub io_weight: Option<u16>,
+    /// Bytes a second per device or path.
+    pub io_read: Vec<(PathBuf, u64)>,
+    pub io_write: Vec<(PathBuf, u64)>,
+    /// An out-of-memory kill takes the whole group (`memory.oom.group`).
+    pub oom_group: bool,
+}
+
+impl CgroupLimits {
+    /// Claims that nothing is limited, so that no controller is needed.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// An amount: a number of bytes or tasks, a share of the machine, or no limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Amount {
+    Exactly(u64),
+    /// Percent of physical memory or of `kernel.threads-max`.
+    Percent(u8),
+    Infinity,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rlimit {
+    pub resource: Resource,
+    /// `None` is `RLIM_INFINITY`. A soft limit above the hard one is refused by the parser.
+    pub soft: Option<u64>,
+    pub hard: Option<u64>,
+}
+
+/// `getrlimit(2)`; units in brackets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Resource {
+    /// bytes
+    AddressSpace,
+    /// bytes
+    Core,
+    /// seconds
+    CpuTime,
+    /// bytes
+    Data,
+    /// bytes
+    FileSize,
+    FileLocks,
+    /// bytes
+    LockedMemory,
+    /// bytes
+    MessageQueue,
+    /// 20 − nice
+    Nice,
+    OpenFiles,
+    Processes,
+    /// 0 to 99
+    RealtimePriority,
+    /// microseconds
+    RealtimeTime,
+    PendingSignals,
+    /// bytes
+    Stack,
+}
+
+/// Every wall of a box. [`Walls::default_box`] is what `boxed = true` means.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Walls {
+    pub namespaces: Namespaces,
+    /// `None` builds the box on the host's own tree; a directory becomes `/` and nothing of the
+    /// host is in it but what is bound there.
+    pub root: Option<PathBuf>,
+    pub read_only_root: bool,
+    /// Hostname in the UTS namespace; the config's name when absent.
+    pub hostname: Option<String>,
+    pub protect_system: ProtectSystem,
+    pub protect_home: ProtectHome,
+    pub private_tmp: bool,
+    pub private_devices: bool,
+    pub protect_proc: ProtectProc,
+    /// Only the process part of `/proc` (`subset=pid`).
+    pub proc_subset_pid: bool,
+    pub protect_kernel_tunables: bool,
+    pub protect_kernel_modules: bool,
+    pub protect_kernel_logs: bool,
+    pub protect_control_groups: bool,
+    pub protect_clock: bool,
+    pub protect_hostname: bool,
+    /// A path that starts with `-` in the unit is `optional`: skipped when missing.
+    pub read_only_paths: Vec<BoxPath>,
+    pub read_write_paths: Vec<BoxPath>,
+    pub inaccessible_paths: Vec<BoxPath>,
+    pub temporary_file_systems: Vec<TemporaryFileSystem>,
+    pub binds: Vec<Bind>,
+    pub no_new_privileges: bool,
+    /// Capability numbers kept in the bounding set (`capabilities(7)`).
+    pub capability_bounding_set: Vec<u8>,
+    pub ambient_capabilities: Vec<u8>,
+    pub lock_personality: bool,
+    pub memory_deny_write_execute: bool,
+    pub restrict_realtime: bool,
+    pub restrict_suid_sgid: bool,
+    /// New namespaces of these kinds are refused inside (`unshare`, `clone`, `clone3`, `setns`).
+    pub restrict_namespaces: RestrictNamespaces,
+    /// `None` allows all families; else only these (`AF_*` numbers).
+    pub restrict_address_families: Option<Vec<u16>>,
+    pub system_calls: SystemCalls,
+    pub keyring: Keyring,
+    pub network: Network,
+    /// The box's own first process is the command itself, not herd's reaper.
+    pub as_pid_1: bool,
+    /// Walls that may be missing; each one given up is reported.
+    pub best_effort: Vec<Wall>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Namespaces {
+    pub mount: bool,
+    pub pid: bool,
+    pub ipc: bool,
+    pub uts: bool,
+    pub cgroup: bool,
+    /// A user namespace is added by `compile` when the host says we are not root.
+    pub user: bool,
+    pub net: bool,
+    pub time: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ProtectSystem {
+    No,
+    /// `/usr` and `/boot` read-only.
+    Yes,
+    /// and `/etc`.
+    Full,
+    /// the whole tree.
+    Strict,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ProtectHome {
+    No,
+    /// `/home`, `/root`, `/run/user` cannot be entered.
+    Yes,
+    ReadOnly,
+    /// Empty, read-only tmpfs in their place.
+    Tmpfs,
+}
+
+/// What `/proc` shows of other users' processes (`hidepid=`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ProtectProc {
+    Default,
+    NoAccess,
+    Invisible,
+    Ptraceable,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BoxPath {
+    pub path: PathBuf,
+    pub optional: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TemporaryFileSystem {
+    pub path: PathBuf,
+    pub mode: u32,
+    /// bytes
+    pub size: Option<u64>,
+    pub read_only: bool,
+}
+
+/// `source` of the host appears at `target` in the box.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bind {
+    pub source: PathBuf,
+    pub target: PathBuf,
+    pub read_only: bool,
+    pub optional: bool,
+    pub recursive: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RestrictNamespaces {
+    None,
+    /// Every kind.
+    All,
+    /// Only these may be made.
+    AllowOnly(Namespaces),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SystemCalls {
+    /// `None` filters nothing by number.
+    pub filter: Option<SystemCallFilter>,
+    /// Calls of foreign architectures and of x32 are refused.
+    pub native_only: bool,
+    /// What a refused call gets: an errno, or the death of the process.
+    pub refusal: Refusal,
+}
+
+/// Names and `@groups` as systemd writes them (`systemd.exec(5)`, `SystemCallFilter=`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SystemCallFilter {
+    /// `true`: all but `entries` are refused; `false`: only `entries` are.
+    pub allow: bool,
+    /// In order; an entry with `remove` takes away what an earlier one gave.
+    pub entries: Vec<SystemCallEntry>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SystemCallEntry {
+    /// A system call's name, or a group's with its `@`.
+    pub name: String,
+    pub remove: bool,
+    /// An errno of its own for this entry (`name:EPERM`).
+    pub errno: Option<i32>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Refusal {
+    Errno(i32),
+    KillProcess,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Keyring {
+    Inherit,
+    /// A new session keyring, linked to nothing.
+    Private,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Network {
+    Host,
+    /// An empty network namespace: not even loopback is up.
+    None,
+    /// A network namespace with `lo` up.
+    Loopback,
+}
+
+/// A wall by the name under which a unit may relax it (`best_effort`) and status reports it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Wall {
+    MountNamespace,
+    PidNamespace,
+    IpcNamespace,
+    UtsNamespace,
+    CgroupNamespace,
+    UserNamespace,
+    NetNamespace,
+    ReadOnlyRoot,
+    PrivateTmp,
+    PrivateDevices,
+    ProtectProc,
+    Capabilities,
+    SystemCalls,
+    Landlock,
+    Keyring,
+    Limits,
+}

@@ -1,0 +1,3 @@
+//! The isolation engine of herd.
+pub mod config;
+pub use config::Config;
