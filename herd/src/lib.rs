@@ -1,0 +1,2 @@
+//! The supervisor, its daemon and its commands.
+pub mod supervisor;
