@@ -7,7 +7,10 @@
 mod check;
 pub mod diagnostic;
 mod document;
+pub mod diff;
+pub mod graph;
 pub mod keys;
+pub mod load;
 pub mod name;
 mod read;
 mod reader;
@@ -16,6 +19,9 @@ pub mod unit;
 pub mod value;
 
 pub use diagnostic::{Diagnostic, Severity, SourceText};
+pub use diff::{Diff, diff};
+pub use graph::Graph;
+pub use load::{Loaded, SearchPath, host_facts, load, load_one};
 pub use name::{NameError, UnitName};
 pub use read::{Parsed, parse_unit};
 pub use signal::Signal;

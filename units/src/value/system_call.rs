@@ -47,8 +47,11 @@ pub fn is_system_call_or_group(text: &str) -> bool {
 
 /// The group or call that is written most like the text.
 pub fn nearest_system_call(text: &str) -> Option<&'static str> {
+    if text.starts_with('@') {
+        return crate::keys::nearest(text, GROUPS);
+    }
     let calls = syscalls::x86_64::Sysno::iter().map(|call| call.name());
-    crate::keys::nearest(text, GROUPS.into_iter().chain(calls))
+    crate::keys::nearest(text, calls)
 }
 
 #[cfg(test)]
@@ -63,5 +66,6 @@ mod tests {
         assert!(!is_system_call_or_group("@nope"));
         assert!(!is_system_call_or_group("raed"));
         assert_eq!(nearest_system_call("mmount"), Some("mount"));
+        assert_eq!(nearest_system_call("@mont"), Some("@mount"));
     }
 }
