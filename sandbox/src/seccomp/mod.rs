@@ -20,6 +20,8 @@ pub mod groups;
 #[cfg(test)]
 mod interpreter;
 mod table;
+#[cfg(test)]
+mod tests;
 mod walls;
 
 pub use bpf::Program;
