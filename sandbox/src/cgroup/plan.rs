@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::limits;
 use crate::config::{CgroupLimits, CgroupName};
-use crate::host::Host;
+use crate::host::{Host, SUPERVISOR_LEAF};
 
 /// The groups of one service. Empty on a machine without a cgroup that we may write.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -170,6 +170,9 @@ fn check_name(name: &CgroupName) -> Result<(), PlanError> {
     let refuse = |reason| Err(PlanError::Name(name.0.clone(), reason));
     if name.0.is_empty() || name.0.len() > 1024 {
         return refuse("1 to 1024 bytes are allowed");
+    }
+    if name.0.split('/').next() == Some(SUPERVISOR_LEAF) {
+        return refuse("herd itself lives there");
     }
     for part in name.0.split('/') {
         if part.is_empty() || part == "." || part == ".." {
