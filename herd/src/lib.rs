@@ -3,3 +3,4 @@
 //! `control` is how others talk to a running herd, `logs` where the words of services go.
 
 pub mod control;
+pub mod logs;

@@ -8,7 +8,7 @@
 
 pub mod access;
 pub mod call;
-//pub mod client;
+pub mod client;
 pub mod codec;
 mod connection;
 pub mod protocol;

@@ -17,9 +17,15 @@ pub const INTERFACE: &str = "org.herd.Manager";
 pub enum Call {
     /// Everything known of these units; of all loaded ones when `units` is empty (`all` adds those
     /// that exist but are not enabled).
-    Status { units: Vec<UnitName>, all: bool },
+    Status {
+        units: Vec<UnitName>,
+        all: bool,
+    },
     /// One short line of each unit; with `usage` also memory and CPU, which costs two reads a unit.
-    List { all: bool, usage: bool },
+    List {
+        all: bool,
+        usage: bool,
+    },
     Start(Job),
     Stop(Job),
     Restart(Job),
@@ -31,10 +37,18 @@ pub enum Call {
         whom: Whom,
     },
     /// Failed units become inactive and forget their restart counts; all of them when empty.
-    ResetFailed { units: Vec<UnitName> },
-    Why { unit: UnitName },
-    Plan { unit: UnitName },
-    Cat { unit: UnitName },
+    ResetFailed {
+        units: Vec<UnitName>,
+    },
+    Why {
+        unit: UnitName,
+    },
+    Plan {
+        unit: UnitName,
+    },
+    Cat {
+        unit: UnitName,
+    },
     /// Reads the unit directories again, as if inotify had spoken.
     Rescan,
     Shutdown {
@@ -43,7 +57,9 @@ pub enum Call {
         wait: bool,
     },
     /// Answered with a stream of state changes; of all units when empty.
-    Watch { units: Vec<UnitName> },
+    Watch {
+        units: Vec<UnitName>,
+    },
     Info,
 }
 

@@ -312,15 +312,13 @@ impl Server {
                     return Some((id, call));
                 }
                 Ok(Request::GetInfo) => self.answer(id, &service_info()),
-                Ok(Request::GetInterfaceDescription { interface }) => {
-                    match interface.as_str() {
-                        INTERFACE => self.answer(id, &json!({ "description": DESCRIPTION })),
-                        SERVICE_INTERFACE => {
-                            self.answer(id, &json!({ "description": SERVICE_DESCRIPTION }));
-                        }
-                        _ => self.reply(id, Err(Refusal::InterfaceNotFound { interface })),
+                Ok(Request::GetInterfaceDescription { interface }) => match interface.as_str() {
+                    INTERFACE => self.answer(id, &json!({ "description": DESCRIPTION })),
+                    SERVICE_INTERFACE => {
+                        self.answer(id, &json!({ "description": SERVICE_DESCRIPTION }));
                     }
-                }
+                    _ => self.reply(id, Err(Refusal::InterfaceNotFound { interface })),
+                },
                 Err(refused) => self.reply(id, Err(refused)),
             }
         }
