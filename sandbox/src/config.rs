@@ -252,6 +252,134 @@ pub struct Walls {
     pub best_effort: Vec<Wall>,
 }
 
+impl Walls {
+    /// No wall at all: what `profile = "none"` starts from.
+    pub fn bare() -> Self {
+        Self {
+            namespaces: Namespaces::default(),
+            root: None,
+            read_only_root: false,
+            hostname: None,
+            protect_system: ProtectSystem::No,
+            protect_home: ProtectHome::No,
+            private_tmp: false,
+            private_devices: false,
+            protect_proc: ProtectProc::Default,
+            proc_subset_pid: false,
+            protect_kernel_tunables: false,
+            protect_kernel_modules: false,
+            protect_kernel_logs: false,
+            protect_control_groups: false,
+            protect_clock: false,
+            protect_hostname: false,
+            read_only_paths: Vec::new(),
+            read_write_paths: Vec::new(),
+            inaccessible_paths: Vec::new(),
+            temporary_file_systems: Vec::new(),
+            binds: Vec::new(),
+            no_new_privileges: false,
+            capability_bounding_set: (0..=CAP_LAST).collect(),
+            ambient_capabilities: Vec::new(),
+            lock_personality: false,
+            memory_deny_write_execute: false,
+            restrict_realtime: false,
+            restrict_suid_sgid: false,
+            restrict_namespaces: RestrictNamespaces::None,
+            restrict_address_families: None,
+            system_calls: SystemCalls {
+                filter: None,
+                native_only: false,
+                refusal: Refusal::Errno(EPERM),
+            },
+            keyring: Keyring::Inherit,
+            network: Network::Host,
+            as_pid_1: false,
+            best_effort: Vec::new(),
+        }
+    }
+
+    /// Namespaces and no new privileges, nothing finer: `profile = "minimal"`.
+    pub fn minimal_box() -> Self {
+        Self {
+            namespaces: Namespaces {
+                mount: true,
+                pid: true,
+                ipc: true,
+                uts: true,
+                cgroup: true,
+                ..Namespaces::default()
+            },
+            private_tmp: true,
+            no_new_privileges: true,
+            keyring: Keyring::Private,
+            ..Self::bare()
+        }
+    }
+
+    /// What `boxed = true` means (language.md, *The default box*).
+    pub fn default_box() -> Self {
+        Self {
+            read_only_root: true,
+            protect_system: ProtectSystem::Strict,
+            protect_home: ProtectHome::Yes,
+            private_devices: true,
+            protect_proc: ProtectProc::Invisible,
+            protect_kernel_tunables: true,
+            protect_kernel_modules: true,
+            protect_kernel_logs: true,
+            protect_control_groups: true,
+            protect_clock: true,
+            protect_hostname: true,
+            capability_bounding_set: Vec::new(),
+            lock_personality: true,
+            restrict_realtime: true,
+            restrict_suid_sgid: true,
+            restrict_namespaces: RestrictNamespaces::All,
+            system_calls: SystemCalls {
+                filter: Some(SystemCallFilter {
+                    allow: true,
+                    entries: vec![SystemCallEntry {
+                        name: "@system-service".to_owned(),
+                        remove: false,
+                        errno: None,
+                    }],
+                }),
+                native_only: true,
+                refusal: Refusal::Errno(EPERM),
+            },
+            ..Self::minimal_box()
+        }
+    }
+
+    /// The default box, without network, writable code or privileged system calls:
+    /// `profile = "strict"`.
+    pub fn strict_box() -> Self {
+        let mut strict = Self {
+            memory_deny_write_execute: true,
+            proc_subset_pid: true,
+            restrict_address_families: Some(vec![AF_UNIX]),
+            network: Network::None,
+            ..Self::default_box()
+        };
+        strict.namespaces.net = true;
+        if let Some(filter) = &mut strict.system_calls.filter {
+            filter
+                .entries
+                .extend(["@privileged", "@resources"].map(|group| SystemCallEntry {
+                    name: group.to_owned(),
+                    remove: true,
+                    errno: None,
+                }));
+        }
+        strict
+    }
+}
+
+/// `CAP_CHECKPOINT_RESTORE`, the highest capability of Linux 6.18.
+const CAP_LAST: u8 = 40;
+const EPERM: i32 = 1;
+const AF_UNIX: u16 = 1;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Namespaces {
     pub mount: bool,
