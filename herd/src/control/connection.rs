@@ -47,8 +47,12 @@ impl Connection {
 
     /// Reads as much as there is and the decoder has room for.
     pub(super) fn fill(&mut self) -> io::Result<()> {
+        if self.ended {
+            // An event after the end says nothing new.
+            self.unread = false;
+        }
         let mut chunk = [0_u8; 4096];
-        while self.unread && !self.ended {
+        while self.unread {
             let room = self.decoder.room().min(chunk.len());
             let Some(space) = chunk.get_mut(..room).filter(|space| !space.is_empty()) else {
                 return Ok(());

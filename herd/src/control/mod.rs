@@ -16,3 +16,6 @@ pub mod server;
 
 pub use protocol::{Call, Refusal, Reply};
 pub use server::{CallId, Server};
+
+#[cfg(test)]
+mod tests;

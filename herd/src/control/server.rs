@@ -142,8 +142,9 @@ impl Server {
         }
     }
 
-    /// The next call of any client, in turn. To be asked until `None` after each batch of events;
-    /// a loop that wants to do other things between may stop earlier while [`has_calls`] is true.
+    /// The next call of any client, in turn. To be asked until `None` before each wait for events,
+    /// for an answer also lets the next call of its client come up; a loop that wants to do other
+    /// things between may stop earlier and not wait while [`has_calls`] is true.
     ///
     /// [`has_calls`]: Self::has_calls
     pub fn next_call(&mut self) -> Option<(CallId, Call)> {

@@ -131,7 +131,9 @@ mod tests {
 
         #[test]
         fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..40)) {
-            drop(Timestamp::parse(&bytes));
+            if let Some(time) = Timestamp::parse(&bytes) {
+                prop_assert_eq!(bytes.len(), time.to_string().len());
+            }
         }
     }
 
