@@ -63,7 +63,7 @@ pub enum LaunchError {
     #[error("descriptor {0} cannot be passed: numbers start at 3 and each is given once")]
     Target(u32),
     #[error("cannot create the cgroup")]
-    Cgroup(#[source] cgroup::ApplyError),
+    Cgroup(#[source] cgroup::CgroupError),
     #[error("cannot start a process")]
     Clone(#[source] io::Error),
     #[error(transparent)]

@@ -201,6 +201,16 @@ impl CgroupPlan {
         self.v2.is_none() && self.v1.is_empty()
     }
 
+    /// The v2 group, into which a process can be born (`CLONE_INTO_CGROUP`).
+    pub fn v2_leaf(&self) -> Option<&Path> {
+        self.v2.as_ref().map(|leaf| leaf.path.as_path())
+    }
+
+    /// Whether the process has to move itself: nobody is born into a v1 group.
+    pub fn joins_in_child(&self) -> bool {
+        !self.v1.is_empty()
+    }
+
     /// The group that knows all processes of the service.
     pub fn tracking_path(&self) -> Option<&Path> {
         self.v2
