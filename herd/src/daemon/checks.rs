@@ -17,14 +17,14 @@ use crate::users::Users;
 
 /// What the checks are held against.
 #[derive(Debug, Clone, Copy)]
-pub struct Facts<'a> {
+pub(super) struct Facts<'a> {
     pub host: &'a Host,
     pub users: &'a Users,
     pub environment: &'a BTreeMap<String, String>,
 }
 
 /// Looks at all checks of a unit; the first that does not hold is named.
-pub fn evaluate(unit: &Unit, facts: Facts<'_>) -> CheckResult {
+pub(super) fn evaluate(unit: &Unit, facts: Facts<'_>) -> CheckResult {
     if let Some(path) =
         unit.dependencies.requires_mounts_for.iter().find_map(|path| missing_mount(path))
     {

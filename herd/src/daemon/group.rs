@@ -14,7 +14,7 @@ use super::runtime::{Processes, Runtime};
 use crate::supervisor::ServiceId;
 
 /// The pids that belong to the service, herd's own launchers included.
-pub fn members(id: ServiceId, runtime: &Runtime, processes: &Processes) -> Vec<i32> {
+pub(super) fn members(id: ServiceId, runtime: &Runtime, processes: &Processes) -> Vec<i32> {
     if let Some(plan) = tracked(runtime) {
         return cgroup::pids(plan).unwrap_or_default();
     }
@@ -26,7 +26,7 @@ pub fn members(id: ServiceId, runtime: &Runtime, processes: &Processes) -> Vec<i
 }
 
 /// Whether any process of the service is left.
-pub fn is_populated(id: ServiceId, runtime: &Runtime, processes: &Processes) -> bool {
+pub(super) fn is_populated(id: ServiceId, runtime: &Runtime, processes: &Processes) -> bool {
     if processes.of_service(id).next().is_some() {
         return true;
     }
@@ -38,7 +38,7 @@ pub fn is_populated(id: ServiceId, runtime: &Runtime, processes: &Processes) -> 
 }
 
 /// The group, where the kernel keeps the list.
-pub fn tracked(runtime: &Runtime) -> Option<&cgroup::CgroupPlan> {
+pub(super) fn tracked(runtime: &Runtime) -> Option<&cgroup::CgroupPlan> {
     runtime.group.as_ref().filter(|plan| runtime.group_exists && plan.tracking_path().is_some())
 }
 

@@ -184,6 +184,9 @@ impl Daemon {
         for (id, token) in std::mem::take(&mut self.unfinished) {
             self.read_output(id, token);
         }
+        if std::mem::take(&mut self.notify_unread) {
+            self.hear_notifications();
+        }
         if self.supervisor.deadline().is_some_and(|at| at <= now) {
             self.inbox.push_back(Event::Tick);
         }
@@ -199,7 +202,7 @@ impl Daemon {
     }
 
     fn timeout(&self) -> Option<Duration> {
-        if !self.unfinished.is_empty() || self.control.has_calls() {
+        if !self.unfinished.is_empty() || self.notify_unread || self.control.has_calls() {
             return Some(Duration::ZERO);
         }
         let times = [self.supervisor.deadline(), self.rescan_at, self.sweep_at];

@@ -24,11 +24,11 @@ const MAX_MESSAGE: usize = 4096;
 const MAX_FDS: usize = 64;
 
 #[derive(Debug)]
-pub struct NotifySocket(OwnedFd);
+pub(super) struct NotifySocket(OwnedFd);
 
 /// One datagram.
 #[derive(Debug)]
-pub struct Datagram {
+pub(super) struct Datagram {
     /// Sender, in our PID namespace.
     pub pid: i32,
     pub words: Vec<Word>,
@@ -37,7 +37,7 @@ pub struct Datagram {
 
 /// One line of a datagram.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Word {
+pub(super) enum Word {
     Notice(Notice),
     MainPid(i32),
     /// The descriptors sent along are to be kept.
@@ -56,7 +56,7 @@ impl NotifySocket {
     ///
     /// # Errors
     /// As `bind(2)` and the file system say.
-    pub fn bind(path: &Path) -> io::Result<Self> {
+    pub(super) fn bind(path: &Path) -> io::Result<Self> {
         match std::fs::remove_file(path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
@@ -74,7 +74,7 @@ impl NotifySocket {
     ///
     /// # Errors
     /// As `recvmsg(2)`.
-    pub fn receive(&self) -> io::Result<Option<Datagram>> {
+    pub(super) fn receive(&self) -> io::Result<Option<Datagram>> {
         let mut bytes = [0_u8; MAX_MESSAGE];
         let mut space =
             [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS), ScmCredentials(1))];
@@ -112,7 +112,7 @@ impl AsFd for NotifySocket {
 }
 
 /// Reads the lines of a datagram. Never fails: what is not understood is kept as such.
-pub fn parse(bytes: &[u8]) -> Vec<Word> {
+pub(super) fn parse(bytes: &[u8]) -> Vec<Word> {
     let text = String::from_utf8_lossy(bytes);
     let lines: Vec<&str> =
         text.split('\n').map(|line| line.trim_end_matches('\0')).filter(|l| !l.is_empty()).collect();

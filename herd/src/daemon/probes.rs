@@ -13,7 +13,7 @@ use units::unit::Probe;
 
 /// A probe under way.
 #[derive(Debug)]
-pub struct Connection {
+pub(super) struct Connection {
     stream: Stream,
     /// What to say once connected, and how much of the answer has come.
     talk: Option<Talk>,
@@ -34,7 +34,7 @@ struct Talk {
 
 /// What came of starting or continuing a probe.
 #[derive(Debug)]
-pub enum Progress {
+pub(super) enum Progress {
     Done(Result<(), Arc<str>>),
     Pending,
 }
@@ -47,7 +47,7 @@ impl Connection {
     ///
     /// # Errors
     /// The reason why the probe does not succeed.
-    pub fn open(probe: &Probe) -> Result<Option<Self>, Arc<str>> {
+    pub(super) fn open(probe: &Probe) -> Result<Option<Self>, Arc<str>> {
         match probe {
             Probe::Tcp(address) => {
                 let stream = connect(address)?;
@@ -82,7 +82,7 @@ impl Connection {
     }
 
     /// Goes on as far as it can now.
-    pub fn advance(&mut self) -> Progress {
+    pub(super) fn advance(&mut self) -> Progress {
         let error = match &self.stream {
             Stream::Tcp(stream) => stream.take_error(),
             Stream::Unix(stream) => stream.take_error(),

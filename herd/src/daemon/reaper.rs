@@ -33,20 +33,22 @@ impl Daemon {
     /// Reaps whoever is left: orphans that came to us as init or subreaper, and launchers whose work
     /// is done. One of ours that is met here is treated as if its pidfd had spoken.
     pub(super) fn sweep(&mut self) {
-        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
+        use nix::errno::Errno;
+        use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+        let options = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG;
         for _ in 0..SWEEP_AT_MOST {
-            match waitid(WaitId::All, options) {
-                Ok(Some(status)) => {
-                    let pid = status.raw_pid();
-                    if let Some(run) = self.processes.run_of(pid) {
-                        self.ended(run, words(&status));
-                    }
+            let (pid, status) = match waitid(Id::All, options) {
+                Ok(WaitStatus::Exited(pid, code)) => (pid, exit_status(code, false, false)),
+                Ok(WaitStatus::Signaled(pid, signal, core)) => {
+                    (pid, exit_status(signal as i32, true, core))
                 }
-                Ok(None) | Err(rustix::io::Errno::CHILD) => {
-                    return self.recheck_without_groups();
-                }
-                Err(rustix::io::Errno::INTR) => {}
+                Ok(_) | Err(Errno::ECHILD) => return self.recheck_without_groups(),
+                // EINVAL: one that a real-time signal ended has been reaped, and has no name here.
+                Err(Errno::EINTR | Errno::EINVAL) => continue,
                 Err(errno) => return self.note(&format!("cannot reap: {errno}")),
+            };
+            if let Some(run) = self.processes.run_of(pid.as_raw()) {
+                self.ended(run, status);
             }
         }
         self.sweep_at = Some(clock::now());
@@ -94,12 +96,22 @@ impl Daemon {
                     return;
                 }
                 if process.executed {
+                    self.note_end(id, process, status);
                     self.tell(id, Input::Exited { run, status });
                 } else {
                     let why = format!("ended before its program ran: {status}").into();
                     self.tell(id, Input::SpawnFailed { run, why });
                 }
             }
+        }
+    }
+
+    /// An end that nobody asked for is worth a line in the service's own log.
+    fn note_end(&self, id: ServiceId, process: &Process, status: ExitStatus) {
+        let Some(service) = self.supervisor.service(id) else { return };
+        if status != ExitStatus::Code(0) && !service.state().is_stopping() {
+            let name = &service.unit().name;
+            self.say(name, &format!("process {} ended: {status}", process.main_pid()));
         }
     }
 

@@ -18,7 +18,7 @@ use crate::supervisor::{RunId, ServiceId};
 
 /// One service's belongings, from its first start until it is forgotten.
 #[derive(Debug)]
-pub struct Runtime {
+pub(super) struct Runtime {
     pub name: UnitName,
     /// Where its processes live; `None` until the first launch, or where there are no cgroups.
     pub group: Option<CgroupPlan>,
@@ -46,13 +46,13 @@ pub struct Runtime {
 
 /// A descriptor kept for the service (`FDSTORE=1`).
 #[derive(Debug)]
-pub struct StoredFd {
+pub(super) struct StoredFd {
     pub name: String,
     pub fd: OwnedFd,
 }
 
 impl Runtime {
-    pub fn new(name: UnitName) -> Self {
+    pub(super) fn new(name: UnitName) -> Self {
         Self {
             name,
             group: None,
@@ -76,7 +76,7 @@ impl Runtime {
 
 /// What a process was started for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Task {
+pub(super) enum Task {
     Role(Role),
     Probe(Purpose),
     /// Adopted: a daemon's process found by its pid file or named by `MAINPID=`.
@@ -85,7 +85,7 @@ pub enum Task {
 
 /// One process that we started or adopted, until it has been reaped.
 #[derive(Debug)]
-pub struct Process {
+pub(super) struct Process {
     pub service: ServiceId,
     pub task: Task,
     pub pid: i32,
@@ -104,45 +104,45 @@ pub struct Process {
 }
 
 #[derive(Debug)]
-pub struct Inner {
+pub(super) struct Inner {
     pub pid: i32,
     pub pidfd: Option<OwnedFd>,
 }
 
 impl Process {
     /// The pid that users know.
-    pub fn main_pid(&self) -> i32 {
+    pub(super) fn main_pid(&self) -> i32 {
         self.inner.as_ref().map_or(self.pid, |inner| inner.pid)
     }
 }
 
 /// All processes, by run and by pid.
 #[derive(Debug, Default)]
-pub struct Processes {
+pub(super) struct Processes {
     by_run: HashMap<RunId, Process>,
     by_pid: HashMap<i32, RunId>,
 }
 
 impl Processes {
-    pub fn insert(&mut self, run: RunId, process: Process) {
+    pub(super) fn insert(&mut self, run: RunId, process: Process) {
         self.by_pid.insert(process.pid, run);
         self.by_run.insert(run, process);
     }
 
-    pub fn get(&self, run: RunId) -> Option<&Process> {
+    pub(super) fn get(&self, run: RunId) -> Option<&Process> {
         self.by_run.get(&run)
     }
 
-    pub fn get_mut(&mut self, run: RunId) -> Option<&mut Process> {
+    pub(super) fn get_mut(&mut self, run: RunId) -> Option<&mut Process> {
         self.by_run.get_mut(&run)
     }
 
-    pub fn run_of(&self, pid: i32) -> Option<RunId> {
+    pub(super) fn run_of(&self, pid: i32) -> Option<RunId> {
         self.by_pid.get(&pid).copied()
     }
 
     /// Another process carries the run on: the box's own first process.
-    pub fn move_to(&mut self, run: RunId, pid: i32, pidfd: OwnedFd, token: Token) -> Option<OwnedFd> {
+    pub(super) fn move_to(&mut self, run: RunId, pid: i32, pidfd: OwnedFd, token: Token) -> Option<OwnedFd> {
         let process = self.by_run.get_mut(&run)?;
         self.by_pid.remove(&process.pid);
         process.pid = pid;
@@ -152,7 +152,7 @@ impl Processes {
         Some(old)
     }
 
-    pub fn remove(&mut self, run: RunId) -> Option<Process> {
+    pub(super) fn remove(&mut self, run: RunId) -> Option<Process> {
         let process = self.by_run.remove(&run)?;
         if self.by_pid.get(&process.pid) == Some(&run) {
             self.by_pid.remove(&process.pid);
@@ -160,34 +160,34 @@ impl Processes {
         Some(process)
     }
 
-    pub fn of_service(&self, service: ServiceId) -> impl Iterator<Item = (RunId, &Process)> {
+    pub(super) fn of_service(&self, service: ServiceId) -> impl Iterator<Item = (RunId, &Process)> {
         self.by_run.iter().filter(move |(_, p)| p.service == service).map(|(run, p)| (*run, p))
     }
 
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.by_run.len()
     }
 
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.by_run.is_empty()
     }
 }
 
 /// A probe under way: a connection here, or a process of this run.
 #[derive(Debug)]
-pub struct RunningProbe {
+pub(super) struct RunningProbe {
     pub service: ServiceId,
     pub kind: ProbeKind,
 }
 
 #[derive(Debug)]
-pub enum ProbeKind {
+pub(super) enum ProbeKind {
     Connection(Connection, Token),
     Process,
 }
 
 /// The end of a process in the supervisor's words.
-pub fn exit_status(code: i32, signalled: bool, core: bool) -> ExitStatus {
+pub(super) fn exit_status(code: i32, signalled: bool, core: bool) -> ExitStatus {
     if signalled {
         return match units::Signal::from_number(code) {
             Some(signal) => ExitStatus::Signal { signal, core },
@@ -198,7 +198,7 @@ pub fn exit_status(code: i32, signalled: bool, core: bool) -> ExitStatus {
 }
 
 /// Words for `$SERVICE_RESULT`, `$EXIT_CODE`, `$EXIT_STATUS` (systemd.exec(5)).
-pub fn result_words(last: Option<ExitStatus>) -> (String, String, String) {
+pub(super) fn result_words(last: Option<ExitStatus>) -> (String, String, String) {
     match last {
         None => ("success".into(), String::new(), String::new()),
         Some(ExitStatus::Code(0)) => ("success".into(), "exited".into(), "0".into()),
@@ -215,4 +215,4 @@ pub fn result_words(last: Option<ExitStatus>) -> (String, String, String) {
 }
 
 /// Text that is shared between the log and the supervisor.
-pub type Reason = Arc<str>;
+pub(super) type Reason = Arc<str>;

@@ -10,7 +10,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 /// What a signal to herd means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Word {
+pub(super) enum Word {
     /// A child ended, or an orphan arrived and ended.
     Child,
     /// End in order; a second one ends at once.
@@ -20,14 +20,14 @@ pub enum Word {
 }
 
 #[derive(Debug)]
-pub struct Signals(SignalFd);
+pub(super) struct Signals(SignalFd);
 
 impl Signals {
     /// Blocks the signals for this thread and all that it starts later.
     ///
     /// # Errors
     /// When the kernel gives no signal descriptor.
-    pub fn block() -> io::Result<Self> {
+    pub(super) fn block() -> io::Result<Self> {
         let mut set = SigSet::empty();
         for signal in [
             Signal::SIGCHLD,
@@ -51,7 +51,7 @@ impl Signals {
     ///
     /// # Errors
     /// As `read(2)`.
-    pub fn next(&mut self) -> io::Result<Option<Word>> {
+    pub(super) fn next(&mut self) -> io::Result<Option<Word>> {
         while let Some(info) = self.0.read_signal()? {
             let number = i32::try_from(info.ssi_signo).unwrap_or(0);
             match Signal::try_from(number) {

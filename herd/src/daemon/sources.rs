@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
@@ -11,7 +11,7 @@ use mio::{Interest, Registry, Token};
 use crate::supervisor::{RunId, ServiceId};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Source {
+pub(super) enum Source {
     Signals,
     Notify,
     Watch,
@@ -34,7 +34,7 @@ pub enum Source {
 
 /// Index in the low 32 bits, generation above.
 #[derive(Debug, Default)]
-pub struct Sources {
+pub(super) struct Sources {
     slots: Vec<(u32, Option<Source>)>,
     free: Vec<u32>,
 }
@@ -44,10 +44,24 @@ impl Sources {
     ///
     /// # Errors
     /// As `epoll_ctl(2)`; nothing is listened to then.
-    pub fn add(
+    pub(super) fn add(
         &mut self,
         registry: &Registry,
         fd: impl AsFd,
+        source: Source,
+        interest: Interest,
+    ) -> io::Result<Token> {
+        self.add_raw(registry, fd.as_fd().as_raw_fd(), source, interest)
+    }
+
+    /// As [`add`](Self::add), for a descriptor whose owner lends it as a number only.
+    ///
+    /// # Errors
+    /// As `epoll_ctl(2)`.
+    pub(super) fn add_raw(
+        &mut self,
+        registry: &Registry,
+        raw: RawFd,
         source: Source,
         interest: Interest,
     ) -> io::Result<Token> {
@@ -62,7 +76,6 @@ impl Sources {
             return Err(io::Error::other("no slot"));
         };
         let token = token_of(index, slot.0);
-        let raw = fd.as_fd().as_raw_fd();
         if let Err(error) = registry.register(&mut SourceFd(&raw), token, interest) {
             self.free.push(index);
             return Err(error);
@@ -73,7 +86,7 @@ impl Sources {
 
     /// Stops listening. Always before the descriptor is closed: a child that was just started may
     /// hold a copy, and epoll would go on reporting it (`epoll(7)`, questions and answers, Q6).
-    pub fn remove(&mut self, registry: &Registry, fd: impl AsFd, token: Token) {
+    pub(super) fn remove(&mut self, registry: &Registry, fd: impl AsFd, token: Token) {
         let raw = fd.as_fd().as_raw_fd();
         // The only failure is that it is not registered, which is what is wanted.
         drop(registry.deregister(&mut SourceFd(&raw)));
@@ -88,7 +101,7 @@ impl Sources {
         }
     }
 
-    pub fn get(&self, token: Token) -> Option<Source> {
+    pub(super) fn get(&self, token: Token) -> Option<Source> {
         let (index, generation) = split(token);
         let slot = self.slots.get(index as usize)?;
         slot.1.filter(|_| slot.0 == generation)

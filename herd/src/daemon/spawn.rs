@@ -14,13 +14,14 @@ use sandbox::{Carrier, Files};
 use units::Unit;
 use units::unit::{Input as Stdin, LogTarget, Output, Surroundings};
 
-use super::runtime::{Inner, Process, RunningProbe, ProbeKind, StoredFd, Task, result_words};
+use super::runtime::{
+    Inner, ProbeKind, Process, RunningProbe, StoredFd, Task, exit_status, result_words,
+};
 use super::sources::Source;
 use super::{Daemon, reason};
 use crate::logs::{Capture, capture};
 use crate::prepare::{self, Occasion, Prepared};
 use crate::supervisor::action::{Purpose, Role};
-use crate::supervisor::event::ExitStatus;
 use crate::supervisor::{Input, Pid, RunId, ServiceId};
 
 impl Daemon {
@@ -358,15 +359,11 @@ impl Daemon {
         }
     }
 
-    fn main_reported(&mut self, run: RunId, status: status::ExitStatus) {
-        let status = match status {
-            status::ExitStatus::Code(code) => ExitStatus::Code(code),
-            status::ExitStatus::Signal { number, core } => {
-                match units::Signal::from_number(number) {
-                    Some(signal) => ExitStatus::Signal { signal, core },
-                    None => ExitStatus::Unknown,
-                }
-            }
+    fn main_reported(&mut self, run: RunId, status: std::process::ExitStatus) {
+        use std::os::unix::process::ExitStatusExt;
+        let status = match status.signal() {
+            Some(signal) => exit_status(signal, true, status.core_dumped()),
+            None => exit_status(status.code().unwrap_or(0), false, false),
         };
         if let Some(process) = self.processes.get_mut(run) {
             process.report = Some(status);

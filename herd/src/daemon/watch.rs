@@ -11,7 +11,7 @@ use inotify::{EventMask, Inotify, WatchDescriptor, WatchMask};
 /// The watched directories: those with units, their drop-in folders, and the parent of each unit
 /// directory, so that one which vanished is noticed when it is back.
 #[derive(Debug)]
-pub struct Watch {
+pub(super) struct Watch {
     inotify: Inotify,
     folders: HashMap<WatchDescriptor, Folder>,
 }
@@ -25,13 +25,13 @@ struct Folder {
 impl Watch {
     /// # Errors
     /// When the kernel gives no inotify descriptor.
-    pub fn new() -> io::Result<Self> {
+    pub(super) fn new() -> io::Result<Self> {
         Ok(Self { inotify: Inotify::init()?, folders: HashMap::new() })
     }
 
     /// Watches the unit directories as they are now. Called again after each change: watching a
     /// directory twice is the same watch.
-    pub fn cover<'a>(&mut self, directories: impl Iterator<Item = &'a Path>) {
+    pub(super) fn cover<'a>(&mut self, directories: impl Iterator<Item = &'a Path>) {
         self.folders.retain(|_, folder| folder.only.is_some());
         for directory in directories {
             if let (Some(parent), Some(name)) = (directory.parent(), directory.file_name()) {
@@ -70,7 +70,7 @@ impl Watch {
     ///
     /// # Errors
     /// As `read(2)`.
-    pub fn changed(&mut self) -> io::Result<bool> {
+    pub(super) fn changed(&mut self) -> io::Result<bool> {
         let mut buffer = [0_u8; 4096];
         let mut changed = false;
         loop {
