@@ -1,0 +1,6 @@
+//! One binary for all tests of the crate that go through its public face.
+mod diagnostics;
+mod loading;
+mod ordering;
+mod parsing;
+mod real_units;
