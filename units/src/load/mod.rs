@@ -179,12 +179,16 @@ impl<'a> Loader<'a> {
             Ok(Some(files)) => files,
             Ok(None) => {
                 let message = "there is no such directory";
-                self.loaded.diagnostics.push(Diagnostic::of_file(directory, message));
+                self.loaded
+                    .diagnostics
+                    .push(Diagnostic::of_file(directory, message));
                 return Vec::new();
             }
             Err(error) => {
                 let message = format!("cannot take units from the directory: {error}");
-                self.loaded.diagnostics.push(Diagnostic::of_file(directory, message));
+                self.loaded
+                    .diagnostics
+                    .push(Diagnostic::of_file(directory, message));
                 return Vec::new();
             }
         };
@@ -306,7 +310,9 @@ impl<'a> Loader<'a> {
             return;
         }
         for unit in units.values_mut() {
-            let named = dependency_lists(unit).into_iter().flat_map(|(_, list)| list);
+            let named = dependency_lists(unit)
+                .into_iter()
+                .flat_map(|(_, list)| list);
             if !named.into_iter().any(|name| aliases.contains_key(name)) {
                 continue;
             }
@@ -441,13 +447,12 @@ fn report(path: &Path, error: &FileError) -> Diagnostic {
 fn place(sources: &[SourceText], key: &str, text: &str) -> Option<Diagnostic> {
     let document = Document::read(sources, &mut Vec::new());
     let entry = document.find(key)?;
-    let span = match entry.value.get_ref() {
-        toml::de::DeValue::Array(items) => items
-            .iter()
-            .find(|item| item.get_ref().as_str() == Some(text))
-            .map(toml::Spanned::span),
-        _ => None,
-    };
+    let items = entry.value.get_ref().as_array();
+    let mut named = items
+        .into_iter()
+        .flatten()
+        .filter(|item| item.get_ref().as_str() == Some(text));
+    let span = named.next().map(toml::Spanned::span);
     Some(Diagnostic {
         severity: Severity::Error,
         source: sources[entry.file].clone(),

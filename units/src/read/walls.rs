@@ -12,7 +12,7 @@ use toml::de::DeValue;
 use super::Draft;
 use crate::reader::{Item, Reader};
 use crate::value::address_family::{other_families, parse_address_family};
-use crate::value::capability::{all_capabilities, parse_capability};
+use crate::value::capability::{all_capabilities, nearest_capability, parse_capability};
 use crate::value::errno::parse_errno;
 use crate::value::size::parse_size;
 use crate::value::system_call::{is_system_call_or_group, nearest_system_call};
@@ -63,7 +63,8 @@ pub(super) fn read(draft: &mut Draft, reader: &mut Reader<'_>, path: &str, item:
             return true;
         }
         "box.profile" => {
-            let profiles: [(&str, fn() -> Walls); 4] = [
+            type Profile = fn() -> Walls;
+            let profiles: [(&str, Profile); 4] = [
                 ("default", Walls::default_box),
                 ("strict", Walls::strict_box),
                 ("minimal", Walls::minimal_box),
@@ -151,7 +152,12 @@ fn read_switch(walls: &mut Walls, reader: &mut Reader<'_>, path: &str, item: Ite
     true
 }
 
-fn read_file_system(walls: &mut Walls, reader: &mut Reader<'_>, path: &str, item: Item<'_>) -> bool {
+fn read_file_system(
+    walls: &mut Walls,
+    reader: &mut Reader<'_>,
+    path: &str,
+    item: Item<'_>,
+) -> bool {
     match path {
         "box_root" => walls.root = reader.path(item).filter(|root| root.parent().is_some()),
         "box.read_only_paths" => walls.read_only_paths = read_paths(reader, item),
@@ -239,7 +245,10 @@ fn read_words(walls: &mut Walls, reader: &mut Reader<'_>, path: &str, item: Item
             }
         }
         "box.protect_system" => {
-            let words = [("full", ProtectSystem::Full), ("strict", ProtectSystem::Strict)];
+            let words = [
+                ("full", ProtectSystem::Full),
+                ("strict", ProtectSystem::Strict),
+            ];
             let read = match truth {
                 Some(true) => Some(ProtectSystem::Yes),
                 Some(false) => Some(ProtectSystem::No),
@@ -248,7 +257,10 @@ fn read_words(walls: &mut Walls, reader: &mut Reader<'_>, path: &str, item: Item
             walls.protect_system = read.unwrap_or(walls.protect_system);
         }
         "box.protect_home" => {
-            let words = [("read-only", ProtectHome::ReadOnly), ("tmpfs", ProtectHome::Tmpfs)];
+            let words = [
+                ("read-only", ProtectHome::ReadOnly),
+                ("tmpfs", ProtectHome::Tmpfs),
+            ];
             let read = match truth {
                 Some(true) => Some(ProtectHome::Yes),
                 Some(false) => Some(ProtectHome::No),
@@ -284,7 +296,8 @@ fn read_words(walls: &mut Walls, reader: &mut Reader<'_>, path: &str, item: Item
 fn read_hostname(reader: &mut Reader<'_>, item: Item<'_>) -> Option<String> {
     let text = reader.text(item)?;
     let fits = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '.';
-    if text.is_empty() || text.len() > 64 || !text.chars().all(fits) || text.starts_with(['-', '.']) {
+    if text.is_empty() || text.len() > 64 || !text.chars().all(fits) || text.starts_with(['-', '.'])
+    {
         let hint = "a host name is 1 to 64 letters, digits, - and .";
         reader.error_with_hint(item, format!("{text:?} is no host name"), hint);
         return None;
@@ -406,7 +419,10 @@ fn read_capabilities(reader: &mut Reader<'_>, item: Item<'_>) -> Option<Vec<u8>>
         match parse_capability(word) {
             Some(capability) => named.push(capability),
             None => {
-                let hint = "capabilities are written \"CAP_NET_BIND_SERVICE\"";
+                let hint = match nearest_capability(word) {
+                    Some(near) => format!("did you mean {near:?}?"),
+                    None => "capabilities are written \"CAP_NET_BIND_SERVICE\"".to_owned(),
+                };
                 reader.error_with_hint(item, format!("{word:?} is no capability"), hint);
                 return None;
             }
@@ -516,10 +532,7 @@ fn read_refusal(reader: &mut Reader<'_>, item: Item<'_>) -> Option<Refusal> {
     number.map(Refusal::Errno)
 }
 
-fn read_restrict_namespaces(
-    reader: &mut Reader<'_>,
-    item: Item<'_>,
-) -> Option<RestrictNamespaces> {
+fn read_restrict_namespaces(reader: &mut Reader<'_>, item: Item<'_>) -> Option<RestrictNamespaces> {
     match item.value() {
         DeValue::Boolean(true) => Some(RestrictNamespaces::All),
         DeValue::Boolean(false) => Some(RestrictNamespaces::None),
@@ -528,7 +541,8 @@ fn read_restrict_namespaces(
 }
 
 fn read_namespaces(reader: &mut Reader<'_>, item: Item<'_>) -> Option<Namespaces> {
-    let kinds: [(&str, fn(&mut Namespaces) -> &mut bool); 10] = [
+    type Field = fn(&mut Namespaces) -> &mut bool;
+    let kinds: [(&str, Field); 10] = [
         ("mount", |n| &mut n.mount),
         ("mnt", |n| &mut n.mount),
         ("pid", |n| &mut n.pid),

@@ -24,7 +24,10 @@ fn a_broken_unit_is_told_everything_at_once() {
 
 #[test]
 fn syntax_errors_are_told_with_the_problems_of_what_could_be_read() {
-    let files = [SourceText::new("x.toml", "command = \nnise = 3\nuser = \"a\" b\n")];
+    let files = [SourceText::new(
+        "x.toml",
+        "command = \nnise = 3\nuser = \"a\" b\n",
+    )];
     let name = UnitName::new("x").unwrap();
     let parsed = parse_unit(&name, &files, &Facts::of_the_system());
     let shown = render_all(&parsed.diagnostics, false);
@@ -40,7 +43,11 @@ fn escapes_of_a_terminal_never_reach_it() {
     let name = UnitName::new("x").unwrap();
     let parsed = parse_unit(&name, &files, &Facts::of_the_system());
     for diagnostic in &parsed.diagnostics {
-        assert!(!diagnostic.message.contains('\u{1b}'), "{}", diagnostic.message);
+        assert!(
+            !diagnostic.message.contains('\u{1b}'),
+            "{}",
+            diagnostic.message
+        );
         assert!(!diagnostic.render(false).contains('\u{1b}'));
     }
     assert!(parsed.diagnostics.len() >= 2);

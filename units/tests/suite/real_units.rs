@@ -22,7 +22,9 @@ fn units_of_debian_load_without_a_complaint() {
     let nginx = unit("nginx");
     assert_eq!(nginx.lifecycle.kill_mode, KillMode::Mixed);
     assert!(nginx.commands.stop[0].ignore_failure);
-    assert!(matches!(&nginx.ready, Ready::Forking { pid_file: Some(file) } if file == Path::new("/run/nginx.pid")));
+    assert!(
+        matches!(&nginx.ready, Ready::Forking { pid_file: Some(file) } if file == Path::new("/run/nginx.pid"))
+    );
 
     let redis = unit("redis@sessions");
     let argv = &redis.commands.main.as_ref().unwrap().argv;
@@ -30,7 +32,10 @@ fn units_of_debian_load_without_a_complaint() {
     assert_eq!(redis.lifecycle.restart, Restart::Always);
     assert_eq!(redis.lifecycle.timeout_stop, None);
     let walls = redis.walls.as_ref().unwrap();
-    assert_eq!(walls.read_write_paths[2].path, Path::new("/var/run/redis-sessions"));
+    assert_eq!(
+        walls.read_write_paths[2].path,
+        Path::new("/var/run/redis-sessions")
+    );
     let filter = walls.system_calls.filter.as_ref().unwrap();
     let taken: Vec<&str> = filter
         .entries
@@ -42,7 +47,10 @@ fn units_of_debian_load_without_a_complaint() {
     assert_eq!(taken, ["@privileged", "@resources"]);
 
     let chrony = unit("chrony").walls.as_ref().unwrap();
-    assert!(!chrony.capability_bounding_set.contains(&21), "no CAP_SYS_ADMIN");
+    assert!(
+        !chrony.capability_bounding_set.contains(&21),
+        "no CAP_SYS_ADMIN"
+    );
     assert!(chrony.capability_bounding_set.contains(&25), "CAP_SYS_TIME");
 
     let postgres = unit("postgres");
