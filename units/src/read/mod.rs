@@ -11,6 +11,8 @@ mod dependencies;
 mod lifecycle;
 mod limits;
 mod log;
+mod mounts;
+mod privileges;
 mod probe;
 mod surroundings;
 mod walls;
