@@ -4,6 +4,10 @@
 //! `[environment]` are laid over one by one. A table in one file and a plain value under the same
 //! name in another (`ready = "notify"` over `[ready]`) replace each other.
 #![forbid(unsafe_code)]
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "a TOML value of any type but the expected ones is told as a wrong type"
+)]
 
 use std::ops::Range;
 
@@ -117,7 +121,12 @@ impl<'t> Overlay<'_, 't> {
         entries.retain(|entry| !entry.key().path.starts_with(prefix));
     }
 
-    fn key(&mut self, table: Option<&str>, name: Spanned<DeString<'t>>, value: Spanned<DeValue<'t>>) {
+    fn key(
+        &mut self,
+        table: Option<&str>,
+        name: Spanned<DeString<'t>>,
+        value: Spanned<DeValue<'t>>,
+    ) {
         let found = match table {
             Some(table) => Key::index(&format!("{table}.{}", name.get_ref())),
             // A dot inside a quoted key is part of a name, never a path.
@@ -125,9 +134,13 @@ impl<'t> Overlay<'_, 't> {
             None => Key::index(name.get_ref()),
         };
         let Some(index) = found else {
+            let what = match value.get_ref() {
+                DeValue::Table(_) if table.is_none() => "table",
+                _ => "key",
+            };
             let shown = match table {
                 Some(table) => format!("unknown key {:?} in [{table}]", name.get_ref()),
-                None => format!("unknown key {:?}", name.get_ref()),
+                None => format!("unknown {what} {:?}", name.get_ref()),
             };
             let hint = suggestion(table, name.get_ref());
             self.error(name.span(), shown.replace('"', "`"), hint);

@@ -82,7 +82,9 @@ impl Key {
 
     /// The name without its table.
     pub fn name(&self) -> &'static str {
-        self.path.split_once('.').map_or(self.path, |(_, name)| name)
+        self.path
+            .split_once('.')
+            .map_or(self.path, |(_, name)| name)
     }
 
     /// The table the key stands in, if any.
@@ -94,7 +96,8 @@ impl Key {
 /// A sentence about the key that was probably meant.
 pub(crate) fn suggestion(table: Option<&str>, name: &str) -> Option<String> {
     let mates = KEYS.iter().filter(|key| key.table() == table);
-    if let Some(near) = nearest(name, mates.map(Key::name)) {
+    let tables = TABLES.iter().copied().filter(|_| table.is_none());
+    if let Some(near) = nearest(name, mates.map(Key::name).chain(tables)) {
         return Some(format!("did you mean `{near}`?"));
     }
     let named = |key: &&Key| key.name() == name && !matches!(key.status, Status::Refused(_));
@@ -119,7 +122,12 @@ pub(crate) fn nearest<'c>(
     let plain = text.to_ascii_lowercase().replace('-', "_");
     candidates
         .into_iter()
-        .map(|known| (strsim::damerau_levenshtein(&plain, &known.to_ascii_lowercase()), known))
+        .map(|known| {
+            (
+                strsim::damerau_levenshtein(&plain, &known.to_ascii_lowercase()),
+                known,
+            )
+        })
         .filter(|(distance, known)| *distance * 3 <= known.len().max(text.len()))
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, known)| known)
@@ -133,7 +141,14 @@ const fn key(
     doc: &'static str,
 ) -> Key {
     let status = Status::Supported;
-    Key { group, path, values, default, doc, status }
+    Key {
+        group,
+        path,
+        values,
+        default,
+        doc,
+        status,
+    }
 }
 
 const fn later(
@@ -144,7 +159,14 @@ const fn later(
     with: &'static str,
 ) -> Key {
     let status = Status::NotYet(with);
-    Key { group, path, values, default: "", doc, status }
+    Key {
+        group,
+        path,
+        values,
+        default: "",
+        doc,
+        status,
+    }
 }
 
 const fn refused(
@@ -155,11 +177,18 @@ const fn refused(
     reason: &'static str,
 ) -> Key {
     let status = Status::Refused(reason);
-    Key { group, path, values, default: "", doc, status }
+    Key {
+        group,
+        path,
+        values,
+        default: "",
+        doc,
+        status,
+    }
 }
 
 #[rustfmt::skip]
-pub const KEYS: [Key; 323] = [
+pub static KEYS: [Key; 323] = [
     key(Identity, "description", "text", "", "what the unit is, in a few words, shown by herd status"),
     key(Identity, "documentation", "list of text", "[]", "where to read more: URIs and man pages"),
     key(Identity, "kind", "\"service\", \"target\"", "\"service\"", "a service runs something; a target is a point that others order themselves around"),
@@ -505,6 +534,7 @@ mod tests {
         assert_eq!(said(None, "restart-delay"), "did you mean `restart_delay`?");
         assert_eq!(said(None, "private_tmp"), "`private_tmp` is a key of [box]");
         assert_eq!(said(Some("limits"), "memroy"), "did you mean `memory`?");
+        assert_eq!(said(None, "heath"), "did you mean `health`?");
         assert_eq!(suggestion(None, "zzzzzz"), None);
         assert_eq!(suggestion(None, &"x".repeat(10_000)), None);
     }
