@@ -41,7 +41,7 @@ pub fn compile(config: &Config, host: &Host) -> Result<Plan, CompileError> {
         .as_ref()
         .map(|name| cgroup::plan(name, &config.limits.cgroup, host))
         .transpose()?;
-    let bare = config.walls.is_none() && !cgroup.as_ref().is_some_and(cgroup::CgroupPlan::joins_in_child);
+    let bare = config.walls.is_none() && cgroup.as_ref().is_none_or(|group| group.v1.is_empty());
     let mut steps = Vec::new();
     if let Some(group) = &cgroup {
         steps.push(Step::CreateCgroup(group.clone()));

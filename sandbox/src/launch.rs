@@ -63,7 +63,7 @@ pub enum LaunchError {
     #[error("descriptor {0} cannot be passed: numbers start at 3 and each is given once")]
     Target(u32),
     #[error("cannot create the cgroup")]
-    Cgroup(#[source] cgroup::ApplyError),
+    Cgroup(#[source] cgroup::CgroupError),
     #[error("cannot start a process")]
     Clone(#[source] io::Error),
     #[error(transparent)]
@@ -141,9 +141,9 @@ impl Launcher {
             match step {
                 Step::CreateCgroup(group) => cgroup::create(group).map_err(LaunchError::Cgroup)?,
                 Step::JoinCgroup(group) => {
-                    if let Some(leaf) = group.v2_leaf() {
+                    if let Some(leaf) = &group.v2 {
                         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-                        let opened = rustix::fs::open(leaf, flags, Mode::empty());
+                        let opened = rustix::fs::open(&leaf.path, flags, Mode::empty());
                         entered = Some(opened.map_err(|errno| failed(errno.into()))?);
                     }
                 }

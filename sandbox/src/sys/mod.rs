@@ -9,6 +9,7 @@ pub(crate) mod clone;
 pub(crate) mod descriptors;
 pub(crate) mod exec;
 pub(crate) mod files;
+pub(crate) mod probe_clone;
 pub(crate) mod process;
 pub(crate) mod signals;
 

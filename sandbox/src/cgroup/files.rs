@@ -1,0 +1,96 @@
+//! Reads and writes of cgroup files whose errors say path, value and errno.
+#![forbid(unsafe_code)]
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+/// Something that could not be done to a cgroup.
+#[derive(Debug, thiserror::Error)]
+pub enum CgroupError {
+    #[error("cannot make cgroup {path}", path = path.display())]
+    Make { path: PathBuf, source: io::Error },
+    #[error("cannot write {value:?} to {path}", path = path.display())]
+    Write {
+        path: PathBuf,
+        value: String,
+        source: io::Error,
+    },
+    #[error("cannot read {path}", path = path.display())]
+    Read { path: PathBuf, source: io::Error },
+    #[error("{path} makes no sense: {text:?}", path = path.display())]
+    Garbled { path: PathBuf, text: String },
+    #[error("cannot remove cgroup {path}", path = path.display())]
+    Remove { path: PathBuf, source: io::Error },
+    #[error("limits.{key}: cgroup {path} has none of {files}", path = path.display())]
+    NoFile {
+        key: String,
+        path: PathBuf,
+        files: String,
+    },
+    #[error("limits.{key}: {path} is on no block device", path = path.display())]
+    NoDevice { key: String, path: PathBuf },
+    #[error("limits.{key}: cannot look at {path}", path = path.display())]
+    Device {
+        key: String,
+        path: PathBuf,
+        source: io::Error,
+    },
+    #[error("cannot signal process {pid} of cgroup {path}", path = path.display())]
+    Signal {
+        pid: i32,
+        path: PathBuf,
+        source: io::Error,
+    },
+    #[error("cgroup {path} is not there", path = .0.display())]
+    Gone(PathBuf),
+    #[error("no cgroup hierarchy holds this service")]
+    NoHierarchy,
+    #[error("cgroup {path} still has processes", path = .0.display())]
+    StillPopulated(PathBuf),
+}
+
+/// One `write(2)`: the kernel takes a value whole or not at all.
+pub(super) fn write(path: &Path, value: &str) -> Result<(), CgroupError> {
+    OpenOptions::new()
+        .write(true)
+        .open(path)
+        .and_then(|mut file| file.write_all(value.as_bytes()))
+        .map_err(|source| CgroupError::Write {
+            path: path.to_owned(),
+            value: value.to_owned(),
+            source,
+        })
+}
+
+pub(super) fn read(path: &Path) -> Result<String, CgroupError> {
+    fs::read_to_string(path).map_err(|source| CgroupError::Read {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// A file that this kernel, or this group, may not have.
+pub(super) fn read_if_there(path: &Path) -> Result<Option<String>, CgroupError> {
+    match fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if is_gone(&error) => Ok(None),
+        Err(source) => Err(CgroupError::Read {
+            path: path.to_owned(),
+            source,
+        }),
+    }
+}
+
+/// A group that is removed while its file is open answers ENODEV.
+pub(super) fn is_gone(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(libc::ENODEV)
+}
+
+/// The value after `key` in a file of `key value` lines.
+pub(super) fn keyed(text: &str, key: &str) -> Option<u64> {
+    text.lines().find_map(|line| {
+        let (name, value) = line.split_once(' ')?;
+        (name == key).then(|| value.trim().parse().ok()).flatten()
+    })
+}

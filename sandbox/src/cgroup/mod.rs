@@ -1,0 +1,29 @@
+//! Control groups: where a service's processes are held together, limited, counted and killed.
+//!
+//! [`plan`] is pure and turns limits into a [`CgroupPlan`] for one host; the rest acts on a plan.
+//! On a *hybrid* machine (v1 controllers beside a v2 without them) the v2 group still tells when it
+//! is empty, kills as a whole and freezes, so it is always made where v2 is mounted; v1 groups are
+//! made only for the controllers that a limit needs.
+//!
+//! Both versions are plain file writes and are written by hand: the one crate for it hard-codes
+//! v2's mount point, drops the errors of `cgroup.subtree_control` and joins every controller.
+
+mod apply;
+mod device;
+mod events;
+mod files;
+mod limits;
+mod plan;
+mod processes;
+mod root;
+#[cfg(test)]
+mod tests;
+mod usage;
+
+pub use apply::{Removal, add, create, join, remove};
+pub use events::{Events, OomWatch, oom_kills, open_events, parse_events, watch_oom};
+pub use files::CgroupError;
+pub use plan::{CgroupPlan, LeafV1, LeafV2, OomGroup, PlanError, Setting, Value, plan};
+pub use processes::{freeze, is_populated, kill, pids, signal, thaw};
+pub use root::{Prepared, prepare_root, remove_base};
+pub use usage::{Usage, usage};

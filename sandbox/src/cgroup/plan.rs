@@ -1,0 +1,261 @@
+//! Which groups a service gets in which hierarchy, and what is written into their files.
+//!
+//! A service has one *leaf* per hierarchy that it needs. The v2 leaf tracks, kills and freezes
+//! wherever v2 is mounted, with or without controllers; a limit goes to v2 if its controller is
+//! there, else to the v1 hierarchy of that controller, else it is an error that names the key.
+#![forbid(unsafe_code)]
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::limits;
+use crate::config::{CgroupLimits, CgroupName};
+use crate::host::{Host, SUPERVISOR_LEAF};
+
+/// The groups of one service. Empty on a machine without a cgroup that we may write.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CgroupPlan {
+    pub name: CgroupName,
+    pub v2: Option<LeafV2>,
+    pub v1: Vec<LeafV1>,
+    pub oom_group: OomGroup,
+}
+
+/// Who kills the rest of the group after an out-of-memory kill.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OomGroup {
+    /// Nobody: one process dies.
+    No,
+    /// `memory.oom.group`.
+    Kernel,
+    /// v1 has no such file: herd kills the group when it hears of the event.
+    Herd,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeafV2 {
+    /// The caller's own group.
+    pub own: PathBuf,
+    /// The service's group, below `own`.
+    pub path: PathBuf,
+    /// Controllers to switch on from `own` down to the leaf's parent.
+    pub controllers: Vec<String>,
+    pub settings: Vec<Setting>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeafV1 {
+    /// `memory`, or `cpu,cpuacct` where they are mounted together.
+    pub controllers: Vec<String>,
+    pub own: PathBuf,
+    pub path: PathBuf,
+    pub settings: Vec<Setting>,
+}
+
+/// One value in one file; the first alternative whose file exists is written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Setting {
+    /// The unit's key, for messages.
+    pub key: String,
+    pub alternatives: Vec<(String, Value)>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Value {
+    Text(String),
+    /// `MAJOR:MINOR ` of the disk that holds `path`, then `rest`; found when it is written.
+    Device {
+        path: PathBuf,
+        rest: String,
+    },
+}
+
+/// A limit that this machine cannot hold, or that makes no sense.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PlanError {
+    #[error("limits.{key} needs the cgroup controller {controller}: {reason}")]
+    NoController {
+        key: &'static str,
+        controller: &'static str,
+        reason: String,
+    },
+    #[error("limits.{key} needs cgroup v2: {reason}")]
+    NeedsV2 {
+        key: &'static str,
+        reason: &'static str,
+    },
+    #[error("limits.{key} = {value:?}: {reason}")]
+    Value {
+        key: &'static str,
+        value: String,
+        reason: &'static str,
+    },
+    #[error("{0:?} is no cgroup name: {1}")]
+    Name(String, &'static str),
+}
+
+/// Decides where the group `name` lives and how `limits` are held on `host`.
+///
+/// # Errors
+/// [`PlanError`] names the key that this host cannot hold and why. Nothing is ever left out.
+pub fn plan(
+    name: &CgroupName,
+    limits: &CgroupLimits,
+    host: &Host,
+) -> Result<CgroupPlan, PlanError> {
+    check_name(name)?;
+    let mut placed = Placed::default();
+    let oom_group = limits::place(limits, host, &mut placed)?;
+    let cgroups = &host.cgroups;
+    let v2 = cgroups
+        .v2
+        .as_ref()
+        .filter(|v2| v2.writable)
+        .map(|v2| LeafV2 {
+            own: v2.own.clone(),
+            path: v2.own.join(&name.0),
+            controllers: placed.v2_controllers,
+            settings: placed.v2,
+        });
+    let mut v1 = placed.v1;
+    if v2.is_none() && v1.is_empty() {
+        v1.extend(tracking(host).map(|controller| (controller, Vec::new())));
+    }
+    let mut leaves: Vec<LeafV1> = Vec::new();
+    for (controller, settings) in v1 {
+        let Some(group) = cgroups.v1.get(&controller) else {
+            continue;
+        };
+        match leaves.iter_mut().find(|leaf| leaf.own == group.own) {
+            Some(leaf) => {
+                leaf.controllers.push(controller);
+                leaf.settings.extend(settings);
+            }
+            None => leaves.push(LeafV1 {
+                controllers: vec![controller],
+                own: group.own.clone(),
+                path: group.own.join(&name.0),
+                settings,
+            }),
+        }
+    }
+    Ok(CgroupPlan {
+        name: name.clone(),
+        v2,
+        v1: leaves,
+        oom_group,
+    })
+}
+
+/// What the limits came to, before it is known which leaf is where.
+#[derive(Debug, Default)]
+pub(super) struct Placed {
+    pub(super) v2: Vec<Setting>,
+    pub(super) v2_controllers: Vec<String>,
+    pub(super) v1: BTreeMap<String, Vec<Setting>>,
+}
+
+/// The v1 hierarchy to track in when there is no v2: one that costs nothing and can freeze.
+fn tracking(host: &Host) -> Option<String> {
+    ["freezer", "name=systemd", "pids", "devices", "cpuacct"]
+        .into_iter()
+        .find(|name| host.cgroups.v1.get(*name).is_some_and(|v1| v1.writable))
+        .map(str::to_owned)
+}
+
+fn check_name(name: &CgroupName) -> Result<(), PlanError> {
+    let refuse = |reason| Err(PlanError::Name(name.0.clone(), reason));
+    if name.0.is_empty() || name.0.len() > 1024 {
+        return refuse("1 to 1024 bytes are allowed");
+    }
+    if name.0.split('/').next() == Some(SUPERVISOR_LEAF) {
+        return refuse("herd itself lives there");
+    }
+    for part in name.0.split('/') {
+        if part.is_empty() || part == "." || part == ".." {
+            return refuse("it is no relative path without . and ..");
+        }
+        if part.len() > 255 {
+            return refuse("a part is longer than 255 bytes");
+        }
+        if part.chars().any(char::is_control) {
+            return refuse("it holds a control character");
+        }
+        // `cgroup.procs` and its like are the kernel's files.
+        let kernels = [
+            "cgroup.", "memory.", "cpu.", "cpuset.", "pids.", "io.", "blkio.",
+        ];
+        if part == "tasks" || kernels.iter().any(|prefix| part.starts_with(prefix)) {
+            return refuse("a part has a name that the kernel uses for files");
+        }
+    }
+    Ok(())
+}
+
+impl CgroupPlan {
+    /// Claims that there is no group at all: the service has to be tracked in another way.
+    pub fn is_empty(&self) -> bool {
+        self.v2.is_none() && self.v1.is_empty()
+    }
+
+    /// The group that knows all processes of the service.
+    pub fn tracking_path(&self) -> Option<&Path> {
+        self.v2
+            .as_ref()
+            .map(|leaf| leaf.path.as_path())
+            .or_else(|| self.v1.first().map(|leaf| leaf.path.as_path()))
+    }
+
+    pub(super) fn v1_leaf(&self, controller: &str) -> Option<&LeafV1> {
+        self.v1
+            .iter()
+            .find(|leaf| leaf.controllers.iter().any(|name| name == controller))
+    }
+
+    pub(super) fn has_v2(&self, controller: &str) -> Option<&LeafV2> {
+        self.v2
+            .as_ref()
+            .filter(|leaf| leaf.controllers.iter().any(|name| name == controller))
+    }
+}
+
+impl fmt::Display for CgroupPlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_empty() {
+            return write!(f, "cgroup {}: none", self.name.0);
+        }
+        write!(f, "cgroup {}:", self.name.0)?;
+        if let Some(leaf) = &self.v2 {
+            write!(f, " v2")?;
+            settings(f, &leaf.settings)?;
+        }
+        for (index, leaf) in self.v1.iter().enumerate() {
+            let comma = if index > 0 || self.v2.is_some() {
+                ","
+            } else {
+                ""
+            };
+            write!(f, "{comma} v1 {}", leaf.controllers.join("+"))?;
+            settings(f, &leaf.settings)?;
+        }
+        match self.oom_group {
+            OomGroup::Herd => f.write_str(", oom kills the group (by herd)"),
+            OomGroup::No | OomGroup::Kernel => Ok(()),
+        }
+    }
+}
+
+fn settings(f: &mut fmt::Formatter<'_>, settings: &[Setting]) -> fmt::Result {
+    for setting in settings {
+        if let Some((file, value)) = setting.alternatives.first() {
+            match value {
+                Value::Text(text) => write!(f, " {file}={text}")?,
+                Value::Device { path, rest } => write!(f, " {file}={} {rest}", path.display())?,
+            }
+        }
+    }
+    Ok(())
+}

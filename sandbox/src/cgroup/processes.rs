@@ -1,0 +1,200 @@
+//! The processes of a service: who they are, and what is done to all of them at once.
+#![forbid(unsafe_code)]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+
+use super::apply::MAX_DEPTH;
+use super::files::{CgroupError, is_gone, keyed, read_if_there, write};
+use super::plan::CgroupPlan;
+
+/// The processes of the service, in its group and in those it made below, as the caller's PID
+/// namespace numbers them (0 for one that the namespace cannot see). A group that is gone has none.
+///
+/// # Errors
+/// [`CgroupError::Read`], [`CgroupError::NoHierarchy`] for an empty plan.
+pub fn pids(plan: &CgroupPlan) -> Result<Vec<i32>, CgroupError> {
+    let path = plan.tracking_path().ok_or(CgroupError::NoHierarchy)?;
+    let mut pids = BTreeSet::new();
+    collect(path, MAX_DEPTH, &mut pids)?;
+    Ok(pids.into_iter().collect())
+}
+
+/// Claims that the service has a process left. v2 answers for all groups below in one read.
+///
+/// # Errors
+/// As [`pids`].
+pub fn is_populated(plan: &CgroupPlan) -> Result<bool, CgroupError> {
+    if let Some(leaf) = &plan.v2 {
+        let events = read_if_there(&leaf.path.join("cgroup.events"))?;
+        return Ok(events.is_some_and(|text| keyed(&text, "populated") == Some(1)));
+    }
+    Ok(!pids(plan)?.is_empty())
+}
+
+/// Kills every process of the service with SIGKILL; none can fork its way out.
+///
+/// v2 does it in the kernel (`cgroup.kill`, 5.14). Elsewhere the group is frozen if it can be,
+/// signalled, and thawed. The processes die soon after; [`open_events`](super::open_events) tells
+/// when the group is empty.
+///
+/// # Errors
+/// [`CgroupError`]; a group that is gone is no error.
+pub fn kill(plan: &CgroupPlan) -> Result<(), CgroupError> {
+    if let Some(leaf) = &plan.v2 {
+        let file = leaf.path.join("cgroup.kill");
+        match write(&file, "1") {
+            Err(CgroupError::Write { source, .. }) if is_gone(&source) => {
+                if !leaf.path.exists() {
+                    return Ok(());
+                }
+            }
+            Err(error) => return Err(error),
+            // A task that a v1 freezer holds does not die before it is thawed.
+            Ok(()) => return v1_freezer(plan, "THAWED"),
+        }
+    }
+    // A freezer stops them from forking while we go through the list; without one we go through it
+    // until a pass finds nobody new.
+    let frozen = freeze(plan);
+    let mut killed = BTreeSet::new();
+    for _ in 0..MAX_PASSES {
+        let found: BTreeSet<i32> = pids(plan)?.into_iter().collect();
+        if found.is_subset(&killed) {
+            break;
+        }
+        signal_these(plan, &found, Signal::KILL)?;
+        killed.extend(found);
+    }
+    // Only a plan without a freezer cannot be frozen, and that one needs no thawing either.
+    if frozen.is_ok() {
+        thaw(plan)?;
+    }
+    Ok(())
+}
+
+/// A fork bomb outruns us at most this often.
+const MAX_PASSES: u32 = 1000;
+
+/// Sends `number` to every process of the service.
+///
+/// # Errors
+/// [`CgroupError::Signal`] for a process that we may not signal; all others got it. One that died
+/// in between is no error.
+pub fn signal(plan: &CgroupPlan, number: i32) -> Result<(), CgroupError> {
+    let path = plan.tracking_path().ok_or(CgroupError::NoHierarchy)?;
+    let Some(signal) = Signal::from_named_raw(number) else {
+        return Err(CgroupError::Signal {
+            pid: 0,
+            path: path.to_owned(),
+            source: std::io::Error::from_raw_os_error(libc::EINVAL),
+        });
+    };
+    signal_these(plan, &pids(plan)?.into_iter().collect(), signal)
+}
+
+/// Stops every process of the service where it is. It takes effect soon after, not at once.
+///
+/// # Errors
+/// [`CgroupError::NoHierarchy`] where nothing can freeze.
+pub fn freeze(plan: &CgroupPlan) -> Result<(), CgroupError> {
+    set_frozen(plan, "1", "FROZEN")
+}
+
+/// Lets a frozen service go on.
+///
+/// # Errors
+/// [`CgroupError::NoHierarchy`] where nothing can freeze.
+pub fn thaw(plan: &CgroupPlan) -> Result<(), CgroupError> {
+    set_frozen(plan, "0", "THAWED")
+}
+
+fn set_frozen(plan: &CgroupPlan, v2: &str, v1: &str) -> Result<(), CgroupError> {
+    match &plan.v2 {
+        Some(leaf) => write(&leaf.path.join("cgroup.freeze"), v2),
+        None if plan.v1_leaf("freezer").is_some() => v1_freezer(plan, v1),
+        None => Err(CgroupError::NoHierarchy),
+    }
+}
+
+fn v1_freezer(plan: &CgroupPlan, state: &str) -> Result<(), CgroupError> {
+    match plan.v1_leaf("freezer") {
+        Some(leaf) => write(&leaf.path.join("freezer.state"), state),
+        None => Ok(()),
+    }
+}
+
+fn signal_these(
+    plan: &CgroupPlan,
+    wanted: &BTreeSet<i32>,
+    signal: Signal,
+) -> Result<(), CgroupError> {
+    // The descriptor pins the process: looked up in the group again afterwards, it cannot be a
+    // stranger that got the number.
+    let pinned: Vec<_> = wanted
+        .iter()
+        .filter_map(|pid| {
+            let pid = Pid::from_raw(*pid)?;
+            Some((pid, pidfd_open(pid, PidfdFlags::empty()).ok()?))
+        })
+        .collect();
+    let still: BTreeSet<i32> = pids(plan)?.into_iter().collect();
+    let mut refused = None;
+    for (pid, pidfd) in &pinned {
+        let number = pid.as_raw_nonzero().get();
+        if !still.contains(&number) {
+            continue;
+        }
+        match pidfd_send_signal(pidfd, signal) {
+            Ok(()) | Err(Errno::SRCH) => {}
+            Err(errno) => {
+                refused.get_or_insert((number, errno));
+            }
+        }
+    }
+    match (refused, plan.tracking_path()) {
+        (Some((pid, errno)), Some(path)) => Err(CgroupError::Signal {
+            pid,
+            path: path.to_owned(),
+            source: errno.into(),
+        }),
+        _ => Ok(()),
+    }
+}
+
+fn collect(path: &Path, depth: u32, pids: &mut BTreeSet<i32>) -> Result<(), CgroupError> {
+    let file = path.join("cgroup.procs");
+    let Some(text) = read_if_there(&file)? else {
+        return Ok(());
+    };
+    for line in text.lines() {
+        let pid = line.parse().map_err(|_| CgroupError::Garbled {
+            path: file.clone(),
+            text: line.to_owned(),
+        })?;
+        pids.insert(pid);
+    }
+    if depth == 0 {
+        return Ok(());
+    }
+    let fail = |source| CgroupError::Read {
+        path: path.to_owned(),
+        source,
+    };
+    let entries = match fs::read_dir(path) {
+        Ok(entries) => entries,
+        Err(error) if is_gone(&error) => return Ok(()),
+        Err(error) => return Err(fail(error)),
+    };
+    for entry in entries {
+        let entry = entry.map_err(fail)?;
+        if entry.file_type().map_err(fail)?.is_dir() {
+            collect(&entry.path(), depth - 1, pids)?;
+        }
+    }
+    Ok(())
+}

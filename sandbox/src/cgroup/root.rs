@@ -1,0 +1,111 @@
+//! Makes our own group fit to hand out controllers, and takes down what herd made at its end.
+#![forbid(unsafe_code)]
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::PathBuf;
+
+use super::apply::{Removal, enable_in, remove_all};
+use super::files::{CgroupError, read, write};
+use super::plan::{PlanError, plan};
+use crate::config::{CgroupLimits, CgroupName};
+use crate::host::{Host, SUPERVISOR_LEAF};
+
+/// What was done to the caller's own group, once at herd's start.
+#[derive(Debug, Default)]
+pub struct Prepared {
+    /// The leaf into which herd moved itself.
+    pub moved: Option<PathBuf>,
+    /// Controllers that services below `base` can have on v2.
+    pub enabled: Vec<String>,
+    /// Controllers that the kernel did not let us hand out, and why.
+    pub refused: Vec<(String, CgroupError)>,
+}
+
+/// Lets the groups below `base` have every controller that we are offered.
+///
+/// A v2 group with processes cannot hand out controllers ("no internal processes"), but for the
+/// real root; so herd moves itself from its own group into a leaf beside its services. Other
+/// people's processes in the same group are left alone: then the kernel refuses, and
+/// [`Prepared::refused`] tells. A hybrid machine's v2 offers nothing and is left as it is.
+///
+/// # Errors
+/// [`CgroupError`] when herd could not be moved, or `base` not be made.
+pub fn prepare_root(host: &Host, base: &CgroupName) -> Result<Prepared, CgroupError> {
+    let mut prepared = Prepared::default();
+    let Some(v2) = host.cgroups.v2.as_ref().filter(|v2| v2.writable) else {
+        return Ok(prepared);
+    };
+    let wanted: Vec<&String> = v2
+        .controllers
+        .iter()
+        .filter(|name| LIMITING.contains(&name.as_str()))
+        .collect();
+    if wanted.is_empty() {
+        return Ok(prepared);
+    }
+    let no_limits = CgroupLimits::default();
+    let base = match plan(base, &no_limits, host) {
+        Ok(plan) => plan,
+        Err(PlanError::Name(name, reason)) => {
+            return Err(CgroupError::Garbled {
+                path: name.into(),
+                text: reason.to_owned(),
+            });
+        }
+        // No limit is asked for, so no other error is possible; nothing would be prepared.
+        Err(_) => return Ok(prepared),
+    };
+    super::create(&base)?;
+    let me = std::process::id().to_string();
+    // The real root has no `cgroup.events` and is free of the rule.
+    if v2.own.join("cgroup.events").exists()
+        && read(&v2.own.join("cgroup.procs"))?
+            .lines()
+            .any(|pid| pid == me)
+    {
+        let leaf = v2.own.join(SUPERVISOR_LEAF);
+        match fs::create_dir(&leaf) {
+            Err(source) if source.kind() != ErrorKind::AlreadyExists => {
+                return Err(CgroupError::Make { path: leaf, source });
+            }
+            Ok(()) | Err(_) => {}
+        }
+        write(&leaf.join("cgroup.procs"), &me)?;
+        prepared.moved = Some(leaf);
+    }
+    // One by one: a controller that is refused does not take the others with it.
+    for name in wanted {
+        let one = std::slice::from_ref(name);
+        let groups = base
+            .v2
+            .as_ref()
+            .map(|leaf| super::apply::ancestors(&leaf.own, &leaf.path))
+            .unwrap_or_default();
+        let done = groups
+            .into_iter()
+            .chain(base.tracking_path())
+            .try_for_each(|group| enable_in(group, one));
+        match done {
+            Ok(()) => prepared.enabled.push(name.clone()),
+            Err(error) => prepared.refused.push((name.clone(), error)),
+        }
+    }
+    Ok(prepared)
+}
+
+/// The controllers that a limit of ours needs.
+const LIMITING: [&str; 5] = ["cpu", "cpuset", "io", "memory", "pids"];
+
+/// Removes the base group of every hierarchy in which it is empty, at herd's end.
+///
+/// # Errors
+/// As [`remove`](super::remove).
+pub fn remove_base(host: &Host, base: &CgroupName) -> Result<Removal, CgroupError> {
+    let v2 = host.cgroups.v2.iter().map(|v2| &v2.own);
+    let owns: Vec<PathBuf> = v2
+        .chain(host.cgroups.v1.values().map(|v1| &v1.own))
+        .map(|own| own.join(&base.0))
+        .collect();
+    remove_all(owns.iter())
+}

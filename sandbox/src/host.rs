@@ -1,0 +1,240 @@
+//! What this machine can do, read once.
+//!
+//! A [`Host`] is plain data: plans are made from it and never ask the kernel themselves, so tests
+//! hold a table of hosts. [`Host::detect`] reads files and asks two harmless questions; it starts no
+//! process. What can only be known by trying is [`doctor`]'s business.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::sys::probe_clone;
+
+mod cgroups;
+pub mod doctor;
+mod status;
+
+pub use cgroups::{parse_cgroup, parse_mountinfo};
+
+/// Facts about the machine and about the process that asks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Host {
+    pub kernel: KernelVersion,
+    pub architecture: Architecture,
+    pub uid: u32,
+    pub gid: u32,
+    /// Uid 0 with `CAP_SYS_ADMIN` in the effective set: boxes need no user namespace.
+    pub is_root: bool,
+    /// The effective set, bit per capability number.
+    pub capabilities: u64,
+    pub user_namespaces: UserNamespaces,
+    pub memory_bytes: u64,
+    pub cpus: u32,
+    /// `kernel.threads-max`.
+    pub threads_max: u64,
+    /// 0 where landlock is absent or switched off.
+    pub landlock_abi: u32,
+    pub seccomp: bool,
+    pub overlay: bool,
+    pub cgroups: Cgroups,
+}
+
+/// Which kernel runs; later parts of the version are of no use to a plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct KernelVersion {
+    pub major: u16,
+    pub minor: u16,
+}
+
+/// The architecture of this binary: the one whose system calls count as native.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Architecture {
+    X86_64,
+    Aarch64,
+    Riscv64,
+}
+
+/// What the sysctls say about new user namespaces of this process.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum UserNamespaces {
+    Allowed,
+    /// The setting that forbids them, as `key=value`.
+    Refused(String),
+}
+
+/// The cgroup hierarchies that this process can see.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Cgroups {
+    pub v2: Option<V2>,
+    /// By controller; named hierarchies as `name=systemd`.
+    pub v1: BTreeMap<String, V1>,
+    /// v1 counts swap (`memory.memsw.*`).
+    pub v1_swap: bool,
+}
+
+/// The unified hierarchy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct V2 {
+    pub mount: PathBuf,
+    /// The caller's own group, below which ours are made.
+    pub own: PathBuf,
+    /// What `own`'s `cgroup.controllers` offers.
+    pub controllers: Vec<String>,
+    pub writable: bool,
+}
+
+/// One controller of the old kind. Controllers mounted together have the same `own`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct V1 {
+    pub mount: PathBuf,
+    pub own: PathBuf,
+    pub writable: bool,
+}
+
+/// The name of the leaf into which herd moves itself so that its own group may hand out
+/// controllers (cgroup v2's "no internal processes").
+pub const SUPERVISOR_LEAF: &str = "herd-supervisor";
+
+/// The machine could not be looked at.
+#[derive(Debug, thiserror::Error)]
+pub enum HostError {
+    #[error("cannot read {path}", path = path.display())]
+    Read {
+        path: PathBuf,
+        source: std::io::Error,
+    },
+    #[error("{path} does not say {what}", path = path.display())]
+    Missing { path: PathBuf, what: &'static str },
+    #[error("herd has no system call table for this architecture")]
+    Architecture,
+}
+
+impl Host {
+    /// Reads `/proc` and `/sys`. Takes well below a millisecond and starts nothing.
+    ///
+    /// # Errors
+    /// [`HostError`] when `/proc` is not mounted or a file there has lost what it always held.
+    pub fn detect() -> Result<Self, HostError> {
+        let (uid, gid) = (
+            rustix::process::geteuid().as_raw(),
+            rustix::process::getegid().as_raw(),
+        );
+        let status = status::read(Path::new("/proc/self/status"))?;
+        let memory_bytes = status::memory_bytes(Path::new("/proc/meminfo"))?;
+        let threads_max = status::number(Path::new("/proc/sys/kernel/threads-max"))?;
+        let uname = rustix::system::uname();
+        let kernel = KernelVersion::parse(&uname.release().to_string_lossy());
+        Ok(Self {
+            kernel,
+            architecture: Architecture::native().ok_or(HostError::Architecture)?,
+            uid,
+            gid,
+            is_root: uid == 0 && status.effective & (1 << CAP_SYS_ADMIN) != 0,
+            capabilities: status.effective,
+            user_namespaces: user_namespaces(uid == 0),
+            memory_bytes,
+            cpus: status.cpus,
+            threads_max,
+            landlock_abi: probe_clone::landlock_abi(),
+            seccomp: probe_clone::has_seccomp_filter(),
+            overlay: fs::read_to_string("/proc/filesystems")
+                .is_ok_and(|text| text.lines().any(|line| line.ends_with("\toverlay"))),
+            cgroups: cgroups::detect()?,
+        })
+    }
+
+    /// Claims that the effective set holds the capability of this number.
+    pub fn has_capability(&self, number: u8) -> bool {
+        self.capabilities
+            .checked_shr(u32::from(number))
+            .is_some_and(|set| set & 1 == 1)
+    }
+}
+
+const CAP_SYS_ADMIN: u32 = 21;
+
+impl KernelVersion {
+    pub fn new(major: u16, minor: u16) -> Self {
+        Self { major, minor }
+    }
+
+    /// Reads `6.18.44-fc`; a part that is no number counts as 0, so that no feature is assumed.
+    pub fn parse(release: &str) -> Self {
+        let mut parts = release.split('.').map(|part| {
+            let digits: String = part.chars().take_while(char::is_ascii_digit).collect();
+            digits.parse().unwrap_or(0)
+        });
+        let major = parts.next().unwrap_or(0);
+        Self {
+            major,
+            minor: parts.next().unwrap_or(0),
+        }
+    }
+}
+
+impl Architecture {
+    pub fn native() -> Option<Self> {
+        if cfg!(target_arch = "x86_64") {
+            Some(Self::X86_64)
+        } else if cfg!(target_arch = "aarch64") {
+            Some(Self::Aarch64)
+        } else if cfg!(target_arch = "riscv64") {
+            Some(Self::Riscv64)
+        } else {
+            None
+        }
+    }
+}
+
+/// The sysctls that switch user namespaces off: the kernel's own, Debian's and Ubuntu's.
+fn user_namespaces(is_root: bool) -> UserNamespaces {
+    let value = |key: &str| {
+        fs::read_to_string(format!("/proc/sys/{}", key.replace('.', "/")))
+            .ok()
+            .map(|text| text.trim().to_owned())
+    };
+    let forbidding: [(&str, &str, bool); 3] = [
+        ("user.max_user_namespaces", "0", true),
+        ("kernel.unprivileged_userns_clone", "0", !is_root),
+        (
+            "kernel.apparmor_restrict_unprivileged_userns",
+            "1",
+            !is_root,
+        ),
+    ];
+    if !Path::new("/proc/self/ns/user").exists() {
+        return UserNamespaces::Refused("CONFIG_USER_NS=n".to_owned());
+    }
+    forbidding
+        .iter()
+        .find(|(key, bad, applies)| *applies && value(key).as_deref() == Some(*bad))
+        .map_or(UserNamespaces::Allowed, |(key, bad, _)| {
+            UserNamespaces::Refused(format!("{key}={bad}"))
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kernel_release_is_read_up_to_its_minor_number() {
+        assert_eq!(
+            KernelVersion::parse("6.18.44-fc-v669"),
+            KernelVersion::new(6, 18)
+        );
+        assert_eq!(KernelVersion::parse("5.4-rc1"), KernelVersion::new(5, 4));
+        assert_eq!(KernelVersion::parse("garbage"), KernelVersion::new(0, 0));
+    }
+
+    #[test]
+    fn this_machine_can_be_read_and_survives_serde() {
+        let host = Host::detect().unwrap();
+        assert!(host.memory_bytes > 1 << 20 && host.cpus > 0 && host.threads_max > 0);
+        assert!(!host.has_capability(200));
+        let json = serde_json::to_string(&host).unwrap();
+        assert_eq!(serde_json::from_str::<Host>(&json).unwrap(), host);
+    }
+}

@@ -1,0 +1,70 @@
+//! The few numbers that the kernel tells in text files under `/proc`.
+#![forbid(unsafe_code)]
+
+use std::fs;
+use std::path::Path;
+
+use super::HostError;
+
+/// What `/proc/self/status` says of us.
+pub(super) struct Status {
+    /// `CapEff`.
+    pub(super) effective: u64,
+    /// How many CPUs we may run on.
+    pub(super) cpus: u32,
+}
+
+pub(super) fn read(path: &Path) -> Result<Status, HostError> {
+    let text = text(path)?;
+    let field = |name: &'static str| {
+        field(&text, name).ok_or_else(|| HostError::Missing {
+            path: path.to_owned(),
+            what: name,
+        })
+    };
+    let effective = field("CapEff:")?;
+    let cpus = field("Cpus_allowed:")?;
+    Ok(Status {
+        effective: u64::from_str_radix(effective, 16).map_err(|_| HostError::Missing {
+            path: path.to_owned(),
+            what: "CapEff:",
+        })?,
+        cpus: cpus
+            .chars()
+            .filter_map(|digit| digit.to_digit(16))
+            .map(u32::count_ones)
+            .sum(),
+    })
+}
+
+pub(super) fn memory_bytes(path: &Path) -> Result<u64, HostError> {
+    let text = text(path)?;
+    field(&text, "MemTotal:")
+        .and_then(|value| value.split_whitespace().next()?.parse::<u64>().ok())
+        .and_then(|kib| kib.checked_mul(1024))
+        .ok_or_else(|| HostError::Missing {
+            path: path.to_owned(),
+            what: "MemTotal:",
+        })
+}
+
+/// A file that holds one number.
+pub(super) fn number(path: &Path) -> Result<u64, HostError> {
+    text(path)?.trim().parse().map_err(|_| HostError::Missing {
+        path: path.to_owned(),
+        what: "a number",
+    })
+}
+
+pub(super) fn text(path: &Path) -> Result<String, HostError> {
+    fs::read_to_string(path).map_err(|source| HostError::Read {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+    text.lines()
+        .find_map(|line| line.strip_prefix(name))
+        .map(str::trim)
+}
