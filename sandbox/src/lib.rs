@@ -7,6 +7,7 @@ mod executor;
 mod failure;
 mod filesystem;
 pub mod host;
+mod init;
 mod launch;
 mod main_process;
 mod plan;
@@ -14,6 +15,7 @@ pub mod seccomp;
 pub mod status;
 mod step;
 mod sys;
+mod walk;
 
 pub use compile::{CompileError, compile};
 pub use config::Config;
