@@ -141,9 +141,9 @@ impl Launcher {
             match step {
                 Step::CreateCgroup(group) => cgroup::create(group).map_err(LaunchError::Cgroup)?,
                 Step::JoinCgroup(group) => {
-                    if let Some(leaf) = group.v2_leaf() {
+                    if let Some(leaf) = &group.v2 {
                         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-                        let opened = rustix::fs::open(leaf, flags, Mode::empty());
+                        let opened = rustix::fs::open(&leaf.path, flags, Mode::empty());
                         entered = Some(opened.map_err(|errno| failed(errno.into()))?);
                     }
                 }

@@ -145,7 +145,7 @@ pub(crate) fn perform(step: &Step, prepared: &Prepared) -> Result<(), Errno> {
         Step::WorkingDirectory { path, optional } => change_directory(path, *optional),
         Step::Keyring => process::join_new_keyring(),
         Step::NoNewPrivileges => process::no_new_privileges(),
-        Step::Filter(program) => process::install_filter(program),
+        Step::Filter { program, .. } => process::install_filter(program),
         Step::Exec(program) => Err(execute(program, prepared)),
         // The walk of a box has done these before the main process exists.
         Step::CreateCgroup(_)

@@ -27,8 +27,8 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags,
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
 };
 use rustix::process::{WaitId, WaitIdOptions};
 use serde::{Deserialize, Serialize};
@@ -139,6 +139,31 @@ pub(crate) enum Wire {
 
 /// The longest message: a failure's sentence, whose paths have 4 KiB each at most.
 pub(crate) const LONGEST: usize = 16 * 1024;
+
+/// A pair of ends that speak in messages.
+pub(crate) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
+    let flags = SocketFlags::CLOEXEC;
+    Ok(rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?)
+}
+
+/// Waits for one message without descriptors; `None` when the other end is closed.
+pub(crate) fn take(channel: BorrowedFd<'_>) -> io::Result<Option<Wire>> {
+    let mut bytes = vec![0u8; LONGEST];
+    let received = loop {
+        match rustix::net::recv(channel, bytes.as_mut_slice(), RecvFlags::empty()) {
+            Ok((received, _)) => break received,
+            Err(rustix::io::Errno::INTR) => {}
+            Err(rustix::io::Errno::CONNRESET) => return Ok(None),
+            Err(errno) => return Err(errno.into()),
+        }
+    };
+    if received == 0 {
+        return Ok(None);
+    }
+    postcard::from_bytes(&bytes[..received])
+        .map(Some)
+        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+}
 
 /// Sends one message; blocks only while the channel's buffer is full.
 pub(crate) fn send(

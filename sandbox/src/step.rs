@@ -55,7 +55,7 @@ pub(crate) enum Step {
     WorkingDirectory { path: CString, optional: bool },
     Keyring,
     NoNewPrivileges,
-    Filter(Vec<u64>),
+    Filter { program: Vec<u64>, words: String },
     Exec(Program),
 }
 
@@ -166,8 +166,8 @@ impl fmt::Display for Step {
                 f.write_str(")")
             }
             Self::OomScore(score) => write!(f, "set the out-of-memory score to {score}"),
-            Self::CreateCgroup(plan) => write!(f, "create cgroup {plan}"),
-            Self::JoinCgroup(plan) => write!(f, "join cgroup {plan}"),
+            Self::CreateCgroup(plan) => write!(f, "create {plan}"),
+            Self::JoinCgroup(plan) => write!(f, "join cgroup {}", plan.name.0),
             Self::UserNamespace { uid, gid } => {
                 write!(f, "enter a new user namespace as user {uid}, group {gid}")
             }
@@ -235,9 +235,7 @@ impl fmt::Display for Step {
             }
             Self::Keyring => f.write_str("join a new session keyring"),
             Self::NoNewPrivileges => f.write_str("refuse new privileges from now on"),
-            Self::Filter(program) => {
-                write!(f, "install a system call filter of {} instructions", program.len())
-            }
+            Self::Filter { words, .. } => f.write_str(words),
             Self::Exec(program) => {
                 write!(f, "execute {}", text(&program.command))?;
                 program.arguments.iter().skip(1).try_for_each(|word| write!(f, " {}", text(word)))

@@ -9,6 +9,8 @@ pub(crate) mod clone;
 pub(crate) mod descriptors;
 pub(crate) mod exec;
 pub(crate) mod files;
+pub(crate) mod mount;
+pub(crate) mod network;
 pub(crate) mod probe_clone;
 pub(crate) mod process;
 pub(crate) mod signals;

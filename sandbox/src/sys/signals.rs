@@ -24,6 +24,13 @@ impl Blocked {
     }
 }
 
+impl Blocked {
+    /// Blocked for good.
+    pub(crate) fn keep(mut self) {
+        self.before = ALL;
+    }
+}
+
 impl Drop for Blocked {
     fn drop(&mut self) {
         let restored = set_mask(self.before);
