@@ -317,7 +317,9 @@ impl Service {
                 _ => {}
             },
             Notice::Reloading => {
-                if let State::Active(active) = self.state.clone() {
+                if let State::Active(active) = self.state.clone()
+                    && active.main.is_some()
+                {
                     let give_up_at = self.start_deadline(step.now);
                     let word = ReloadStep::Word;
                     self.enter(
@@ -478,6 +480,10 @@ impl Service {
             units::unit::OnUnhealthy::Restart => Then::Retry(failure),
         };
         let main = active.main;
+        if let State::Active(kept) | State::Reloading { active: kept, .. } = &mut self.state {
+            // Answered: there is no probe left to give up.
+            kept.health = active.health;
+        }
         self.terminate(step, main, then);
         false
     }

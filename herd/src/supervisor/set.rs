@@ -271,6 +271,7 @@ impl Supervisor {
             }
             entry.job = (!resting).then_some(Job::Stop(rest.clone()));
             self.touch(next);
+            self.touch_neighbours(next);
             // Each one is told what it lost, so that it comes back with that and not with another.
             let rest = match rest {
                 Rest::Bound(_) => Rest::Bound(self.name(next)),
@@ -555,7 +556,11 @@ impl Supervisor {
             },
         );
         let after = entry.service.state();
-        let deadline = after.deadline();
+        let deadline = match after {
+            // Over already: a job holds it.
+            State::Backoff { until, .. } if *until <= now && entry.armed.is_none() => None,
+            _ => after.deadline(),
+        };
         let idles = matches!(after, State::Idling { .. });
         let changed =
             std::mem::discriminant(&before) != std::mem::discriminant(after) || before.is_at_rest();
@@ -797,7 +802,7 @@ impl Supervisor {
                     // What one deadline brings may be due as well, after a jump of the clock.
                     for _ in 0..DUE_AT_ONCE {
                         self.apply(now, id, Input::Tick);
-                        let next = self.service(id).and_then(|s| s.state().deadline());
+                        let next = self.entry(id).and_then(|entry| entry.armed);
                         if next.is_none_or(|at| at > now) {
                             break;
                         }

@@ -8,7 +8,7 @@ use super::world::World;
 use crate::supervisor::action::{Action, Role};
 use crate::supervisor::event::{Event, Input};
 use crate::supervisor::set::Job;
-use crate::supervisor::state::{Failure, Rest, Waiting};
+use crate::supervisor::state::{Failure, Rest, Then, Waiting};
 use crate::supervisor::{ServiceId, State, Supervisor, Ticket, Time};
 
 #[derive(Debug, Default)]
@@ -18,6 +18,7 @@ pub(super) struct Ledger {
     starts: HashMap<ServiceId, VecDeque<Time>>,
     /// Restarts in a row, as the rule of `max_retries` counts them.
     retries: HashMap<ServiceId, u32>,
+    limits: HashMap<ServiceId, u32>,
     pub(super) open_tickets: Vec<Ticket>,
     pub(super) dropped_tickets: Vec<Ticket>,
     pub(super) shutdown_at: Option<Time>,
@@ -129,6 +130,12 @@ impl Ledger {
                     *retries += 1;
                 }
                 State::Inactive(_) | State::Failed(_) if left(before) => *retries = 0,
+                State::StopPost { then: Then::Rest(_), .. }
+                | State::Stopping { then: Then::Rest(_), .. }
+                    if state.is_starting() =>
+                {
+                    *retries = 0;
+                }
                 _ => {}
             }
             // Out of a backoff without delay within one event.
@@ -136,6 +143,11 @@ impl Ledger {
                 *retries += 1;
             }
             let Some(most) = unit.lifecycle.max_retries else { continue };
+            // The limit of a definition that is taken with this very start counts from the next.
+            let former = self.limits.insert(id, most);
+            if former.is_some_and(|former| former != most) {
+                continue;
+            }
             if *retries > most {
                 return Err(format!("{}: {retries} restarts, {most} allowed", unit.name));
             }

@@ -83,7 +83,9 @@ impl Simulation {
             let wait = self.random.millis(0, 5_000);
             self.until(self.world.now + wait)?;
             self.something()?;
-            self.tell(if self.random.percent(50) { Event::Shutdown } else { Event::ShutdownNow })?;
+            let again = [Event::Shutdown, Event::ShutdownNow];
+            let again = self.random.pick(&again);
+            self.tell(again)?;
         }
         self.until(self.world.now + Duration::from_secs(700))?;
         if self.world.exits.is_empty() && self.patient {
@@ -251,13 +253,7 @@ impl Simulation {
         if self.shows {
             self.tell_story(now, &event, &actions, before);
         }
-        let checked = self.ledger.check(now, &event, &actions, &self.herd, &self.world, &self.spared);
-        self.world.ended.retain(|(id, run)| {
-            // Told now: from here on nobody may know of it.
-            !matches!(&event, Event::Service { id: i, input: crate::supervisor::Input::Exited { run: r, .. } } if i == id && r == run)
-                || world_keeps(*run)
-        });
-        checked
+        self.ledger.check(now, &event, &actions, &self.herd, &self.world, &self.spared)
     }
 
     fn tell_story(&mut self, now: Time, event: &Event, actions: &[Action], due: Option<Time>) {
@@ -284,11 +280,6 @@ impl Simulation {
                 .unwrap();
         }
     }
-}
-
-/// Every run that ended stays known, so that late words about it can be made up.
-fn world_keeps(_run: crate::supervisor::RunId) -> bool {
-    true
 }
 
 fn case(seed: u64, shows: bool) -> Result<(), String> {
