@@ -5,16 +5,13 @@ use sandbox::config::{Amount, CpuPolicy, Network};
 
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::document::Document;
-use crate::reader::Reader;
 use crate::read::Draft;
+use crate::reader::Reader;
 use crate::unit::{Input, Kind, Output, Ready, Restart, Unit};
 
 /// Tells every contradiction of the unit, each at the key that is in the wrong.
 pub(crate) fn check(draft: &Draft, document: &Document<'_>, reader: &mut Reader<'_>) {
-    let mut check = Check {
-        document,
-        reader,
-    };
+    let mut check = Check { document, reader };
     let unit = &draft.unit;
     check.what_runs(unit);
     check.twice();
@@ -66,13 +63,27 @@ impl Check<'_, '_, '_> {
         match unit.kind {
             Kind::Service if !runs => {
                 let hint = "give it `command = \"/path/to/program\"`, or `kind = \"target\"`";
-                self.file_error("a service needs a command".to_owned(), Some(hint.to_owned()));
+                self.file_error(
+                    "a service needs a command".to_owned(),
+                    Some(hint.to_owned()),
+                );
             }
             Kind::Service => {}
             Kind::Target => {
-                for path in ["command", "args", "oneshot", "ready", "boxed", "health.interval"] {
+                for path in [
+                    "command",
+                    "args",
+                    "oneshot",
+                    "ready",
+                    "boxed",
+                    "health.interval",
+                ] {
                     if self.given(path) {
-                        self.error(path, format!("a target runs nothing, so `{path}` means nothing"), "");
+                        self.error(
+                            path,
+                            format!("a target runs nothing, so `{path}` means nothing"),
+                            "",
+                        );
                     }
                 }
                 for path in [
@@ -84,7 +95,11 @@ impl Check<'_, '_, '_> {
                     "command_stop_post",
                 ] {
                     if self.given(path) {
-                        self.error(path, format!("a target runs nothing, so `{path}` means nothing"), "");
+                        self.error(
+                            path,
+                            format!("a target runs nothing, so `{path}` means nothing"),
+                            "",
+                        );
                     }
                 }
             }
@@ -95,7 +110,11 @@ impl Check<'_, '_, '_> {
         if unit.commands.oneshot {
             if matches!(unit.lifecycle.restart, Restart::Always | Restart::OnSuccess) {
                 let hint = "a oneshot that ended well is done; \"on-failure\" repeats a failed one";
-                self.error("restart", "a oneshot cannot be started again after success", hint);
+                self.error(
+                    "restart",
+                    "a oneshot cannot be started again after success",
+                    hint,
+                );
             }
             let waits = matches!(unit.ready, Ready::Forking { .. } | Ready::Idle);
             if waits || self.given("health.interval") {
@@ -104,7 +123,11 @@ impl Check<'_, '_, '_> {
         }
         if unit.commands.oneshot && self.given("runtime_max") {
             let hint = "the command of a oneshot is limited by `timeout_start`";
-            self.error("runtime_max", "`runtime_max` means nothing to a oneshot", hint);
+            self.error(
+                "runtime_max",
+                "`runtime_max` means nothing to a oneshot",
+                hint,
+            );
         }
     }
 
@@ -158,7 +181,10 @@ impl Check<'_, '_, '_> {
     }
 
     fn probes(&mut self, draft: &Draft) {
-        let tables = [("ready", &draft.ready_probe), ("health", &draft.health_probe)];
+        let tables = [
+            ("ready", &draft.ready_probe),
+            ("health", &draft.health_probe),
+        ];
         for (table, parts) in tables {
             let written: Vec<String> = ["tcp", "http", "unix", "command", "path"]
                 .iter()
@@ -178,7 +204,11 @@ impl Check<'_, '_, '_> {
             }
             if let [_, second, ..] = written.as_slice() {
                 let message = format!("[{table}] has more than one probe");
-                self.error(second, message, "keep one; a command can try several things");
+                self.error(
+                    second,
+                    message,
+                    "keep one; a command can try several things",
+                );
             }
         }
     }
@@ -208,7 +238,10 @@ impl Check<'_, '_, '_> {
             let hint = "set `stdin`, `stdout` or `stderr` to \"tty\"";
             self.error("tty", "no stream uses the terminal", hint);
         }
-        let boxed_real_time = unit.walls.as_ref().is_some_and(|walls| walls.restrict_realtime);
+        let boxed_real_time = unit
+            .walls
+            .as_ref()
+            .is_some_and(|walls| walls.restrict_realtime);
         if real_time && boxed_real_time && self.given("box.restrict_realtime") {
             let message = "`restrict_realtime` forbids the policy that the unit asks for";
             self.error("cpu_scheduling_policy", message, "");
@@ -241,10 +274,17 @@ impl Check<'_, '_, '_> {
         };
         let hint = "add it to `capability_bounding_set`, or leave that key out";
         let bounded = &walls.capability_bounding_set;
-        let outside = walls.ambient_capabilities.iter().any(|c| !bounded.contains(c));
+        let outside = walls
+            .ambient_capabilities
+            .iter()
+            .any(|c| !bounded.contains(c));
         if outside && self.given("box.capability_bounding_set") {
             let path = "box.ambient_capabilities";
-            self.error(path, "an ambient capability is not in the bounding set", hint);
+            self.error(
+                path,
+                "an ambient capability is not in the bounding set",
+                hint,
+            );
         }
         let new_net = walls.namespaces.net;
         if self.given("network.mode") && walls.network == Network::Host && new_net {

@@ -79,7 +79,10 @@ fn changed_parts(before: &Unit, now: &Unit) -> Vec<&'static str> {
         ("ready", *ready != now.ready),
         ("surroundings", *surroundings != now.surroundings),
         ("box", *walls != now.walls),
-        ("limits", *limits != now.limits || *oom_policy != now.oom_policy),
+        (
+            "limits",
+            *limits != now.limits || *oom_policy != now.oom_policy,
+        ),
         ("health", *health != now.health),
         ("log", *log != now.log),
         ("condition", *condition != now.condition),

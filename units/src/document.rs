@@ -117,7 +117,12 @@ impl<'t> Overlay<'_, 't> {
         entries.retain(|entry| !entry.key().path.starts_with(prefix));
     }
 
-    fn key(&mut self, table: Option<&str>, name: Spanned<DeString<'t>>, value: Spanned<DeValue<'t>>) {
+    fn key(
+        &mut self,
+        table: Option<&str>,
+        name: Spanned<DeString<'t>>,
+        value: Spanned<DeValue<'t>>,
+    ) {
         let found = match table {
             Some(table) => Key::index(&format!("{table}.{}", name.get_ref())),
             // A dot inside a quoted key is part of a name, never a path.

@@ -49,8 +49,12 @@ impl Graph {
         units.sort_by(|a, b| a.name.cmp(&b.name));
         units.dedup_by(|a, b| a.name == b.name);
         let names: Vec<UnitName> = units.iter().map(|unit| unit.name.clone()).collect();
-        let positions: HashMap<UnitName, usize> =
-            names.iter().cloned().enumerate().map(|(i, n)| (n, i)).collect();
+        let positions: HashMap<UnitName, usize> = names
+            .iter()
+            .cloned()
+            .enumerate()
+            .map(|(i, n)| (n, i))
+            .collect();
         let mut after = vec![Vec::new(); names.len()];
         for (position, unit) in units.iter().enumerate() {
             let known = |name: &UnitName| positions.get(name).copied();

@@ -82,7 +82,9 @@ impl Key {
 
     /// The name without its table.
     pub fn name(&self) -> &'static str {
-        self.path.split_once('.').map_or(self.path, |(_, name)| name)
+        self.path
+            .split_once('.')
+            .map_or(self.path, |(_, name)| name)
     }
 
     /// The table the key stands in, if any.
@@ -119,7 +121,12 @@ pub(crate) fn nearest<'c>(
     let plain = text.to_ascii_lowercase().replace('-', "_");
     candidates
         .into_iter()
-        .map(|known| (strsim::damerau_levenshtein(&plain, &known.to_ascii_lowercase()), known))
+        .map(|known| {
+            (
+                strsim::damerau_levenshtein(&plain, &known.to_ascii_lowercase()),
+                known,
+            )
+        })
         .filter(|(distance, known)| *distance * 3 <= known.len().max(text.len()))
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, known)| known)
@@ -133,7 +140,14 @@ const fn key(
     doc: &'static str,
 ) -> Key {
     let status = Status::Supported;
-    Key { group, path, values, default, doc, status }
+    Key {
+        group,
+        path,
+        values,
+        default,
+        doc,
+        status,
+    }
 }
 
 const fn later(
@@ -144,7 +158,14 @@ const fn later(
     with: &'static str,
 ) -> Key {
     let status = Status::NotYet(with);
-    Key { group, path, values, default: "", doc, status }
+    Key {
+        group,
+        path,
+        values,
+        default: "",
+        doc,
+        status,
+    }
 }
 
 const fn refused(
@@ -155,7 +176,14 @@ const fn refused(
     reason: &'static str,
 ) -> Key {
     let status = Status::Refused(reason);
-    Key { group, path, values, default: "", doc, status }
+    Key {
+        group,
+        path,
+        values,
+        default: "",
+        doc,
+        status,
+    }
 }
 
 #[rustfmt::skip]

@@ -6,8 +6,8 @@
 //! what can be written.
 mod check;
 pub mod diagnostic;
-mod document;
 pub mod diff;
+mod document;
 pub mod graph;
 pub mod keys;
 pub mod load;

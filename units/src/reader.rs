@@ -209,7 +209,10 @@ impl Reader<'_> {
 
     pub(crate) fn texts(&mut self, item: Item<'_>) -> Vec<String> {
         let items = self.list(item);
-        items.into_iter().filter_map(|item| self.text(item)).collect()
+        items
+            .into_iter()
+            .filter_map(|item| self.text(item))
+            .collect()
     }
 
     pub(crate) fn table<'d>(&mut self, item: Item<'d>) -> Option<&'d DeTable<'d>> {

@@ -63,7 +63,10 @@ fn problems(loaded: &Loaded, unit: &str) -> String {
 #[test]
 fn enabled_units_bring_in_what_they_name() {
     let tree = Tree::new(&[
-        ("enabled/web.toml", "command = \"w\"\nrequires = [\"db\"]\nafter = [\"ghost\"]"),
+        (
+            "enabled/web.toml",
+            "command = \"w\"\nrequires = [\"db\"]\nafter = [\"ghost\"]",
+        ),
         ("available/db.toml", "command = \"d\"\nwants = [\"disk\"]"),
         ("vendor/disk.toml", "command = \"k\""),
         ("vendor/unused.toml", "command = \"u\""),
@@ -78,9 +81,18 @@ fn enabled_units_bring_in_what_they_name() {
 #[test]
 fn the_stronger_directory_wins() {
     let tree = Tree::new(&[
-        ("enabled/web.toml", "command = \"w\"\nwants = [\"a\"]\ndescription = \"enabled\""),
-        ("available/web.toml", "command = \"w\"\ndescription = \"available\""),
-        ("available/a.toml", "command = \"w\"\ndescription = \"available\""),
+        (
+            "enabled/web.toml",
+            "command = \"w\"\nwants = [\"a\"]\ndescription = \"enabled\"",
+        ),
+        (
+            "available/web.toml",
+            "command = \"w\"\ndescription = \"available\"",
+        ),
+        (
+            "available/a.toml",
+            "command = \"w\"\ndescription = \"available\"",
+        ),
         ("vendor/a.toml", "command = \"w\"\ndescription = \"vendor\""),
     ]);
     let loaded = tree.load();
@@ -91,9 +103,18 @@ fn the_stronger_directory_wins() {
 #[test]
 fn drop_ins_of_all_directories_apply_in_name_order() {
     let tree = Tree::new(&[
-        ("enabled/web.toml", "command = \"w\"\nnice = 1\n[limits]\nmemory = \"1M\"\ntasks = 5"),
-        ("vendor/web.toml.d/10.toml", "nice = 2\ndescription = \"ten\""),
-        ("enabled/web.toml.d/20.toml", "nice = 3\n[limits]\nmemory = \"2M\""),
+        (
+            "enabled/web.toml",
+            "command = \"w\"\nnice = 1\n[limits]\nmemory = \"1M\"\ntasks = 5",
+        ),
+        (
+            "vendor/web.toml.d/10.toml",
+            "nice = 2\ndescription = \"ten\"",
+        ),
+        (
+            "enabled/web.toml.d/20.toml",
+            "nice = 3\n[limits]\nmemory = \"2M\"",
+        ),
         ("vendor/web.toml.d/30.toml", "umask = 0o77"),
         ("available/web.toml.d/30.toml", "umask = 0o27"),
         ("enabled/web.toml.d/ignored.txt", "nonsense"),
@@ -105,7 +126,10 @@ fn drop_ins_of_all_directories_apply_in_name_order() {
     assert_eq!(around.umask, Some(0o27));
     assert_eq!(unit.description.as_deref(), Some("ten"));
     let limits = &unit.limits.as_ref().unwrap().cgroup;
-    assert_eq!(limits.memory, Some(sandbox::config::Amount::Exactly(2 << 20)));
+    assert_eq!(
+        limits.memory,
+        Some(sandbox::config::Amount::Exactly(2 << 20))
+    );
     assert_eq!(limits.tasks, Some(sandbox::config::Amount::Exactly(5)));
     assert_eq!(unit.source.drop_ins.len(), 3);
 }
@@ -124,8 +148,14 @@ fn a_problem_in_a_drop_in_points_at_the_drop_in() {
 #[test]
 fn instances_come_from_templates() {
     let tree = Tree::new(&[
-        ("enabled/all.toml", "kind = \"target\"\nwants = [\"web@a\", \"web@b\"]"),
-        ("available/web@.toml", "command = \"w %i\"\nenvironment = { ME = \"%n\" }"),
+        (
+            "enabled/all.toml",
+            "kind = \"target\"\nwants = [\"web@a\", \"web@b\"]",
+        ),
+        (
+            "available/web@.toml",
+            "command = \"w %i\"\nenvironment = { ME = \"%n\" }",
+        ),
         ("available/web@.toml.d/x.toml", "nice = 1"),
         ("available/web@b.toml.d/x.toml", "nice = 2"),
         ("enabled/web@.toml", "command = \"w --from-enabled %i\""),
@@ -133,7 +163,10 @@ fn instances_come_from_templates() {
     let loaded = tree.load();
     let a = &loaded.units[&name("web@a")];
     let b = &loaded.units[&name("web@b")];
-    assert_eq!(a.commands.main.as_ref().unwrap().argv, ["w", "--from-enabled", "a"]);
+    assert_eq!(
+        a.commands.main.as_ref().unwrap().argv,
+        ["w", "--from-enabled", "a"]
+    );
     let nice = |unit: &units::Unit| unit.surroundings.as_ref().unwrap().scheduling.nice;
     assert_eq!((nice(a), nice(b)), (Some(1), Some(2)));
     assert!(!loaded.enabled.contains(&name("web@")));
@@ -182,7 +215,10 @@ fn what_is_no_plain_file_is_refused_at_once() {
     let loaded = tree.load();
     assert!(loaded.units.is_empty());
     for (unit, message) in [
-        ("gone", "the link leads nowhere: there is no \"/nowhere/at/all.toml\""),
+        (
+            "gone",
+            "the link leads nowhere: there is no \"/nowhere/at/all.toml\"",
+        ),
         ("endless", "no regular file"),
         ("dir", "no regular file"),
         ("loop", "cannot read the file"),
@@ -197,7 +233,10 @@ fn what_is_no_plain_file_is_refused_at_once() {
 
 /// The standard library makes no FIFOs; coreutils does.
 fn make_fifo(path: &Path) {
-    #[expect(clippy::disallowed_methods, reason = "the test's own setup, not herd's")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the test's own setup, not herd's"
+    )]
     let status = std::process::Command::new("mkfifo").arg(path).status();
     assert!(status.unwrap().success());
 }
@@ -213,9 +252,18 @@ fn a_link_out_of_the_directory_is_followed() {
 fn a_requirement_that_does_not_exist_is_told_at_its_place() {
     let tree = Tree::new(&[
         ("enabled/postgres.toml", "command = \"p\""),
-        ("enabled/web.toml", "command = \"w\"\nrequires = [\"postgres\", \"postgre\"]"),
-        ("enabled/api.toml", "command = \"w\"\nrequires = [\"postgres.service\"]"),
-        ("enabled/soft.toml", "command = \"w\"\nwants = [\"ghost\"]\nafter = [\"spirit\"]"),
+        (
+            "enabled/web.toml",
+            "command = \"w\"\nrequires = [\"postgres\", \"postgre\"]",
+        ),
+        (
+            "enabled/api.toml",
+            "command = \"w\"\nrequires = [\"postgres.service\"]",
+        ),
+        (
+            "enabled/soft.toml",
+            "command = \"w\"\nwants = [\"ghost\"]\nafter = [\"spirit\"]",
+        ),
     ]);
     let loaded = tree.load();
     let shown = problems(&loaded, "web");
@@ -232,14 +280,23 @@ fn a_requirement_that_does_not_exist_is_told_at_its_place() {
 #[test]
 fn aliases_and_installation_become_dependencies() {
     let tree = Tree::new(&[
-        ("enabled/postgres.toml", "command = \"p\"\naliases = [\"db\"]\nwanted_by = [\"all\"]"),
-        ("enabled/web.toml", "command = \"w\"\nrequires = [\"db\"]\nrequired_by = [\"all\"]"),
+        (
+            "enabled/postgres.toml",
+            "command = \"p\"\naliases = [\"db\"]\nwanted_by = [\"all\"]",
+        ),
+        (
+            "enabled/web.toml",
+            "command = \"w\"\nrequires = [\"db\"]\nrequired_by = [\"all\"]",
+        ),
         ("enabled/all.toml", "kind = \"target\""),
     ]);
     let loaded = tree.load();
     assert!(loaded.broken.is_empty());
     assert_eq!(loaded.aliases[&name("db")], name("postgres"));
-    assert_eq!(loaded.units[&name("web")].dependencies.requires, [name("postgres")]);
+    assert_eq!(
+        loaded.units[&name("web")].dependencies.requires,
+        [name("postgres")]
+    );
     let all = &loaded.units[&name("all")].dependencies;
     assert_eq!(all.wants, [name("postgres")]);
     assert_eq!(all.requires, [name("web")]);
@@ -259,10 +316,17 @@ fn a_vanished_directory_is_told_and_told_apart_from_an_empty_one() {
 fn one_unit_is_found_by_name() {
     let tree = Tree::new(&[("available/postgres.toml", "command = \"p\"")]);
     let facts = Facts::of_the_system();
-    assert!(load_one(&tree.search, &name("postgres"), &facts).unit.is_some());
+    assert!(
+        load_one(&tree.search, &name("postgres"), &facts)
+            .unit
+            .is_some()
+    );
     let missing = load_one(&tree.search, &name("postgers"), &facts);
     assert_eq!(missing.unit, None);
-    assert_eq!(missing.diagnostics[0].hint.as_deref(), Some("did you mean postgres?"));
+    assert_eq!(
+        missing.diagnostics[0].hint.as_deref(),
+        Some("did you mean postgres?")
+    );
 }
 
 #[test]

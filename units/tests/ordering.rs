@@ -6,7 +6,9 @@ fn unit(name: &str, after: &[&str], before: &[&str]) -> Unit {
     let text = format!("command = \"x\"\nafter = {after:?}\nbefore = {before:?}");
     let name = UnitName::new(name).unwrap();
     let files = [SourceText::new("x.toml", text)];
-    parse_unit(&name, &files, &Facts::of_the_system()).unit.unwrap()
+    parse_unit(&name, &files, &Facts::of_the_system())
+        .unit
+        .unwrap()
 }
 
 fn order(units: &[Unit]) -> String {
@@ -60,7 +62,12 @@ fn every_cycle_of_a_knot_is_told() {
     ];
     assert_eq!(
         cycles(&units),
-        ["a after b after a", "c after a after c", "x after y after x", "z after y after z"]
+        [
+            "a after b after a",
+            "c after a after c",
+            "x after y after x",
+            "z after y after z"
+        ]
     );
 }
 

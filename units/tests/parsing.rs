@@ -31,7 +31,10 @@ fn refused(text: &str, message: &str) {
 #[test]
 fn a_command_alone_is_a_unit() {
     let unit = unit("command = \"/bin/web --port 80 'a b'\"");
-    assert_eq!(unit.commands.main.unwrap().argv, ["/bin/web", "--port", "80", "a b"]);
+    assert_eq!(
+        unit.commands.main.unwrap().argv,
+        ["/bin/web", "--port", "80", "a b"]
+    );
     assert_eq!(unit.kind, Kind::Service);
     assert_eq!(unit.lifecycle.restart, Restart::OnFailure);
     assert!(unit.walls.is_none());
@@ -82,7 +85,16 @@ fn readiness_takes_words_descriptors_and_probes() {
     assert_eq!(probe.probe, Probe::Tcp("127.0.0.1:5432".to_owned()));
     assert_eq!(probe.timeout, Duration::from_secs(1));
     refused("command = \"x\"\nready = \"fd:2\"", "from 3 to 1023");
-    refused("command = \"x\"\nready = \"dbus:org.x\"", "not supported yet");
-    refused("command = \"x\"\nready = { tcp = \"example.org:80\" }", "never looked up");
-    refused("command = \"x\"\nready = { timeout = \"1s\" }", "[ready] probes nothing");
+    refused(
+        "command = \"x\"\nready = \"dbus:org.x\"",
+        "not supported yet",
+    );
+    refused(
+        "command = \"x\"\nready = { tcp = \"example.org:80\" }",
+        "never looked up",
+    );
+    refused(
+        "command = \"x\"\nready = { timeout = \"1s\" }",
+        "[ready] probes nothing",
+    );
 }

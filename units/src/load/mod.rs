@@ -179,12 +179,16 @@ impl<'a> Loader<'a> {
             Ok(Some(files)) => files,
             Ok(None) => {
                 let message = "there is no such directory";
-                self.loaded.diagnostics.push(Diagnostic::of_file(directory, message));
+                self.loaded
+                    .diagnostics
+                    .push(Diagnostic::of_file(directory, message));
                 return Vec::new();
             }
             Err(error) => {
                 let message = format!("cannot take units from the directory: {error}");
-                self.loaded.diagnostics.push(Diagnostic::of_file(directory, message));
+                self.loaded
+                    .diagnostics
+                    .push(Diagnostic::of_file(directory, message));
                 return Vec::new();
             }
         };
@@ -306,7 +310,9 @@ impl<'a> Loader<'a> {
             return;
         }
         for unit in units.values_mut() {
-            let named = dependency_lists(unit).into_iter().flat_map(|(_, list)| list);
+            let named = dependency_lists(unit)
+                .into_iter()
+                .flat_map(|(_, list)| list);
             if !named.into_iter().any(|name| aliases.contains_key(name)) {
                 continue;
             }

@@ -145,8 +145,10 @@ fn check_program(reader: &mut Reader<'_>, item: Item<'_>, words: &[String]) -> O
     }
     if let Some(first) = program.chars().next().filter(|c| "-+@!:|".contains(*c)) {
         let hint = match first {
-            '-' => "write { run = \"…\", ignore_failure = true }; a single command given as a \
-                    list of words needs a list around it",
+            '-' => {
+                "write { run = \"…\", ignore_failure = true }; a single command given as a \
+                    list of words needs a list around it"
+            }
             '+' => "write { run = \"…\", unboxed = true }",
             _ => "herd has no such prefix",
         };

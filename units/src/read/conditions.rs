@@ -129,7 +129,12 @@ fn read_check(reader: &mut Reader<'_>, item: Item<'_>, kind: Kind) -> Option<Che
             Test::Cpus(comparison, count)
         }
         Kind::FirstBoot => {
-            let words = [("yes", true), ("true", true), ("no", false), ("false", false)];
+            let words = [
+                ("yes", true),
+                ("true", true),
+                ("no", false),
+                ("false", false),
+            ];
             Test::FirstBoot(reader.word(item, text, &words)?)
         }
     };

@@ -55,10 +55,16 @@ fn read_times(draft: &mut Draft, reader: &mut Reader<'_>, name: &str, item: Item
     match name {
         "restart" => set(&mut lifecycle.restart, read_restart(reader, item)),
         "restart_delay" => {
-            set(&mut lifecycle.restart_delay, reader.duration_or_milliseconds(item));
+            set(
+                &mut lifecycle.restart_delay,
+                reader.duration_or_milliseconds(item),
+            );
         }
         "restart_delay_ms" => set(&mut lifecycle.restart_delay, reader.milliseconds(item)),
-        "restart_delay_max" => set(&mut lifecycle.restart_delay_max, reader.finite_duration(item)),
+        "restart_delay_max" => set(
+            &mut lifecycle.restart_delay_max,
+            reader.finite_duration(item),
+        ),
         "restart_steps" => lifecycle.restart_steps = reader.number(item, 1..=1_000),
         "max_retries" => {
             lifecycle.max_retries = reader
@@ -66,7 +72,10 @@ fn read_times(draft: &mut Draft, reader: &mut Reader<'_>, name: &str, item: Item
                 .filter(|retries| *retries != 0);
         }
         "start_delay" => {
-            set(&mut lifecycle.start_delay, reader.duration_or_milliseconds(item));
+            set(
+                &mut lifecycle.start_delay,
+                reader.duration_or_milliseconds(item),
+            );
         }
         "start_delay_ms" => set(&mut lifecycle.start_delay, reader.milliseconds(item)),
         "timeout_start" => set(&mut lifecycle.timeout_start, limit(reader, item)),
@@ -100,7 +109,10 @@ fn read_ends(draft: &mut Draft, reader: &mut Reader<'_>, name: &str, item: Item<
         "failure_action" => set(&mut lifecycle.failure_action, reader.choice(item, &ACTIONS)),
         "success_action" => set(&mut lifecycle.success_action, reader.choice(item, &ACTIONS)),
         "file_descriptor_store_max" => {
-            set(&mut lifecycle.file_descriptor_store_max, reader.number(item, 0..=4_096));
+            set(
+                &mut lifecycle.file_descriptor_store_max,
+                reader.number(item, 0..=4_096),
+            );
         }
         _ => return false,
     }

@@ -80,7 +80,11 @@ fn read_size(reader: &mut Reader<'_>, item: Item<'_>) -> Option<u64> {
 fn read_rate(reader: &mut Reader<'_>, item: Item<'_>) -> Option<(u32, Duration)> {
     let text = reader.raw_text(item)?;
     let rate = text.split_once('/').and_then(|(lines, time)| {
-        let lines = lines.trim().parse::<u32>().ok().filter(|lines| *lines > 0)?;
+        let lines = lines
+            .trim()
+            .parse::<u32>()
+            .ok()
+            .filter(|lines| *lines > 0)?;
         let time = parse_duration(time).ok().flatten()?;
         (!time.is_zero()).then_some((lines, time))
     });

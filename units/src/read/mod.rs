@@ -223,7 +223,12 @@ mod tests {
                 value: &value,
             };
             let supported = key.status == Status::Supported;
-            assert_eq!(draft.read(&mut reader, key, item), supported, "{}", key.path);
+            assert_eq!(
+                draft.read(&mut reader, key, item),
+                supported,
+                "{}",
+                key.path
+            );
         }
     }
 }

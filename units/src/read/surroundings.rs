@@ -27,13 +27,15 @@ pub(super) fn read(draft: &mut Draft, reader: &mut Reader<'_>, name: &str, item:
                 .collect();
         }
         "working_directory" => around.working_directory = read_working_directory(reader, item),
-        "umask" => around.umask = reader.mode(item).filter(|mask| {
-            let small = *mask <= 0o777;
-            if !small {
-                reader.error(item, "a umask is at most 0777");
-            }
-            small
-        }),
+        "umask" => {
+            around.umask = reader.mode(item).filter(|mask| {
+                let small = *mask <= 0o777;
+                if !small {
+                    reader.error(item, "a umask is at most 0777");
+                }
+                small
+            })
+        }
         "environment" => around.environment = read_environment(reader, item),
         "env" => around.environment.extend(read_environment(reader, item)),
         "environment_file" => {
@@ -93,9 +95,16 @@ pub(super) fn read_directories(
     let of = |name: &str| kinds.iter().find(|(known, _)| *known == name);
     if let Some((_, kind)) = name.strip_suffix("_mode").and_then(of) {
         let mode = reader.mode(item).unwrap_or(0o755);
-        let mut own = around.directories.iter_mut().filter(|d| d.kind == *kind).peekable();
+        let mut own = around
+            .directories
+            .iter_mut()
+            .filter(|d| d.kind == *kind)
+            .peekable();
         if own.peek().is_none() {
-            let message = format!("there is no {} to give a mode", name.trim_end_matches("_mode"));
+            let message = format!(
+                "there is no {} to give a mode",
+                name.trim_end_matches("_mode")
+            );
             reader.error(item, message);
         }
         own.for_each(|directory| directory.mode = mode);
@@ -106,7 +115,9 @@ pub(super) fn read_directories(
     };
     for text in reader.texts(item) {
         let path = Path::new(&text);
-        let inside = path.components().all(|part| matches!(part, Component::Normal(_)));
+        let inside = path
+            .components()
+            .all(|part| matches!(part, Component::Normal(_)));
         if text.is_empty() || !inside {
             let hint = "a name such as \"web\" or \"web/cache\", without a slash in front";
             reader.error_with_hint(item, format!("{text:?} is no name of a directory"), hint);

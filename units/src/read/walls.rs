@@ -151,7 +151,12 @@ fn read_switch(walls: &mut Walls, reader: &mut Reader<'_>, path: &str, item: Ite
     true
 }
 
-fn read_file_system(walls: &mut Walls, reader: &mut Reader<'_>, path: &str, item: Item<'_>) -> bool {
+fn read_file_system(
+    walls: &mut Walls,
+    reader: &mut Reader<'_>,
+    path: &str,
+    item: Item<'_>,
+) -> bool {
     match path {
         "box_root" => walls.root = reader.path(item).filter(|root| root.parent().is_some()),
         "box.read_only_paths" => walls.read_only_paths = read_paths(reader, item),
@@ -239,7 +244,10 @@ fn read_words(walls: &mut Walls, reader: &mut Reader<'_>, path: &str, item: Item
             }
         }
         "box.protect_system" => {
-            let words = [("full", ProtectSystem::Full), ("strict", ProtectSystem::Strict)];
+            let words = [
+                ("full", ProtectSystem::Full),
+                ("strict", ProtectSystem::Strict),
+            ];
             let read = match truth {
                 Some(true) => Some(ProtectSystem::Yes),
                 Some(false) => Some(ProtectSystem::No),
@@ -248,7 +256,10 @@ fn read_words(walls: &mut Walls, reader: &mut Reader<'_>, path: &str, item: Item
             walls.protect_system = read.unwrap_or(walls.protect_system);
         }
         "box.protect_home" => {
-            let words = [("read-only", ProtectHome::ReadOnly), ("tmpfs", ProtectHome::Tmpfs)];
+            let words = [
+                ("read-only", ProtectHome::ReadOnly),
+                ("tmpfs", ProtectHome::Tmpfs),
+            ];
             let read = match truth {
                 Some(true) => Some(ProtectHome::Yes),
                 Some(false) => Some(ProtectHome::No),
@@ -284,7 +295,8 @@ fn read_words(walls: &mut Walls, reader: &mut Reader<'_>, path: &str, item: Item
 fn read_hostname(reader: &mut Reader<'_>, item: Item<'_>) -> Option<String> {
     let text = reader.text(item)?;
     let fits = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '.';
-    if text.is_empty() || text.len() > 64 || !text.chars().all(fits) || text.starts_with(['-', '.']) {
+    if text.is_empty() || text.len() > 64 || !text.chars().all(fits) || text.starts_with(['-', '.'])
+    {
         let hint = "a host name is 1 to 64 letters, digits, - and .";
         reader.error_with_hint(item, format!("{text:?} is no host name"), hint);
         return None;
@@ -516,10 +528,7 @@ fn read_refusal(reader: &mut Reader<'_>, item: Item<'_>) -> Option<Refusal> {
     number.map(Refusal::Errno)
 }
 
-fn read_restrict_namespaces(
-    reader: &mut Reader<'_>,
-    item: Item<'_>,
-) -> Option<RestrictNamespaces> {
+fn read_restrict_namespaces(reader: &mut Reader<'_>, item: Item<'_>) -> Option<RestrictNamespaces> {
     match item.value() {
         DeValue::Boolean(true) => Some(RestrictNamespaces::All),
         DeValue::Boolean(false) => Some(RestrictNamespaces::None),

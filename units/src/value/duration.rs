@@ -180,7 +180,10 @@ mod tests {
         assert!(parse_duration("1.2.3s").is_err());
         assert!(parse_duration(".s").is_err());
         assert!(parse_duration("-1s").is_err());
-        assert_eq!(parse_duration("9999999y"), Err(DurationError::Unit("y".to_owned())));
+        assert_eq!(
+            parse_duration("9999999y"),
+            Err(DurationError::Unit("y".to_owned()))
+        );
         assert_eq!(parse_duration("9999999years"), Err(DurationError::TooLong));
         assert!(parse_duration(&format!("{}s", "9".repeat(60))).is_err());
     }

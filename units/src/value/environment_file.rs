@@ -152,9 +152,7 @@ mod tests {
     fn plain_lines_and_comments() {
         let text = "# a comment\n; another\n\nA=1\n  B = two words  \nC=\n";
         let expected = [("A", "1"), ("B", "two words"), ("C", "")];
-        let expected: Vec<_> = expected
-            .map(|(n, v)| (n.to_owned(), v.to_owned()))
-            .to_vec();
+        let expected: Vec<_> = expected.map(|(n, v)| (n.to_owned(), v.to_owned())).to_vec();
         assert_eq!(pairs(text), expected);
     }
 

@@ -217,7 +217,10 @@ mod tests {
     #[test]
     fn names_and_instances_expand() {
         let shown = expand("my-web@dev-sda1", "%n %p %i %I %j %f %%").unwrap();
-        assert_eq!(shown, "my-web@dev-sda1 my-web dev-sda1 dev/sda1 web /dev/sda1 %");
+        assert_eq!(
+            shown,
+            "my-web@dev-sda1 my-web dev-sda1 dev/sda1 web /dev/sda1 %"
+        );
         assert_eq!(expand("web", "[%i]").unwrap(), "[]");
         assert_eq!(expand("a@x\\x2dy", "%I").unwrap(), "x-y");
     }
