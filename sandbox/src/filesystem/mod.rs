@@ -1,0 +1,5 @@
+//! The file system of a box: what is mounted where, and how.
+
+mod step;
+
+pub(crate) use step::MountStep;

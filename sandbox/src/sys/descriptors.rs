@@ -1,0 +1,47 @@
+//! Moving and closing descriptors by number, as a child between `clone3` and `execve` has to.
+#![allow(unsafe_code, reason = "close_range, dup3 and fcntl on numbers of a private table")]
+
+use std::os::fd::RawFd;
+
+use super::{Errno, descriptor, done};
+
+/// Gives this process a descriptor table of its own, without any number from `first` on.
+pub(crate) fn unshare_and_close_from(first: RawFd) -> Result<(), Errno> {
+    close_range(first, u32::MAX, libc::CLOSE_RANGE_UNSHARE)
+}
+
+/// Everything from `first` on closes at `execve`.
+pub(crate) fn close_on_exec_from(first: RawFd) -> Result<(), Errno> {
+    close_range(first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC)
+}
+
+/// Closes `first` up to and including `last`.
+pub(crate) fn close_between(first: RawFd, last: RawFd) -> Result<(), Errno> {
+    close_range(first, last.unsigned_abs(), 0)
+}
+
+fn close_range(first: RawFd, last: u32, flags: u32) -> Result<(), Errno> {
+    // SAFETY: plain numbers. Callers are children on their way to `execve`, whose table nobody
+    // else holds descriptors of as values that would be used again.
+    done(unsafe { libc::syscall(libc::SYS_close_range, first.unsigned_abs(), last, flags) })
+}
+
+/// A close-on-exec duplicate with a number of at least `lowest`.
+pub(crate) fn duplicate_from(source: RawFd, lowest: RawFd) -> Result<RawFd, Errno> {
+    // SAFETY: plain numbers; the new descriptor replaces none.
+    descriptor(unsafe {
+        libc::syscall(libc::SYS_fcntl, source, libc::F_DUPFD_CLOEXEC, lowest)
+    })
+}
+
+/// Makes `target` a duplicate of `source` that survives `execve`. The two must differ.
+pub(crate) fn duplicate_onto(source: RawFd, target: RawFd) -> Result<(), Errno> {
+    // SAFETY: plain numbers; what `target` was is closed, which callers mean (see `close_range`).
+    done(unsafe { libc::syscall(libc::SYS_dup3, source, target, 0) })
+}
+
+/// Makes `target` a close-on-exec duplicate of `source`. The two must differ.
+pub(crate) fn duplicate_onto_closing(source: RawFd, target: RawFd) -> Result<(), Errno> {
+    // SAFETY: plain numbers; the caller owns `target`, so nobody else loses what it was.
+    done(unsafe { libc::syscall(libc::SYS_dup3, source, target, libc::O_CLOEXEC) })
+}

@@ -1,0 +1,16 @@
+//! Launches real processes. Its own harness: as `herd-exec` this binary is the executor, and cases
+//! run one after the other in one thread.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::exit, clippy::print_stdout, reason = "a test")]
+
+mod bare;
+mod fixture;
+
+use fixture::Case;
+
+fn main() {
+    if std::env::args().next().as_deref() == Some("herd-exec") {
+        sandbox::herd_exec_main();
+    }
+    let cases: Vec<Case> = [bare::CASES].concat();
+    std::process::exit(fixture::run(&cases));
+}
