@@ -12,6 +12,8 @@ pub mod capture;
 mod echo;
 pub mod escape;
 mod files;
+pub mod follow;
+pub mod read;
 pub mod record;
 pub mod sink;
 pub mod timestamp;
@@ -22,5 +24,7 @@ pub use record::{Kind, Record};
 pub use sink::Sink;
 pub use timestamp::Timestamp;
 
+#[cfg(test)]
+mod read_tests;
 #[cfg(test)]
 mod tests;
