@@ -61,6 +61,12 @@ impl Daemon {
                     wake(fd, signal);
                 }
             }
+            Whom::Run(run) => {
+                if let Some(process) = self.processes.get(run) {
+                    send(&process.pidfd, signal);
+                    wake(&process.pidfd, signal);
+                }
+            }
             Whom::All => match group::tracked(runtime) {
                 Some(plan) => {
                     for number in [Some(signal), needs_wake(signal).then_some(units::Signal::CONT)]
