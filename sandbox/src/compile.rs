@@ -41,7 +41,10 @@ pub fn compile(config: &Config, host: &Host) -> Result<Plan, CompileError> {
         .as_ref()
         .map(|name| cgroup::plan(name, &config.limits.cgroup, host))
         .transpose()?;
-    let bare = config.walls.is_none() && !cgroup.as_ref().is_some_and(cgroup::CgroupPlan::joins_in_child);
+    let bare = config.walls.is_none()
+        && !cgroup
+            .as_ref()
+            .is_some_and(cgroup::CgroupPlan::joins_in_child);
     let mut steps = Vec::new();
     if let Some(group) = &cgroup {
         steps.push(Step::CreateCgroup(group.clone()));
@@ -49,7 +52,10 @@ pub fn compile(config: &Config, host: &Host) -> Result<Plan, CompileError> {
     }
     steps.push(Step::Descriptors);
     for directory in &config.directories {
-        steps.push(Step::Directory(owned_directory(directory, &config.identity)?));
+        steps.push(Step::Directory(owned_directory(
+            directory,
+            &config.identity,
+        )?));
     }
     session(&config.process, &mut steps);
     scheduling(&config.process.scheduling, &mut steps);
@@ -63,7 +69,11 @@ pub fn compile(config: &Config, host: &Host) -> Result<Plan, CompileError> {
     steps.push(working_directory(&config.process)?);
     steps.push(Step::Exec(program(&config.process)?));
     Ok(Plan {
-        carrier: if bare { Carrier::Vfork } else { Carrier::Executor },
+        carrier: if bare {
+            Carrier::Vfork
+        } else {
+            Carrier::Executor
+        },
         steps,
         warnings: Vec::new(),
         cgroup,
@@ -73,16 +83,23 @@ pub fn compile(config: &Config, host: &Host) -> Result<Plan, CompileError> {
 
 fn session(process: &Process, steps: &mut Vec<Step>) {
     if process.new_session || process.controlling_terminal {
-        steps.push(Step::Session { controlling_terminal: process.controlling_terminal });
+        steps.push(Step::Session {
+            controlling_terminal: process.controlling_terminal,
+        });
     }
-    steps.push(Step::Signals { ignore_sigpipe: process.ignore_sigpipe });
+    steps.push(Step::Signals {
+        ignore_sigpipe: process.ignore_sigpipe,
+    });
 }
 
 fn scheduling(wanted: &Scheduling, steps: &mut Vec<Step>) {
     steps.extend(wanted.oom_score_adjust.map(Step::OomScore));
     steps.extend(wanted.nice.map(Step::Nice));
     if let Some(policy) = wanted.cpu_policy {
-        steps.push(Step::Scheduler { policy, priority: wanted.cpu_priority.unwrap_or(0) });
+        steps.push(Step::Scheduler {
+            policy,
+            priority: wanted.cpu_priority.unwrap_or(0),
+        });
     }
     if let Some(cpus) = &wanted.cpu_affinity {
         let mut mask = Vec::new();
@@ -93,10 +110,16 @@ fn scheduling(wanted: &Scheduling, steps: &mut Vec<Step>) {
             }
             mask[word] |= 1u64 << (cpu % 64);
         }
-        steps.push(Step::Affinity(Affinity { mask, cpus: cpus.clone() }));
+        steps.push(Step::Affinity(Affinity {
+            mask,
+            cpus: cpus.clone(),
+        }));
     }
     if let Some(class) = wanted.io_class {
-        steps.push(Step::IoPriority { class, priority: wanted.io_priority.unwrap_or(0) });
+        steps.push(Step::IoPriority {
+            class,
+            priority: wanted.io_priority.unwrap_or(0),
+        });
     }
     if let Some(slack) = wanted.timer_slack {
         let nanoseconds = u64::try_from(slack.as_nanos()).unwrap_or(u64::MAX);
@@ -108,7 +131,9 @@ fn scheduling(wanted: &Scheduling, steps: &mut Vec<Step>) {
 fn identity(wanted: &Identity, steps: &mut Vec<Step>) {
     match &wanted.groups {
         Some(groups) => steps.push(Step::Groups(groups.clone())),
-        None if wanted.uid.is_some() || wanted.gid.is_some() => steps.push(Step::Groups(Vec::new())),
+        None if wanted.uid.is_some() || wanted.gid.is_some() => {
+            steps.push(Step::Groups(Vec::new()))
+        }
         None => {}
     }
     steps.extend(wanted.gid.map(Step::Gid));
@@ -116,7 +141,10 @@ fn identity(wanted: &Identity, steps: &mut Vec<Step>) {
 }
 
 fn working_directory(process: &Process) -> Result<Step, CompileError> {
-    let path = process.working_directory.as_deref().unwrap_or(Path::new("/"));
+    let path = process
+        .working_directory
+        .as_deref()
+        .unwrap_or(Path::new("/"));
     absolute("the working directory", path)?;
     Ok(Step::WorkingDirectory {
         path: c_path(path)?,
@@ -131,7 +159,10 @@ fn owned_directory(wanted: &Directory, owner: &Identity) -> Result<OwnedDirector
         .components()
         .filter_map(|component| match component {
             Component::Normal(name) => Some(c_string(name)),
-            Component::Prefix(_) | Component::RootDir | Component::CurDir | Component::ParentDir => None,
+            Component::Prefix(_)
+            | Component::RootDir
+            | Component::CurDir
+            | Component::ParentDir => None,
         })
         .collect::<Result<_, _>>()?;
     Ok(OwnedDirectory {
@@ -152,7 +183,9 @@ fn program(process: &Process) -> Result<Program, CompileError> {
         vec![c_string(command)?]
     } else {
         let places = process.search_path.iter();
-        places.map(|directory| c_path(&directory.join(command))).collect::<Result<_, _>>()?
+        places
+            .map(|directory| c_path(&directory.join(command)))
+            .collect::<Result<_, _>>()?
     };
     let argv0 = process.argv0.as_ref().unwrap_or(command);
     let arguments = [argv0].into_iter().chain(process.argv.iter().skip(1));
@@ -181,7 +214,9 @@ fn program(process: &Process) -> Result<Program, CompileError> {
     Ok(Program {
         command: c_string(command)?,
         candidates,
-        arguments: arguments.map(|word| c_string(word)).collect::<Result<_, _>>()?,
+        arguments: arguments
+            .map(|word| c_string(word))
+            .collect::<Result<_, _>>()?,
         environment,
         pid_variables,
     })
@@ -190,10 +225,19 @@ fn program(process: &Process) -> Result<Program, CompileError> {
 /// A path from `/` on that says itself where it leads.
 pub(crate) fn absolute(what: &'static str, path: &Path) -> Result<(), CompileError> {
     if !path.is_absolute() {
-        return Err(CompileError::Relative { what, path: path.to_owned() });
+        return Err(CompileError::Relative {
+            what,
+            path: path.to_owned(),
+        });
     }
-    if path.components().any(|component| component == Component::ParentDir) {
-        return Err(CompileError::Upwards { what, path: path.to_owned() });
+    if path
+        .components()
+        .any(|component| component == Component::ParentDir)
+    {
+        return Err(CompileError::Upwards {
+            what,
+            path: path.to_owned(),
+        });
     }
     Ok(())
 }
@@ -203,5 +247,6 @@ pub(crate) fn c_path(path: &Path) -> Result<CString, CompileError> {
 }
 
 pub(crate) fn c_string(string: &OsStr) -> Result<CString, CompileError> {
-    CString::new(string.as_bytes()).map_err(|_| CompileError::Nul(string.to_string_lossy().into_owned()))
+    CString::new(string.as_bytes())
+        .map_err(|_| CompileError::Nul(string.to_string_lossy().into_owned()))
 }

@@ -33,7 +33,10 @@ pub(crate) struct Handed {
 /// The plan in memory that nobody can change any more.
 pub(crate) fn write_down(plan: &Plan, passed: Vec<u32>) -> Result<OwnedFd, LaunchError> {
     use std::io::{Seek, Write};
-    let bytes = postcard::to_stdvec(&Handed { plan: plan.clone(), passed })?;
+    let bytes = postcard::to_stdvec(&Handed {
+        plan: plan.clone(),
+        passed,
+    })?;
     let write = |bytes: &[u8]| -> io::Result<OwnedFd> {
         let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING | MemfdFlags::NOEXEC_SEAL;
         let mut file = File::from(rustix::fs::memfd_create(c"herd-plan", flags)?);
@@ -45,7 +48,10 @@ pub(crate) fn write_down(plan: &Plan, passed: Vec<u32>) -> Result<OwnedFd, Launc
         )?;
         Ok(file.into())
     };
-    write(&bytes).map_err(|source| LaunchError::Prepare { action: "write the plan down", source })
+    write(&bytes).map_err(|source| LaunchError::Prepare {
+        action: "write the plan down",
+        source,
+    })
 }
 
 /// Our end, which never blocks, and the executor's.

@@ -20,14 +20,19 @@ pub(crate) struct Blocked {
 
 impl Blocked {
     pub(crate) fn new() -> Result<Self, Errno> {
-        Ok(Self { before: set_mask(ALL)? })
+        Ok(Self {
+            before: set_mask(ALL)?,
+        })
     }
 }
 
 impl Drop for Blocked {
     fn drop(&mut self) {
         let restored = set_mask(self.before);
-        debug_assert!(restored.is_ok(), "a mask the kernel gave us is a mask it takes");
+        debug_assert!(
+            restored.is_ok(),
+            "a mask the kernel gave us is a mask it takes"
+        );
     }
 }
 
