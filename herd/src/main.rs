@@ -1,17 +1,12 @@
-fn main() {
-    if std::env::args().next().as_deref() == Some("herd-exec") {
+//! The binary: a call into the library.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    // The executor of boxes is this binary under another name. It must stay single-threaded and
+    // small, so it goes its own way before anything else happens.
+    if herd::is_executor(std::env::args_os().take(2)) {
         sandbox::herd_exec_main();
     }
-    let dir = std::env::args().nth(2).unwrap();
-    let o = herd::daemon::Options {
-        mode: herd::daemon::Mode::Foreground,
-        runtime_dir: "/tmp/herd-try".into(),
-        log_dir: "/tmp/herd-try/log".into(),
-        search: units::load::SearchPath::directory(dir),
-        echo: true,
-    };
-    match herd::daemon::run(o) {
-        Ok(c) => std::process::exit(c.into()),
-        Err(e) => eprintln!("herd: {e}"),
-    }
+    herd::cli::main(std::env::args_os())
 }

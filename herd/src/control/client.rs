@@ -83,7 +83,7 @@ impl Client {
         Ok(reply)
     }
 
-    /// Sends a call whose answers are then taken one by one with [`next`](Self::next).
+    /// Sends a call whose answers are then taken one by one with [`next_answer`](Self::next_answer).
     ///
     /// # Errors
     /// When the connection breaks.
@@ -101,7 +101,7 @@ impl Client {
     ///
     /// # Errors
     /// As [`call`](Self::call); [`ClientError::Closed`] when herd ends.
-    pub fn next<T: DeserializeOwned>(&mut self) -> Result<T, ClientError> {
+    pub fn next_answer<T: DeserializeOwned>(&mut self) -> Result<T, ClientError> {
         Ok(self.answer(None)?.0)
     }
 

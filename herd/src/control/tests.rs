@@ -411,6 +411,7 @@ fn tokens_outside_the_range_are_not_the_servers() {
 type Description = BTreeMap<(String, String), BTreeMap<String, String>>;
 
 /// `(keyword, name) → field → type`; of a method the parameters, and its result as `reply`.
+#[expect(clippy::string_slice, reason = "cut at brackets that were just found")]
 fn description() -> Description {
     let text: String = DESCRIPTION
         .lines()
@@ -446,6 +447,7 @@ fn description() -> Description {
 }
 
 /// The method whose result begins where `rest` does.
+#[expect(clippy::string_slice, reason = "`rest` is an end of `text`")]
 fn last_method(rest: &str, text: &str) -> String {
     let before = &text[..text.len() - rest.len()];
     let name = before.rsplit("method ").next().unwrap();

@@ -36,8 +36,8 @@ fn records(path: &Path) -> Vec<(Kind, Vec<u8>)> {
     assert!(bytes.is_empty() || bytes.ends_with(b"\n"));
     bytes
         .strip_suffix(b"\n")
-        .map(|bytes| bytes.split(|byte| *byte == b'\n').collect())
-        .unwrap_or_else(Vec::new)
+        .map(|bytes| bytes.split(|byte| *byte == b'\n').collect::<Vec<_>>())
+        .unwrap_or_default()
         .into_iter()
         .map(|line| Record::parse(line).expect("a whole record"))
         .map(|record| (record.kind, record.text.to_vec()))
