@@ -627,6 +627,10 @@ impl Supervisor {
                 for other in self.ties(id).on_failure.clone() {
                     self.start_quietly(other);
                 }
+                if state == State::Failed(Failure::Unkillable) {
+                    // A start that waited for the end would make a second of what is still there.
+                    self.set_job(id, None);
+                }
                 self.came_to_rest(now, id);
                 self.carry_out_emergency(now, id, action);
                 self.carry_out_emergency(now, id, limit);
@@ -711,6 +715,14 @@ impl Supervisor {
         }
         let Some(entry) = self.entry(id) else { return };
         if !entry.service.state().is_at_rest() || entry.job.is_some() || entry.gone {
+            return;
+        }
+        // It gave way to another and would only be pushed out again.
+        let in_the_way = self.ties(id).conflicts.iter().any(|other| {
+            self.entry(*other)
+                .is_some_and(|it| it.job.is_some() || !it.service.state().is_at_rest())
+        });
+        if in_the_way {
             return;
         }
         self.step(now, id, |service, step| {
