@@ -1,7 +1,7 @@
 //! The box's first process: starts the main process, reaps for it, passes signals on to it, says
 //! how it ended, and ends; the kernel then ends what is left of the box.
 
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::process::{Pid, PidfdFlags, WaitOptions, WaitStatus};
 
@@ -12,7 +12,7 @@ use crate::status::{self, Wire};
 use crate::step::Step;
 use crate::sys::clone::{Child, Manner, Stack};
 use crate::sys::signals::{self, Blocked};
-use crate::sys::{Errno, capabilities, descriptors, process};
+use crate::sys::{Errno, capabilities, process};
 use crate::walk::{start_main, tell_failure};
 
 /// Becomes the reaper of a box whose steps up to `first` are done.
@@ -53,12 +53,18 @@ fn start(
     if let Some(failed) = walk.failure.get() {
         return Err(failed);
     }
-    settle(&child, channel, report, outlives_parent).map_err(at_start)?;
+    settle(walk, &child, channel, report, outlives_parent).map_err(at_start)?;
     blocked.keep();
     Ok(child.pid)
 }
 
-fn settle(main: &Child, channel: &OwnedFd, report: &OwnedFd, outlives_parent: bool) -> Result<(), Errno> {
+fn settle(
+    walk: &Walk<'_>,
+    main: &Child,
+    channel: &OwnedFd,
+    report: &OwnedFd,
+    outlives_parent: bool,
+) -> Result<(), Errno> {
     let number = |error: std::io::Error| Errno(error.raw_os_error().unwrap_or(libc::EIO));
     let own = Pid::from_raw(process::own_pid()).ok_or(Errno(libc::ESRCH))?;
     let ourselves = rustix::process::pidfd_open(own, PidfdFlags::empty())?;
@@ -71,11 +77,7 @@ fn settle(main: &Child, channel: &OwnedFd, report: &OwnedFd, outlives_parent: bo
     status::send(channel.as_fd(), &Wire::Executed, &[]).map_err(number)?;
     status::send(report.as_fd(), &Wire::Executed, &[]).map_err(number)?;
     // The service's own descriptors are the main process's alone: a pipe it closes is closed.
-    let keep = channel.as_raw_fd();
-    if keep > 0 {
-        descriptors::close_between(0, keep - 1)?;
-    }
-    descriptors::close_from(keep + 1)
+    walk.prepared.descriptors.close_sources()
 }
 
 const CAP_KILL: u32 = 5;

@@ -200,6 +200,11 @@ impl Descriptors {
         self.unshare_from.map_or(Ok(()), descriptors::unshare_and_close_from)
     }
 
+    /// Closes what the main process has duplicates of.
+    pub(crate) fn close_sources(&self) -> Result<(), Errno> {
+        self.moves.iter().try_for_each(|one| descriptors::close_between(one.from, one.from))
+    }
+
     fn put_in_place(&self) -> Result<(), Errno> {
         self.unshare()?;
         self.fill()

@@ -182,10 +182,11 @@ impl Mounts {
             flags |= MountAttrFlags::MOUNT_ATTR_RDONLY;
         }
         let mount = finish(&file_system, flags)?;
-        match self.mount(mount, path_of(&wanted.path), true) {
-            Err(Errno::ENOENT) if wanted.optional => Ok(()),
-            answer => answer,
+        let path = path_of(&wanted.path);
+        if wanted.optional && matches!(self.bases.open(path, false), Err(Errno::ENOENT)) {
+            return Ok(());
         }
+        self.mount(mount, path, true)
     }
 
     fn hide(&mut self, path: &Path, optional: bool) -> Result<(), Errno> {

@@ -46,11 +46,6 @@ pub(crate) fn duplicate_onto_closing(source: RawFd, target: RawFd) -> Result<(),
     done(unsafe { libc::syscall(libc::SYS_dup3, source, target, libc::O_CLOEXEC) })
 }
 
-/// Closes every number from `first` on.
-pub(crate) fn close_from(first: RawFd) -> Result<(), Errno> {
-    close_range(first, u32::MAX, 0)
-}
-
 /// The descriptor that another program of ours left under a number we both know. Its number must
 /// be open, and is taken once: the caller says so by asking.
 pub(crate) fn adopt(number: RawFd) -> Result<OwnedFd, Errno> {

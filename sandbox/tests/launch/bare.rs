@@ -108,7 +108,7 @@ pub(crate) const CASES: &[Case] = &[
         let mut config = shell("pwd");
         config.process.working_directory = Some("/nowhere".into());
         let text = outcome(&config).failure.unwrap().to_string();
-        assert_eq!(text, "change directory to /nowhere (step 4 of 5): no such file or directory");
+        assert_eq!(text, "change directory to /nowhere (step 5 of 6): no such file or directory");
         config.process.working_directory_optional = true;
         assert_eq!(outcome(&config).stdout, "/\n");
     }),

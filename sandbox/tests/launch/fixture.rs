@@ -13,8 +13,9 @@ use sandbox::{Config, Files, Host, LaunchError, Launcher, Plan, StepFailure};
 /// A sentence and the function that shows it.
 pub(crate) type Case = (&'static str, fn());
 
-/// Speaks enough of libtest's language for `cargo test` and nextest.
-pub(crate) fn run(cases: &[Case]) -> i32 {
+/// Speaks enough of libtest's language for `cargo test` and nextest. `inner` cases are not listed
+/// and run only by their exact name.
+pub(crate) fn run(cases: &[Case], inner: &[Case]) -> i32 {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let has = |flag: &str| arguments.iter().any(|argument| argument == flag);
     if has("--list") {
@@ -26,7 +27,8 @@ pub(crate) fn run(cases: &[Case]) -> i32 {
     let exact = has("--exact");
     let wanted: Vec<&String> = arguments.iter().filter(|word| !word.starts_with('-')).collect();
     let mut failed = 0;
-    for (name, case) in cases {
+    let inner = inner.iter().filter(|(name, _)| exact && wanted.iter().any(|word| *word == name));
+    for (name, case) in cases.iter().chain(inner) {
         let matches = |word: &&String| if exact { name == word } else { name.contains(word.as_str()) };
         if !wanted.is_empty() && !wanted.iter().any(|word| matches(word)) {
             continue;

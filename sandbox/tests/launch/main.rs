@@ -5,6 +5,7 @@
 mod bare;
 mod boxed;
 mod fixture;
+mod user;
 
 use fixture::Case;
 
@@ -12,6 +13,6 @@ fn main() {
     if std::env::args().next().as_deref() == Some("herd-exec") {
         sandbox::herd_exec_main();
     }
-    let cases: Vec<Case> = [bare::CASES, boxed::CASES].concat();
-    std::process::exit(fixture::run(&cases));
+    let cases: Vec<Case> = [bare::CASES, boxed::CASES, user::CASES].concat();
+    std::process::exit(fixture::run(&cases, user::INNER));
 }
