@@ -18,7 +18,7 @@ pub(super) struct Ledger {
     starts: HashMap<ServiceId, VecDeque<Time>>,
     /// Restarts in a row, as the rule of `max_retries` counts them.
     retries: HashMap<ServiceId, u32>,
-    limits: HashMap<ServiceId, u32>,
+    limits: HashMap<ServiceId, Option<u32>>,
     pub(super) open_tickets: Vec<Ticket>,
     pub(super) dropped_tickets: Vec<Ticket>,
     pub(super) shutdown_at: Option<Time>,
@@ -118,6 +118,7 @@ impl Ledger {
                 continue;
             }
             let retries = self.retries.entry(id).or_default();
+            let earlier = *retries;
             if let Some(since) = before.active_since()
                 && !state.is_active()
                 && now.since(since) >= Duration::from_secs(10)
@@ -142,13 +143,13 @@ impl Ledger {
             if service.streak == *retries + 1 && !matches!(before, State::Backoff { .. }) {
                 *retries += 1;
             }
-            let Some(most) = unit.lifecycle.max_retries else { continue };
             // The limit of a definition that is taken with this very start counts from the next.
-            let former = self.limits.insert(id, most);
-            if former != Some(most) {
+            let limit = unit.lifecycle.max_retries;
+            if self.limits.insert(id, limit) != Some(limit) {
                 continue;
             }
-            if *retries > most {
+            let Some(most) = limit else { continue };
+            if *retries > most && *retries > earlier {
                 return Err(format!("{}: {retries} restarts, {most} allowed", unit.name));
             }
             let own = matches!(
@@ -255,7 +256,11 @@ fn order(
                     state.is_starting() || state.is_stopping() || job.is_some()
                 });
                 let asked = matches!(event, Event::Command { .. } | Event::Defined(_) | Event::Tick);
-                if under_way(it) && (was || asked && it.service.state().is_starting()) {
+                // It came to rest within this event, and something that came after wants it again.
+                let again = before.get(other).is_some_and(|(state, job)| {
+                    state.is_stopping() && *job != Some(Job::Start) && it.service.state().is_starting()
+                });
+                if !again && under_way(it) && (was || asked && it.service.state().is_starting()) {
                     return Err(format!(
                         "{name} began while {}, before it in order, was under way: {:?} {:?}",
                         it.service.unit().name,
