@@ -8,7 +8,7 @@ use super::world::World;
 use crate::supervisor::action::{Action, Role};
 use crate::supervisor::event::{Event, Input};
 use crate::supervisor::set::Job;
-use crate::supervisor::state::{Failure, Rest, Then, Waiting};
+use crate::supervisor::state::{Failure, Rest, Waiting};
 use crate::supervisor::{ServiceId, State, Supervisor, Ticket, Time};
 
 #[derive(Debug, Default)]
@@ -18,6 +18,7 @@ pub(super) struct Ledger {
     starts: HashMap<ServiceId, VecDeque<Time>>,
     /// Restarts in a row, as the rule of `max_retries` counts them.
     retries: HashMap<ServiceId, u32>,
+    restarts: HashMap<ServiceId, u32>,
     limits: HashMap<ServiceId, Option<u32>>,
     pub(super) open_tickets: Vec<Ticket>,
     pub(super) dropped_tickets: Vec<Ticket>,
@@ -106,6 +107,7 @@ impl Ledger {
     ) -> Result<(), String> {
         if matches!(event, Event::Command { .. } | Event::Defined(_)) {
             // What a command meant to each service is not followed here: count anew.
+            self.restarts = herd.services().map(|s| (s.id(), s.restarts())).collect();
             self.retries = herd.services().map(|s| (s.id(), s.streak)).collect();
             return Ok(());
         }
@@ -126,22 +128,12 @@ impl Ledger {
                 *retries = 0;
             }
             let left = |from: &State| std::mem::discriminant(from) != std::mem::discriminant(state);
-            match before {
-                State::Backoff { .. } if left(before) && !matches!(state, State::Inactive(_)) => {
-                    *retries += 1;
-                }
-                State::Inactive(_) | State::Failed(_) if left(before) => *retries = 0,
-                State::StopPost { then: Then::Rest(_), .. }
-                | State::Stopping { then: Then::Rest(_), .. }
-                    if state.is_starting() =>
-                {
-                    *retries = 0;
-                }
-                _ => {}
-            }
-            // Out of a backoff without delay within one event.
-            if service.streak == *retries + 1 && !matches!(before, State::Backoff { .. }) {
-                *retries += 1;
+            let again = service.restarts() - self.restarts.insert(id, service.restarts()).unwrap_or(0);
+            let begins = left(before) && (state.is_starting() || state.is_active());
+            let rested = before.is_at_rest() || before.is_stopping();
+            match again {
+                0 if begins && rested => *retries = 0,
+                _ => *retries += again,
             }
             // The limit of a definition that is taken with this very start counts from the next.
             let limit = unit.lifecycle.max_retries;
@@ -170,7 +162,7 @@ impl Ledger {
                 && left(before)
                 && unit.lifecycle.restart == Restart::Always
                 && before.is_stopping()
-                && *retries != most
+                && *retries < most
             {
                 return Err(format!("{}: failed after {retries} restarts of {most}", unit.name));
             }
@@ -257,9 +249,9 @@ fn order(
                 });
                 let asked = matches!(event, Event::Command { .. } | Event::Defined(_) | Event::Tick);
                 // It came to rest within this event, and something that came after wants it again.
-                let again = before.get(other).is_some_and(|(state, job)| {
-                    state.is_stopping() && *job != Some(Job::Start) && it.service.state().is_starting()
-                });
+                let again = actions.iter().any(|action| {
+                    matches!(action, Action::Release { id, .. } if id == other)
+                }) && it.service.state().is_starting();
                 if !again && under_way(it) && (was || asked && it.service.state().is_starting()) {
                     return Err(format!(
                         "{name} began while {}, before it in order, was under way: {:?} {:?}",
