@@ -87,6 +87,9 @@ impl Supervisor {
     pub(super) fn load(&mut self, now: Time, unit: Arc<Unit>) {
         self.take_definition(now, unit);
         self.relate();
+        for id in self.ids() {
+            self.touch(id);
+        }
     }
 
     /// Returns whether a running service now has a newer definition waiting.

@@ -420,6 +420,11 @@ impl Supervisor {
         if state.is_stopping() {
             return;
         }
+        let spent = self.tries.get(&id).is_some_and(|tries| *tries > TRIES_AT_ONCE);
+        if spent && *state == State::Failed(Failure::Unkillable) {
+            self.set_job(id, None);
+            return self.touch_neighbours(id);
+        }
         if std::mem::take(&mut self.forgot) {
             self.relate();
         }
@@ -630,6 +635,7 @@ impl Supervisor {
                 if state == State::Failed(Failure::Unkillable) {
                     // A start that waited for the end would make a second of what is still there.
                     self.set_job(id, None);
+                    self.tries.insert(id, TRIES_AT_ONCE + 1);
                 }
                 self.came_to_rest(now, id);
                 self.carry_out_emergency(now, id, action);
@@ -714,7 +720,9 @@ impl Supervisor {
             return;
         }
         let Some(entry) = self.entry(id) else { return };
-        if !entry.service.state().is_at_rest() || entry.job.is_some() || entry.gone {
+        let unkillable = matches!(entry.service.state(), State::Failed(Failure::Unkillable));
+        let rests = entry.service.state().is_at_rest() && !unkillable;
+        if !rests || entry.job.is_some() || entry.gone {
             return;
         }
         // It gave way to another and would only be pushed out again.

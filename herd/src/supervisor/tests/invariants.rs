@@ -8,7 +8,7 @@ use super::world::World;
 use crate::supervisor::action::{Action, Role};
 use crate::supervisor::event::{Event, Input};
 use crate::supervisor::set::Job;
-use crate::supervisor::state::{Failure, Rest, Then, Waiting};
+use crate::supervisor::state::{Failure, Rest, Waiting};
 use crate::supervisor::{ServiceId, State, Supervisor, Ticket, Time};
 
 #[derive(Debug, Default)]
@@ -18,7 +18,8 @@ pub(super) struct Ledger {
     starts: HashMap<ServiceId, VecDeque<Time>>,
     /// Restarts in a row, as the rule of `max_retries` counts them.
     retries: HashMap<ServiceId, u32>,
-    limits: HashMap<ServiceId, u32>,
+    restarts: HashMap<ServiceId, u32>,
+    limits: HashMap<ServiceId, Option<u32>>,
     pub(super) open_tickets: Vec<Ticket>,
     pub(super) dropped_tickets: Vec<Ticket>,
     pub(super) shutdown_at: Option<Time>,
@@ -106,6 +107,7 @@ impl Ledger {
     ) -> Result<(), String> {
         if matches!(event, Event::Command { .. } | Event::Defined(_)) {
             // What a command meant to each service is not followed here: count anew.
+            self.restarts = herd.services().map(|s| (s.id(), s.restarts())).collect();
             self.retries = herd.services().map(|s| (s.id(), s.streak)).collect();
             return Ok(());
         }
@@ -118,6 +120,7 @@ impl Ledger {
                 continue;
             }
             let retries = self.retries.entry(id).or_default();
+            let earlier = *retries;
             if let Some(since) = before.active_since()
                 && !state.is_active()
                 && now.since(since) >= Duration::from_secs(10)
@@ -125,30 +128,20 @@ impl Ledger {
                 *retries = 0;
             }
             let left = |from: &State| std::mem::discriminant(from) != std::mem::discriminant(state);
-            match before {
-                State::Backoff { .. } if left(before) && !matches!(state, State::Inactive(_)) => {
-                    *retries += 1;
-                }
-                State::Inactive(_) | State::Failed(_) if left(before) => *retries = 0,
-                State::StopPost { then: Then::Rest(_), .. }
-                | State::Stopping { then: Then::Rest(_), .. }
-                    if state.is_starting() =>
-                {
-                    *retries = 0;
-                }
-                _ => {}
+            let again = service.restarts() - self.restarts.insert(id, service.restarts()).unwrap_or(0);
+            let begins = left(before) && (state.is_starting() || state.is_active());
+            let rested = before.is_at_rest() || before.is_stopping();
+            match again {
+                0 if begins && rested => *retries = 0,
+                _ => *retries += again,
             }
-            // Out of a backoff without delay within one event.
-            if service.streak == *retries + 1 && !matches!(before, State::Backoff { .. }) {
-                *retries += 1;
-            }
-            let Some(most) = unit.lifecycle.max_retries else { continue };
             // The limit of a definition that is taken with this very start counts from the next.
-            let former = self.limits.insert(id, most);
-            if former != Some(most) {
+            let limit = unit.lifecycle.max_retries;
+            if self.limits.insert(id, limit) != Some(limit) {
                 continue;
             }
-            if *retries > most {
+            let Some(most) = limit else { continue };
+            if *retries > most && *retries > earlier {
                 return Err(format!("{}: {retries} restarts, {most} allowed", unit.name));
             }
             let own = matches!(
@@ -169,7 +162,7 @@ impl Ledger {
                 && left(before)
                 && unit.lifecycle.restart == Restart::Always
                 && before.is_stopping()
-                && *retries != most
+                && *retries < most
             {
                 return Err(format!("{}: failed after {retries} restarts of {most}", unit.name));
             }
@@ -255,7 +248,11 @@ fn order(
                     state.is_starting() || state.is_stopping() || job.is_some()
                 });
                 let asked = matches!(event, Event::Command { .. } | Event::Defined(_) | Event::Tick);
-                if under_way(it) && (was || asked && it.service.state().is_starting()) {
+                // It came to rest within this event, and something that came after wants it again.
+                let again = actions.iter().any(|action| {
+                    matches!(action, Action::Release { id, .. } if id == other)
+                }) && it.service.state().is_starting();
+                if !again && under_way(it) && (was || asked && it.service.state().is_starting()) {
                     return Err(format!(
                         "{name} began while {}, before it in order, was under way: {:?} {:?}",
                         it.service.unit().name,

@@ -157,8 +157,9 @@ impl World {
             }
             Coming::FoundMain(id) => {
                 self.finding.remove(&id);
+                let has_one = !self.main_of(id).is_empty();
                 let child = self.processes.iter_mut().find(|(_, p)| {
-                    p.id == id && p.alive && p.role.is_none() && !p.dying
+                    !has_one && p.id == id && p.alive && p.role.is_none() && !p.dying
                 });
                 match child {
                     Some((run, process)) => {
