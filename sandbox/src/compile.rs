@@ -58,7 +58,12 @@ pub enum CompileError {
 /// # Errors
 /// [`CompileError`] names the wall that `host` cannot build, or what makes no sense.
 pub fn compile(config: &Config, host: &Host) -> Result<Plan, CompileError> {
-    let mut compiler = Compiler { config, host, steps: Vec::new(), warnings: Vec::new() };
+    let mut compiler = Compiler {
+        config,
+        host,
+        steps: Vec::new(),
+        warnings: Vec::new(),
+    };
     let cgroup = compiler.cgroup()?;
     let only_v2 = cgroup.as_ref().is_none_or(|group| group.v1.is_empty());
     let carrier = match &config.walls {
@@ -68,11 +73,23 @@ pub fn compile(config: &Config, host: &Host) -> Result<Plan, CompileError> {
         }
         None => {
             compiler.bare()?;
-            if only_v2 { Carrier::Vfork } else { Carrier::Executor }
+            if only_v2 {
+                Carrier::Vfork
+            } else {
+                Carrier::Executor
+            }
         }
     };
-    let Compiler { steps, warnings, .. } = compiler;
-    Ok(Plan { carrier, steps, warnings, cgroup, fail_at: None })
+    let Compiler {
+        steps, warnings, ..
+    } = compiler;
+    Ok(Plan {
+        carrier,
+        steps,
+        warnings,
+        cgroup,
+        fail_at: None,
+    })
 }
 
 struct Compiler<'a> {
@@ -94,11 +111,9 @@ impl Compiler<'_> {
     fn boxed(&mut self, walls: &Walls) -> Result<(), CompileError> {
         let mut set = namespaces(walls)?;
         let in_user_namespace = !self.host.is_root && !set.is_empty();
-        if in_user_namespace {
-            if let UserNamespaces::Refused(reason) = &self.host.user_namespaces {
-                self.give_up_namespaces(walls, set, reason)?;
-                set = NamespaceSet::default();
-            }
+        if in_user_namespace && let UserNamespaces::Refused(reason) = &self.host.user_namespaces {
+            self.give_up_namespaces(walls, set, reason)?;
+            set = NamespaceSet::default();
         }
         let in_user_namespace = in_user_namespace && !set.is_empty();
         self.directories()?;
@@ -126,7 +141,10 @@ impl Compiler<'_> {
         in_user_namespace: bool,
     ) -> Result<(), CompileError> {
         if in_user_namespace {
-            self.steps.push(Step::UserNamespace { uid: self.host.uid, gid: self.host.gid });
+            self.steps.push(Step::UserNamespace {
+                uid: self.host.uid,
+                gid: self.host.gid,
+            });
         }
         if !set.is_empty() {
             self.steps.push(Step::Namespaces(set));
@@ -134,7 +152,8 @@ impl Compiler<'_> {
         if set.has(libc::CLONE_NEWUTS) {
             let name = walls.hostname.as_deref().unwrap_or(&self.config.name);
             let name: String = name.chars().take(HOSTNAME_LONGEST).collect();
-            self.steps.push(Step::Hostname(c_string(OsStr::new(&name))?));
+            self.steps
+                .push(Step::Hostname(c_string(OsStr::new(&name))?));
         }
         if walls.network == Network::Loopback && set.has(libc::CLONE_NEWNET) {
             self.steps.push(Step::Loopback);
@@ -157,9 +176,15 @@ impl Compiler<'_> {
         let wanted = NAMESPACE_WALLS.iter().filter(|(flag, _)| set.has(*flag));
         for (_, wall) in wanted {
             if walls.root.is_some() || !walls.best_effort.contains(wall) {
-                return Err(CompileError::Wall { wall: *wall, reason });
+                return Err(CompileError::Wall {
+                    wall: *wall,
+                    reason,
+                });
             }
-            self.warnings.push(GivenUp { wall: *wall, reason: reason.clone() });
+            self.warnings.push(GivenUp {
+                wall: *wall,
+                reason: reason.clone(),
+            });
         }
         Ok(())
     }
@@ -172,7 +197,10 @@ impl Compiler<'_> {
         let group = match cgroup::plan(name, &self.config.limits.cgroup, self.host) {
             Err(error) if self.config.walls.as_ref().is_some_and(relaxed) => {
                 let reason = error.to_string();
-                self.warnings.push(GivenUp { wall: Wall::Limits, reason });
+                self.warnings.push(GivenUp {
+                    wall: Wall::Limits,
+                    reason,
+                });
                 cgroup::plan(name, &CgroupLimits::default(), self.host)?
             }
             group => group?,
@@ -197,12 +225,18 @@ impl Compiler<'_> {
         let process = &self.config.process;
         if process.new_session || process.controlling_terminal || self.config.walls.is_some() {
             let controlling_terminal = process.controlling_terminal;
-            self.steps.push(Step::Session { controlling_terminal });
+            self.steps.push(Step::Session {
+                controlling_terminal,
+            });
         }
-        self.steps.push(Step::Signals { ignore_sigpipe: process.ignore_sigpipe });
+        self.steps.push(Step::Signals {
+            ignore_sigpipe: process.ignore_sigpipe,
+        });
         scheduling(&process.scheduling, &mut self.steps);
-        self.steps.extend(self.config.limits.rlimits.iter().copied().map(Step::Rlimit));
-        self.steps.push(Step::Umask(process.umask.unwrap_or(DEFAULT_UMASK)));
+        self.steps
+            .extend(self.config.limits.rlimits.iter().copied().map(Step::Rlimit));
+        self.steps
+            .push(Step::Umask(process.umask.unwrap_or(DEFAULT_UMASK)));
     }
 
     /// Identity and capabilities of a boxed process.
@@ -222,7 +256,10 @@ impl Compiler<'_> {
                 && wanted.groups.as_ref().is_none_or(Vec::is_empty);
             if !same {
                 let reason = "only root can start a service as another user".to_owned();
-                return Err(CompileError::Wall { wall: Wall::UserNamespace, reason });
+                return Err(CompileError::Wall {
+                    wall: Wall::UserNamespace,
+                    reason,
+                });
             }
         } else {
             let mut steps = Vec::new();
@@ -234,9 +271,13 @@ impl Compiler<'_> {
             self.steps.extend(steps);
         }
         let permitted = if becomes == 0 { keep } else { ambient };
-        self.steps.push(Step::Capabilities { permitted, inheritable: ambient });
+        self.steps.push(Step::Capabilities {
+            permitted,
+            inheritable: ambient,
+        });
         if ambient != 0 {
-            self.steps.push(Step::Ambient(walls.ambient_capabilities.clone()));
+            self.steps
+                .push(Step::Ambient(walls.ambient_capabilities.clone()));
         }
         Ok(())
     }
@@ -252,7 +293,10 @@ impl Compiler<'_> {
         let programs = match seccomp::compile(walls, self.host) {
             Err(error) if walls.best_effort.contains(&Wall::SystemCalls) => {
                 let reason = error.to_string();
-                self.warnings.push(GivenUp { wall: Wall::SystemCalls, reason });
+                self.warnings.push(GivenUp {
+                    wall: Wall::SystemCalls,
+                    reason,
+                });
                 Vec::new()
             }
             programs => programs?,
@@ -264,7 +308,10 @@ impl Compiler<'_> {
         }
         let words = seccomp::describe(walls, self.host, &programs);
         for program in programs {
-            self.steps.push(Step::Filter { program: program.0, words: words.clone() });
+            self.steps.push(Step::Filter {
+                program: program.0,
+                words: words.clone(),
+            });
         }
         self.steps.push(Step::Exec(program(&self.config.process)?));
         Ok(())
@@ -305,12 +352,18 @@ fn namespaces(walls: &Walls) -> Result<NamespaceSet, CompileError> {
     }
     let mut set = NamespaceSet::default();
     let flags = [
-        (wanted.mount || wanted.pid || changes_mounts(walls), libc::CLONE_NEWNS),
+        (
+            wanted.mount || wanted.pid || changes_mounts(walls),
+            libc::CLONE_NEWNS,
+        ),
         (wanted.pid, libc::CLONE_NEWPID),
         (wanted.ipc, libc::CLONE_NEWIPC),
         (wanted.uts || walls.hostname.is_some(), libc::CLONE_NEWUTS),
         (wanted.cgroup, libc::CLONE_NEWCGROUP),
-        (wanted.net || walls.network != Network::Host, libc::CLONE_NEWNET),
+        (
+            wanted.net || walls.network != Network::Host,
+            libc::CLONE_NEWNET,
+        ),
     ];
     for (_, flag) in flags.iter().filter(|(wanted, _)| *wanted) {
         set.add(*flag);
@@ -340,14 +393,20 @@ fn changes_mounts(walls: &Walls) -> bool {
 }
 
 fn capability_set(numbers: &[u8]) -> u64 {
-    numbers.iter().filter(|number| **number < 64).fold(0, |set, number| set | 1u64 << number)
+    numbers
+        .iter()
+        .filter(|number| **number < 64)
+        .fold(0, |set, number| set | 1u64 << number)
 }
 
 fn scheduling(wanted: &Scheduling, steps: &mut Vec<Step>) {
     steps.extend(wanted.oom_score_adjust.map(Step::OomScore));
     steps.extend(wanted.nice.map(Step::Nice));
     if let Some(policy) = wanted.cpu_policy {
-        steps.push(Step::Scheduler { policy, priority: wanted.cpu_priority.unwrap_or(0) });
+        steps.push(Step::Scheduler {
+            policy,
+            priority: wanted.cpu_priority.unwrap_or(0),
+        });
     }
     if let Some(cpus) = &wanted.cpu_affinity {
         let mut mask = Vec::new();
@@ -358,10 +417,16 @@ fn scheduling(wanted: &Scheduling, steps: &mut Vec<Step>) {
             }
             mask[word] |= 1u64 << (cpu % 64);
         }
-        steps.push(Step::Affinity(Affinity { mask, cpus: cpus.clone() }));
+        steps.push(Step::Affinity(Affinity {
+            mask,
+            cpus: cpus.clone(),
+        }));
     }
     if let Some(class) = wanted.io_class {
-        steps.push(Step::IoPriority { class, priority: wanted.io_priority.unwrap_or(0) });
+        steps.push(Step::IoPriority {
+            class,
+            priority: wanted.io_priority.unwrap_or(0),
+        });
     }
     if let Some(slack) = wanted.timer_slack {
         let nanoseconds = u64::try_from(slack.as_nanos()).unwrap_or(u64::MAX);
@@ -373,7 +438,9 @@ fn scheduling(wanted: &Scheduling, steps: &mut Vec<Step>) {
 fn identity(wanted: &Identity, steps: &mut Vec<Step>) {
     match &wanted.groups {
         Some(groups) => steps.push(Step::Groups(groups.clone())),
-        None if wanted.uid.is_some() || wanted.gid.is_some() => steps.push(Step::Groups(Vec::new())),
+        None if wanted.uid.is_some() || wanted.gid.is_some() => {
+            steps.push(Step::Groups(Vec::new()))
+        }
         None => {}
     }
     steps.extend(wanted.gid.map(Step::Gid));
@@ -381,7 +448,10 @@ fn identity(wanted: &Identity, steps: &mut Vec<Step>) {
 }
 
 fn working_directory(process: &Process) -> Result<Step, CompileError> {
-    let path = process.working_directory.as_deref().unwrap_or(Path::new("/"));
+    let path = process
+        .working_directory
+        .as_deref()
+        .unwrap_or(Path::new("/"));
     absolute("the working directory", path)?;
     Ok(Step::WorkingDirectory {
         path: c_path(path)?,
@@ -393,7 +463,9 @@ fn owned_directory(wanted: &Directory, owner: &Identity) -> Result<OwnedDirector
     absolute("directory", &wanted.path)?;
     Ok(OwnedDirectory {
         path: c_path(&wanted.path)?,
-        names: names(&wanted.path).map(c_string).collect::<Result<_, _>>()?,
+        names: names(&wanted.path)
+            .map(c_string)
+            .collect::<Result<_, _>>()?,
         mode: wanted.mode,
         uid: owner.uid,
         gid: owner.gid,
@@ -409,7 +481,9 @@ fn program(process: &Process) -> Result<Program, CompileError> {
         vec![c_string(command)?]
     } else {
         let places = process.search_path.iter();
-        places.map(|directory| c_path(&directory.join(command))).collect::<Result<_, _>>()?
+        places
+            .map(|directory| c_path(&directory.join(command)))
+            .collect::<Result<_, _>>()?
     };
     let argv0 = process.argv0.as_ref().unwrap_or(command);
     let arguments = [argv0].into_iter().chain(process.argv.iter().skip(1));
@@ -438,7 +512,9 @@ fn program(process: &Process) -> Result<Program, CompileError> {
     Ok(Program {
         command: c_string(command)?,
         candidates,
-        arguments: arguments.map(|word| c_string(word)).collect::<Result<_, _>>()?,
+        arguments: arguments
+            .map(|word| c_string(word))
+            .collect::<Result<_, _>>()?,
         environment,
         pid_variables,
     })
@@ -448,17 +524,28 @@ fn program(process: &Process) -> Result<Program, CompileError> {
 pub(crate) fn names(path: &Path) -> impl Iterator<Item = &OsStr> {
     path.components().filter_map(|component| match component {
         Component::Normal(name) => Some(name),
-        Component::Prefix(_) | Component::RootDir | Component::CurDir | Component::ParentDir => None,
+        Component::Prefix(_) | Component::RootDir | Component::CurDir | Component::ParentDir => {
+            None
+        }
     })
 }
 
 /// A path from `/` on that says itself where it leads.
 pub(crate) fn absolute(what: &'static str, path: &Path) -> Result<(), CompileError> {
     if !path.is_absolute() {
-        return Err(CompileError::Relative { what, path: path.to_owned() });
+        return Err(CompileError::Relative {
+            what,
+            path: path.to_owned(),
+        });
     }
-    if path.components().any(|component| component == Component::ParentDir) {
-        return Err(CompileError::Upwards { what, path: path.to_owned() });
+    if path
+        .components()
+        .any(|component| component == Component::ParentDir)
+    {
+        return Err(CompileError::Upwards {
+            what,
+            path: path.to_owned(),
+        });
     }
     Ok(())
 }
@@ -468,5 +555,6 @@ pub(crate) fn c_path(path: &Path) -> Result<CString, CompileError> {
 }
 
 pub(crate) fn c_string(string: &OsStr) -> Result<CString, CompileError> {
-    CString::new(string.as_bytes()).map_err(|_| CompileError::Nul(string.to_string_lossy().into_owned()))
+    CString::new(string.as_bytes())
+        .map_err(|_| CompileError::Nul(string.to_string_lossy().into_owned()))
 }

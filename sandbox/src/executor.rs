@@ -34,7 +34,10 @@ pub(crate) struct Handed {
 /// The plan in memory that nobody can change any more.
 pub(crate) fn write_down(plan: &Plan, passed: Vec<u32>) -> Result<OwnedFd, LaunchError> {
     use std::io::{Seek, Write};
-    let bytes = postcard::to_stdvec(&Handed { plan: plan.clone(), passed })?;
+    let bytes = postcard::to_stdvec(&Handed {
+        plan: plan.clone(),
+        passed,
+    })?;
     let write = |bytes: &[u8]| -> io::Result<OwnedFd> {
         let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING | MemfdFlags::NOEXEC_SEAL;
         let mut file = File::from(rustix::fs::memfd_create(c"herd-plan", flags)?);
@@ -46,7 +49,10 @@ pub(crate) fn write_down(plan: &Plan, passed: Vec<u32>) -> Result<OwnedFd, Launc
         )?;
         Ok(file.into())
     };
-    write(&bytes).map_err(|source| LaunchError::Prepare { action: "write the plan down", source })
+    write(&bytes).map_err(|source| LaunchError::Prepare {
+        action: "write the plan down",
+        source,
+    })
 }
 
 /// Our end, which never blocks, and the executor's.
@@ -115,9 +121,14 @@ fn prepare() -> io::Result<(Plan, Prepared, OwnedFd)> {
         process::set_dumpable(false)?;
     }
     let sources = (FIRST_PASSED..).zip(&passed).map(|(from, to)| {
-        RawFd::try_from(*to).map(|to| (from, to)).map_err(|_| io::ErrorKind::InvalidData.into())
+        RawFd::try_from(*to)
+            .map(|to| (from, to))
+            .map_err(|_| io::ErrorKind::InvalidData.into())
     });
-    let moves = (0..3).map(|number| Ok((number, number))).chain(sources).collect::<io::Result<Vec<_>>>()?;
+    let moves = (0..3)
+        .map(|number| Ok((number, number)))
+        .chain(sources)
+        .collect::<io::Result<Vec<_>>>()?;
     let descriptors = Descriptors::new(None, moves);
     let past_all = FIRST_PASSED.saturating_add(RawFd::try_from(passed.len()).unwrap_or(RawFd::MAX));
     // Out of the way of those we are given, and of the numbers that the main process is to have.

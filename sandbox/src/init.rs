@@ -16,7 +16,13 @@ use crate::sys::{Errno, capabilities, process};
 use crate::walk::{start_main, tell_failure};
 
 /// Becomes the reaper of a box whose steps up to `first` are done.
-pub(crate) fn run(plan: Plan, prepared: Prepared, first: usize, channel: OwnedFd, report: OwnedFd) -> ! {
+pub(crate) fn run(
+    plan: Plan,
+    prepared: Prepared,
+    first: usize,
+    channel: OwnedFd,
+    report: OwnedFd,
+) -> ! {
     let walk = start_main(&plan, &prepared, first);
     let main = match start(&walk, &channel, &report, plan.outlives_parent()) {
         Ok(main) => main,
@@ -29,7 +35,11 @@ pub(crate) fn run(plan: Plan, prepared: Prepared, first: usize, channel: OwnedFd
     drop((plan, prepared, report));
     let status = reap_until_end_of(main);
     let told = status::send(channel.as_fd(), &Wire::Exited(status), &[]);
-    let code = if status & 0x7f == 0 { status >> 8 & 0xff } else { 128 + (status & 0x7f) };
+    let code = if status & 0x7f == 0 {
+        status >> 8 & 0xff
+    } else {
+        128 + (status & 0x7f)
+    };
     match told {
         // A caller that has gone does not hear it; the exit status says nearly the same.
         Ok(()) | Err(_) => process::exit_now(code),
@@ -48,7 +58,9 @@ fn start(
     // For good: everything that comes is taken by `reap_until_end_of`.
     let blocked = Blocked::new().map_err(at_start)?;
     let mut stack = Stack::new().map_err(at_start)?;
-    let child = stack.spawn(&blocked, Manner::default(), Walk::run, walk).map_err(at_start)?;
+    let child = stack
+        .spawn(&blocked, Manner::default(), Walk::run, walk)
+        .map_err(at_start)?;
     drop(stack);
     if let Some(failed) = walk.failure.get() {
         return Err(failed);
@@ -112,7 +124,9 @@ fn reap_ended(main: i32) -> Option<i32> {
     let mut found = None;
     loop {
         match rustix::process::wait(WaitOptions::NOHANG) {
-            Ok(Some((pid, status))) if pid.as_raw_nonzero().get() == main => found = Some(raw(status)),
+            Ok(Some((pid, status))) if pid.as_raw_nonzero().get() == main => {
+                found = Some(raw(status))
+            }
             Ok(Some(_)) | Err(rustix::io::Errno::INTR) => {}
             Ok(None) => return found,
             // No child at all: without its status, say that it was killed.

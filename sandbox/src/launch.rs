@@ -57,7 +57,10 @@ pub enum LaunchError {
     #[error("cannot open our own executable")]
     Image(#[source] io::Error),
     #[error("cannot prepare the launch: {action}")]
-    Prepare { action: &'static str, source: io::Error },
+    Prepare {
+        action: &'static str,
+        source: io::Error,
+    },
     #[error("cannot write the plan down")]
     Encode(#[from] postcard::Error),
     #[error("descriptor {0} cannot be passed: numbers start at 3 and each is given once")]
@@ -87,7 +90,12 @@ impl Launcher {
             .collect::<Result<Vec<OwnedFd>, io::Error>>()
             .map_err(preparing("reserve descriptors"))?;
         let stack = Stack::new().map_err(|errno| preparing("map a stack")(errno.into()))?;
-        Ok(Self { image, slots, stack: Mutex::new(stack), ignored: signals::ignored() })
+        Ok(Self {
+            image,
+            slots,
+            stack: Mutex::new(stack),
+            ignored: signals::ignored(),
+        })
     }
 
     /// Starts the plan's process.
@@ -117,7 +125,12 @@ impl Launcher {
             .iter()
             .take_while(|step| matches!(step, Step::CreateCgroup(_) | Step::JoinCgroup(_)))
             .count();
-        let walk = Walk { plan, prepared: &prepared, first, failure: Failure::none() };
+        let walk = Walk {
+            plan,
+            prepared: &prepared,
+            first,
+            failure: Failure::none(),
+        };
         let manner = Manner {
             cgroup: cgroup.as_ref().map(AsFd::as_fd),
             shared_descriptors: true,
@@ -127,15 +140,25 @@ impl Launcher {
             reap(&child)?;
             return Err(StepFailure::new(plan, step, errno).into());
         }
-        Ok(Launched { pid: child.pid, pidfd: child.pidfd, status: None })
+        Ok(Launched {
+            pid: child.pid,
+            pidfd: child.pidfd,
+            status: None,
+        })
     }
 
     /// Does the cgroup steps at the head of a bare plan; the child is then born in the leaf.
+    #[allow(
+        clippy::wildcard_enum_match_arm,
+        reason = "every other step is the child's"
+    )]
     fn enter_cgroup(&self, plan: &Plan) -> Result<Option<OwnedFd>, LaunchError> {
         let mut entered = None;
         for (index, step) in plan.steps.iter().enumerate() {
             let failed = |errno| StepFailure::new(plan, index, errno);
-            if plan.fail_at == Some(index) && matches!(step, Step::CreateCgroup(_) | Step::JoinCgroup(_)) {
+            if plan.fail_at == Some(index)
+                && matches!(step, Step::CreateCgroup(_) | Step::JoinCgroup(_))
+            {
                 return Err(failed(Errno(libc::ECANCELED)).into());
             }
             match step {
@@ -164,16 +187,25 @@ impl Launcher {
             .collect();
         let lent = Lent::new(self, sources.into_iter())?;
         let image = self.image.as_raw_fd();
-        let descriptors =
-            Descriptors::new(Some(lent.above(&[image])), lent.numbers.iter().copied().zip(0..));
+        let descriptors = Descriptors::new(
+            Some(lent.above(&[image])),
+            lent.numbers.iter().copied().zip(0..),
+        );
         let start = executor::Start::new(descriptors, image, self.ignored);
-        let manner = Manner { cgroup: None, shared_descriptors: true };
+        let manner = Manner {
+            cgroup: None,
+            shared_descriptors: true,
+        };
         let child = self.spawn(manner, executor::Start::run, &start)?;
         if let Some((_, errno)) = start.failure.get() {
             reap(&child)?;
             return Err(LaunchError::Clone(errno.into()));
         }
-        Ok(Launched { pid: child.pid, pidfd: child.pidfd, status: Some(ours) })
+        Ok(Launched {
+            pid: child.pid,
+            pidfd: child.pidfd,
+            status: Some(ours),
+        })
     }
 
     fn spawn<T: Sync>(
@@ -199,11 +231,16 @@ impl Launcher {
 impl<'a> Files<'a> {
     fn sources(&self) -> impl Iterator<Item = BorrowedFd<'a>> {
         let passed = self.passed.iter().map(|(_, descriptor)| *descriptor);
-        [self.stdin, self.stdout, self.stderr].into_iter().chain(passed)
+        [self.stdin, self.stdout, self.stderr]
+            .into_iter()
+            .chain(passed)
     }
 
     fn targets(&self) -> impl Iterator<Item = RawFd> {
-        let passed = self.passed.iter().map(|(number, _)| RawFd::try_from(*number).unwrap_or(RawFd::MAX));
+        let passed = self
+            .passed
+            .iter()
+            .map(|(number, _)| RawFd::try_from(*number).unwrap_or(RawFd::MAX));
         [0, 1, 2].into_iter().chain(passed)
     }
 }
@@ -233,7 +270,11 @@ impl<'a> Lent<'a> {
         launcher: &'a Launcher,
         sources: impl Iterator<Item = BorrowedFd<'b>>,
     ) -> Result<Self, LaunchError> {
-        let mut lent = Self { launcher, numbers: Vec::new(), used: 0 };
+        let mut lent = Self {
+            launcher,
+            numbers: Vec::new(),
+            used: 0,
+        };
         for source in sources {
             let source = source.as_raw_fd();
             let number = match launcher.slots.get(lent.used).map(AsRawFd::as_raw_fd) {
@@ -252,7 +293,11 @@ impl<'a> Lent<'a> {
 
     /// The first number above all that the child needs.
     fn above(&self, more: &[RawFd]) -> RawFd {
-        self.numbers.iter().chain(more).max().map_or(0, |highest| highest + 1)
+        self.numbers
+            .iter()
+            .chain(more)
+            .max()
+            .map_or(0, |highest| highest + 1)
     }
 }
 

@@ -61,7 +61,9 @@ impl Plan {
     }
 
     pub(crate) fn makes_user_namespace(&self) -> bool {
-        self.steps.iter().any(|step| matches!(step, Step::UserNamespace { .. }))
+        self.steps
+            .iter()
+            .any(|step| matches!(step, Step::UserNamespace { .. }))
     }
 
     /// Fault injection, for tests: step `n` (from 1) fails with `ECANCELED` instead of being done.

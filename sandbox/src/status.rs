@@ -45,7 +45,12 @@ pub enum Message {
     /// From now on `pid` (the box's own first process, a child of the caller) stands for the box;
     /// the executor exits. `main_pid` is the service's main process as the caller sees it: the
     /// same as `pid`, without a descriptor of its own, where the command itself is PID 1.
-    Moved { pid: i32, pidfd: OwnedFd, main_pid: i32, main_pidfd: Option<OwnedFd> },
+    Moved {
+        pid: i32,
+        pidfd: OwnedFd,
+        main_pid: i32,
+        main_pidfd: Option<OwnedFd>,
+    },
     /// The main process ended like this; the box's first process is exiting.
     Exited(ExitStatus),
     /// Nobody is left who could say anything.
@@ -76,9 +81,12 @@ pub fn receive(channel: BorrowedFd<'_>) -> io::Result<Option<Message>> {
     }
     let mut descriptors: Vec<OwnedFd> = ancillary
         .drain()
-        .filter_map(|message| match message {
-            RecvAncillaryMessage::ScmRights(rights) => Some(rights),
-            _ => None,
+        .filter_map(|message| {
+            if let RecvAncillaryMessage::ScmRights(rights) = message {
+                Some(rights)
+            } else {
+                None
+            }
         })
         .flatten()
         .collect();
@@ -100,8 +108,15 @@ fn understand(wire: Wire, descriptors: &mut Vec<OwnedFd>) -> io::Result<Message>
             let main_pidfd = (descriptors.len() > 1).then(|| descriptors.remove(1));
             let pidfd = descriptors.pop().ok_or(io::ErrorKind::InvalidData)?;
             let pid = pid_of(pidfd.as_fd())?;
-            let main_pid = main_pidfd.as_ref().map_or(Ok(pid), |main| pid_of(main.as_fd()))?;
-            Ok(Message::Moved { pid, pidfd, main_pid, main_pidfd })
+            let main_pid = main_pidfd
+                .as_ref()
+                .map_or(Ok(pid), |main| pid_of(main.as_fd()))?;
+            Ok(Message::Moved {
+                pid,
+                pidfd,
+                main_pid,
+                main_pidfd,
+            })
         }
         Wire::Exited(status) => Ok(Message::Exited(ExitStatus::from_raw(status))),
     }
@@ -143,7 +158,12 @@ pub(crate) const LONGEST: usize = 16 * 1024;
 /// A pair of ends that speak in messages.
 pub(crate) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
     let flags = SocketFlags::CLOEXEC;
-    Ok(rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?)
+    Ok(rustix::net::socketpair(
+        AddressFamily::UNIX,
+        SocketType::SEQPACKET,
+        flags,
+        None,
+    )?)
 }
 
 /// Waits for one message without descriptors; `None` when the other end is closed.

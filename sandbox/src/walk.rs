@@ -10,8 +10,8 @@ use crate::filesystem::Mounts;
 use crate::init;
 use crate::main_process::{NOT_EXECUTED, Prepared, Walk, perform};
 use crate::plan::Plan;
-use crate::step::{NamespaceSet, Step};
 use crate::status::{self, Wire};
+use crate::step::{NamespaceSet, Step};
 use crate::sys::clone::{Child, Side, fork_sibling};
 use crate::sys::{Errno, network, process};
 
@@ -25,7 +25,10 @@ struct Trouble {
 
 impl From<Errno> for Trouble {
     fn from(errno: Errno) -> Self {
-        Self { errno, detail: None }
+        Self {
+            errno,
+            detail: None,
+        }
     }
 }
 
@@ -40,16 +43,26 @@ impl From<CgroupError> for Trouble {
         let mut source: Option<&(dyn std::error::Error + 'static)> = Some(&error);
         let mut errno = Errno(libc::EIO);
         while let Some(cause) = source {
-            if let Some(code) = cause.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error) {
+            if let Some(code) = cause
+                .downcast_ref::<io::Error>()
+                .and_then(io::Error::raw_os_error)
+            {
                 errno = Errno(code);
             }
             source = cause.source();
         }
-        Self { errno, detail: Some(error.to_string()) }
+        Self {
+            errno,
+            detail: Some(error.to_string()),
+        }
     }
 }
 
 /// Walks the plan to its `execve`, and in a box with a reaper beyond: never comes back.
+#[allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "every other step is done without leaving this process"
+)]
 pub(crate) fn walk(plan: Plan, prepared: Prepared, channel: OwnedFd) -> ! {
     let mut mounts = Mounts::default();
     let mut report = None;
@@ -58,16 +71,18 @@ pub(crate) fn walk(plan: Plan, prepared: Prepared, channel: OwnedFd) -> ! {
             Err(Errno(libc::ECANCELED).into())
         } else {
             match step {
-                Step::Namespaces(set) if set.has_pid() => match enter(*set, prepared.descriptors.above()) {
-                    Ok(ours) => {
-                        report = Some(ours);
-                        Ok(())
+                Step::Namespaces(set) if set.has_pid() => {
+                    match enter(*set, prepared.descriptors.above()) {
+                        Ok(ours) => {
+                            report = Some(ours);
+                            Ok(())
+                        }
+                        Err(Entering::Refused(errno)) => Err(errno.into()),
+                        Err(Entering::Outside { init, told }) => {
+                            stay_outside(&plan, index, &channel, &init, &told)
+                        }
                     }
-                    Err(Entering::Refused(errno)) => Err(errno.into()),
-                    Err(Entering::Outside { init, told }) => {
-                        stay_outside(&plan, index, &channel, &init, &told)
-                    }
-                },
+                }
                 Step::StartMain => {
                     // Descriptors of the old tree must not outlive the set-up.
                     drop(mounts);
@@ -107,6 +122,10 @@ pub(crate) fn tell_failure(failure: StepFailure, channel: &OwnedFd, report: Opti
     }
 }
 
+#[allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "every other step is one of the main process"
+)]
 fn perform_in_box(step: &Step, mounts: &mut Mounts, prepared: &Prepared) -> Result<(), Trouble> {
     match step {
         Step::CreateCgroup(group) => Ok(cgroup::create(group)?),
@@ -134,20 +153,25 @@ fn enter_user_namespace(uid: u32, gid: u32) -> Result<(), Trouble> {
 enum Entering {
     Refused(Errno),
     /// We are still the executor.
-    Outside { init: Child, told: OwnedFd },
+    Outside {
+        init: Child,
+        told: OwnedFd,
+    },
 }
 
 /// In the new first process: where to report to, by a number from `lowest` on, out of the way of
 /// the descriptors of the main process.
 fn enter(set: NamespaceSet, lowest: RawFd) -> Result<OwnedFd, Entering> {
-    let (outside, inside) = status::pair().map_err(|error| {
-        Entering::Refused(Errno(error.raw_os_error().unwrap_or(libc::EIO)))
-    })?;
+    let (outside, inside) = status::pair()
+        .map_err(|error| Entering::Refused(Errno(error.raw_os_error().unwrap_or(libc::EIO))))?;
     match fork_sibling(set.0) {
         Err(errno) => Err(Entering::Refused(errno)),
         Ok(Side::Parent(init)) => {
             drop(inside);
-            Err(Entering::Outside { init, told: outside })
+            Err(Entering::Outside {
+                init,
+                told: outside,
+            })
         }
         Ok(Side::Child) => {
             drop(outside);
@@ -190,7 +214,11 @@ fn conclude(
         None => StepFailure::new(plan, index, Errno(libc::EOWNERDEAD)),
     };
     wait_for_end(init.pidfd.as_fd())?;
-    status::send(channel.as_fd(), &Wire::Failed(failure), &[init.pidfd.as_fd()])?;
+    status::send(
+        channel.as_fd(),
+        &Wire::Failed(failure),
+        &[init.pidfd.as_fd()],
+    )?;
     Ok(false)
 }
 
@@ -208,5 +236,10 @@ fn wait_for_end(pidfd: BorrowedFd<'_>) -> io::Result<()> {
 
 /// The main process of a box with a reaper, started by it.
 pub(crate) fn start_main<'a>(plan: &'a Plan, prepared: &'a Prepared, first: usize) -> Walk<'a> {
-    Walk { plan, prepared, first, failure: crate::main_process::Failure::none() }
+    Walk {
+        plan,
+        prepared,
+        first,
+        failure: crate::main_process::Failure::none(),
+    }
 }

@@ -34,22 +34,38 @@ impl Mounts {
         match step {
             MountStep::Private => self.start(),
             MountStep::Root(path) => self.take_root(path),
-            MountStep::Take { source, of_host, recursive, optional } => {
-                self.take(path_of(source), *of_host, *recursive, *optional)
-            }
-            MountStep::ReadOnly { path, optional, inert } => {
-                let attributes = if *inert { Attributes::INERT } else { Attributes::READ_ONLY };
+            MountStep::Take {
+                source,
+                of_host,
+                recursive,
+                optional,
+            } => self.take(path_of(source), *of_host, *recursive, *optional),
+            MountStep::ReadOnly {
+                path,
+                optional,
+                inert,
+            } => {
+                let attributes = if *inert {
+                    Attributes::INERT
+                } else {
+                    Attributes::READ_ONLY
+                };
                 self.read_only(path_of(path), attributes, *optional)
             }
-            MountStep::Proc { hide, only_processes } => self.proc(*hide, *only_processes),
+            MountStep::Proc {
+                hide,
+                only_processes,
+            } => self.proc(*hide, *only_processes),
             MountStep::Devices { made } => self.devices(*made),
             MountStep::Terminals { with_group } => self.terminals(*with_group),
             MountStep::MessageQueues => self.message_queues(),
             MountStep::Tmpfs(wanted) => self.tmpfs(wanted),
             MountStep::Hide { path, optional } => self.hide(path_of(path), *optional),
-            MountStep::Place { slot, target, read_only } => {
-                self.place(*slot, path_of(target), *read_only)
-            }
+            MountStep::Place {
+                slot,
+                target,
+                read_only,
+            } => self.place(*slot, path_of(target), *read_only),
             MountStep::Seal(path) => self.seal(path_of(path)),
             MountStep::Pivot => self.pivot(),
         }
@@ -77,7 +93,13 @@ impl Mounts {
         Ok(())
     }
 
-    fn take(&mut self, path: &Path, of_host: bool, recursive: bool, optional: bool) -> Result<(), Errno> {
+    fn take(
+        &mut self,
+        path: &Path,
+        of_host: bool,
+        recursive: bool,
+        optional: bool,
+    ) -> Result<(), Errno> {
         let opened = if of_host {
             rustix::fs::openat(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
                 .map_err(Errno::from)
@@ -107,7 +129,12 @@ impl Mounts {
         Ok(())
     }
 
-    fn read_only(&mut self, path: &Path, attributes: Attributes, optional: bool) -> Result<(), Errno> {
+    fn read_only(
+        &mut self,
+        path: &Path,
+        attributes: Attributes,
+        optional: bool,
+    ) -> Result<(), Errno> {
         let here = match self.bases.open(path, path.starts_with("/proc")) {
             Err(Errno::ENOENT) if optional => return Ok(()),
             here => here?,
@@ -165,7 +192,11 @@ impl Mounts {
         let flags = MountAttrFlags::MOUNT_ATTR_NOSUID
             | MountAttrFlags::MOUNT_ATTR_NODEV
             | MountAttrFlags::MOUNT_ATTR_NOEXEC;
-        self.mount(finish(&file_system, flags)?, Path::new("/dev/mqueue"), false)
+        self.mount(
+            finish(&file_system, flags)?,
+            Path::new("/dev/mqueue"),
+            false,
+        )
     }
 
     fn tmpfs(&mut self, wanted: &Tmpfs) -> Result<(), Errno> {
@@ -266,7 +297,11 @@ fn empty_directory() -> Result<OwnedFd, Errno> {
 
 fn finish(file_system: &OwnedFd, flags: MountAttrFlags) -> Result<OwnedFd, Errno> {
     fsconfig_create(file_system.as_fd())?;
-    Ok(fsmount(file_system.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, flags)?)
+    Ok(fsmount(
+        file_system.as_fd(),
+        FsMountFlags::FSMOUNT_CLOEXEC,
+        flags,
+    )?)
 }
 
 /// A copy of the mount at `from`, attached nowhere yet.

@@ -54,7 +54,12 @@ pub(super) fn fill(dev: BorrowedFd<'_>, held: Option<Vec<OwnedFd>>) -> Result<()
         Some(nodes) => {
             for ((name, ..), node) in NODES.iter().zip(nodes) {
                 let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
-                drop(rustix::fs::openat(dev, *name, flags, Mode::from_raw_mode(0o600))?);
+                drop(rustix::fs::openat(
+                    dev,
+                    *name,
+                    flags,
+                    Mode::from_raw_mode(0o600),
+                )?);
                 let place = files::open_at(dev, name, libc::O_PATH | libc::O_NOFOLLOW)?;
                 attach(node.as_fd(), place.as_fd())?;
             }

@@ -26,7 +26,10 @@ pub(crate) fn plan(
     host: &Host,
     in_user_namespace: bool,
 ) -> Result<Vec<MountStep>, CompileError> {
-    let mut tree = Tree { steps: vec![MountStep::Private], ..Tree::default() };
+    let mut tree = Tree {
+        steps: vec![MountStep::Private],
+        ..Tree::default()
+    };
     if let Some(root) = &walls.root {
         absolute("box_root", root)?;
         tree.steps.push(MountStep::Root(c_path(root)?));
@@ -45,7 +48,15 @@ pub(crate) fn plan(
     if walls.private_tmp || walls.root.is_some() {
         for path in ["/tmp", "/var/tmp"] {
             let optional = path != "/tmp" || walls.root.is_none();
-            tree.put(path, Change::Tmpfs { mode: 0o1777, size: None, read_only: false, optional });
+            tree.put(
+                path,
+                Change::Tmpfs {
+                    mode: 0o1777,
+                    size: None,
+                    read_only: false,
+                    optional,
+                },
+            );
         }
     }
     named(config, walls, &mut tree)?;
@@ -55,12 +66,28 @@ pub(crate) fn plan(
 /// What happens to one path.
 #[derive(Debug, Clone)]
 enum Change {
-    ReadOnly { optional: bool, inert: bool },
-    Proc { hide: Hide, only_processes: bool },
-    Tmpfs { mode: u32, size: Option<u64>, read_only: bool, optional: bool },
-    Hide { optional: bool },
+    ReadOnly {
+        optional: bool,
+        inert: bool,
+    },
+    Proc {
+        hide: Hide,
+        only_processes: bool,
+    },
+    Tmpfs {
+        mode: u32,
+        size: Option<u64>,
+        read_only: bool,
+        optional: bool,
+    },
+    Hide {
+        optional: bool,
+    },
     /// Held before, put back; the slot is known when all are.
-    Keep { source: Source, read_only: bool },
+    Keep {
+        source: Source,
+        read_only: bool,
+    },
 }
 
 #[derive(Debug, Clone)]
@@ -94,7 +121,9 @@ impl Tree {
     }
 
     fn hide(&mut self, paths: &[&str]) {
-        paths.iter().for_each(|path| self.put(path, Change::Hide { optional: true }));
+        paths
+            .iter()
+            .for_each(|path| self.put(path, Change::Hide { optional: true }));
     }
 
     fn finish(mut self, walls: &Walls) -> Result<Vec<MountStep>, CompileError> {
@@ -118,14 +147,22 @@ impl Tree {
             }
             let target = c_path(path)?;
             // Where something is to be put below, the cover has to be one that can hold it.
-            let holds = places.keys().any(|place| place != path && place.starts_with(path));
+            let holds = places
+                .keys()
+                .any(|place| place != path && place.starts_with(path));
             let step = match change {
-                Change::ReadOnly { optional, inert } => {
-                    MountStep::ReadOnly { path: target, optional: *optional, inert: *inert }
-                }
-                Change::Proc { hide, only_processes } => {
-                    MountStep::Proc { hide: *hide, only_processes: *only_processes }
-                }
+                Change::ReadOnly { optional, inert } => MountStep::ReadOnly {
+                    path: target,
+                    optional: *optional,
+                    inert: *inert,
+                },
+                Change::Proc {
+                    hide,
+                    only_processes,
+                } => MountStep::Proc {
+                    hide: *hide,
+                    only_processes: *only_processes,
+                },
                 Change::Hide { optional } if holds => {
                     seals.push(MountStep::Seal(target.clone()));
                     MountStep::Tmpfs(Tmpfs {
@@ -137,8 +174,16 @@ impl Tree {
                         optional: *optional,
                     })
                 }
-                Change::Hide { optional } => MountStep::Hide { path: target, optional: *optional },
-                Change::Tmpfs { mode, size, read_only, optional } => {
+                Change::Hide { optional } => MountStep::Hide {
+                    path: target,
+                    optional: *optional,
+                },
+                Change::Tmpfs {
+                    mode,
+                    size,
+                    read_only,
+                    optional,
+                } => {
                     if holds && *read_only {
                         seals.push(MountStep::Seal(target.clone()));
                     }
@@ -153,7 +198,11 @@ impl Tree {
                 }
                 Change::Keep { read_only, .. } => {
                     let slot = places.get(path).copied().unwrap_or_default();
-                    MountStep::Place { slot, target, read_only: *read_only }
+                    MountStep::Place {
+                        slot,
+                        target,
+                        read_only: *read_only,
+                    }
                 }
             };
             self.steps.push(step);
@@ -176,7 +225,9 @@ fn device_steps(devices: &mut Option<Devices>) -> Vec<MountStep> {
     };
     let mut steps = vec![
         MountStep::Devices { made: devices.made },
-        MountStep::Terminals { with_group: devices.terminals_have_group },
+        MountStep::Terminals {
+            with_group: devices.terminals_have_group,
+        },
         MountStep::Tmpfs(Tmpfs {
             path: c"/dev/shm".to_owned(),
             mode: 0o1777,
@@ -193,7 +244,10 @@ fn device_steps(devices: &mut Option<Devices>) -> Vec<MountStep> {
 }
 
 fn protect_system(walls: &Walls, tree: &mut Tree) {
-    let read_only = |optional| Change::ReadOnly { optional, inert: false };
+    let read_only = |optional| Change::ReadOnly {
+        optional,
+        inert: false,
+    };
     if walls.root.is_some() {
         if walls.read_only_root || walls.protect_system == ProtectSystem::Strict {
             tree.put("/", read_only(false));
@@ -207,11 +261,18 @@ fn protect_system(walls: &Walls, tree: &mut Tree) {
         ProtectSystem::Full => &["/usr", "/boot", "/etc"],
         ProtectSystem::Strict => &["/"],
     };
-    paths.iter().for_each(|path| tree.put(path, read_only(*path != "/")));
+    paths
+        .iter()
+        .for_each(|path| tree.put(path, read_only(*path != "/")));
     if paths == ["/"] {
         // The kernel's own trees have walls of their own.
         let keep = |path: &str| Change::Keep {
-            source: Source { path: path.into(), of_host: false, recursive: true, optional: true },
+            source: Source {
+                path: path.into(),
+                of_host: false,
+                recursive: true,
+                optional: true,
+            },
             read_only: false,
         };
         if !walls.private_devices {
@@ -234,19 +295,46 @@ fn kernel(walls: &Walls, tree: &mut Tree) {
         ProtectProc::Invisible => Hide::Invisible,
         ProtectProc::Ptraceable => Hide::Ptraceable,
     };
-    if walls.namespaces.pid || walls.root.is_some() || hide != Hide::Nothing || walls.proc_subset_pid {
-        tree.put("/proc", Change::Proc { hide, only_processes: walls.proc_subset_pid });
+    if walls.namespaces.pid
+        || walls.root.is_some()
+        || hide != Hide::Nothing
+        || walls.proc_subset_pid
+    {
+        tree.put(
+            "/proc",
+            Change::Proc {
+                hide,
+                only_processes: walls.proc_subset_pid,
+            },
+        );
     }
     if walls.protect_kernel_tunables {
         for path in ["/proc/sys", "/proc/irq", "/proc/bus", "/proc/fs"] {
-            tree.put(path, Change::ReadOnly { optional: true, inert: true });
+            tree.put(
+                path,
+                Change::ReadOnly {
+                    optional: true,
+                    inert: true,
+                },
+            );
         }
         tree.hide(&[
-            "/proc/acpi", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/scsi",
-            "/proc/sysrq-trigger", "/proc/timer_list",
+            "/proc/acpi",
+            "/proc/kcore",
+            "/proc/keys",
+            "/proc/latency_stats",
+            "/proc/scsi",
+            "/proc/sysrq-trigger",
+            "/proc/timer_list",
         ]);
         if walls.root.is_none() {
-            tree.put("/sys", Change::ReadOnly { optional: true, inert: true });
+            tree.put(
+                "/sys",
+                Change::ReadOnly {
+                    optional: true,
+                    inert: true,
+                },
+            );
             tree.hide(&["/sys/firmware", "/sys/kernel/debug", "/sys/kernel/tracing"]);
         }
     }
@@ -260,7 +348,13 @@ fn kernel(walls: &Walls, tree: &mut Tree) {
         tree.hide(&["/usr/lib/modules"]);
     }
     if walls.protect_control_groups && walls.root.is_none() {
-        tree.put("/sys/fs/cgroup", Change::ReadOnly { optional: true, inert: true });
+        tree.put(
+            "/sys/fs/cgroup",
+            Change::ReadOnly {
+                optional: true,
+                inert: true,
+            },
+        );
     }
 }
 
@@ -273,11 +367,22 @@ fn homes(walls: &Walls, tree: &mut Tree) {
             ProtectHome::No => {}
             ProtectHome::Yes => tree.hide(&[path]),
             ProtectHome::ReadOnly => {
-                tree.put(path, Change::ReadOnly { optional: true, inert: false });
+                tree.put(
+                    path,
+                    Change::ReadOnly {
+                        optional: true,
+                        inert: false,
+                    },
+                );
             }
             ProtectHome::Tmpfs => tree.put(
                 path,
-                Change::Tmpfs { mode: 0o755, size: None, read_only: true, optional: true },
+                Change::Tmpfs {
+                    mode: 0o755,
+                    size: None,
+                    read_only: true,
+                    optional: true,
+                },
             ),
         }
     }
@@ -301,36 +406,79 @@ fn named(config: &Config, walls: &Walls, tree: &mut Tree) -> Result<(), CompileE
     for wanted in &walls.temporary_file_systems {
         absolute("temporary_file_system", &wanted.path)?;
         let (mode, size, read_only) = (wanted.mode, wanted.size, wanted.read_only);
-        tree.put(&wanted.path, Change::Tmpfs { mode, size, read_only, optional: false });
+        tree.put(
+            &wanted.path,
+            Change::Tmpfs {
+                mode,
+                size,
+                read_only,
+                optional: false,
+            },
+        );
     }
     for bind in &walls.binds {
         absolute("bind source", &bind.source)?;
         absolute("bind target", &bind.target)?;
-        let source = Source { recursive: bind.recursive, ..source(&bind.source, true, bind.optional) };
-        tree.put(&bind.target, Change::Keep { source, read_only: bind.read_only });
+        let source = Source {
+            recursive: bind.recursive,
+            ..source(&bind.source, true, bind.optional)
+        };
+        tree.put(
+            &bind.target,
+            Change::Keep {
+                source,
+                read_only: bind.read_only,
+            },
+        );
     }
     for directory in &config.directories {
         if directory.writable || boxed_root {
             let source = source(&directory.path, true, false);
-            tree.put(&directory.path, Change::Keep { source, read_only: !directory.writable });
+            tree.put(
+                &directory.path,
+                Change::Keep {
+                    source,
+                    read_only: !directory.writable,
+                },
+            );
         }
     }
     for BoxPath { path, optional } in &walls.read_write_paths {
         absolute("read_write_paths", path)?;
         let source = source(path, false, *optional);
-        tree.put(path, Change::Keep { source, read_only: false });
+        tree.put(
+            path,
+            Change::Keep {
+                source,
+                read_only: false,
+            },
+        );
     }
     for BoxPath { path, optional } in &walls.read_only_paths {
         absolute("read_only_paths", path)?;
-        tree.put(path, Change::ReadOnly { optional: *optional, inert: false });
+        tree.put(
+            path,
+            Change::ReadOnly {
+                optional: *optional,
+                inert: false,
+            },
+        );
     }
     for BoxPath { path, optional } in &walls.inaccessible_paths {
         absolute("inaccessible_paths", path)?;
         if path == Path::new("/") {
             let reason = "the whole tree cannot be hidden".to_owned();
-            return Err(CompileError::Wall { wall: Wall::ReadOnlyRoot, reason });
+            return Err(CompileError::Wall {
+                wall: Wall::ReadOnlyRoot,
+                reason,
+            });
         }
-        tree.put(path, Change::Hide { optional: *optional });
+        tree.put(
+            path,
+            Change::Hide {
+                optional: *optional,
+            },
+        );
     }
     Ok(())
 }

@@ -27,20 +27,35 @@ pub(super) struct Bases(Vec<Base>);
 impl Bases {
     pub(super) fn set_root(&mut self, fd: OwnedFd, writable: Option<OwnedFd>) {
         self.0.retain(|base| base.path != Path::new("/"));
-        self.0.push(Base { path: "/".into(), fd, writable });
+        self.0.push(Base {
+            path: "/".into(),
+            fd,
+            writable,
+        });
     }
 
     pub(super) fn add(&mut self, path: &Path, fd: OwnedFd, writable: Option<OwnedFd>) {
-        self.0.push(Base { path: path.to_owned(), fd, writable });
+        self.0.push(Base {
+            path: path.to_owned(),
+            fd,
+            writable,
+        });
     }
 
     pub(super) fn root(&self) -> Option<BorrowedFd<'_>> {
-        self.0.iter().find(|base| base.path == Path::new("/")).map(|base| base.fd.as_fd())
+        self.0
+            .iter()
+            .find(|base| base.path == Path::new("/"))
+            .map(|base| base.fd.as_fd())
     }
 
     /// The mount made exactly there, if we made one.
     pub(super) fn at(&self, path: &Path) -> Option<BorrowedFd<'_>> {
-        self.0.iter().rev().find(|base| base.path == path).map(|base| base.fd.as_fd())
+        self.0
+            .iter()
+            .rev()
+            .find(|base| base.path == path)
+            .map(|base| base.fd.as_fd())
     }
 
     fn nearest<'a>(&self, path: &'a Path) -> Result<(&Base, &'a Path), Errno> {
@@ -60,7 +75,12 @@ impl Bases {
 
     /// Opens the mount point `path`, and makes it (a directory, or an empty file) where it is
     /// missing and we have been given a place to make it in.
-    pub(super) fn open_or_make(&self, path: &Path, directory: bool, strict: bool) -> Result<OwnedFd, Errno> {
+    pub(super) fn open_or_make(
+        &self,
+        path: &Path,
+        directory: bool,
+        strict: bool,
+    ) -> Result<OwnedFd, Errno> {
         let (base, rest) = self.nearest(path)?;
         match look_up(base.fd.as_fd(), rest, strict) {
             Err(Errno::ENOENT) => {}
@@ -77,10 +97,20 @@ fn look_up(from: BorrowedFd<'_>, rest: &Path, strict: bool) -> Result<OwnedFd, E
     if strict {
         resolve |= ResolveFlags::NO_SYMLINKS;
     }
-    let rest = if rest.as_os_str().is_empty() { Path::new(".") } else { rest };
+    let rest = if rest.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        rest
+    };
     // EAGAIN: somebody renamed something on the way, which the kernel has seen.
     for _ in 0..64 {
-        match rustix::fs::openat2(from, rest, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve) {
+        match rustix::fs::openat2(
+            from,
+            rest,
+            OFlags::PATH | OFlags::CLOEXEC,
+            Mode::empty(),
+            resolve,
+        ) {
             Err(rustix::io::Errno::AGAIN) => {}
             answer => return answer.map_err(Errno::from),
         }
@@ -95,7 +125,10 @@ fn make(from: BorrowedFd<'_>, rest: &Path, directory: bool) -> Result<(), Errno>
         .components()
         .filter_map(|part| match part {
             Component::Normal(name) => Some(name),
-            Component::Prefix(_) | Component::RootDir | Component::CurDir | Component::ParentDir => None,
+            Component::Prefix(_)
+            | Component::RootDir
+            | Component::CurDir
+            | Component::ParentDir => None,
         })
         .collect();
     for (index, name) in parts.iter().enumerate() {
@@ -110,7 +143,8 @@ fn make(from: BorrowedFd<'_>, rest: &Path, directory: bool) -> Result<(), Errno>
         }
         let last = index + 1 == parts.len();
         let made = if last && !directory {
-            let flags = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::WRONLY;
+            let flags =
+                OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::WRONLY;
             rustix::fs::openat(&here, name.as_bytes(), flags, Mode::from_raw_mode(0o644)).map(drop)
         } else {
             rustix::fs::mkdirat(&here, name.as_bytes(), Mode::from_raw_mode(0o755))

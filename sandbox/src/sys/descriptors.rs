@@ -1,5 +1,8 @@
 //! Moving and closing descriptors by number, as a child between `clone3` and `execve` has to.
-#![allow(unsafe_code, reason = "close_range, dup3 and fcntl on numbers of a private table")]
+#![allow(
+    unsafe_code,
+    reason = "close_range, dup3 and fcntl on numbers of a private table"
+)]
 
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 
@@ -29,9 +32,7 @@ fn close_range(first: RawFd, last: u32, flags: u32) -> Result<(), Errno> {
 /// A close-on-exec duplicate with a number of at least `lowest`.
 pub(crate) fn duplicate_from(source: RawFd, lowest: RawFd) -> Result<RawFd, Errno> {
     // SAFETY: plain numbers; the new descriptor replaces none.
-    descriptor(unsafe {
-        libc::syscall(libc::SYS_fcntl, source, libc::F_DUPFD_CLOEXEC, lowest)
-    })
+    descriptor(unsafe { libc::syscall(libc::SYS_fcntl, source, libc::F_DUPFD_CLOEXEC, lowest) })
 }
 
 /// Makes `target` a duplicate of `source` that survives `execve`. The two must differ.

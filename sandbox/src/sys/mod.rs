@@ -28,7 +28,6 @@ impl Errno {
     pub(crate) const ENOTDIR: Self = Self(libc::ENOTDIR);
     pub(crate) const EEXIST: Self = Self(libc::EEXIST);
     pub(crate) const ELOOP: Self = Self(libc::ELOOP);
-    pub(crate) const EINTR: Self = Self(libc::EINTR);
 }
 
 impl fmt::Debug for Errno {
@@ -66,7 +65,11 @@ pub(crate) fn text_of(errno: i32) -> String {
 /// Turns the C library's −1 into the error number it stands for.
 fn check(returned: libc::c_long) -> Result<libc::c_long, Errno> {
     if returned == -1 {
-        Err(Errno(io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO)))
+        Err(Errno(
+            io::Error::last_os_error()
+                .raw_os_error()
+                .unwrap_or(libc::EIO),
+        ))
     } else {
         Ok(returned)
     }

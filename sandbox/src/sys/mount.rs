@@ -36,8 +36,12 @@ pub(crate) fn make_private(mount: BorrowedFd<'_>) -> Result<(), Errno> {
 }
 
 fn set(mount: BorrowedFd<'_>, add: u64, propagation: u64, recursive: bool) -> Result<(), Errno> {
-    let attributes =
-        libc::mount_attr { attr_set: add, attr_clr: 0, propagation, userns_fd: 0 };
+    let attributes = libc::mount_attr {
+        attr_set: add,
+        attr_clr: 0,
+        propagation,
+        userns_fd: 0,
+    };
     let mut flags = libc::AT_EMPTY_PATH;
     if recursive {
         flags |= libc::AT_RECURSIVE;

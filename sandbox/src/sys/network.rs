@@ -7,6 +7,9 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
 use super::{Errno, done};
 
+/// `IFF_UP`, which `libc` has as an int.
+const UP: libc::c_short = 1;
+
 /// `struct ifreq` as these two ioctls use it.
 #[repr(C)]
 struct InterfaceFlags {
@@ -23,17 +26,31 @@ pub(crate) fn loopback_up() -> Result<(), Errno> {
         SocketFlags::CLOEXEC,
         None,
     )?;
-    let mut request = InterfaceFlags { name: [0; libc::IFNAMSIZ], flags: 0, rest: [0; 22] };
+    let mut request = InterfaceFlags {
+        name: [0; libc::IFNAMSIZ],
+        flags: 0,
+        rest: [0; 22],
+    };
     request.name[..2].copy_from_slice(b"lo");
     // SAFETY: the struct is live, begins with a NUL-terminated name and is as large as the
     // kernel's ifreq (40 bytes on 64-bit machines), which the kernel reads and writes whole.
     done(unsafe {
-        libc::syscall(libc::SYS_ioctl, socket.as_raw_fd(), libc::SIOCGIFFLAGS, &raw mut request)
+        libc::syscall(
+            libc::SYS_ioctl,
+            socket.as_raw_fd(),
+            libc::SIOCGIFFLAGS,
+            &raw mut request,
+        )
     })?;
-    request.flags |= libc::IFF_UP as libc::c_short;
+    request.flags |= UP;
     // SAFETY: as above.
     done(unsafe {
-        libc::syscall(libc::SYS_ioctl, socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request)
+        libc::syscall(
+            libc::SYS_ioctl,
+            socket.as_raw_fd(),
+            libc::SIOCSIFFLAGS,
+            &raw const request,
+        )
     })
 }
 

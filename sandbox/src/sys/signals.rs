@@ -20,7 +20,9 @@ pub(crate) struct Blocked {
 
 impl Blocked {
     pub(crate) fn new() -> Result<Self, Errno> {
-        Ok(Self { before: set_mask(ALL)? })
+        Ok(Self {
+            before: set_mask(ALL)?,
+        })
     }
 }
 
@@ -34,7 +36,10 @@ impl Blocked {
 impl Drop for Blocked {
     fn drop(&mut self) {
         let restored = set_mask(self.before);
-        debug_assert!(restored.is_ok(), "a mask the kernel gave us is a mask it takes");
+        debug_assert!(
+            restored.is_ok(),
+            "a mask the kernel gave us is a mask it takes"
+        );
     }
 }
 

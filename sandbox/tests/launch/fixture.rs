@@ -25,12 +25,23 @@ pub(crate) fn run(cases: &[Case], inner: &[Case]) -> i32 {
         return 0;
     }
     let exact = has("--exact");
-    let wanted: Vec<&String> = arguments.iter().filter(|word| !word.starts_with('-')).collect();
+    let wanted: Vec<&String> = arguments
+        .iter()
+        .filter(|word| !word.starts_with('-'))
+        .collect();
     let mut failed = 0;
-    let inner = inner.iter().filter(|(name, _)| exact && wanted.iter().any(|word| *word == name));
+    let inner = inner
+        .iter()
+        .filter(|(name, _)| exact && wanted.iter().any(|word| *word == name));
     for (name, case) in cases.iter().chain(inner) {
-        let matches = |word: &&String| if exact { name == word } else { name.contains(word.as_str()) };
-        if !wanted.is_empty() && !wanted.iter().any(|word| matches(word)) {
+        let matches = |word: &&String| {
+            if exact {
+                name == word
+            } else {
+                name.contains(word.as_str())
+            }
+        };
+        if !wanted.is_empty() && !wanted.iter().any(matches) {
             continue;
         }
         match std::panic::catch_unwind(case) {
@@ -88,12 +99,20 @@ pub(crate) fn outcome_of(plan: &Plan, passed: &[(u32, BorrowedFd<'_>)]) -> Outco
     let (out, out_end) = pipe().unwrap();
     let (err, err_end) = pipe().unwrap();
     let null = std::fs::File::open("/dev/null").unwrap();
-    let files =
-        Files { stdin: null.as_fd(), stdout: out_end.as_fd(), stderr: err_end.as_fd(), passed };
+    let files = Files {
+        stdin: null.as_fd(),
+        stdout: out_end.as_fd(),
+        stderr: err_end.as_fd(),
+        passed,
+    };
     let launched = launcher.launch(plan, files);
     drop((out_end, err_end));
-    let mut outcome =
-        Outcome { status: None, stdout: String::new(), stderr: String::new(), failure: None };
+    let mut outcome = Outcome {
+        status: None,
+        stdout: String::new(),
+        stderr: String::new(),
+        failure: None,
+    };
     match launched {
         Ok(launched) => {
             outcome.stdout = all_of(out);
@@ -135,7 +154,10 @@ pub(crate) fn next(status: &OwnedFd) -> Message {
         if let Some(message) = receive(status.as_fd()).unwrap() {
             return message;
         }
-        let mut poll = [rustix::event::PollFd::new(status, rustix::event::PollFlags::IN)];
+        let mut poll = [rustix::event::PollFd::new(
+            status,
+            rustix::event::PollFlags::IN,
+        )];
         rustix::event::poll(&mut poll, None).unwrap();
     }
 }

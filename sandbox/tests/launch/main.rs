@@ -1,6 +1,12 @@
 //! Launches real processes. Its own harness: as `herd-exec` this binary is the executor, and cases
 //! run one after the other in one thread.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::exit, clippy::print_stdout, reason = "a test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::exit,
+    clippy::print_stdout,
+    reason = "a test"
+)]
 
 mod bare;
 mod boxed;

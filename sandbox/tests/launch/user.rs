@@ -19,17 +19,33 @@ fn as_nobody(case: &str) {
     fs::copy("/proc/self/exe", &copy).unwrap();
     fs::set_permissions(&copy, fs::Permissions::from_mode(0o755)).unwrap();
     let mut inner = config(&[copy.to_str().unwrap(), "--exact", case]);
-    inner.identity = Identity { uid: Some(NOBODY), gid: Some(NOBODY), groups: None };
+    inner.identity = Identity {
+        uid: Some(NOBODY),
+        gid: Some(NOBODY),
+        groups: None,
+    };
     let outcome = outcome(&inner);
     assert_eq!(outcome.failure, None);
-    assert_eq!(outcome.status.unwrap().code(), Some(0), "{}{}", outcome.stdout, outcome.stderr);
+    assert_eq!(
+        outcome.status.unwrap().code(),
+        Some(0),
+        "{}{}",
+        outcome.stdout,
+        outcome.stderr
+    );
     assert_eq!(outcome.stdout, format!("test {case} ... ok\n"));
 }
 
 pub(crate) const CASES: &[Case] = &[
-    ("a_user_without_privilege_has_boxes_too", || as_nobody("inner::a_user_box")),
-    ("a_user_s_failure_at_any_step_leaves_nothing", || as_nobody("inner::every_step_fails_once")),
-    ("a_user_can_start_nobody_else", || as_nobody("inner::another_user_is_refused")),
+    ("a_user_without_privilege_has_boxes_too", || {
+        as_nobody("inner::a_user_box")
+    }),
+    ("a_user_s_failure_at_any_step_leaves_nothing", || {
+        as_nobody("inner::every_step_fails_once")
+    }),
+    ("a_user_can_start_nobody_else", || {
+        as_nobody("inner::another_user_is_refused")
+    }),
 ];
 
 /// Only ever run by [`as_nobody`].
@@ -45,8 +61,10 @@ pub(crate) const INNER: &[Case] = &[
         let mut config = boxed(&script);
         let walls = config.walls.as_mut().unwrap();
         walls.network = Network::Loopback;
-        walls.read_write_paths =
-            vec![BoxPath { path: place.path().to_owned(), optional: false }];
+        walls.read_write_paths = vec![BoxPath {
+            path: place.path().to_owned(),
+            optional: false,
+        }];
         let outcome = outcome(&config);
         assert_eq!(outcome.failure, None, "{}", plan(&config));
         assert_eq!(outcome.stderr, "");
