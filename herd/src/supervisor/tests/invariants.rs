@@ -1,5 +1,5 @@
 //! What is true after every event, whatever the world does.
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use units::unit::{KillMode, Kind, Restart};
@@ -19,6 +19,7 @@ pub(super) struct Ledger {
     /// Restarts in a row, as the rule of `max_retries` counts them.
     retries: HashMap<ServiceId, u32>,
     restarts: HashMap<ServiceId, u32>,
+    upheld: HashSet<ServiceId>,
     limits: HashMap<ServiceId, Option<u32>>,
     pub(super) open_tickets: Vec<Ticket>,
     pub(super) dropped_tickets: Vec<Ticket>,
@@ -49,7 +50,7 @@ impl Ledger {
         actions: &[Action],
         herd: &Supervisor,
         world: &World,
-        spared: &std::collections::HashSet<ServiceId>,
+        spared: &HashSet<ServiceId>,
     ) -> Result<(), String> {
         processes(herd, world, spared)?;
         order(&self.before, actions, herd, event)?;
@@ -58,7 +59,7 @@ impl Ledger {
             return Err(format!("a deadline is left in the past: {:?}", herd.deadline()));
         }
         self.starts_are_bounded(now, event, herd)?;
-        self.retries_are_exact(now, event, herd)?;
+        self.retries_are_exact(now, event, actions, herd)?;
         self.tickets(herd, world)?;
         if world.exits.len() > 1 {
             return Err("Exit was asked for twice".into());
@@ -103,6 +104,7 @@ impl Ledger {
         &mut self,
         now: Time,
         event: &Event,
+        actions: &[Action],
         herd: &Supervisor,
     ) -> Result<(), String> {
         if matches!(event, Event::Command { .. } | Event::Defined(_)) {
@@ -116,7 +118,11 @@ impl Ledger {
             let (id, state) = (service.id(), service.state());
             let Some((before, _)) = self.before.get(&id) else { continue };
             let unit = service.unit();
-            if !herd.ties(id).upheld_by.is_empty() || unit.kind == Kind::Target {
+            if !herd.ties(id).upheld_by.is_empty() {
+                self.upheld.insert(id);
+            }
+            // What is upheld comes back whatever its own policy says.
+            if self.upheld.contains(&id) || unit.kind == Kind::Target {
                 continue;
             }
             let retries = self.retries.entry(id).or_default();
@@ -130,7 +136,8 @@ impl Ledger {
             let left = |from: &State| std::mem::discriminant(from) != std::mem::discriminant(state);
             let again = service.restarts() - self.restarts.insert(id, service.restarts()).unwrap_or(0);
             let begins = left(before) && (state.is_starting() || state.is_active());
-            let rested = before.is_at_rest() || before.is_stopping();
+            let released = |a: &Action| matches!(a, Action::Release { id: i, .. } if *i == id);
+            let rested = before.is_at_rest() || actions.iter().any(released);
             match again {
                 0 if begins && rested => *retries = 0,
                 _ => *retries += again,
@@ -187,7 +194,7 @@ impl Ledger {
 fn processes(
     herd: &Supervisor,
     world: &World,
-    spared: &std::collections::HashSet<ServiceId>,
+    spared: &HashSet<ServiceId>,
 ) -> Result<(), String> {
     for service in herd.services() {
         let (id, state) = (service.id(), service.state());

@@ -1,9 +1,9 @@
 //! The supervisor against a simulated world, its transition matrix, and its rules one by one.
-// mod explain;
-// mod graph;
+mod explain;
+mod graph;
 mod invariants;
-// mod matrix;
-// mod policy;
+mod matrix;
+mod policy;
 mod random;
 mod simulation;
 mod stage;
