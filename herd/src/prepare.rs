@@ -62,8 +62,8 @@ pub enum PrepareError {
     Identity(#[from] IdentityError),
     #[error("cannot read environment_file {path}")]
     EnvironmentFile { path: PathBuf, source: std::io::Error },
-    #[error("environment_file {path}, line {line}: {message}")]
-    EnvironmentSyntax { path: PathBuf, line: usize, message: String },
+    #[error("environment_file {path}, line {line}: no NAME=value")]
+    EnvironmentSyntax { path: PathBuf, line: usize },
     #[error("has no command {0}")]
     NoCommand(&'static str),
     #[error("working_directory = \"~\" needs a user with a home directory")]
@@ -117,8 +117,8 @@ pub fn prepare_command(
     };
     let environment =
         environment(unit, around, user.as_ref(), boxed, users, surface, occasion)?;
-    let lookup = |name: &str| environment.get(name).cloned();
-    let argv = units::environment::expand_variables(&command.argv, lookup);
+    let lookup = |name: &str| environment.get(name).map(String::as_str);
+    let argv = units::expand_variables(&command.argv, lookup);
     let ready_fd = match unit.ready {
         units::unit::Ready::Fd(number) if is_main => Some(number),
         _ => None,
@@ -346,11 +346,13 @@ fn environment_file(path: &Path, optional: bool) -> Result<Vec<(String, String)>
             return Err(PrepareError::EnvironmentFile { path: path.to_owned(), source });
         }
     };
-    units::environment::parse_file(&text).map_err(|error| PrepareError::EnvironmentSyntax {
-        path: path.to_owned(),
-        line: error.line,
-        message: error.message,
-    })
+    let parsed = units::parse_environment_file(&text);
+    match parsed.ignored_lines.first() {
+        None => Ok(parsed.assignments),
+        Some(line) => {
+            Err(PrepareError::EnvironmentSyntax { path: path.to_owned(), line: *line })
+        }
+    }
 }
 
 /// The whole error with its causes, joined once.

@@ -31,13 +31,7 @@ impl StepFailure {
             Some(other) => (other.to_string(), false),
             None => ("prepare the plan".to_owned(), false),
         };
-        Self {
-            step: step + 1,
-            total: plan.steps.len(),
-            sentence,
-            errno: errno.0,
-            is_command,
-        }
+        Self { step: step + 1, total: plan.steps.len(), sentence, errno: errno.0, is_command }
     }
 }
 

@@ -57,10 +57,7 @@ pub enum LaunchError {
     #[error("cannot open our own executable")]
     Image(#[source] io::Error),
     #[error("cannot prepare the launch: {action}")]
-    Prepare {
-        action: &'static str,
-        source: io::Error,
-    },
+    Prepare { action: &'static str, source: io::Error },
     #[error("cannot write the plan down")]
     Encode(#[from] postcard::Error),
     #[error("descriptor {0} cannot be passed: numbers start at 3 and each is given once")]
@@ -90,12 +87,7 @@ impl Launcher {
             .collect::<Result<Vec<OwnedFd>, io::Error>>()
             .map_err(preparing("reserve descriptors"))?;
         let stack = Stack::new().map_err(|errno| preparing("map a stack")(errno.into()))?;
-        Ok(Self {
-            image,
-            slots,
-            stack: Mutex::new(stack),
-            ignored: signals::ignored(),
-        })
+        Ok(Self { image, slots, stack: Mutex::new(stack), ignored: signals::ignored() })
     }
 
     /// Starts the plan's process.
@@ -125,12 +117,7 @@ impl Launcher {
             .iter()
             .take_while(|step| matches!(step, Step::CreateCgroup(_) | Step::JoinCgroup(_)))
             .count();
-        let walk = Walk {
-            plan,
-            prepared: &prepared,
-            first,
-            failure: Failure::none(),
-        };
+        let walk = Walk { plan, prepared: &prepared, first, failure: Failure::none() };
         let manner = Manner {
             cgroup: cgroup.as_ref().map(AsFd::as_fd),
             shared_descriptors: true,
@@ -140,11 +127,7 @@ impl Launcher {
             reap(&child)?;
             return Err(StepFailure::new(plan, step, errno).into());
         }
-        Ok(Launched {
-            pid: child.pid,
-            pidfd: child.pidfd,
-            status: None,
-        })
+        Ok(Launched { pid: child.pid, pidfd: child.pidfd, status: None })
     }
 
     /// Does the cgroup steps at the head of a bare plan; the child is then born in the leaf.
@@ -152,17 +135,15 @@ impl Launcher {
         let mut entered = None;
         for (index, step) in plan.steps.iter().enumerate() {
             let failed = |errno| StepFailure::new(plan, index, errno);
-            if plan.fail_at == Some(index)
-                && matches!(step, Step::CreateCgroup(_) | Step::JoinCgroup(_))
-            {
+            if plan.fail_at == Some(index) && matches!(step, Step::CreateCgroup(_) | Step::JoinCgroup(_)) {
                 return Err(failed(Errno(libc::ECANCELED)).into());
             }
             match step {
                 Step::CreateCgroup(group) => cgroup::create(group).map_err(LaunchError::Cgroup)?,
                 Step::JoinCgroup(group) => {
-                    if let Some(leaf) = group.v2_leaf() {
+                    if let Some(leaf) = &group.v2 {
                         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-                        let opened = rustix::fs::open(leaf, flags, Mode::empty());
+                        let opened = rustix::fs::open(&leaf.path, flags, Mode::empty());
                         entered = Some(opened.map_err(|errno| failed(errno.into()))?);
                     }
                 }
@@ -183,25 +164,16 @@ impl Launcher {
             .collect();
         let lent = Lent::new(self, sources.into_iter())?;
         let image = self.image.as_raw_fd();
-        let descriptors = Descriptors::new(
-            Some(lent.above(&[image])),
-            lent.numbers.iter().copied().zip(0..),
-        );
+        let descriptors =
+            Descriptors::new(Some(lent.above(&[image])), lent.numbers.iter().copied().zip(0..));
         let start = executor::Start::new(descriptors, image, self.ignored);
-        let manner = Manner {
-            cgroup: None,
-            shared_descriptors: true,
-        };
+        let manner = Manner { cgroup: None, shared_descriptors: true };
         let child = self.spawn(manner, executor::Start::run, &start)?;
         if let Some((_, errno)) = start.failure.get() {
             reap(&child)?;
             return Err(LaunchError::Clone(errno.into()));
         }
-        Ok(Launched {
-            pid: child.pid,
-            pidfd: child.pidfd,
-            status: Some(ours),
-        })
+        Ok(Launched { pid: child.pid, pidfd: child.pidfd, status: Some(ours) })
     }
 
     fn spawn<T: Sync>(
@@ -227,16 +199,11 @@ impl Launcher {
 impl<'a> Files<'a> {
     fn sources(&self) -> impl Iterator<Item = BorrowedFd<'a>> {
         let passed = self.passed.iter().map(|(_, descriptor)| *descriptor);
-        [self.stdin, self.stdout, self.stderr]
-            .into_iter()
-            .chain(passed)
+        [self.stdin, self.stdout, self.stderr].into_iter().chain(passed)
     }
 
     fn targets(&self) -> impl Iterator<Item = RawFd> {
-        let passed = self
-            .passed
-            .iter()
-            .map(|(number, _)| RawFd::try_from(*number).unwrap_or(RawFd::MAX));
+        let passed = self.passed.iter().map(|(number, _)| RawFd::try_from(*number).unwrap_or(RawFd::MAX));
         [0, 1, 2].into_iter().chain(passed)
     }
 }
@@ -266,11 +233,7 @@ impl<'a> Lent<'a> {
         launcher: &'a Launcher,
         sources: impl Iterator<Item = BorrowedFd<'b>>,
     ) -> Result<Self, LaunchError> {
-        let mut lent = Self {
-            launcher,
-            numbers: Vec::new(),
-            used: 0,
-        };
+        let mut lent = Self { launcher, numbers: Vec::new(), used: 0 };
         for source in sources {
             let source = source.as_raw_fd();
             let number = match launcher.slots.get(lent.used).map(AsRawFd::as_raw_fd) {
@@ -289,11 +252,7 @@ impl<'a> Lent<'a> {
 
     /// The first number above all that the child needs.
     fn above(&self, more: &[RawFd]) -> RawFd {
-        self.numbers
-            .iter()
-            .chain(more)
-            .max()
-            .map_or(0, |highest| highest + 1)
+        self.numbers.iter().chain(more).max().map_or(0, |highest| highest + 1)
     }
 }
 

@@ -1,4 +1,5 @@
 //! The isolation engine of herd.
+
 pub mod cgroup;
 mod compile;
 pub mod config;
@@ -6,6 +7,7 @@ mod executor;
 mod failure;
 mod filesystem;
 pub mod host;
+mod init;
 mod launch;
 mod main_process;
 mod plan;
@@ -13,6 +15,7 @@ pub mod seccomp;
 pub mod status;
 mod step;
 mod sys;
+mod walk;
 
 pub use compile::{CompileError, compile};
 pub use config::Config;

@@ -43,12 +43,7 @@ impl Prepared {
             ),
             None => (StringArray::new(Vec::new()), StringArray::new(Vec::new())),
         };
-        Self {
-            arguments,
-            environment,
-            descriptors,
-            ignored,
-        }
+        Self { arguments, environment, descriptors, ignored }
     }
 }
 
@@ -70,10 +65,7 @@ pub(crate) struct Failure {
 
 impl Failure {
     pub(crate) fn none() -> Self {
-        Self {
-            step: AtomicUsize::new(usize::MAX),
-            errno: AtomicI32::new(0),
-        }
+        Self { step: AtomicUsize::new(usize::MAX), errno: AtomicI32::new(0) }
     }
 
     pub(crate) fn set(&self, step: usize, errno: Errno) {
@@ -118,15 +110,9 @@ pub(crate) fn perform(step: &Step, prepared: &Prepared) -> Result<(), Errno> {
         Step::Directory(directory) => make_directory(directory),
         Step::OomScore(score) => set_oom_score(*score),
         Step::Descriptors => prepared.descriptors.put_in_place(),
-        Step::Session {
-            controlling_terminal,
-        } => {
+        Step::Session { controlling_terminal } => {
             process::new_session()?;
-            if *controlling_terminal {
-                process::take_terminal()
-            } else {
-                Ok(())
-            }
+            if *controlling_terminal { process::take_terminal() } else { Ok(()) }
         }
         Step::Signals { ignore_sigpipe } => reset_signals(prepared.ignored, *ignore_sigpipe),
         Step::Nice(nice) => process::set_nice(*nice),
@@ -150,22 +136,16 @@ pub(crate) fn perform(step: &Step, prepared: &Prepared) -> Result<(), Errno> {
         Step::Gid(gid) => process::set_gid(*gid),
         Step::KeepCapabilities => capabilities::keep_over_user_change(),
         Step::Uid(uid) => process::set_uid(*uid),
-        Step::Capabilities {
-            permitted,
-            inheritable,
-        } => {
+        Step::Capabilities { permitted, inheritable } => {
             capabilities::clear_ambient()?;
             capabilities::set(capabilities::permitted()? & permitted, *inheritable)
         }
-        Step::Ambient(set) => set
-            .iter()
-            .copied()
-            .try_for_each(capabilities::raise_ambient),
+        Step::Ambient(set) => set.iter().copied().try_for_each(capabilities::raise_ambient),
         Step::DieWithParent => process::die_with_parent(),
         Step::WorkingDirectory { path, optional } => change_directory(path, *optional),
         Step::Keyring => process::join_new_keyring(),
         Step::NoNewPrivileges => process::no_new_privileges(),
-        Step::Filter(program) => process::install_filter(program),
+        Step::Filter { program, .. } => process::install_filter(program),
         Step::Exec(program) => Err(execute(program, prepared)),
         // The walk of a box has done these before the main process exists.
         Step::CreateCgroup(_)
@@ -204,30 +184,20 @@ impl Descriptors {
     ) -> Self {
         let mut moves: Vec<Move> = moves
             .into_iter()
-            .map(|(from, to)| Move {
-                from,
-                to,
-                meanwhile: AtomicI32::new(-1),
-            })
+            .map(|(from, to)| Move { from, to, meanwhile: AtomicI32::new(-1) })
             .collect();
         moves.sort_by_key(|one| one.to);
-        Self {
-            unshare_from,
-            moves,
-        }
+        Self { unshare_from, moves }
     }
 
     /// The first number above all targets.
     pub(crate) fn above(&self) -> RawFd {
-        self.moves
-            .last()
-            .map_or(0, |last| last.to.saturating_add(1))
+        self.moves.last().map_or(0, |last| last.to.saturating_add(1))
     }
 
     /// Unshares the table if it is shared.
     pub(crate) fn unshare(&self) -> Result<(), Errno> {
-        self.unshare_from
-            .map_or(Ok(()), descriptors::unshare_and_close_from)
+        self.unshare_from.map_or(Ok(()), descriptors::unshare_and_close_from)
     }
 
     fn put_in_place(&self) -> Result<(), Errno> {

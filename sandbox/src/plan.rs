@@ -60,6 +60,10 @@ impl Plan {
         self.steps.contains(&Step::StartMain)
     }
 
+    pub(crate) fn makes_user_namespace(&self) -> bool {
+        self.steps.iter().any(|step| matches!(step, Step::UserNamespace { .. }))
+    }
+
     /// Fault injection, for tests: step `n` (from 1) fails with `ECANCELED` instead of being done.
     #[must_use]
     pub fn fail_at(mut self, n: usize) -> Self {

@@ -27,8 +27,8 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags,
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
 };
 use rustix::process::{WaitId, WaitIdOptions};
 use serde::{Deserialize, Serialize};
@@ -45,12 +45,7 @@ pub enum Message {
     /// From now on `pid` (the box's own first process, a child of the caller) stands for the box;
     /// the executor exits. `main_pid` is the service's main process as the caller sees it: the
     /// same as `pid`, without a descriptor of its own, where the command itself is PID 1.
-    Moved {
-        pid: i32,
-        pidfd: OwnedFd,
-        main_pid: i32,
-        main_pidfd: Option<OwnedFd>,
-    },
+    Moved { pid: i32, pidfd: OwnedFd, main_pid: i32, main_pidfd: Option<OwnedFd> },
     /// The main process ended like this; the box's first process is exiting.
     Exited(ExitStatus),
     /// Nobody is left who could say anything.
@@ -105,15 +100,8 @@ fn understand(wire: Wire, descriptors: &mut Vec<OwnedFd>) -> io::Result<Message>
             let main_pidfd = (descriptors.len() > 1).then(|| descriptors.remove(1));
             let pidfd = descriptors.pop().ok_or(io::ErrorKind::InvalidData)?;
             let pid = pid_of(pidfd.as_fd())?;
-            let main_pid = main_pidfd
-                .as_ref()
-                .map_or(Ok(pid), |main| pid_of(main.as_fd()))?;
-            Ok(Message::Moved {
-                pid,
-                pidfd,
-                main_pid,
-                main_pidfd,
-            })
+            let main_pid = main_pidfd.as_ref().map_or(Ok(pid), |main| pid_of(main.as_fd()))?;
+            Ok(Message::Moved { pid, pidfd, main_pid, main_pidfd })
         }
         Wire::Exited(status) => Ok(Message::Exited(ExitStatus::from_raw(status))),
     }
@@ -151,6 +139,31 @@ pub(crate) enum Wire {
 
 /// The longest message: a failure's sentence, whose paths have 4 KiB each at most.
 pub(crate) const LONGEST: usize = 16 * 1024;
+
+/// A pair of ends that speak in messages.
+pub(crate) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
+    let flags = SocketFlags::CLOEXEC;
+    Ok(rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?)
+}
+
+/// Waits for one message without descriptors; `None` when the other end is closed.
+pub(crate) fn take(channel: BorrowedFd<'_>) -> io::Result<Option<Wire>> {
+    let mut bytes = vec![0u8; LONGEST];
+    let received = loop {
+        match rustix::net::recv(channel, bytes.as_mut_slice(), RecvFlags::empty()) {
+            Ok((received, _)) => break received,
+            Err(rustix::io::Errno::INTR) => {}
+            Err(rustix::io::Errno::CONNRESET) => return Ok(None),
+            Err(errno) => return Err(errno.into()),
+        }
+    };
+    if received == 0 {
+        return Ok(None);
+    }
+    postcard::from_bytes(&bytes[..received])
+        .map(Some)
+        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+}
 
 /// Sends one message; blocks only while the channel's buffer is full.
 pub(crate) fn send(

@@ -22,10 +22,7 @@ pub(crate) enum Step {
     OomScore(i16),
     CreateCgroup(CgroupPlan),
     JoinCgroup(CgroupPlan),
-    UserNamespace {
-        uid: u32,
-        gid: u32,
-    },
+    UserNamespace { uid: u32, gid: u32 },
     /// New namespaces; with a PID namespace the rest of the plan is walked by its first process.
     Namespaces(NamespaceSet),
     // In the box.
@@ -36,49 +33,29 @@ pub(crate) enum Step {
     StartMain,
     // In the main process.
     Descriptors,
-    Session {
-        controlling_terminal: bool,
-    },
-    Signals {
-        ignore_sigpipe: bool,
-    },
+    Session { controlling_terminal: bool },
+    Signals { ignore_sigpipe: bool },
     Nice(i8),
-    Scheduler {
-        policy: CpuPolicy,
-        priority: u8,
-    },
+    Scheduler { policy: CpuPolicy, priority: u8 },
     Affinity(Affinity),
-    IoPriority {
-        class: IoClass,
-        priority: u8,
-    },
-    TimerSlack {
-        nanoseconds: u64,
-    },
+    IoPriority { class: IoClass, priority: u8 },
+    TimerSlack { nanoseconds: u64 },
     Rlimit(Rlimit),
     Umask(u32),
     /// Drops all but these (bit n is capability n) from the bounding set.
-    BoundingSet {
-        keep: u64,
-    },
+    BoundingSet { keep: u64 },
     Groups(Vec<u32>),
     Gid(u32),
     KeepCapabilities,
     Uid(u32),
     /// Permitted and effective are cut to `permitted`.
-    Capabilities {
-        permitted: u64,
-        inheritable: u64,
-    },
+    Capabilities { permitted: u64, inheritable: u64 },
     Ambient(Vec<u8>),
     DieWithParent,
-    WorkingDirectory {
-        path: CString,
-        optional: bool,
-    },
+    WorkingDirectory { path: CString, optional: bool },
     Keyring,
     NoNewPrivileges,
-    Filter(Vec<u64>),
+    Filter { program: Vec<u64>, words: String },
     Exec(Program),
 }
 
@@ -134,10 +111,7 @@ impl NamespaceSet {
 
 impl fmt::Display for NamespaceSet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names = NAMESPACES
-            .iter()
-            .filter(|(flag, _)| self.has(*flag))
-            .map(|(_, name)| *name);
+        let names = NAMESPACES.iter().filter(|(flag, _)| self.has(*flag)).map(|(_, name)| *name);
         f.write_str(&names.collect::<Vec<_>>().join(", "))
     }
 }
@@ -161,46 +135,28 @@ impl Program {
         let not_found = errno == libc::ENOENT || errno == libc::ENOTDIR;
         if not_found && !self.command.to_bytes().contains(&b'/') {
             let directories: Vec<_> = self.candidates.iter().map(|path| parent_of(path)).collect();
-            return format!(
-                "{}: not found in PATH ({})",
-                text(&self.command),
-                directories.join(":")
-            );
+            return format!("{}: not found in PATH ({})", text(&self.command), directories.join(":"));
         }
-        format!(
-            "command {}: {}",
-            text(&self.command),
-            crate::sys::text_of(errno)
-        )
+        format!("command {}: {}", text(&self.command), crate::sys::text_of(errno))
     }
 }
 
 fn parent_of(path: &CStr) -> String {
     let path = text(path);
-    path.rsplit_once('/')
-        .map_or(path.clone(), |(parent, _)| parent.to_owned())
+    path.rsplit_once('/').map_or(path.clone(), |(parent, _)| parent.to_owned())
 }
 
 /// Bytes as a person can read them on one line.
 pub(crate) fn text(string: &CStr) -> String {
     let lossy = string.to_string_lossy();
-    if lossy.chars().any(char::is_control) {
-        lossy.escape_debug().to_string()
-    } else {
-        lossy.into_owned()
-    }
+    if lossy.chars().any(char::is_control) { lossy.escape_debug().to_string() } else { lossy.into_owned() }
 }
 
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Directory(directory) => {
-                write!(
-                    f,
-                    "make directory {} (mode {:04o}",
-                    text(&directory.path),
-                    directory.mode
-                )?;
+                write!(f, "make directory {} (mode {:04o}", text(&directory.path), directory.mode)?;
                 if let Some(uid) = directory.uid {
                     write!(f, ", user {uid}")?;
                 }
@@ -210,8 +166,8 @@ impl fmt::Display for Step {
                 f.write_str(")")
             }
             Self::OomScore(score) => write!(f, "set the out-of-memory score to {score}"),
-            Self::CreateCgroup(plan) => write!(f, "create cgroup {plan}"),
-            Self::JoinCgroup(plan) => write!(f, "join cgroup {plan}"),
+            Self::CreateCgroup(plan) => write!(f, "create {plan}"),
+            Self::JoinCgroup(plan) => write!(f, "join cgroup {}", plan.name.0),
             Self::UserNamespace { uid, gid } => {
                 write!(f, "enter a new user namespace as user {uid}, group {gid}")
             }
@@ -226,18 +182,14 @@ impl fmt::Display for Step {
             Self::Descriptors => {
                 f.write_str("keep descriptors 0 to 2 and those passed, close all others")
             }
-            Self::Session {
-                controlling_terminal: false,
-            } => f.write_str("start a new session"),
-            Self::Session {
-                controlling_terminal: true,
-            } => f.write_str("start a new session with descriptor 0 as its terminal"),
-            Self::Signals {
-                ignore_sigpipe: false,
-            } => f.write_str("reset all signals"),
-            Self::Signals {
-                ignore_sigpipe: true,
-            } => f.write_str("reset all signals but SIGPIPE, which is ignored"),
+            Self::Session { controlling_terminal: false } => f.write_str("start a new session"),
+            Self::Session { controlling_terminal: true } => {
+                f.write_str("start a new session with descriptor 0 as its terminal")
+            }
+            Self::Signals { ignore_sigpipe: false } => f.write_str("reset all signals"),
+            Self::Signals { ignore_sigpipe: true } => {
+                f.write_str("reset all signals but SIGPIPE, which is ignored")
+            }
             Self::Nice(nice) => write!(f, "set the nice level to {nice}"),
             Self::Scheduler { policy, priority } => {
                 write!(f, "set the cpu policy to {policy:?}, priority {priority}")
@@ -246,9 +198,7 @@ impl fmt::Display for Step {
             Self::IoPriority { class, priority } => {
                 write!(f, "set the io class to {class:?}, priority {priority}")
             }
-            Self::TimerSlack { nanoseconds } => {
-                write!(f, "set the timer slack to {nanoseconds} ns")
-            }
+            Self::TimerSlack { nanoseconds } => write!(f, "set the timer slack to {nanoseconds} ns"),
             Self::Rlimit(limit) => {
                 write!(f, "limit {:?} to {}", limit.resource, amount(limit.soft))?;
                 if limit.hard == limit.soft {
@@ -258,31 +208,17 @@ impl fmt::Display for Step {
                 }
             }
             Self::Umask(mask) => write!(f, "set the umask to {mask:04o}"),
-            Self::BoundingSet { keep: 0 } => {
-                f.write_str("drop every capability from the bounding set")
-            }
+            Self::BoundingSet { keep: 0 } => f.write_str("drop every capability from the bounding set"),
             Self::BoundingSet { keep } => {
-                write!(
-                    f,
-                    "drop all but {} from the bounding set",
-                    capabilities(*keep)
-                )
+                write!(f, "drop all but {} from the bounding set", capabilities(*keep))
             }
-            Self::Groups(groups) if groups.is_empty() => {
-                f.write_str("leave all supplementary groups")
-            }
+            Self::Groups(groups) if groups.is_empty() => f.write_str("leave all supplementary groups"),
             Self::Groups(groups) => write!(f, "set the supplementary groups to {groups:?}"),
             Self::Gid(gid) => write!(f, "change to group {gid}"),
             Self::KeepCapabilities => f.write_str("keep capabilities over the change of user"),
             Self::Uid(uid) => write!(f, "change to user {uid}"),
-            Self::Capabilities {
-                permitted: 0,
-                inheritable: 0,
-            } => f.write_str("give up every capability"),
-            Self::Capabilities {
-                permitted,
-                inheritable,
-            } => write!(
+            Self::Capabilities { permitted: 0, inheritable: 0 } => f.write_str("give up every capability"),
+            Self::Capabilities { permitted, inheritable } => write!(
                 f,
                 "keep capabilities {}, inheritable {}",
                 capabilities(*permitted),
@@ -295,28 +231,14 @@ impl fmt::Display for Step {
             Self::DieWithParent => f.write_str("die with the parent"),
             Self::WorkingDirectory { path, optional } => {
                 write!(f, "change directory to {}", text(path))?;
-                if *optional {
-                    f.write_str(" (or / when it is missing)")
-                } else {
-                    Ok(())
-                }
+                if *optional { f.write_str(" (or / when it is missing)") } else { Ok(()) }
             }
             Self::Keyring => f.write_str("join a new session keyring"),
             Self::NoNewPrivileges => f.write_str("refuse new privileges from now on"),
-            Self::Filter(program) => {
-                write!(
-                    f,
-                    "install a system call filter of {} instructions",
-                    program.len()
-                )
-            }
+            Self::Filter { words, .. } => f.write_str(words),
             Self::Exec(program) => {
                 write!(f, "execute {}", text(&program.command))?;
-                program
-                    .arguments
-                    .iter()
-                    .skip(1)
-                    .try_for_each(|word| write!(f, " {}", text(word)))
+                program.arguments.iter().skip(1).try_for_each(|word| write!(f, " {}", text(word)))
             }
         }
     }
@@ -328,47 +250,12 @@ fn amount(limit: Option<u64>) -> String {
 
 /// The names of `capabilities(7)`, by number.
 const CAPABILITIES: [&str; 41] = [
-    "chown",
-    "dac_override",
-    "dac_read_search",
-    "fowner",
-    "fsetid",
-    "kill",
-    "setgid",
-    "setuid",
-    "setpcap",
-    "linux_immutable",
-    "net_bind_service",
-    "net_broadcast",
-    "net_admin",
-    "net_raw",
-    "ipc_lock",
-    "ipc_owner",
-    "sys_module",
-    "sys_rawio",
-    "sys_chroot",
-    "sys_ptrace",
-    "sys_pacct",
-    "sys_admin",
-    "sys_boot",
-    "sys_nice",
-    "sys_resource",
-    "sys_time",
-    "sys_tty_config",
-    "mknod",
-    "lease",
-    "audit_write",
-    "audit_control",
-    "setfcap",
-    "mac_override",
-    "mac_admin",
-    "syslog",
-    "wake_alarm",
-    "block_suspend",
-    "audit_read",
-    "perfmon",
-    "bpf",
-    "checkpoint_restore",
+    "chown", "dac_override", "dac_read_search", "fowner", "fsetid", "kill", "setgid", "setuid",
+    "setpcap", "linux_immutable", "net_bind_service", "net_broadcast", "net_admin", "net_raw",
+    "ipc_lock", "ipc_owner", "sys_module", "sys_rawio", "sys_chroot", "sys_ptrace", "sys_pacct",
+    "sys_admin", "sys_boot", "sys_nice", "sys_resource", "sys_time", "sys_tty_config", "mknod",
+    "lease", "audit_write", "audit_control", "setfcap", "mac_override", "mac_admin", "syslog",
+    "wake_alarm", "block_suspend", "audit_read", "perfmon", "bpf", "checkpoint_restore",
 ];
 
 fn capabilities(set: u64) -> String {
@@ -378,9 +265,5 @@ fn capabilities(set: u64) -> String {
         .filter(|(number, _)| set >> number & 1 == 1)
         .map(|(_, name)| *name)
         .collect();
-    if names.is_empty() {
-        "none".to_owned()
-    } else {
-        names.join(", ")
-    }
+    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
 }

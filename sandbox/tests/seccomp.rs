@@ -3,6 +3,11 @@
     unsafe_code,
     reason = "raw system calls by number, which is what a filter is about"
 )]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "fixtures of tests, which clippy does not take for tests"
+)]
 
 use sandbox::config::{
     Keyring, Namespaces, Network, ProtectHome, ProtectProc, ProtectSystem, Refusal,
@@ -77,7 +82,10 @@ enum End {
 /// Code with which a child says that the filter was not taken.
 const NOT_INSTALLED: i32 = 250;
 
-fn behind(program: &Program, body: fn() -> i32) -> End {
+/// What a child does behind the filter; the errno it saw.
+type Body = fn() -> i32;
+
+fn behind(program: &Program, body: Body) -> End {
     // SAFETY: the child makes system calls only (the filter is made already) and leaves by _exit.
     let pid = unsafe { libc::fork() };
     assert!(pid >= 0);
@@ -136,7 +144,7 @@ fn what_is_listed_works_and_what_is_not_is_refused() {
     let Some(program) = program(&walls()) else {
         return;
     };
-    let cases: &[(&str, fn() -> i32, i32)] = &[
+    let cases: &[(&str, Body, i32)] = &[
         ("getpid", || call(libc::SYS_getpid, [0; 4]), 0),
         ("mount", || call(libc::SYS_mount, [0; 4]), libc::EPERM),
         ("bpf", || call(libc::SYS_bpf, [0; 4]), libc::EPERM),

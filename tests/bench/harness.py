@@ -121,11 +121,11 @@ class Group:
                     pass
             time.sleep(0.05)
             reap()
-        for d in sorted(self.dirs(), key=lambda d: -len(str(d))):
+        for d in [*sorted(self.dirs(), key=lambda d: -len(str(d))), self.dir.parent]:
             try:
                 d.rmdir()
             except OSError:
-                pass                      # still busy; cleanup.py takes it later
+                pass                      # still busy, or the parent of another run's
         return not self.pids()
 
 

@@ -235,7 +235,7 @@ def main():
 
 
 def record(results, options, cls, n):
-    if n > cls.limit or (cls.limit == 1 and options.what != 'orphans'):
+    if n > cls.limit and options.what != 'orphans':   # which starts one service whatever n is
         return
     row = {'what': options.what, 'manager': cls.name, 'n': n, 'load': os.getloadavg()[0]}
     try:

@@ -4,6 +4,10 @@
 //! `[environment]` are laid over one by one. A table in one file and a plain value under the same
 //! name in another (`ready = "notify"` over `[ready]`) replace each other.
 #![forbid(unsafe_code)]
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "a TOML value of any type but the expected ones is told as a wrong type"
+)]
 
 use std::ops::Range;
 
@@ -130,9 +134,13 @@ impl<'t> Overlay<'_, 't> {
             None => Key::index(name.get_ref()),
         };
         let Some(index) = found else {
+            let what = match value.get_ref() {
+                DeValue::Table(_) if table.is_none() => "table",
+                _ => "key",
+            };
             let shown = match table {
                 Some(table) => format!("unknown key {:?} in [{table}]", name.get_ref()),
-                None => format!("unknown key {:?}", name.get_ref()),
+                None => format!("unknown {what} {:?}", name.get_ref()),
             };
             let hint = suggestion(table, name.get_ref());
             self.error(name.span(), shown.replace('"', "`"), hint);

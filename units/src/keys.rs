@@ -96,7 +96,8 @@ impl Key {
 /// A sentence about the key that was probably meant.
 pub(crate) fn suggestion(table: Option<&str>, name: &str) -> Option<String> {
     let mates = KEYS.iter().filter(|key| key.table() == table);
-    if let Some(near) = nearest(name, mates.map(Key::name)) {
+    let tables = TABLES.iter().copied().filter(|_| table.is_none());
+    if let Some(near) = nearest(name, mates.map(Key::name).chain(tables)) {
         return Some(format!("did you mean `{near}`?"));
     }
     let named = |key: &&Key| key.name() == name && !matches!(key.status, Status::Refused(_));
@@ -187,7 +188,7 @@ const fn refused(
 }
 
 #[rustfmt::skip]
-pub const KEYS: [Key; 323] = [
+pub static KEYS: [Key; 323] = [
     key(Identity, "description", "text", "", "what the unit is, in a few words, shown by herd status"),
     key(Identity, "documentation", "list of text", "[]", "where to read more: URIs and man pages"),
     key(Identity, "kind", "\"service\", \"target\"", "\"service\"", "a service runs something; a target is a point that others order themselves around"),
@@ -533,6 +534,7 @@ mod tests {
         assert_eq!(said(None, "restart-delay"), "did you mean `restart_delay`?");
         assert_eq!(said(None, "private_tmp"), "`private_tmp` is a key of [box]");
         assert_eq!(said(Some("limits"), "memroy"), "did you mean `memory`?");
+        assert_eq!(said(None, "heath"), "did you mean `health`?");
         assert_eq!(suggestion(None, "zzzzzz"), None);
         assert_eq!(suggestion(None, &"x".repeat(10_000)), None);
     }

@@ -1,5 +1,9 @@
 //! Typed reading of values; every value that does not fit leaves a diagnostic at its place.
 #![forbid(unsafe_code)]
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "a TOML value of any type but the expected ones is told as a wrong type"
+)]
 
 use std::ops::{Range, RangeInclusive};
 use std::path::{Component, Path, PathBuf};
@@ -285,7 +289,11 @@ impl Reader<'_> {
         let signal = Signal::from_name(text);
         if signal.is_none() {
             let message = format!("{text:?} is no signal");
-            self.error_with_hint(item, message, "signals are written \"TERM\" or \"SIGTERM\"");
+            let hint = match Signal::nearest(text) {
+                Some(near) => format!("did you mean {near:?}?"),
+                None => "signals are written \"TERM\" or \"SIGTERM\"".to_owned(),
+            };
+            self.error_with_hint(item, message, hint);
         }
         signal
     }

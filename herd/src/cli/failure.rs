@@ -164,7 +164,8 @@ pub(super) fn words(error: &io::Error) -> String {
     }
 }
 
-fn chain(error: &dyn std::error::Error) -> String {
+/// The error with its causes, joined once.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use units::SearchPath;
 
 use super::Global;
-use super::failure::Failure;
+use super::failure::{Failure, chain};
 use super::places::{Places, absolute};
 use crate::daemon::{self, Mode, Options};
 
@@ -25,13 +25,13 @@ pub(super) fn run(global: &Global, directory: Option<&Path>) -> Result<ExitCode,
         }
         None => places.search.clone(),
     };
-    Ok(daemon::run(Options {
+    be(Options {
         mode: Mode::Foreground,
         runtime_dir: places.runtime_dir,
         log_dir: places.log_dir,
         search,
         echo: true,
-    }))
+    })
 }
 
 pub(super) fn daemon(global: &Global) -> Result<ExitCode, Failure> {
@@ -41,11 +41,18 @@ pub(super) fn daemon(global: &Global) -> Result<ExitCode, Failure> {
     } else {
         Mode::System
     };
-    Ok(daemon::run(Options {
+    be(Options {
         mode,
         runtime_dir: places.runtime_dir,
         log_dir: places.log_dir,
         search: places.search,
         echo: false,
-    }))
+    })
+}
+
+fn be(options: Options) -> Result<ExitCode, Failure> {
+    match daemon::run(options) {
+        Ok(code) => Ok(ExitCode::from(code)),
+        Err(error) => Err(Failure::failed(chain(&error))),
+    }
 }

@@ -90,6 +90,8 @@ pub enum Role {
 pub enum Whom {
     Main,
     All,
+    /// This one process, if it still is: a command whose time is up, a launch nobody waits for.
+    Run(RunId),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

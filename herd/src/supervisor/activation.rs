@@ -175,29 +175,24 @@ impl Service {
             }
             // The stop overtook the launch: the newcomer hears it too.
             State::Stopping {
-                main: None,
+                launching: Some(asked),
                 ending,
                 give_up_at,
                 then,
-            } => {
-                let main = Some(Main { run, pid });
+                ..
+            } if asked == run => {
                 self.stay(State::Stopping {
-                    main,
+                    main: Some(Main { run, pid }),
+                    launching: None,
                     ending,
                     give_up_at,
                     then,
                 });
                 self.signal_for(step, ending);
             }
+            state if state.command() == Some(run) => {}
             // Nobody waits for this process any more.
-            State::Inactive(_) | State::Failed(_) | State::Backoff { .. } => {
-                let signal = units::Signal::KILL;
-                step.actions.push(Action::KillAll {
-                    id: self.id(),
-                    signal,
-                });
-            }
-            _ => {}
+            _ => self.end_run(step, run),
         }
     }
 
@@ -273,6 +268,21 @@ impl Service {
                 }
             }
             State::Launching { run: asked, .. } if asked == run => self.fail(step, failure),
+            State::Stopping {
+                main,
+                launching: Some(asked),
+                ending,
+                give_up_at,
+                then,
+            } if asked == run => {
+                self.stay(State::Stopping {
+                    main,
+                    launching: None,
+                    ending,
+                    give_up_at,
+                    then,
+                });
+            }
             // The other commands: as if they had ended with an error.
             _ => self.exited(step, run, ExitStatus::Unknown),
         }

@@ -2,11 +2,11 @@
 #![forbid(unsafe_code)]
 
 use units::Signal;
-use units::unit::KillMode;
+use units::unit::{KillMode, Kind};
 
 use super::action::{Action, Role, Whom};
 use super::event::{ExitStatus, RunId};
-use super::policy::{self, GOOD_RUN};
+use super::policy;
 use super::service::{Service, Step};
 use super::state::{Ending, Failure, Main, ReloadStep, Rest, State, Then, Waiting};
 use super::time::Time;
@@ -45,10 +45,16 @@ impl Service {
             }
             State::Stopping {
                 main,
+                launching,
                 ending,
                 give_up_at,
-                ..
+                then: planned,
             } => {
+                let then = if planned == Then::Rest(Rest::Killed) {
+                    planned
+                } else {
+                    then
+                };
                 // One that stops by itself is now stopping because it was told to.
                 let ending = if ending == Ending::Own {
                     Ending::Asked
@@ -57,6 +63,7 @@ impl Service {
                 };
                 self.stay(State::Stopping {
                     main,
+                    launching,
                     ending,
                     give_up_at,
                     then,
@@ -81,12 +88,14 @@ impl Service {
     /// `STOPPING=1`: no signal is needed, but there is a limit to the patience.
     pub(super) fn stops_itself(&mut self, step: &mut Step<'_>) {
         if let State::Active(active) | State::Reloading { active, .. } = self.state.clone() {
+            self.cancel_probe(step);
             let give_up_at = self.stop_deadline(step.now);
             step.actions.push(Action::AwaitEmpty { id: self.id() });
             self.enter(
                 step,
                 State::Stopping {
                     main: active.main,
+                    launching: None,
                     ending: Ending::Own,
                     give_up_at,
                     then: Then::Rest(Rest::Exited),
@@ -208,25 +217,20 @@ impl Service {
                     give_up_at,
                 });
             }
-            State::Starting { waiting, .. } => {
-                if let Waiting::Probing { run, .. } = waiting {
-                    step.actions
-                        .push(Action::CancelProbe { id: self.id(), run });
-                }
+            State::Starting { .. } => {
                 self.fail(step, Failure::EndedEarly(status));
             }
             State::Posting { .. } => {
                 let then = policy::after_exit(&self.unit.lifecycle, status, Rest::Exited);
                 self.look_for_rest(step, then);
             }
-            State::Active(active) | State::Reloading { active, .. } => {
-                if step.now.since(active.since) >= GOOD_RUN {
-                    self.streak = 0;
+            State::Active(_) | State::Reloading { .. } => {
+                // As in systemd, a clean end that is to remain counts before `restart`.
+                if remains && policy::is_clean(&self.unit.lifecycle, status) {
+                    return self.activate(step, None);
                 }
-                match policy::after_exit(&self.unit.lifecycle, status, Rest::Exited) {
-                    Then::Rest(_) if remains => self.activate(step, None),
-                    then => self.look_for_rest(step, then),
-                }
+                let then = policy::after_exit(&self.unit.lifecycle, status, Rest::Exited);
+                self.look_for_rest(step, then);
             }
             State::StopCommand {
                 index,
@@ -273,6 +277,7 @@ impl Service {
             KillMode::Mixed | KillMode::ControlGroup => {
                 self.stay(State::Stopping {
                     main: None,
+                    launching: None,
                     ending,
                     give_up_at,
                     then,
@@ -283,6 +288,7 @@ impl Service {
 
     /// The main process is gone or never was. Others may remain: ask, and end them if so.
     pub(super) fn look_for_rest(&mut self, step: &mut Step<'_>, then: Then) {
+        self.cancel_probe(step);
         match self.unit.lifecycle.kill_mode {
             KillMode::Process | KillMode::None => self.processes_over(step, then),
             KillMode::ControlGroup | KillMode::Mixed => {
@@ -293,6 +299,7 @@ impl Service {
                     step,
                     State::Stopping {
                         main: None,
+                        launching: None,
                         ending,
                         give_up_at,
                         then,
@@ -306,6 +313,9 @@ impl Service {
     pub(super) fn terminate(&mut self, step: &mut Step<'_>, main: Option<Main>, then: Then) {
         self.cancel_probe(step);
         let mode = self.unit.lifecycle.kill_mode;
+        if self.unit.kind == Kind::Target {
+            return self.settle(step, then);
+        }
         // A command on the way up is herd's own doing: it ends whatever the mode spares.
         let own = matches!(
             self.state,
@@ -314,6 +324,14 @@ impl Service {
         if !own && (mode == KillMode::None || (mode == KillMode::Process && main.is_none())) {
             return self.processes_over(step, then);
         }
+        if !own && mode == KillMode::Mixed && main.is_none() {
+            // Nobody to ask: the rest is not asked in this mode.
+            return self.look_for_rest(step, then);
+        }
+        if mode != KillMode::ControlGroup {
+            self.end_command(step);
+        }
+        let launching = self.launching();
         let restarting = matches!(then, Then::Retry(_) | Then::Rest(Rest::Restarting));
         let lifecycle = &self.unit.lifecycle;
         let signal = match lifecycle.restart_kill_signal {
@@ -338,6 +356,7 @@ impl Service {
             step,
             State::Stopping {
                 main,
+                launching,
                 ending: Ending::Asked,
                 give_up_at,
                 then,
@@ -362,6 +381,7 @@ impl Service {
             step,
             State::Stopping {
                 main,
+                launching: None,
                 ending: Ending::Aborted,
                 give_up_at,
                 then,
@@ -373,10 +393,16 @@ impl Service {
     pub(super) fn kill(&mut self, step: &mut Step<'_>, main: Option<Main>, then: Then) {
         self.cancel_probe(step);
         let signal = self.unit.lifecycle.final_kill_signal;
-        step.actions.push(Action::KillAll {
-            id: self.id(),
-            signal,
-        });
+        let id = self.id();
+        let spares = self.unit.lifecycle.kill_mode == KillMode::Process && main.is_some();
+        if spares && then != Then::Rest(Rest::Killed) {
+            let whom = Whom::Main;
+            step.actions.push(Action::Signal { id, whom, signal });
+            self.end_command(step);
+        } else {
+            step.actions.push(Action::KillAll { id, signal });
+        }
+        let launching = self.launching();
         // SIGKILL needs no patience, but a process in the kernel's hands may: the same time again,
         // and never for ever.
         let give_up_at = Some(
@@ -387,6 +413,7 @@ impl Service {
             step,
             State::Stopping {
                 main,
+                launching,
                 ending: Ending::Killed,
                 give_up_at,
                 then,
@@ -396,7 +423,7 @@ impl Service {
     }
 
     /// A probe in flight is of no use to a service on its way down.
-    fn cancel_probe(&self, step: &mut Step<'_>) {
+    pub(super) fn cancel_probe(&self, step: &mut Step<'_>) {
         use super::state::HealthCheck;
         let run = match &self.state {
             State::Starting {
@@ -413,6 +440,30 @@ impl Service {
         };
         step.actions
             .push(Action::CancelProbe { id: self.id(), run });
+    }
+
+    /// The launch of the main process, while it is under way.
+    fn launching(&self) -> Option<RunId> {
+        match &self.state {
+            State::Launching { run, .. } => Some(*run),
+            State::Stopping { launching, .. } => *launching,
+            _ => None,
+        }
+    }
+
+    /// The command that runs beside the main process has lost its purpose.
+    pub(super) fn end_command(&self, step: &mut Step<'_>) {
+        if let Some(run) = self.state.command() {
+            self.end_run(step, run);
+        }
+    }
+
+    pub(super) fn end_run(&self, step: &mut Step<'_>, run: RunId) {
+        step.actions.push(Action::Signal {
+            id: self.id(),
+            whom: Whom::Run(run),
+            signal: Signal::KILL,
+        });
     }
 
     fn whom(&self) -> Whom {
@@ -491,6 +542,10 @@ impl Service {
 
     /// No process is left (or none is to be waited for).
     pub(super) fn processes_over(&mut self, step: &mut Step<'_>, then: Then) {
+        self.end_command(step);
+        if then == Then::Rest(Rest::Killed) {
+            return self.settle(step, then);
+        }
         self.stop_post(step, 0, then);
     }
 
@@ -516,10 +571,13 @@ impl Service {
 
     /// The last command has ended or used up its time: nothing of it may stay behind.
     pub(super) fn stop_post_over(&mut self, step: &mut Step<'_>, then: Then) {
-        step.actions.push(Action::KillAll {
-            id: self.id(),
-            signal: Signal::KILL,
-        });
+        match self.unit.lifecycle.kill_mode {
+            KillMode::ControlGroup | KillMode::Mixed => step.actions.push(Action::KillAll {
+                id: self.id(),
+                signal: Signal::KILL,
+            }),
+            KillMode::Process | KillMode::None => self.end_command(step),
+        }
         self.settle(step, then);
     }
 
@@ -555,7 +613,7 @@ impl Service {
 impl Service {
     /// No more patience: everything is killed and nothing comes after.
     pub(super) fn kill_now(&mut self, step: &mut Step<'_>) {
-        let then = Then::Rest(Rest::Stopped);
+        let then = Then::Rest(Rest::Killed);
         match self.state.clone() {
             State::Inactive(_) | State::Failed(_) => {}
             State::Delayed { .. }

@@ -9,7 +9,7 @@ use units::{Unit, UnitName};
 
 use super::event::{Definitions, ServiceId};
 use super::relations;
-use super::set::Supervisor;
+use super::set::{Job, Supervisor};
 use super::state::Rest;
 use super::time::Time;
 
@@ -70,7 +70,9 @@ impl Supervisor {
             let Some(id) = self.id(&name) else { continue };
             let restart = self.entry(id).is_some_and(|entry| {
                 let next = entry.service.next_unit.as_ref();
-                next.is_some_and(|unit| unit.on_change == OnChange::Restart)
+                let goes = entry.service.state().is_stopping() && entry.job.is_none()
+                    || matches!(entry.job, Some(Job::Stop(_)));
+                !goes && next.is_some_and(|unit| unit.on_change == OnChange::Restart)
             });
             if restart {
                 self.ask_to_restart(id);
@@ -118,7 +120,7 @@ impl Supervisor {
         true
     }
 
-    fn relate(&mut self) {
+    pub(super) fn relate(&mut self) {
         let newest = |entry: &'_ super::set::Entry| -> Arc<Unit> {
             Arc::clone(
                 entry

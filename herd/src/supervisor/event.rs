@@ -100,7 +100,8 @@ pub enum Input {
         run: RunId,
         status: ExitStatus,
     },
-    /// Another process is the main one now (`MAINPID=`, a pid file).
+    /// Another process is the main one now (`MAINPID=`, a pid file). The run is the daemon's to
+    /// choose and never one of the supervisor's; later `Exited` with it tells of that process.
     MainMoved {
         run: RunId,
         pid: Pid,
@@ -109,7 +110,8 @@ pub enum Input {
     MainMissing {
         why: Arc<str>,
     },
-    /// No process of the service is left. Answers `Action::AwaitEmpty`, at once or later.
+    /// No process of the service is left, and no launch is under way. Answers
+    /// `Action::AwaitEmpty`, at once or later; true when it is said, and said after every `Exited`.
     Emptied,
     /// Processes are left; `Emptied` follows when they are gone. Answers `Action::AwaitEmpty`.
     Remaining,

@@ -28,7 +28,7 @@ enum Class {
 ///
 /// A death by signal is a failure unless `success_exit_status` names the signal.
 pub fn after_exit(lifecycle: &Lifecycle, status: ExitStatus, rest: Rest) -> Then {
-    let clean = status == ExitStatus::Code(0) || contains(&lifecycle.success_exit_status, status);
+    let clean = is_clean(lifecycle, status);
     let class = match status {
         _ if clean => Class::Clean,
         ExitStatus::Signal { .. } => Class::UncleanSignal,
@@ -44,6 +44,11 @@ pub fn after_exit(lifecycle: &Lifecycle, status: ExitStatus, rest: Rest) -> Then
         (false, true) => Then::Rest(rest),
         (false, false) => Then::Fail(Failure::Exit(status)),
     }
+}
+
+/// Whether such an end is a success.
+pub fn is_clean(lifecycle: &Lifecycle, status: ExitStatus) -> bool {
+    status == ExitStatus::Code(0) || contains(&lifecycle.success_exit_status, status)
 }
 
 /// What any other failure means.

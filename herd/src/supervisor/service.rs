@@ -28,7 +28,7 @@ use units::Unit;
 
 use super::action::{Action, Purpose, Role, Whom};
 use super::event::{ExitStatus, Input, Notice, RunId, ServiceId};
-use super::policy::{self, StartWindow};
+use super::policy::{self, GOOD_RUN, StartWindow};
 use super::state::{
     Active, Ending, Failure, HealthCheck, HealthState, Main, ReloadStep, Rest, State, Then,
     Waiting, Watchdog,
@@ -157,6 +157,12 @@ impl Service {
     }
 
     pub(super) fn enter(&mut self, step: &mut Step<'_>, state: State) {
+        if let Some(since) = self.state.active_since()
+            && !state.is_active()
+            && step.now.since(since) >= GOOD_RUN
+        {
+            self.streak = 0;
+        }
         self.state = state;
         self.since = step.now;
         step.actions.push(Action::Changed { id: self.id });
@@ -203,6 +209,7 @@ impl Service {
 
     /// The state of a service that has just become active.
     pub(super) fn activate(&mut self, step: &mut Step<'_>, main: Option<Main>) {
+        self.cancel_probe(step);
         let lifecycle = &self.unit.lifecycle;
         let now = step.now;
         let watchdog = lifecycle.watchdog.filter(|_| main.is_some());
@@ -310,7 +317,9 @@ impl Service {
                 _ => {}
             },
             Notice::Reloading => {
-                if let State::Active(active) = self.state.clone() {
+                if let State::Active(active) = self.state.clone()
+                    && active.main.is_some()
+                {
                     let give_up_at = self.start_deadline(step.now);
                     let word = ReloadStep::Word;
                     self.enter(
@@ -389,7 +398,15 @@ impl Service {
                 waiting: Waiting::Probing { run: asked, .. },
                 give_up_at,
             } if asked == run => match result {
-                Ok(()) => self.ready(step, main),
+                Ok(()) => {
+                    let waiting = Waiting::ProbeAt(step.now);
+                    self.stay(State::Starting {
+                        main,
+                        waiting,
+                        give_up_at,
+                    });
+                    self.ready(step, main);
+                }
                 Err(_) => {
                     let again = step.now + self.probe_interval();
                     let waiting = Waiting::ProbeAt(again);
@@ -463,13 +480,35 @@ impl Service {
             units::unit::OnUnhealthy::Restart => Then::Retry(failure),
         };
         let main = active.main;
+        if let State::Active(kept) | State::Reloading { active: kept, .. } = &mut self.state {
+            // Answered: there is no probe left to give up.
+            kept.health = active.health;
+        }
         self.terminate(step, main, then);
         false
     }
 
     fn out_of_memory(&mut self, step: &mut Step<'_>) {
         use units::unit::OomPolicy;
-        if self.state.is_at_rest() || self.state.is_stopping() {
+        // A late word about the last run says nothing of one that has no process yet.
+        let may_run = match &self.state {
+            State::Preparing { .. }
+            | State::Launching { .. }
+            | State::Starting { .. }
+            | State::Posting { .. }
+            | State::Active(_)
+            | State::Reloading { .. } => true,
+            State::Inactive(_)
+            | State::Delayed { .. }
+            | State::Checking { .. }
+            | State::Idling { .. }
+            | State::StopCommand { .. }
+            | State::Stopping { .. }
+            | State::StopPost { .. }
+            | State::Backoff { .. }
+            | State::Failed(_) => false,
+        };
+        if !may_run {
             return;
         }
         let then = policy::after_failure(&self.unit.lifecycle, Failure::OutOfMemory);
@@ -536,6 +575,7 @@ impl Service {
             } if due(give_up_at) => {
                 // The old configuration goes on serving; systemd does the same.
                 self.reload_failure = Some("reload did not end in time".into());
+                self.end_command(step);
                 self.enter(step, State::Active(active));
             }
             State::Active(active) => self.active_tick(step, active),
@@ -553,6 +593,7 @@ impl Service {
                 ending,
                 give_up_at,
                 then,
+                ..
             } if due(give_up_at) => {
                 self.stopping_overdue(step, main, ending, then);
             }

@@ -67,8 +67,13 @@ pub struct Supervisor {
     idling: HashSet<ServiceId>,
     pub(super) shutting_down: Option<u8>,
     exited: bool,
+    /// A unit was forgotten since the ties were worked out.
+    forgot: bool,
     next_run: u64,
 }
+
+/// More deadlines than this never come one after the other without time passing between.
+const DUE_AT_ONCE: usize = 8;
 
 static NO_RELATIONS: Relations = Relations {
     needs: Vec::new(),
@@ -212,6 +217,15 @@ impl Supervisor {
                 continue;
             };
             entry.wanted = true;
+            // Only who is meant itself jumps its backoff: a dependant's start does not wind up
+            // the crash loop of what it needs.
+            if member != id && matches!(entry.service.state(), State::Backoff { .. }) {
+                if matches!(entry.job, Some(Job::Stop(_))) {
+                    entry.job = Some(Job::Start);
+                    self.touch(member);
+                }
+                continue;
+            }
             let running = entry.service.state().is_active() || entry.service.state().is_starting();
             match entry.job {
                 Some(Job::Restart) => {}
@@ -257,6 +271,7 @@ impl Supervisor {
             }
             entry.job = (!resting).then_some(Job::Stop(rest.clone()));
             self.touch(next);
+            self.touch_neighbours(next);
             // Each one is told what it lost, so that it comes back with that and not with another.
             let rest = match rest {
                 Rest::Bound(_) => Rest::Bound(self.name(next)),
@@ -280,6 +295,12 @@ impl Supervisor {
                 continue;
             };
             if entry.service.state().is_at_rest() {
+                continue;
+            }
+            // A dependant that is on its way down stays down.
+            let goes = entry.service.state().is_stopping() && entry.job.is_none()
+                || matches!(entry.job, Some(Job::Stop(_)));
+            if next != id && goes {
                 continue;
             }
             entry.job = Some(Job::Restart);
@@ -393,6 +414,10 @@ impl Supervisor {
         if state.is_stopping() {
             return;
         }
+        if std::mem::take(&mut self.forgot) {
+            self.relate();
+        }
+        let Some(entry) = self.entry(id) else { return };
         if let Some(path) = entry.cycle.clone() {
             return self.refuse_start(now, id, Failure::Cycle(path));
         }
@@ -400,6 +425,18 @@ impl Supervisor {
         if let Some(missing) = ties.missing.first().cloned() {
             return self.refuse_start(now, id, Failure::Dependency(missing));
         }
+        // A conflict that came with a new definition: nobody has asked the other to go.
+        for other in ties.conflicts.clone() {
+            let stays = self.entry(other).is_some_and(|entry| {
+                let state = entry.service.state();
+                !state.is_at_rest() && !state.is_stopping() && entry.job.is_none()
+            });
+            if stays {
+                let rest = Rest::Conflict(self.name(id));
+                self.ask_to_stop(other, rest, false);
+            }
+        }
+        let ties = self.ties(id);
         let mut held = false;
         let mut waits = ties.successors.iter().any(|other| self.stops(*other))
             || ties
@@ -481,7 +518,11 @@ impl Supervisor {
     fn refuse_start(&mut self, now: Time, id: ServiceId, failure: Failure) {
         self.set_job(id, None);
         self.step(now, id, |service, step| {
-            service.settle(step, Then::Fail(failure))
+            if matches!(service.state(), State::Backoff { .. }) {
+                // It counts as a try, so that the next one comes later.
+                service.streak = service.streak.saturating_add(1);
+            }
+            service.settle(step, Then::Fail(failure));
         });
         self.touch_neighbours(id);
     }
@@ -515,7 +556,11 @@ impl Supervisor {
             },
         );
         let after = entry.service.state();
-        let deadline = after.deadline();
+        let deadline = match after {
+            // Over already: a job holds it.
+            State::Backoff { until, .. } if *until <= now && entry.armed.is_none() => None,
+            _ => after.deadline(),
+        };
         let idles = matches!(after, State::Idling { .. });
         let changed =
             std::mem::discriminant(&before) != std::mem::discriminant(after) || before.is_at_rest();
@@ -574,6 +619,9 @@ impl Supervisor {
             }
             State::Inactive(rest) if *before != state => {
                 let succeeded = matches!(rest, Rest::Exited | Rest::Completed);
+                if matches!(rest, Rest::Completed | Rest::Skipped(_)) {
+                    self.start_those_that_wait_for(id);
+                }
                 if succeeded {
                     for other in self.ties(id).on_success.clone() {
                         self.start_quietly(other);
@@ -585,8 +633,17 @@ impl Supervisor {
                     self.carry_out_emergency(now, id, action);
                 }
             }
-            State::Backoff { until, .. } if *until <= now => self.start_quietly(id),
+            State::Backoff { until, .. } if *until <= now => self.backoff_over(id),
             _ => {}
+        }
+    }
+
+    /// The wait before the next try is over. A stop that waits for its turn goes before.
+    fn backoff_over(&mut self, id: ServiceId) {
+        // Disarmed by the start; a start that has to wait its turn must not tick on.
+        self.disarm(id);
+        if self.entry(id).is_some_and(|entry| entry.job.is_none()) {
+            self.start_quietly(id);
         }
     }
 
@@ -606,11 +663,19 @@ impl Supervisor {
     }
 
     fn became_active(&mut self, now: Time, id: ServiceId) {
+        self.start_those_that_wait_for(id);
+        for other in self.ties(id).upholds.clone() {
+            self.uphold(now, other);
+        }
+    }
+
+    /// Dependants that went down or could not start for want of this one.
+    fn start_those_that_wait_for(&mut self, id: ServiceId) {
+        if self.shutting_down.is_some() {
+            return;
+        }
         let name = self.name(id);
-        let ties = self.ties(id);
-        let dependants: Vec<ServiceId> = ties.needed_by.clone();
-        let upheld = ties.upholds.clone();
-        for other in dependants {
+        for other in self.ties(id).needed_by.clone() {
             let waits_for_us = self.entry(other).is_some_and(|entry| {
                 entry.wanted
                     && match entry.service.state() {
@@ -622,9 +687,6 @@ impl Supervisor {
             if waits_for_us {
                 self.start_quietly(other);
             }
-        }
-        for other in upheld {
-            self.uphold(now, other);
         }
     }
 
@@ -719,6 +781,7 @@ impl Supervisor {
             if let Some(slot) = self.entries.get_mut(id.0 as usize) {
                 *slot = None;
             }
+            self.forgot = true;
             self.actions.push(Action::Forget { id });
         }
     }
@@ -733,11 +796,18 @@ impl Supervisor {
         for id in due {
             match self.entry(id).map(|entry| entry.service.state().clone()) {
                 Some(State::Backoff { .. }) => {
-                    // Disarmed by the start; a start that has to wait its turn must not tick on.
-                    self.disarm(id);
-                    self.start_quietly(id);
+                    self.backoff_over(id);
                 }
-                Some(_) => self.apply(now, id, Input::Tick),
+                Some(_) => {
+                    // What one deadline brings may be due as well, after a jump of the clock.
+                    for _ in 0..DUE_AT_ONCE {
+                        self.apply(now, id, Input::Tick);
+                        let next = self.entry(id).and_then(|entry| entry.armed);
+                        if next.is_none_or(|at| at > now) {
+                            break;
+                        }
+                    }
+                }
                 None => {}
             }
         }

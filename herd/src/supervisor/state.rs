@@ -72,6 +72,8 @@ pub enum State {
     /// Signalled; ends when no process is left.
     Stopping {
         main: Option<Main>,
+        /// The stop overtook this launch; what comes of it hears the signal too.
+        launching: Option<RunId>,
         ending: Ending,
         give_up_at: Option<Time>,
         then: Then,
@@ -203,6 +205,8 @@ pub enum Rest {
     Unneeded,
     /// On its way down to be started again.
     Restarting,
+    /// herd ends at once: nothing more is run for this service.
+    Killed,
 }
 
 /// Why a service failed. The display is the reason in words, for status and log.
@@ -224,7 +228,7 @@ pub enum Failure {
     StartLimit,
     Dependency(UnitName),
     Cycle(Arc<str>),
-    /// SIGKILL was not enough.
+    /// Processes did not end in time: SIGKILL was not enough, or the unit forbids it.
     Unkillable,
 }
 
@@ -244,7 +248,7 @@ impl fmt::Display for Failure {
             Self::StartLimit => f.write_str("started too often"),
             Self::Dependency(name) => write!(f, "{name}, which it requires, is not there"),
             Self::Cycle(path) => write!(f, "ordering cycle: {path}"),
-            Self::Unkillable => f.write_str("processes remain after SIGKILL"),
+            Self::Unkillable => f.write_str("processes remain that did not end in time"),
         }
     }
 }
@@ -261,6 +265,7 @@ impl fmt::Display for Rest {
             Self::Conflict(name) => write!(f, "gave way to {name}"),
             Self::Unneeded => f.write_str("no longer needed"),
             Self::Restarting => f.write_str("restarting"),
+            Self::Killed => f.write_str("killed"),
         }
     }
 }
@@ -313,6 +318,39 @@ impl State {
             | Self::StopPost { .. }
             | Self::Backoff { .. }
             | Self::Failed(_) => None,
+        }
+    }
+
+    /// The command beside the main process that runs now.
+    pub fn command(&self) -> Option<RunId> {
+        match self {
+            Self::Preparing { run, .. }
+            | Self::Posting { run, .. }
+            | Self::Reloading {
+                step: ReloadStep::Command { run, .. },
+                ..
+            }
+            | Self::StopCommand { run, .. }
+            | Self::StopPost { run, .. } => Some(*run),
+            Self::Inactive(_)
+            | Self::Delayed { .. }
+            | Self::Checking { .. }
+            | Self::Idling { .. }
+            | Self::Launching { .. }
+            | Self::Starting { .. }
+            | Self::Active(_)
+            | Self::Reloading { .. }
+            | Self::Stopping { .. }
+            | Self::Backoff { .. }
+            | Self::Failed(_) => None,
+        }
+    }
+
+    /// When the service became active, while it is.
+    pub fn active_since(&self) -> Option<Time> {
+        match self {
+            Self::Active(active) | Self::Reloading { active, .. } => Some(active.since),
+            _ => None,
         }
     }
 

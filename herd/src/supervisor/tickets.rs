@@ -8,7 +8,7 @@ use units::unit::Ready;
 
 use super::action::{Action, Answer};
 use super::event::{Input, ServiceId, Ticket, Verb};
-use super::set::Supervisor;
+use super::set::{Job, Supervisor};
 use super::state::{Rest, State};
 use super::time::Time;
 
@@ -66,6 +66,7 @@ impl Supervisor {
             Verb::Start | Verb::Restart if self.shutting_down.is_some() => {
                 Err("herd is shutting down".into())
             }
+            Verb::Start | Verb::Restart if entry.gone => Err("its unit file is gone".into()),
             Verb::Start | Verb::Restart if unit.dependencies.refuse_manual_start => {
                 Err("its unit refuses to be started by hand (refuse_manual_start)".into())
             }
@@ -174,12 +175,18 @@ impl Supervisor {
             Verb::Stop => match state {
                 State::Inactive(_) if entry.job.is_none() => Some(Ok(())),
                 State::Failed(super::state::Failure::Unkillable) => {
-                    Some(Err("processes remain after SIGKILL".into()))
+                    Some(Err("processes remain that did not end in time".into()))
                 }
                 State::Failed(_) if entry.job.is_none() => Some(Ok(())),
-                _ => None,
+                _ if matches!(entry.job, Some(Job::Stop(_))) || state.is_stopping() => None,
+                // Upheld, or a later command had another wish.
+                _ => Some(Err("it was started again".into())),
             },
             Verb::Start | Verb::Restart => match state {
+                _ if entry.held && entry.job == Some(Job::Start) => {
+                    let why = self.why(now, &entry.service.unit().name);
+                    Some(Err(why.unwrap_or_default().into()))
+                }
                 _ if entry.job.is_some() => None,
                 State::Active(_) | State::Reloading { .. } => Some(Ok(())),
                 State::Inactive(Rest::Exited | Rest::Completed | Rest::Skipped(_)) => Some(Ok(())),

@@ -85,8 +85,9 @@ fn entry(entry: &SystemCallEntry) -> String {
 }
 
 fn errno(number: i32) -> String {
-    match nix::errno::Errno::from_raw(number) {
-        nix::errno::Errno::UnknownErrno => format!("errno {number}"),
-        known => format!("{known:?}"),
+    let known = nix::errno::Errno::from_raw(number);
+    if known == nix::errno::Errno::UnknownErrno {
+        return format!("errno {number}");
     }
+    format!("{known:?}")
 }

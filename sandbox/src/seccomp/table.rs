@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeMap;
-use std::str::FromStr;
+use std::sync::OnceLock;
 
 use syscalls::{aarch64, riscv64, x86_64};
 
@@ -19,30 +19,36 @@ pub(super) const X32_TABLE: std::ops::RangeInclusive<u32> = 512..=547;
 
 /// The number of `name`, if this architecture has it.
 pub(super) fn number(architecture: Architecture, name: &str) -> Option<u32> {
-    let known = match architecture {
-        Architecture::X86_64 => x86_64::Sysno::from_str(name).ok().map(|call| call.id()),
-        Architecture::Aarch64 => aarch64::Sysno::from_str(name).ok().map(|call| call.id()),
-        Architecture::Riscv64 => riscv64::Sysno::from_str(name).ok().map(|call| call.id()),
-    };
-    if let Some(number) = known {
-        return u32::try_from(number).ok();
-    }
-    newer(architecture)
-        .find(|(newer, _)| *newer == name)
-        .map(|(_, number)| number)
+    names(architecture).get(name).copied()
 }
 
 /// Every call of the architecture, by number.
 pub(super) fn calls(architecture: Architecture) -> BTreeMap<u32, &'static str> {
-    let all: Vec<(i32, &'static str)> = match architecture {
-        Architecture::X86_64 => x86_64::Sysno::iter().map(|c| (c.id(), c.name())).collect(),
-        Architecture::Aarch64 => aarch64::Sysno::iter().map(|c| (c.id(), c.name())).collect(),
-        Architecture::Riscv64 => riscv64::Sysno::iter().map(|c| (c.id(), c.name())).collect(),
-    };
-    all.into_iter()
-        .filter_map(|(number, name)| Some((u32::try_from(number).ok()?, name)))
-        .chain(newer(architecture).map(|(name, number)| (number, name)))
+    names(architecture)
+        .iter()
+        .map(|(name, number)| (*number, *name))
         .collect()
+}
+
+/// Made once: the crate's own look-up by name goes through its whole list each time.
+fn names(architecture: Architecture) -> &'static BTreeMap<&'static str, u32> {
+    static X86_64: OnceLock<BTreeMap<&str, u32>> = OnceLock::new();
+    static AARCH64: OnceLock<BTreeMap<&str, u32>> = OnceLock::new();
+    static RISCV64: OnceLock<BTreeMap<&str, u32>> = OnceLock::new();
+    let table = |all: Vec<(i32, &'static str)>| {
+        all.into_iter()
+            .filter_map(|(number, name)| Some((name, u32::try_from(number).ok()?)))
+            .chain(newer(architecture))
+            .collect()
+    };
+    match architecture {
+        Architecture::X86_64 => X86_64
+            .get_or_init(|| table(x86_64::Sysno::iter().map(|c| (c.id(), c.name())).collect())),
+        Architecture::Aarch64 => AARCH64
+            .get_or_init(|| table(aarch64::Sysno::iter().map(|c| (c.id(), c.name())).collect())),
+        Architecture::Riscv64 => RISCV64
+            .get_or_init(|| table(riscv64::Sysno::iter().map(|c| (c.id(), c.name())).collect())),
+    }
 }
 
 /// `AUDIT_ARCH_*` of `linux/audit.h`.

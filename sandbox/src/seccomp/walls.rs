@@ -109,7 +109,7 @@ pub(super) const ENOSYS: u16 = 38;
 const EAFNOSUPPORT: u16 = 97;
 
 /// `CLONE_NEW*`.
-const KINDS: [(u32, fn(&Namespaces) -> bool); 8] = [
+const KINDS: [(u32, IsAllowed); 8] = [
     (0x0002_0000, |kinds| kinds.mount),
     (0x0200_0000, |kinds| kinds.cgroup),
     (0x0400_0000, |kinds| kinds.uts),
@@ -119,6 +119,8 @@ const KINDS: [(u32, fn(&Namespaces) -> bool); 8] = [
     (0x4000_0000, |kinds| kinds.net),
     (CLONE_NEWTIME, |kinds| kinds.time),
 ];
+
+type IsAllowed = fn(&Namespaces) -> bool;
 
 /// Lies in the byte that is the exit signal in `clone(2)`, which therefore cannot make it.
 const CLONE_NEWTIME: u32 = 0x80;

@@ -22,19 +22,11 @@ pub(crate) fn keep_over_user_change() -> Result<(), Errno> {
 }
 
 pub(crate) fn raise_ambient(capability: u8) -> Result<(), Errno> {
-    prctl(
-        libc::PR_CAP_AMBIENT,
-        libc::PR_CAP_AMBIENT_RAISE as u64,
-        u64::from(capability),
-    )
+    prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_RAISE as u64, u64::from(capability))
 }
 
 pub(crate) fn clear_ambient() -> Result<(), Errno> {
-    prctl(
-        libc::PR_CAP_AMBIENT,
-        libc::PR_CAP_AMBIENT_CLEAR_ALL as u64,
-        0,
-    )
+    prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL as u64, 0)
 }
 
 const VERSION_3: u32 = 0x2008_0522;
@@ -55,10 +47,7 @@ struct Half {
 
 /// What this process is permitted.
 pub(crate) fn permitted() -> Result<Set, Errno> {
-    let header = Header {
-        version: VERSION_3,
-        pid: 0,
-    };
+    let header = Header { version: VERSION_3, pid: 0 };
     let mut halves = [Half::default(); 2];
     // SAFETY: version 3 reads one header and writes two halves, both live.
     done(unsafe { libc::syscall(libc::SYS_capget, &raw const header, halves.as_mut_ptr()) })?;
@@ -67,10 +56,7 @@ pub(crate) fn permitted() -> Result<Set, Errno> {
 
 /// Replaces the sets of this process; effective is made equal to permitted.
 pub(crate) fn set(permitted: Set, inheritable: Set) -> Result<(), Errno> {
-    let header = Header {
-        version: VERSION_3,
-        pid: 0,
-    };
+    let header = Header { version: VERSION_3, pid: 0 };
     let half = |shift: u32| Half {
         effective: low(permitted >> shift),
         permitted: low(permitted >> shift),

@@ -1,8 +1,5 @@
 //! `clone3(2)`: the only place a process is made.
-#![allow(
-    unsafe_code,
-    reason = "a child that shares our memory, on a stack of its own"
-)]
+#![allow(unsafe_code, reason = "a child that shares our memory, on a stack of its own")]
 
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr;
@@ -68,9 +65,7 @@ impl Stack {
         }
         let stack = Self { base };
         // SAFETY: the first page of the mapping just made; nothing has been stored in it.
-        check(libc::c_long::from(unsafe {
-            libc::mprotect(base, GUARD, libc::PROT_NONE)
-        }))?;
+        check(libc::c_long::from(unsafe { libc::mprotect(base, GUARD, libc::PROT_NONE) }))?;
         Ok(stack)
     }
 
@@ -155,11 +150,7 @@ pub(crate) fn fork_sibling(namespaces: u64) -> Result<Side, Errno> {
     // SAFETY: a complete clone_args of the size given; no CLONE_VM, so the child has its own copy
     // of all memory; the process has one thread, so no lock is held by another.
     let returned = check(unsafe {
-        libc::syscall(
-            libc::SYS_clone3,
-            &raw const arguments,
-            size_of::<CloneArguments>(),
-        )
+        libc::syscall(libc::SYS_clone3, &raw const arguments, size_of::<CloneArguments>())
     })?;
     if returned == 0 {
         return Ok(Side::Child);
@@ -287,9 +278,5 @@ unsafe fn clone_onto_stack(
     returned
 }
 
-#[cfg(not(any(
-    target_arch = "x86_64",
-    target_arch = "aarch64",
-    target_arch = "riscv64"
-)))]
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "riscv64")))]
 compile_error!("no clone3 trampoline for this architecture: see the three in this file");

@@ -1,8 +1,5 @@
 //! `execve(2)` on arrays laid out beforehand.
-#![allow(
-    unsafe_code,
-    reason = "arrays of pointers into strings that the same value owns"
-)]
+#![allow(unsafe_code, reason = "arrays of pointers into strings that the same value owns")]
 
 use std::ffi::{CStr, CString, c_char};
 use std::os::fd::RawFd;
@@ -55,10 +52,7 @@ impl StringArray {
             .collect();
         Self {
             pointers,
-            pid_offsets: pid_variables
-                .iter()
-                .map(|name| name.as_bytes().len() + 1)
-                .collect(),
+            pid_offsets: pid_variables.iter().map(|name| name.as_bytes().len() + 1).collect(),
             _strings: strings,
             _pid_variables: buffers,
         }
@@ -78,11 +72,7 @@ impl StringArray {
                     break;
                 }
             }
-            for (place, digit) in buffer
-                .iter()
-                .skip(*offset)
-                .zip(digits[..count].iter().rev())
-            {
+            for (place, digit) in buffer.iter().skip(*offset).zip(digits[..count].iter().rev()) {
                 place.store(*digit, Ordering::Relaxed);
             }
         }
@@ -105,7 +95,11 @@ pub(crate) fn execve(path: &CStr, arguments: &StringArray, environment: &StringA
 }
 
 /// Becomes the program behind `image`; comes back only with the reason why not.
-pub(crate) fn execveat(image: RawFd, arguments: &StringArray, environment: &StringArray) -> Errno {
+pub(crate) fn execveat(
+    image: RawFd,
+    arguments: &StringArray,
+    environment: &StringArray,
+) -> Errno {
     // SAFETY: the empty path is a constant; arrays as in `execve`; a plain number.
     let answer = check(unsafe {
         libc::syscall(

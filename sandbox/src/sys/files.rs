@@ -1,8 +1,5 @@
 //! Files by `CStr`, for code that may not allocate.
-#![allow(
-    unsafe_code,
-    reason = "openat and friends on NUL-terminated paths and numbers"
-)]
+#![allow(unsafe_code, reason = "openat and friends on NUL-terminated paths and numbers")]
 
 use std::ffi::CStr;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -35,12 +32,7 @@ pub(crate) fn open(path: &CStr, flags: i32) -> Result<OwnedFd, Errno> {
 pub(crate) fn write_all(file: BorrowedFd<'_>, bytes: &[u8]) -> Result<(), Errno> {
     // SAFETY: pointer and length are those of one live slice.
     let written = check(unsafe {
-        libc::syscall(
-            libc::SYS_write,
-            file.as_raw_fd(),
-            bytes.as_ptr(),
-            bytes.len(),
-        )
+        libc::syscall(libc::SYS_write, file.as_raw_fd(), bytes.as_ptr(), bytes.len())
     })?;
     if usize::try_from(written).is_ok_and(|written| written == bytes.len()) {
         Ok(())
@@ -101,8 +93,5 @@ impl Kind {
 
 pub(crate) fn kind_of(file: BorrowedFd<'_>) -> Result<Kind, Errno> {
     let stat = rustix::fs::fstat(file)?;
-    Ok(Kind {
-        mode: stat.st_mode,
-        uid: stat.st_uid,
-    })
+    Ok(Kind { mode: stat.st_mode, uid: stat.st_uid })
 }

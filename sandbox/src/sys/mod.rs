@@ -9,6 +9,8 @@ pub(crate) mod clone;
 pub(crate) mod descriptors;
 pub(crate) mod exec;
 pub(crate) mod files;
+pub(crate) mod mount;
+pub(crate) mod network;
 pub(crate) mod probe_clone;
 pub(crate) mod process;
 pub(crate) mod signals;
@@ -64,11 +66,7 @@ pub(crate) fn text_of(errno: i32) -> String {
 /// Turns the C library's −1 into the error number it stands for.
 fn check(returned: libc::c_long) -> Result<libc::c_long, Errno> {
     if returned == -1 {
-        Err(Errno(
-            io::Error::last_os_error()
-                .raw_os_error()
-                .unwrap_or(libc::EIO),
-        ))
+        Err(Errno(io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO)))
     } else {
         Ok(returned)
     }

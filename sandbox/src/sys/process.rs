@@ -64,44 +64,28 @@ pub(crate) fn set_rlimit(resource: u32, soft: u64, hard: u64) -> Result<(), Errn
     let limit = [soft, hard];
     // SAFETY: struct rlimit64 is two u64s; the old limit is not asked for; pid 0 is ourselves.
     done(unsafe {
-        libc::syscall(
-            libc::SYS_prlimit64,
-            0,
-            resource,
-            limit.as_ptr(),
-            std::ptr::null::<u64>(),
-        )
+        libc::syscall(libc::SYS_prlimit64, 0, resource, limit.as_ptr(), std::ptr::null::<u64>())
     })
 }
 
 pub(crate) fn set_nice(nice: i8) -> Result<(), Errno> {
     // SAFETY: plain numbers; 0 is ourselves.
-    done(unsafe {
-        libc::syscall(
-            libc::SYS_setpriority,
-            libc::PRIO_PROCESS,
-            0,
-            i32::from(nice),
-        )
-    })
+    done(unsafe { libc::syscall(libc::SYS_setpriority, libc::PRIO_PROCESS, 0, i32::from(nice)) })
 }
 
 /// `policy` is a `SCHED_*` number.
 pub(crate) fn set_scheduler(policy: i32, priority: i32) -> Result<(), Errno> {
     // SAFETY: struct sched_param is one int, which lives for the call; 0 is ourselves.
-    done(unsafe { libc::syscall(libc::SYS_sched_setscheduler, 0, policy, &raw const priority) })
+    done(unsafe {
+        libc::syscall(libc::SYS_sched_setscheduler, 0, policy, &raw const priority)
+    })
 }
 
 /// Bit n of the mask is CPU n.
 pub(crate) fn set_affinity(mask: &[u64]) -> Result<(), Errno> {
     // SAFETY: pointer and size are those of one live slice; 0 is ourselves.
     done(unsafe {
-        libc::syscall(
-            libc::SYS_sched_setaffinity,
-            0,
-            size_of_val(mask),
-            mask.as_ptr(),
-        )
+        libc::syscall(libc::SYS_sched_setaffinity, 0, size_of_val(mask), mask.as_ptr())
     })
 }
 
@@ -172,12 +156,7 @@ pub(crate) fn install_filter(program: &[u64]) -> Result<(), Errno> {
     // SAFETY: struct sock_fprog: the length is that of the live slice, whose elements have the
     // size and alignment of struct sock_filter (8 bytes); the kernel checks the instructions.
     done(unsafe {
-        libc::syscall(
-            libc::SYS_seccomp,
-            libc::SECCOMP_SET_MODE_FILTER,
-            0,
-            &raw const program,
-        )
+        libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, &raw const program)
     })
 }
 

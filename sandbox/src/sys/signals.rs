@@ -20,19 +20,21 @@ pub(crate) struct Blocked {
 
 impl Blocked {
     pub(crate) fn new() -> Result<Self, Errno> {
-        Ok(Self {
-            before: set_mask(ALL)?,
-        })
+        Ok(Self { before: set_mask(ALL)? })
+    }
+}
+
+impl Blocked {
+    /// Blocked for good.
+    pub(crate) fn keep(mut self) {
+        self.before = ALL;
     }
 }
 
 impl Drop for Blocked {
     fn drop(&mut self) {
         let restored = set_mask(self.before);
-        debug_assert!(
-            restored.is_ok(),
-            "a mask the kernel gave us is a mask it takes"
-        );
+        debug_assert!(restored.is_ok(), "a mask the kernel gave us is a mask it takes");
     }
 }
 

@@ -24,19 +24,10 @@ pub(crate) fn run(cases: &[Case]) -> i32 {
         return 0;
     }
     let exact = has("--exact");
-    let wanted: Vec<&String> = arguments
-        .iter()
-        .filter(|word| !word.starts_with('-'))
-        .collect();
+    let wanted: Vec<&String> = arguments.iter().filter(|word| !word.starts_with('-')).collect();
     let mut failed = 0;
     for (name, case) in cases {
-        let matches = |word: &&String| {
-            if exact {
-                name == word
-            } else {
-                name.contains(word.as_str())
-            }
-        };
+        let matches = |word: &&String| if exact { name == word } else { name.contains(word.as_str()) };
         if !wanted.is_empty() && !wanted.iter().any(|word| matches(word)) {
             continue;
         }
@@ -95,20 +86,12 @@ pub(crate) fn outcome_of(plan: &Plan, passed: &[(u32, BorrowedFd<'_>)]) -> Outco
     let (out, out_end) = pipe().unwrap();
     let (err, err_end) = pipe().unwrap();
     let null = std::fs::File::open("/dev/null").unwrap();
-    let files = Files {
-        stdin: null.as_fd(),
-        stdout: out_end.as_fd(),
-        stderr: err_end.as_fd(),
-        passed,
-    };
+    let files =
+        Files { stdin: null.as_fd(), stdout: out_end.as_fd(), stderr: err_end.as_fd(), passed };
     let launched = launcher.launch(plan, files);
     drop((out_end, err_end));
-    let mut outcome = Outcome {
-        status: None,
-        stdout: String::new(),
-        stderr: String::new(),
-        failure: None,
-    };
+    let mut outcome =
+        Outcome { status: None, stdout: String::new(), stderr: String::new(), failure: None };
     match launched {
         Ok(launched) => {
             outcome.stdout = all_of(out);
@@ -150,10 +133,7 @@ pub(crate) fn next(status: &OwnedFd) -> Message {
         if let Some(message) = receive(status.as_fd()).unwrap() {
             return message;
         }
-        let mut poll = [rustix::event::PollFd::new(
-            status,
-            rustix::event::PollFlags::IN,
-        )];
+        let mut poll = [rustix::event::PollFd::new(status, rustix::event::PollFlags::IN)];
         rustix::event::poll(&mut poll, None).unwrap();
     }
 }

@@ -6,6 +6,7 @@ use toml::de::DeValue;
 use super::Draft;
 use crate::reader::{Item, Reader};
 use crate::unit::Command;
+use crate::value::words::split_words;
 
 pub(super) fn read(draft: &mut Draft, reader: &mut Reader<'_>, name: &str, item: Item<'_>) -> bool {
     let commands = &mut draft.unit.commands;
@@ -92,7 +93,7 @@ fn read_words(reader: &mut Reader<'_>, item: Item<'_>) -> Option<Vec<String>> {
     let words = match item.value() {
         DeValue::String(_) => {
             let text = reader.raw_text(item)?;
-            let Some(words) = shlex::split(text) else {
+            let Some(words) = split_words(text) else {
                 let hint = "a command is split into words as a shell would, but no shell runs it";
                 reader.error_with_hint(item, "a quote is left open in this command", hint);
                 return None;
@@ -123,7 +124,7 @@ fn read_args(reader: &mut Reader<'_>, item: Item<'_>) -> Vec<String> {
             let Some(text) = reader.raw_text(item) else {
                 return Vec::new();
             };
-            let Some(words) = shlex::split(text) else {
+            let Some(words) = split_words(text) else {
                 reader.error(item, "a quote is left open in these arguments");
                 return Vec::new();
             };

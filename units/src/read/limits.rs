@@ -170,14 +170,13 @@ fn amount(reader: &mut Reader<'_>, item: Item<'_>) -> Option<Amount> {
 
 /// A number of tasks: no bytes, so no units.
 fn count(reader: &mut Reader<'_>, item: Item<'_>) -> Option<Amount> {
-    let amount = match item.value() {
+    match item.value() {
         DeValue::Integer(_) => reader
             .number(item, 1..=i64::from(u32::MAX))
             .map(Amount::Exactly),
         DeValue::String(text) if text.ends_with('%') || text == "infinity" => amount(reader, item),
         _ => reader.wrong_type(item, "a number, \"50%\" or \"infinity\""),
-    };
-    amount
+    }
 }
 
 fn percent(reader: &mut Reader<'_>, item: Item<'_>) -> Option<u32> {

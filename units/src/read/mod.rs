@@ -1,5 +1,9 @@
 //! From the text of a unit's files to a [`Unit`]: every key read, every problem told.
 #![forbid(unsafe_code)]
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "a TOML value of any type but the expected ones is told as a wrong type"
+)]
 
 mod commands;
 mod conditions;
@@ -7,6 +11,8 @@ mod dependencies;
 mod lifecycle;
 mod limits;
 mod log;
+mod mounts;
+mod privileges;
 mod probe;
 mod surroundings;
 mod walls;

@@ -243,7 +243,8 @@ fn read_input(reader: &mut Reader<'_>, item: Item<'_>) -> Option<Input> {
 }
 
 fn read_output(reader: &mut Reader<'_>, item: Item<'_>) -> Option<Output> {
-    let kinds: [(&str, fn(PathBuf) -> Output); 3] = [
+    type Made = fn(PathBuf) -> Output;
+    let kinds: [(&str, Made); 3] = [
         ("file:", Output::File),
         ("append:", Output::Append),
         ("truncate:", Output::Truncate),

@@ -63,6 +63,13 @@ pub fn capability_name(number: u8) -> Option<String> {
         .map(|name| format!("CAP_{}", name.to_ascii_uppercase()))
 }
 
+/// The name that is written most like the text.
+pub(crate) fn nearest_capability(text: &str) -> Option<String> {
+    let lower = text.to_ascii_lowercase();
+    let name = lower.strip_prefix("cap_").unwrap_or(&lower);
+    crate::keys::nearest(name, NAMES).map(|near| format!("CAP_{}", near.to_ascii_uppercase()))
+}
+
 /// Every capability there is, by number.
 pub fn all_capabilities() -> Vec<u8> {
     (0..).take(NAMES.len()).collect()

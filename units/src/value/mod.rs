@@ -12,3 +12,4 @@ pub mod size;
 pub mod specifier;
 pub mod system_call;
 pub mod variables;
+pub mod words;

@@ -39,6 +39,9 @@ pub fn parse_size(text: &str) -> Result<u64, SizeError> {
         .find(|c: char| !(c.is_ascii_digit() || c == '.'))
         .unwrap_or(text.len());
     let (number, unit) = text.split_at(end);
+    if number.is_empty() {
+        return Err(SizeError::Number(text.to_owned()));
+    }
     let unit = unit.trim_start();
     let scale = match unit {
         "" | "B" => 1,
@@ -83,7 +86,7 @@ pub fn format_size(bytes: u64) -> String {
     let unit = UNITS
         .iter()
         .rev()
-        .find(|(_, scale)| bytes >= *scale && bytes % scale == 0);
+        .find(|(_, scale)| bytes >= *scale && bytes.is_multiple_of(*scale));
     match unit {
         Some((name, scale)) => format!("{}{name}", bytes / scale),
         None => bytes.to_string(),

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::environment::is_variable_name;
+use super::words::split_words;
 
 /// Expands the arguments; the program itself (the first word) is left alone.
 ///
@@ -27,7 +28,7 @@ pub fn expand_variables<'v>(
 
 /// Words as a shell splits them; a value with an open quote is split at blanks alone.
 fn words(value: &str) -> Vec<String> {
-    shlex::split(value).unwrap_or_else(|| value.split_whitespace().map(str::to_owned).collect())
+    split_words(value).unwrap_or_else(|| value.split_whitespace().map(str::to_owned).collect())
 }
 
 fn in_place<'v>(word: &str, lookup: &impl Fn(&str) -> Option<&'v str>) -> String {

@@ -1,1 +1,11 @@
-
+//! The supervisor against a simulated world, its transition matrix, and its rules one by one.
+// mod explain;
+// mod graph;
+mod invariants;
+// mod matrix;
+// mod policy;
+mod random;
+mod simulation;
+mod stage;
+mod units_at_random;
+mod world;
