@@ -165,7 +165,7 @@ pub(super) fn words(error: &io::Error) -> String {
 }
 
 /// The error with its causes, joined once.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
+fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

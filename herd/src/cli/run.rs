@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use units::SearchPath;
 
 use super::Global;
-use super::failure::{Failure, chain};
+use super::failure::Failure;
 use super::places::{Places, absolute};
 use crate::daemon::{self, Mode, Options};
 
@@ -25,7 +25,7 @@ pub(super) fn run(global: &Global, directory: Option<&Path>) -> Result<ExitCode,
         }
         None => places.search.clone(),
     };
-    be(Options {
+    become_manager(Options {
         mode: Mode::Foreground,
         runtime_dir: places.runtime_dir,
         log_dir: places.log_dir,
@@ -41,7 +41,7 @@ pub(super) fn daemon(global: &Global) -> Result<ExitCode, Failure> {
     } else {
         Mode::System
     };
-    be(Options {
+    become_manager(Options {
         mode,
         runtime_dir: places.runtime_dir,
         log_dir: places.log_dir,
@@ -50,9 +50,9 @@ pub(super) fn daemon(global: &Global) -> Result<ExitCode, Failure> {
     })
 }
 
-fn be(options: Options) -> Result<ExitCode, Failure> {
+fn become_manager(options: Options) -> Result<ExitCode, Failure> {
     match daemon::run(options) {
         Ok(code) => Ok(ExitCode::from(code)),
-        Err(error) => Err(Failure::failed(chain(&error))),
+        Err(error) => Err(Failure::failed(crate::prepare::chain(&error).to_string())),
     }
 }

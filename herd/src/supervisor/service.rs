@@ -255,7 +255,7 @@ impl Service {
         }
         if self.unit.commands.reload.is_empty() {
             // A service that speaks the notify protocol says when it is done; any other is done.
-            if self.unit.ready == units::unit::Ready::Notify {
+            if self.unit.ready == units::unit::Ready::Notify && active.main.is_some() {
                 self.enter(
                     step,
                     State::Reloading {

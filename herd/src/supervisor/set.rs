@@ -67,11 +67,15 @@ pub struct Supervisor {
     idling: HashSet<ServiceId>,
     pub(super) shutting_down: Option<u8>,
     exited: bool,
+    /// How often each was tried within one event: `on_failure` and its kin may go in a circle.
+    tries: HashMap<ServiceId, u32>,
     /// A unit was forgotten since the ties were worked out.
     forgot: bool,
     next_run: u64,
 }
 
+/// A circle of units that start and end each other is cut after so many turns without time passing.
+const TRIES_AT_ONCE: u32 = 8;
 /// More deadlines than this never come one after the other without time passing between.
 const DUE_AT_ONCE: usize = 8;
 
@@ -119,6 +123,7 @@ impl Supervisor {
         self.release_idle(now);
         self.answer_waiters(now);
         self.exit_when_done();
+        self.tries.clear();
         std::mem::take(&mut self.actions)
     }
 
@@ -233,6 +238,7 @@ impl Supervisor {
                 _ => entry.job = Some(Job::Start),
             }
             self.touch(member);
+            self.touch_neighbours(member);
         }
         Ok(())
     }
@@ -466,7 +472,12 @@ impl Supervisor {
             return self.refuse_start(now, id, Failure::Dependency(absent));
         }
         self.set_job(id, None);
-        self.apply(now, id, Input::Start);
+        match self.tries.entry(id).and_modify(|n| *n += 1).or_insert(1) {
+            0..=TRIES_AT_ONCE => self.apply(now, id, Input::Start),
+            _ => self.step(now, id, |service, step| {
+                service.settle(step, Then::Fail(Failure::StartLimit));
+            }),
+        }
         self.touch_neighbours(id);
     }
 
@@ -517,6 +528,9 @@ impl Supervisor {
 
     fn refuse_start(&mut self, now: Time, id: ServiceId, failure: Failure) {
         self.set_job(id, None);
+        if *self.tries.entry(id).and_modify(|n| *n += 1).or_insert(1) > TRIES_AT_ONCE {
+            return self.touch_neighbours(id);
+        }
         self.step(now, id, |service, step| {
             if matches!(service.state(), State::Backoff { .. }) {
                 // It counts as a try, so that the next one comes later.
@@ -613,6 +627,10 @@ impl Supervisor {
                 for other in self.ties(id).on_failure.clone() {
                     self.start_quietly(other);
                 }
+                if state == State::Failed(Failure::Unkillable) {
+                    // A start that waited for the end would make a second of what is still there.
+                    self.set_job(id, None);
+                }
                 self.came_to_rest(now, id);
                 self.carry_out_emergency(now, id, action);
                 self.carry_out_emergency(now, id, limit);
@@ -697,6 +715,14 @@ impl Supervisor {
         }
         let Some(entry) = self.entry(id) else { return };
         if !entry.service.state().is_at_rest() || entry.job.is_some() || entry.gone {
+            return;
+        }
+        // It gave way to another and would only be pushed out again.
+        let in_the_way = self.ties(id).conflicts.iter().any(|other| {
+            self.entry(*other)
+                .is_some_and(|it| it.job.is_some() || !it.service.state().is_at_rest())
+        });
+        if in_the_way {
             return;
         }
         self.step(now, id, |service, step| {

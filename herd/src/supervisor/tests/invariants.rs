@@ -145,7 +145,7 @@ impl Ledger {
             let Some(most) = unit.lifecycle.max_retries else { continue };
             // The limit of a definition that is taken with this very start counts from the next.
             let former = self.limits.insert(id, most);
-            if former.is_some_and(|former| former != most) {
+            if former != Some(most) {
                 continue;
             }
             if *retries > most {

@@ -293,7 +293,7 @@ fn case(seed: u64, shows: bool) -> Result<(), String> {
 }
 
 #[test]
-fn no_random_world_breaks_an_invariant() {
+fn a_simulated_world_breaks_no_invariant() {
     let number = |key: &str| std::env::var(key).ok().and_then(|text| text.parse::<u64>().ok());
     if let Some(seed) = number("HERD_SIM_SEED") {
         if let Err(why) = case(seed, true) {
@@ -314,7 +314,7 @@ fn no_random_world_breaks_an_invariant() {
     }
     assert!(
         failures.is_empty(),
-        "replay one with HERD_SIM_SEED=N cargo test -p herd --lib no_random_world -- --nocapture\n{}",
+        "replay one with HERD_SIM_SEED=N cargo test -p herd --lib simulated_world -- --nocapture\n{}",
         failures.join("\n")
     );
 }
