@@ -152,7 +152,7 @@ mod tests {
             let template = Template { command: &words, boxed: true, description: description.as_deref() };
             let source = SourceText::new("/etc/herd/available/web.toml", template.render(&unit));
             let parsed = parse_unit(&unit, &[source], &host_facts());
-            let report = units::diagnostic::render_all(&parsed.diagnostics, false);
+            let report = render_all(&parsed.diagnostics, false);
             prop_assert!(parsed.unit.is_some(), "{report}");
             let found = parsed.unit.unwrap().commands.main.unwrap().argv;
             let written: Vec<String> = words.iter().map(|word| word.replace('$', "$$")).collect();

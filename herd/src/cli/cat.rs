@@ -1,42 +1,37 @@
-//! `herd cat` and `herd config`: the files of a unit, read here, so no herd need run.
+//! `herd cat` and `herd config`: the files of a unit, as the running herd has them or, where none
+//! runs, as they lie in its directories.
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use serde_json::json;
 use units::UnitName;
 
 use super::failure::{Failure, NO_SUCH_UNIT, name};
 use super::places::Places;
 use super::screen::{Colour, Screen};
+use crate::control::client::{ANSWER_TIMEOUT, ClientError};
+use crate::control::protocol::{Call, CatReply, Refusal, UnitFile};
 
 /// The unit's file and its drop-ins, each under its path.
 pub(super) fn cat(places: &Places, screen: &mut Screen, unit: &str) -> Result<ExitCode, Failure> {
     let unit = name(unit)?;
-    let mut paths = vec![find(places, &unit)?];
-    paths.extend(drop_ins(places, &unit)?);
-    let mut files = Vec::new();
-    for path in paths {
-        let bytes = fs::read(&path).map_err(|error| Failure::file("read", &path, &error))?;
-        files.push((path, String::from_utf8_lossy(&bytes).into_owned()));
-    }
+    let files = match asked(places, &unit)? {
+        Some(files) => files,
+        None => read(places, &unit)?,
+    };
     if screen.json {
-        let files: Vec<_> = files
-            .iter()
-            .map(|(path, content)| json!({ "path": path.to_string_lossy(), "content": content }))
-            .collect();
         screen.document(&files)?;
         return Ok(ExitCode::SUCCESS);
     }
-    for (index, (path, content)) in files.iter().enumerate() {
+    for (index, file) in files.iter().enumerate() {
         if index > 0 {
             screen.line("")?;
         }
-        let head = screen.paint(Colour::Cyan, format_args!("# {}", path.display()));
+        let head = screen.paint(Colour::Cyan, format_args!("# {}", file.path));
         screen.line(head)?;
-        let content = screen.foreign_lines(content);
+        let content = screen.foreign_lines(&file.content);
         screen.line(content)?;
     }
     Ok(ExitCode::SUCCESS)
@@ -49,6 +44,35 @@ pub(super) fn config(
     unit: &str,
 ) -> Result<ExitCode, Failure> {
     cat(places, screen, unit)
+}
+
+/// What the running herd says; `None` when there is none, or none that would tell us.
+fn asked(places: &Places, unit: &UnitName) -> Result<Option<Vec<UnitFile>>, Failure> {
+    let Ok(mut client) = places.connect() else {
+        return Ok(None);
+    };
+    let call = Call::Cat { unit: unit.clone() };
+    match client.call::<CatReply>(&call, Some(ANSWER_TIMEOUT)) {
+        Ok(reply) => Ok(Some(reply.files)),
+        Err(ClientError::Refused(
+            Refusal::PermissionDenied { .. } | Refusal::NoSuchUnit { .. },
+        )) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn read(places: &Places, unit: &UnitName) -> Result<Vec<UnitFile>, Failure> {
+    let mut paths = vec![find(places, unit)?];
+    paths.extend(drop_ins(places, unit)?);
+    let mut files = Vec::new();
+    for path in paths {
+        let bytes = fs::read(&path).map_err(|error| Failure::file("read", &path, &error))?;
+        files.push(UnitFile {
+            path: path.display().to_string(),
+            content: String::from_utf8_lossy(&bytes).into_owned(),
+        });
+    }
+    Ok(files)
 }
 
 /// The file that defines the unit: the first found in the order of precedence; of an instance its

@@ -164,6 +164,7 @@ pub(super) fn words(error: &io::Error) -> String {
     }
 }
 
+/// The error with its causes, joined once.
 fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
