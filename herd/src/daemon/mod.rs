@@ -37,10 +37,10 @@ use units::UnitName;
 pub use options::{Mode, Options};
 pub use start::run;
 
-use crate::control::server::{CallId, Server};
+use crate::control::server::Server;
 use crate::logs::{Drained, Sink};
 use crate::prepare::Surface;
-use crate::supervisor::{Event, RunId, ServiceId, Supervisor, Ticket, Time};
+use crate::supervisor::{Event, RunId, ServiceId, Supervisor, Time};
 use crate::users::Users;
 use notify::NotifySocket;
 use runtime::{Processes, RunningProbe, Runtime};
@@ -296,6 +296,3 @@ impl Daemon {
 fn reason(error: &(dyn std::error::Error + 'static)) -> Arc<str> {
     crate::prepare::chain(error)
 }
-
-/// Who asked, for a ticket.
-pub(crate) type Caller = (CallId, Ticket);

@@ -172,7 +172,7 @@ impl Daemon {
         if let Some((file, _)) = &runtime.group_watch {
             let mut bytes = [0_u8; 256];
             // Re-arms the notification; what it says is asked for below.
-            drop(rustix::io::pread(file, &mut bytes, 0));
+            rustix::io::pread(file, &mut bytes, 0).ok();
         }
         if runtime.awaits_empty && !group::is_populated(id, runtime, &self.processes) {
             runtime.awaits_empty = false;
@@ -373,12 +373,12 @@ impl Daemon {
         if let Some((watch, _)) = &runtime.memory_watch {
             let mut bytes = [0_u8; 256];
             // Takes the eventfd's count, or re-arms the file; either says nothing by itself.
-            drop(match watch {
+            match watch {
                 cgroup::OomWatch::V1(fd) => {
-                    rustix::io::read(fd, bytes.get_mut(..8).unwrap_or_default())
+                    rustix::io::read(fd, bytes.get_mut(..8).unwrap_or_default()).ok()
                 }
-                cgroup::OomWatch::V2(file) => rustix::io::pread(file, &mut bytes, 0),
-            });
+                cgroup::OomWatch::V2(file) => rustix::io::pread(file, &mut bytes, 0).ok(),
+            };
         }
         let Some(plan) = &runtime.group else { return };
         let kills = cgroup::oom_kills(plan).ok().flatten().unwrap_or(0);
@@ -409,7 +409,7 @@ fn pin(pid: i32) -> Option<std::os::fd::OwnedFd> {
 /// A process that has ended meanwhile needs no signal.
 fn send(pidfd: impl AsFd, signal: units::Signal) {
     if let Some(kernel) = KernelSignal::from_named_raw(signal.as_number()) {
-        drop(rustix::process::pidfd_send_signal(pidfd, kernel));
+        rustix::process::pidfd_send_signal(pidfd, kernel).ok();
     }
 }
 

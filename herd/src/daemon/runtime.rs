@@ -4,7 +4,6 @@
 
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
 
 use mio::Token;
 use sandbox::cgroup::CgroupPlan;
@@ -167,10 +166,6 @@ impl Processes {
     pub(super) fn len(&self) -> usize {
         self.by_run.len()
     }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.by_run.is_empty()
-    }
 }
 
 /// A probe under way: a connection here, or a process of this run.
@@ -213,6 +208,3 @@ pub(super) fn result_words(last: Option<ExitStatus>) -> (String, String, String)
         Some(ExitStatus::Unknown) => ("exit-code".into(), String::new(), String::new()),
     }
 }
-
-/// Text that is shared between the log and the supervisor.
-pub(super) type Reason = Arc<str>;
