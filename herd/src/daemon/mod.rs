@@ -10,6 +10,7 @@ mod clock;
 mod group;
 mod notices;
 mod notify;
+mod offline;
 pub mod options;
 mod perform;
 mod probes;
@@ -34,6 +35,7 @@ use mio::{Events, Poll, Token};
 use sandbox::{Host, Launcher};
 use units::UnitName;
 
+pub use offline::{NoPlan, plan};
 pub use options::{Mode, Options};
 pub use start::run;
 

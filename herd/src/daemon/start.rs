@@ -246,9 +246,7 @@ fn raise_open_files() -> (u64, u64) {
 /// Where the groups of services go: one place for each runtime directory, so that a herd that comes
 /// back finds its own, and two herds do not meet.
 fn cgroup_base(options: &Options, host: &Host, notes: &mut Vec<String>) -> Option<CgroupName> {
-    let usable = host.cgroups.v2.as_ref().is_some_and(|v2| v2.writable)
-        || host.cgroups.v1.values().any(|v1| v1.writable);
-    if !usable {
+    if !has_groups(host) {
         notes.push(
             "no cgroup is ours to use: services are tracked by session, and limits of [limits] \
              for groups cannot be set"
@@ -256,10 +254,7 @@ fn cgroup_base(options: &Options, host: &Host, notes: &mut Vec<String>) -> Optio
         );
         return None;
     }
-    let base = CgroupName(match options.runtime_dir.to_str() {
-        Some("/run/herd") => "herd".to_owned(),
-        _ => format!("herd-{:016x}", fnv(options.runtime_dir.as_os_str().as_encoded_bytes())),
-    });
+    let base = CgroupName(base_name(options));
     match cgroup::prepare_root(host, &base) {
         Ok(prepared) => {
             for (controller, error) in prepared.refused {
@@ -272,6 +267,19 @@ fn cgroup_base(options: &Options, host: &Host, notes: &mut Vec<String>) -> Optio
             notes.push(format!("cgroups are not used: {}", super::reason(&error)));
             None
         }
+    }
+}
+
+/// Whether there is a hierarchy in which we may make groups.
+pub(super) fn has_groups(host: &Host) -> bool {
+    host.cgroups.v2.as_ref().is_some_and(|v2| v2.writable)
+        || host.cgroups.v1.values().any(|v1| v1.writable)
+}
+
+pub(super) fn base_name(options: &Options) -> String {
+    match options.runtime_dir.to_str() {
+        Some("/run/herd") => "herd".to_owned(),
+        _ => format!("herd-{:016x}", fnv(options.runtime_dir.as_os_str().as_encoded_bytes())),
     }
 }
 
@@ -328,7 +336,7 @@ fn fnv(bytes: &[u8]) -> u64 {
     })
 }
 
-fn surface(
+pub(super) fn surface(
     options: &Options,
     base: Option<&CgroupName>,
     notify: &Path,
