@@ -68,7 +68,7 @@ impl Daemon {
                 }
             }
             Whom::All => match group::tracked(runtime) {
-                Some(plan) => {
+                Some(plan) if !self.has_box_init(id) => {
                     for number in [Some(signal), needs_wake(signal).then_some(units::Signal::CONT)]
                         .into_iter()
                         .flatten()
@@ -78,16 +78,32 @@ impl Daemon {
                         }
                     }
                 }
-                None => {
-                    for pid in group::members(id, runtime, &self.processes) {
-                        if let Some(fd) = pin(pid) {
-                            send(&fd, signal);
-                            wake(&fd, signal);
-                        }
+                Some(_) | None => {
+                    // A box's first process hands signals on to the main one, which would hear
+                    // them twice.
+                    let inits: Vec<i32> = self
+                        .processes
+                        .of_service(id)
+                        .filter(|(_, process)| process.inner.is_some())
+                        .map(|(_, process)| process.pid)
+                        .collect();
+                    let members = group::members(id, runtime, &self.processes);
+                    let others = members.into_iter().filter(|pid| !inits.contains(pid));
+                    let pinned: Vec<_> =
+                        others.filter_map(|pid| pin(pid).map(|fd| (pid, fd))).collect();
+                    // Looked up again once pinned: a number given to a stranger is not there.
+                    let still = group::members(id, runtime, &self.processes);
+                    for (_, fd) in pinned.iter().filter(|(pid, _)| still.contains(pid)) {
+                        send(fd, signal);
+                        wake(fd, signal);
                     }
                 }
             },
         }
+    }
+
+    fn has_box_init(&self, id: ServiceId) -> bool {
+        self.processes.of_service(id).any(|(_, process)| process.inner.is_some())
     }
 
     fn kill_all(&mut self, id: ServiceId, signal: units::Signal) {

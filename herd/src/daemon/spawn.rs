@@ -354,7 +354,14 @@ impl Daemon {
                     self.moved(run, pid, pidfd, Inner { pid: main_pid, pidfd: main_pidfd });
                 }
                 Message::Exited(status) => self.main_reported(run, status),
-                Message::Closed => return self.forget_status(run),
+                Message::Closed => {
+                    // An executor that becomes the service itself says nothing more: its end of
+                    // the channel closes with `execve`.
+                    if !process.executed && !process.failed {
+                        self.launched(run);
+                    }
+                    return self.forget_status(run);
+                }
             }
         }
     }
