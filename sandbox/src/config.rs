@@ -338,11 +338,14 @@ impl Walls {
             system_calls: SystemCalls {
                 filter: Some(SystemCallFilter {
                     allow: true,
-                    entries: vec![SystemCallEntry {
-                        name: "@system-service".to_owned(),
-                        remove: false,
-                        errno: None,
-                    }],
+                    // A key ring may be shared by all processes of a user, boxes or not.
+                    entries: [("@system-service", false), ("@keyring", true)]
+                        .map(|(name, remove)| SystemCallEntry {
+                            name: name.to_owned(),
+                            remove,
+                            errno: None,
+                        })
+                        .to_vec(),
                 }),
                 native_only: true,
                 refusal: Refusal::Errno(EPERM),
