@@ -68,6 +68,7 @@ pub(crate) struct Start {
     descriptors: Descriptors,
     image: RawFd,
     ignored: signals::Set,
+    caller: i32,
     arguments: StringArray,
     environment: StringArray,
     pub(crate) failure: Failure,
@@ -79,6 +80,7 @@ impl Start {
             descriptors,
             image,
             ignored,
+            caller: process::own_pid(),
             arguments: StringArray::new(vec![executor_name()]),
             environment: StringArray::new(Vec::new()),
             failure: Failure::none(),
@@ -93,6 +95,11 @@ impl Start {
     }
 
     fn execute(&self) -> Result<(), Errno> {
+        // A caller that dies while a box is being built takes us with it.
+        process::die_with_parent()?;
+        if process::parent_pid() != self.caller {
+            return Err(Errno(libc::ESRCH));
+        }
         self.descriptors.unshare()?;
         let image = descriptors::duplicate_from(self.image, self.descriptors.above())?;
         self.descriptors.fill()?;
@@ -112,8 +119,6 @@ pub fn herd_exec_main() -> ! {
 }
 
 fn prepare() -> io::Result<(Plan, Prepared, OwnedFd)> {
-    // A caller that dies while a box is being built takes us with it.
-    process::die_with_parent()?;
     process::set_umask(0);
     let (plan, passed) = read_plan()?;
     if !plan.makes_user_namespace() {
