@@ -24,20 +24,24 @@ pub(crate) const STATUS: RawFd = 4;
 pub(crate) const FIRST_PASSED: RawFd = 5;
 
 /// What the executor is given besides descriptors.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Handed {
-    pub(crate) plan: Plan,
+#[derive(Debug, Deserialize)]
+struct Handed {
+    plan: Plan,
     /// The numbers of the passed descriptors in the main process.
-    pub(crate) passed: Vec<u32>,
+    passed: Vec<u32>,
+}
+
+/// [`Handed`] as it is written: the same fields in the same order.
+#[derive(Debug, Serialize)]
+struct Handing<'a> {
+    plan: &'a Plan,
+    passed: Vec<u32>,
 }
 
 /// The plan in memory that nobody can change any more.
 pub(crate) fn write_down(plan: &Plan, passed: Vec<u32>) -> Result<OwnedFd, LaunchError> {
     use std::io::{Seek, Write};
-    let bytes = postcard::to_stdvec(&Handed {
-        plan: plan.clone(),
-        passed,
-    })?;
+    let bytes = postcard::to_stdvec(&Handing { plan, passed })?;
     let write = |bytes: &[u8]| -> io::Result<OwnedFd> {
         let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING | MemfdFlags::NOEXEC_SEAL;
         let mut file = File::from(rustix::fs::memfd_create(c"herd-plan", flags)?);
