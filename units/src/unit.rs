@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 use std::path::PathBuf;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use sandbox::config::{Limits, Scheduling, Walls};
@@ -19,8 +20,10 @@ pub struct Unit {
     pub kind: Kind,
     pub description: Option<Box<str>>,
     pub commands: Commands,
-    pub dependencies: Dependencies,
-    pub lifecycle: Lifecycle,
+    /// Shared by all units that name no other; `Arc::make_mut` changes one.
+    pub dependencies: Arc<Dependencies>,
+    /// Shared by all units that leave the defaults alone.
+    pub lifecycle: Arc<Lifecycle>,
     pub ready: Ready,
     /// As whom and where; `None` when the unit says nothing of it.
     pub surroundings: Option<Box<Surroundings>>,
@@ -150,6 +153,57 @@ pub struct Lifecycle {
     pub failure_action: EmergencyAction,
     pub success_action: EmergencyAction,
     pub file_descriptor_store_max: u16,
+}
+
+/// The defaults of the language (`herd.unit(5)`).
+impl Default for Lifecycle {
+    fn default() -> Self {
+        let patience = Some(Duration::from_secs(90));
+        Self {
+            restart: Restart::OnFailure,
+            restart_delay: Duration::from_millis(100),
+            restart_delay_max: Duration::from_secs(30),
+            restart_steps: None,
+            max_retries: None,
+            start_limit: None,
+            start_delay: Duration::ZERO,
+            timeout_start: patience,
+            timeout_stop: patience,
+            timeout_abort: patience,
+            runtime_max: None,
+            watchdog: None,
+            kill_mode: KillMode::ControlGroup,
+            kill_signal: Signal::TERM,
+            restart_kill_signal: None,
+            reload_signal: None,
+            final_kill_signal: Signal::KILL,
+            watchdog_signal: Signal::ABRT,
+            send_sighup: false,
+            send_sigkill: true,
+            success_exit_status: ExitSet::default(),
+            restart_prevent_exit_status: ExitSet::default(),
+            restart_force_exit_status: ExitSet::default(),
+            failure_action: EmergencyAction::None,
+            success_action: EmergencyAction::None,
+            file_descriptor_store_max: 0,
+        }
+    }
+}
+
+impl Lifecycle {
+    /// The one value that all units with plain defaults share.
+    pub fn shared_default() -> Arc<Self> {
+        static DEFAULT: LazyLock<Arc<Lifecycle>> = LazyLock::new(Arc::default);
+        Arc::clone(&DEFAULT)
+    }
+}
+
+impl Dependencies {
+    /// The one value that all units without dependencies share.
+    pub fn shared_default() -> Arc<Self> {
+        static DEFAULT: LazyLock<Arc<Dependencies>> = LazyLock::new(Arc::default);
+        Arc::clone(&DEFAULT)
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -351,7 +405,7 @@ pub enum Preserve {
     Restart,
 }
 
-/// `[log]`.
+/// `[log]`; the default is what a unit without the table gets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogPolicy {
     pub target: LogTarget,
@@ -362,6 +416,18 @@ pub struct LogPolicy {
     pub max_age: Option<Duration>,
     /// Lines per interval; what is over is dropped and counted.
     pub rate_limit: Option<(u32, Duration)>,
+}
+
+impl Default for LogPolicy {
+    fn default() -> Self {
+        Self {
+            target: LogTarget::File,
+            max_size: 16 << 20,
+            max_files: 4,
+            max_age: None,
+            rate_limit: None,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
