@@ -336,14 +336,7 @@ impl Walls {
             restrict_suid_sgid: true,
             restrict_namespaces: RestrictNamespaces::All,
             system_calls: SystemCalls {
-                filter: Some(SystemCallFilter {
-                    allow: true,
-                    entries: vec![SystemCallEntry {
-                        name: "@system-service".to_owned(),
-                        remove: false,
-                        errno: None,
-                    }],
-                }),
+                filter: Some(crate::seccomp::default_filter()),
                 native_only: true,
                 refusal: Refusal::Errno(EPERM),
             },

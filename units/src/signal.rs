@@ -72,6 +72,13 @@ impl Signal {
             .map(|(_, number)| Self(*number))
     }
 
+    /// The name that is written most like the text, without `SIG`.
+    pub(crate) fn nearest(text: &str) -> Option<&'static str> {
+        let upper = text.to_ascii_uppercase();
+        let name = upper.strip_prefix("SIG").unwrap_or(&upper);
+        crate::keys::nearest(name, NAMES.iter().map(|(known, _)| *known))
+    }
+
     pub fn from_number(number: i32) -> Option<Self> {
         u8::try_from(number)
             .ok()
@@ -90,6 +97,42 @@ impl fmt::Display for Signal {
             Some((name, _)) => write!(f, "SIG{name}"),
             None if self.0 >= 34 => write!(f, "SIGRTMIN+{}", self.0 - 34),
             None => write!(f, "signal {}", self.0),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn signals_are_known_by_name_and_number() {
+        for text in ["TERM", "SIGTERM", "term", "15"] {
+            assert_eq!(Signal::from_name(text), Some(Signal::TERM));
+        }
+        let real_time = Signal::from_name("RTMIN+3").unwrap();
+        assert_eq!(
+            (real_time.as_number(), real_time.to_string().as_str()),
+            (37, "SIGRTMIN+3")
+        );
+        for text in ["0", "65", "SIG", "RTMIN+31", "RTMIN-1", "", "SIGSIGTERM"] {
+            assert_eq!(Signal::from_name(text), None, "{text}");
+        }
+        assert_eq!(Signal::nearest("SIGTREM"), Some("TERM"));
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_shown_reads_back(number in (1..=64i32).prop_filter("kept by libc", |n| !(32..34).contains(n))) {
+            let signal = Signal::from_number(number).unwrap();
+            prop_assert_eq!(Signal::from_name(&signal.to_string()), Some(signal));
+        }
+
+        #[test]
+        fn no_text_makes_it_panic(text in ".*") {
+            Signal::from_name(&text);
+            Signal::nearest(&text);
         }
     }
 }

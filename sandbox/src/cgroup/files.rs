@@ -46,8 +46,6 @@ pub enum CgroupError {
     Gone(PathBuf),
     #[error("no cgroup hierarchy holds this service")]
     NoHierarchy,
-    #[error("cgroup {path} still has processes", path = .0.display())]
-    StillPopulated(PathBuf),
 }
 
 /// One `write(2)`: the kernel takes a value whole or not at all.

@@ -2,7 +2,7 @@
 //! `cgroup-v1/`).
 #![forbid(unsafe_code)]
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use super::plan::{OomGroup, Placed, PlanError, Setting, Value};
 use crate::config::{Amount, CgroupLimits};
@@ -318,9 +318,9 @@ fn value(key: &'static str, value: impl ToString, reason: &'static str) -> PlanE
     }
 }
 
-fn device(path: &PathBuf, rest: String) -> Value {
+fn device(path: &Path, rest: String) -> Value {
     Value::Device {
-        path: path.clone(),
+        path: path.to_owned(),
         rest,
     }
 }

@@ -16,6 +16,8 @@ mod limits;
 mod plan;
 mod processes;
 mod root;
+#[cfg(test)]
+mod tests;
 mod usage;
 
 pub use apply::{Removal, add, create, join, remove};

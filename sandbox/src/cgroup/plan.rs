@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::limits;
 use crate::config::{CgroupLimits, CgroupName};
-use crate::host::Host;
+use crate::host::{Host, SUPERVISOR_LEAF};
 
 /// The groups of one service. Empty on a machine without a cgroup that we may write.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -171,6 +171,9 @@ fn check_name(name: &CgroupName) -> Result<(), PlanError> {
     if name.0.is_empty() || name.0.len() > 1024 {
         return refuse("1 to 1024 bytes are allowed");
     }
+    if name.0.split('/').next() == Some(SUPERVISOR_LEAF) {
+        return refuse("herd itself lives there");
+    }
     for part in name.0.split('/') {
         if part.is_empty() || part == "." || part == ".." {
             return refuse("it is no relative path without . and ..");
@@ -196,6 +199,16 @@ impl CgroupPlan {
     /// Claims that there is no group at all: the service has to be tracked in another way.
     pub fn is_empty(&self) -> bool {
         self.v2.is_none() && self.v1.is_empty()
+    }
+
+    /// The v2 group, into which a process can be born (`CLONE_INTO_CGROUP`).
+    pub fn v2_leaf(&self) -> Option<&Path> {
+        self.v2.as_ref().map(|leaf| leaf.path.as_path())
+    }
+
+    /// Whether the process has to move itself: nobody is born into a v1 group.
+    pub fn joins_in_child(&self) -> bool {
+        !self.v1.is_empty()
     }
 
     /// The group that knows all processes of the service.

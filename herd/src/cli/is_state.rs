@@ -1,0 +1,71 @@
+//! `herd is-active` and `herd is-failed`, for scripts: 0 when one of the units is, 1 when none,
+//! 3 when none exists.
+
+use std::process::ExitCode;
+
+use super::failure::{FAILED, Failure, NO_SUCH_UNIT, names};
+use super::places::Places;
+use super::screen::Screen;
+use crate::control::client::{ANSWER_TIMEOUT, ClientError};
+use crate::control::protocol::{Call, Refusal, State, StatusReply};
+
+pub(super) fn is_active(
+    places: &Places,
+    screen: &mut Screen,
+    units: &[String],
+    quiet: bool,
+) -> Result<ExitCode, Failure> {
+    let holds = |state| matches!(state, State::Active | State::Reloading);
+    is(places, screen, units, quiet, holds)
+}
+
+pub(super) fn is_failed(
+    places: &Places,
+    screen: &mut Screen,
+    units: &[String],
+    quiet: bool,
+) -> Result<ExitCode, Failure> {
+    is(places, screen, units, quiet, |state| state == State::Failed)
+}
+
+fn is(
+    places: &Places,
+    screen: &mut Screen,
+    units: &[String],
+    quiet: bool,
+    holds: impl Fn(State) -> bool,
+) -> Result<ExitCode, Failure> {
+    let mut client = places.connect()?;
+    let mut states = Vec::new();
+    for unit in names(units)? {
+        let call = Call::Status {
+            units: vec![unit],
+            all: true,
+        };
+        match client.call::<StatusReply>(&call, Some(ANSWER_TIMEOUT)) {
+            Ok(reply) => states.push(reply.units.first().map(|unit| unit.state)),
+            Err(ClientError::Refused(Refusal::NoSuchUnit { .. })) => states.push(None),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let words: Vec<&str> = states
+        .iter()
+        .map(|state| state.map_or("unknown", State::as_str))
+        .collect();
+    if !quiet && screen.json {
+        screen.document(&words)?;
+    } else if !quiet {
+        for word in words {
+            screen.line(word)?;
+        }
+    }
+    let mut known = states.into_iter().flatten().peekable();
+    let code = if known.peek().is_none() {
+        NO_SUCH_UNIT
+    } else if known.any(holds) {
+        0
+    } else {
+        FAILED
+    };
+    Ok(ExitCode::from(code))
+}

@@ -1,0 +1,43 @@
+//! `herd list`.
+
+use std::process::ExitCode;
+
+use super::failure::Failure;
+use super::places::Places;
+use super::screen::{Colour, Screen};
+use super::status::{colour_of, flags};
+use super::table::{Cell, lines};
+use crate::control::client::ANSWER_TIMEOUT;
+use crate::control::protocol::{Call, ListReply};
+
+pub(super) fn list(places: &Places, screen: &mut Screen, all: bool) -> Result<ExitCode, Failure> {
+    let mut client = places.connect()?;
+    let call = Call::List { all, usage: false };
+    let mut reply: ListReply = client.call(&call, Some(ANSWER_TIMEOUT))?;
+    reply.units.sort_by(|a, b| a.name.cmp(&b.name));
+    if screen.json {
+        screen.document(&reply.units)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let rows: Vec<Vec<Cell>> = reply
+        .units
+        .iter()
+        .map(|unit| {
+            let mut description = unit.description.as_deref().unwrap_or_default().to_owned();
+            let flags = flags(unit);
+            if !flags.is_empty() {
+                description = format!("[{flags}] {description}");
+            }
+            vec![
+                Cell::plain(&unit.name),
+                Cell::coloured(colour_of(unit.state), unit.state.as_str()),
+                Cell::plain(&unit.substate),
+                Cell::coloured(Colour::Dim, screen.foreign(&description)),
+            ]
+        })
+        .collect();
+    for line in lines(screen, &["NAME", "STATE", "SUBSTATE", "DESCRIPTION"], &rows) {
+        screen.line(line)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}

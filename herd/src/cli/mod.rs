@@ -1,0 +1,292 @@
+//! What a user types: verbs, options, exit codes. Each verb has its file.
+//!
+//! A verb takes what it was given and a [`Screen`] and returns an exit code, or a [`Failure`] that
+//! is printed once, here. A closed pipe is success: who pipes into `head` wants no complaint.
+
+mod add;
+mod cat;
+mod check;
+mod completions;
+mod doctor;
+mod enable;
+mod failure;
+mod is_state;
+mod job;
+mod list;
+mod logs;
+mod now;
+mod phrases;
+mod places;
+mod plan;
+mod run;
+mod screen;
+mod status;
+mod table;
+mod watch;
+mod why;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+
+use failure::Failure;
+use places::Places;
+use screen::Screen;
+
+/// Starts, boxes and supervises services.
+#[derive(Debug, Parser)]
+#[command(
+    name = "herd",
+    version,
+    arg_required_else_help = true,
+    disable_help_subcommand = true,
+    after_help = "Exit codes: 0 done, 1 refused or failed, 2 usage, 3 no such unit, 4 herd cannot be reached.\nherd(1) tells of every verb, herd.unit(5) of units."
+)]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// Options that stand before or after any verb.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Global {
+    /// Answer in JSON.
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Speak with your own herd; the default for users other than root where one runs.
+    #[arg(long, global = true, conflicts_with = "system")]
+    pub user: bool,
+    /// Speak with the herd of the machine.
+    #[arg(long, global = true)]
+    pub system: bool,
+    /// Where herd's socket lies [$HERD_RUNTIME_DIR, /run/herd or $XDG_RUNTIME_DIR/herd].
+    #[arg(long, global = true, value_name = "DIR")]
+    pub runtime_dir: Option<PathBuf>,
+    /// Where logs lie [$HERD_LOG_DIR, /var/log/herd or ~/.local/state/herd/log].
+    #[arg(long, global = true, value_name = "DIR")]
+    pub log_dir: Option<PathBuf>,
+    /// Units that run [/etc/herd/enabled or ~/.config/herd/enabled].
+    #[arg(long, global = true, value_name = "DIR")]
+    pub enabled_dir: Option<PathBuf>,
+    /// Units that exist [/etc/herd/available or ~/.config/herd/available].
+    #[arg(long, global = true, value_name = "DIR")]
+    pub available_dir: Option<PathBuf>,
+    /// Units of packages [/usr/lib/herd/units or /usr/lib/herd/user].
+    #[arg(long, global = true, value_name = "DIR")]
+    pub vendor_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Run the units of a directory in the foreground; ctrl-c stops them in order.
+    #[command(visible_aliases = ["fg", "foreground"])]
+    Run {
+        /// Every unit in it is started; without one, the enabled units are.
+        dir: Option<PathBuf>,
+    },
+    /// Be the service manager of the machine, or with --user your own.
+    Daemon,
+    /// Show how units are: a table of all, or everything about some.
+    #[command(visible_alias = "show")]
+    Status {
+        units: Vec<String>,
+        /// Units that are not enabled too.
+        #[arg(short, long)]
+        all: bool,
+        /// Log lines shown for each unit.
+        #[arg(short = 'n', long, value_name = "N", default_value_t = 10)]
+        lines: usize,
+    },
+    /// Start units and what they require.
+    Start(JobArgs),
+    /// Stop units and what requires them.
+    Stop(JobArgs),
+    /// Stop units and start them again.
+    Restart(JobArgs),
+    /// Make units read their configuration again.
+    Reload(JobArgs),
+    /// Send a signal to the processes of a unit.
+    Kill {
+        #[arg(required = true)]
+        units: Vec<String>,
+        /// A name or a number.
+        #[arg(short, long, default_value = "TERM")]
+        signal: String,
+        #[arg(short, long, value_enum, default_value_t = WhomArg::All)]
+        whom: WhomArg,
+    },
+    /// List units, one short line each.
+    #[command(visible_alias = "ls")]
+    List {
+        /// Units that are not enabled too.
+        #[arg(short, long)]
+        all: bool,
+    },
+    /// Print the files of a unit, drop-ins included.
+    Cat { unit: String },
+    /// Read unit files and report every problem; no herd need run.
+    #[command(visible_alias = "verify")]
+    Check {
+        /// Directories and files; without any, the units of this herd.
+        paths: Vec<PathBuf>,
+    },
+    /// Print what a unit comes to on this machine, step by step.
+    Plan { unit: String },
+    /// Print the logs of units, interleaved by time.
+    #[command(visible_alias = "log")]
+    Logs(logs::LogsArgs),
+    /// Say in a sentence why a unit is in its state.
+    Why { unit: String },
+    /// Say what this machine can and cannot do for a box.
+    Doctor,
+    /// Exit 0 when one of the units is active.
+    IsActive {
+        #[arg(required = true)]
+        units: Vec<String>,
+        /// Print nothing.
+        #[arg(short, long)]
+        quiet: bool,
+    },
+    /// Exit 0 when one of the units is failed.
+    IsFailed {
+        #[arg(required = true)]
+        units: Vec<String>,
+        /// Print nothing.
+        #[arg(short, long)]
+        quiet: bool,
+    },
+    /// Stop everything in order, and herd.
+    Shutdown {
+        /// Kill at once.
+        #[arg(long)]
+        force: bool,
+        /// Do not wait for the end.
+        #[arg(long)]
+        no_wait: bool,
+    },
+    /// Write a unit that runs a command, ready to be enabled.
+    Add {
+        name: String,
+        /// The program and its arguments [/bin/NAME].
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        command: Vec<String>,
+        /// Put it in a box.
+        #[arg(long)]
+        boxed: bool,
+        #[arg(long, value_name = "TEXT")]
+        description: Option<String>,
+    },
+    /// Let units run: now, and whenever herd starts.
+    Enable {
+        #[arg(required = true)]
+        units: Vec<String>,
+    },
+    /// Let units run no more; their files stay available.
+    Disable {
+        #[arg(required = true)]
+        units: Vec<String>,
+    },
+    /// Print where a unit's file lies, and what it says.
+    Config { unit: String },
+    /// Print a completion script.
+    Completions { shell: completions::Shell },
+    /// Make herd read its unit directories again, without waiting for it to notice.
+    Rescan,
+    /// Make failed units inactive and forget their restarts; all of them without a name.
+    ResetFailed { units: Vec<String> },
+    /// Print changes of state as they happen.
+    Watch { units: Vec<String> },
+}
+
+#[derive(Debug, Args)]
+pub struct JobArgs {
+    #[arg(required = true)]
+    pub units: Vec<String>,
+    /// Return at once instead of when it is done.
+    #[arg(long)]
+    pub no_wait: bool,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum WhomArg {
+    Main,
+    All,
+}
+
+/// Runs the command line and says how to exit.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // --help and --version come this way too, with 0; a closed pipe changes nothing.
+            let code = u8::try_from(error.exit_code()).unwrap_or(2);
+            return match error.print() {
+                Ok(()) | Err(_) => ExitCode::from(code),
+            };
+        }
+    };
+    let mut screen = Screen::new(cli.global.json);
+    let outcome = verb(&cli, &mut screen);
+    let flushed = screen.flush();
+    match outcome.and_then(|code| flushed.map(|()| code).map_err(Failure::from)) {
+        Ok(code) => code,
+        Err(failure) => failure.report(),
+    }
+}
+
+fn verb(cli: &Cli, screen: &mut Screen) -> Result<ExitCode, Failure> {
+    let places = || Places::find(&cli.global);
+    match &cli.verb {
+        Verb::Run { dir } => run::run(&cli.global, dir.as_deref()),
+        Verb::Daemon => run::daemon(&cli.global),
+        Verb::Status { units, all, lines } => {
+            status::status(&places()?, screen, units, *all, *lines)
+        }
+        Verb::Start(job) => job::start(&places()?, screen, job),
+        Verb::Stop(job) => job::stop(&places()?, screen, job),
+        Verb::Restart(job) => job::restart(&places()?, screen, job),
+        Verb::Reload(job) => job::reload(&places()?, screen, job),
+        Verb::Kill {
+            units,
+            signal,
+            whom,
+        } => job::kill(&places()?, screen, units, signal, *whom),
+        Verb::List { all } => list::list(&places()?, screen, *all),
+        Verb::Cat { unit } => cat::cat(&places()?, screen, unit),
+        Verb::Check { paths } => check::check(&cli.global, screen, paths),
+        Verb::Plan { unit } => plan::plan(&places()?, screen, unit),
+        Verb::Logs(wanted) => logs::logs(&places()?, screen, wanted),
+        Verb::Why { unit } => why::why(&places()?, screen, unit),
+        Verb::Doctor => doctor::doctor(screen),
+        Verb::IsActive { units, quiet } => is_state::is_active(&places()?, screen, units, *quiet),
+        Verb::IsFailed { units, quiet } => is_state::is_failed(&places()?, screen, units, *quiet),
+        Verb::Shutdown { force, no_wait } => job::shutdown(&places()?, screen, *force, !*no_wait),
+        Verb::Add {
+            name,
+            command,
+            boxed,
+            description,
+        } => {
+            let template = add::Template {
+                command,
+                boxed: *boxed,
+                description: description.as_deref(),
+            };
+            add::add(&places()?, screen, name, &template)
+        }
+        Verb::Enable { units } => enable::enable(&places()?, screen, units),
+        Verb::Disable { units } => enable::disable(&places()?, screen, units),
+        Verb::Config { unit } => cat::config(&places()?, screen, unit),
+        Verb::Completions { shell } => completions::completions(&mut Cli::command(), *shell),
+        Verb::Rescan => job::rescan(&places()?, screen),
+        Verb::ResetFailed { units } => job::reset_failed(&places()?, screen, units),
+        Verb::Watch { units } => watch::watch(&places()?, screen, units),
+    }
+}
+
+#[cfg(test)]
+mod tests;

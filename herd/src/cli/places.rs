@@ -1,0 +1,144 @@
+//! Where herd's files lie, by option, environment and user.
+
+use std::env;
+use std::path::{Path, PathBuf};
+
+use units::SearchPath;
+
+use super::Global;
+use super::failure::{Failure, USAGE};
+use crate::control::client::Client;
+
+/// The directories of the herd that is meant.
+#[derive(Debug, Clone)]
+pub(super) struct Places {
+    pub(super) is_user: bool,
+    pub(super) runtime_dir: PathBuf,
+    pub(super) log_dir: PathBuf,
+    pub(super) search: SearchPath,
+}
+
+/// Whose herd a verb is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Whose {
+    System,
+    User,
+}
+
+impl Places {
+    /// Those of the herd to talk to: as `--user` and `--system` say; root means the machine's, and
+    /// anyone else their own if it runs or the machine's does not.
+    pub(super) fn find(global: &Global) -> Result<Self, Failure> {
+        let whose = if global.user {
+            Whose::User
+        } else if global.system || rustix::process::geteuid().is_root() {
+            Whose::System
+        } else {
+            let is_there = |whose| {
+                let places = Self::of(global, whose);
+                places.is_ok_and(|places| places.socket().exists())
+            };
+            if !is_there(Whose::User) && is_there(Whose::System) {
+                Whose::System
+            } else {
+                Whose::User
+            }
+        };
+        Self::of(global, whose)
+    }
+
+    /// Those of a herd about to start.
+    pub(super) fn to_start(global: &Global) -> Result<Self, Failure> {
+        let is_root = rustix::process::geteuid().is_root();
+        if global.user || !(is_root || global.system) {
+            Self::of(global, Whose::User)
+        } else {
+            Self::of(global, Whose::System)
+        }
+    }
+
+    fn of(global: &Global, whose: Whose) -> Result<Self, Failure> {
+        let chosen = |option: &Option<PathBuf>, variable: &str| {
+            let from_environment = || env::var_os(variable).map(PathBuf::from);
+            option
+                .clone()
+                .or_else(|| from_environment().filter(|path| !path.as_os_str().is_empty()))
+        };
+        let runtime_dir = chosen(&global.runtime_dir, "HERD_RUNTIME_DIR");
+        let log_dir = chosen(&global.log_dir, "HERD_LOG_DIR");
+        let (runtime_dir, log_dir, mut search) = match whose {
+            Whose::System => (
+                runtime_dir.unwrap_or_else(|| "/run/herd".into()),
+                log_dir.unwrap_or_else(|| "/var/log/herd".into()),
+                SearchPath::system(),
+            ),
+            Whose::User => (
+                match runtime_dir {
+                    Some(path) => path,
+                    None => directory("XDG_RUNTIME_DIR", None, "--runtime-dir")?.join("herd"),
+                },
+                match log_dir {
+                    Some(path) => path,
+                    None => directory("XDG_STATE_HOME", Some(".local/state"), "--log-dir")?
+                        .join("herd/log"),
+                },
+                SearchPath::user(&directory(
+                    "XDG_CONFIG_HOME",
+                    Some(".config"),
+                    "--enabled-dir",
+                )?),
+            ),
+        };
+        for (option, place) in [
+            (&global.enabled_dir, &mut search.enabled),
+            (&global.available_dir, &mut search.available),
+            (&global.vendor_dir, &mut search.vendor),
+        ] {
+            if let Some(path) = option {
+                *place = Some(absolute(path)?);
+                search.explicit = true;
+            }
+        }
+        Ok(Self {
+            is_user: whose == Whose::User,
+            runtime_dir: absolute(&runtime_dir)?,
+            log_dir: absolute(&log_dir)?,
+            search,
+        })
+    }
+
+    pub(super) fn socket(&self) -> PathBuf {
+        self.runtime_dir.join("control.sock")
+    }
+
+    pub(super) fn connect(&self) -> Result<Client, Failure> {
+        Ok(Client::connect(&self.socket())?)
+    }
+
+    pub(super) fn enabled(&self) -> Result<&Path, Failure> {
+        let path = self.search.enabled.as_deref();
+        path.ok_or_else(|| Failure::failed("there is no directory of enabled units"))
+    }
+
+    pub(super) fn available(&self) -> Result<&Path, Failure> {
+        let path = self.search.available.as_deref();
+        path.ok_or_else(|| Failure::failed("there is no directory of available units"))
+    }
+}
+
+pub(super) fn absolute(path: &Path) -> Result<PathBuf, Failure> {
+    std::path::absolute(path).map_err(|error| Failure::file("find", path, &error))
+}
+
+/// A directory of the XDG base directory specification; relative ones are to be ignored.
+fn directory(variable: &str, below_home: Option<&str>, option: &str) -> Result<PathBuf, Failure> {
+    let absolute = |name: &str| {
+        let path = env::var_os(name).map(PathBuf::from);
+        path.filter(|path| path.is_absolute())
+    };
+    let home = || below_home.and_then(|below| Some(absolute("HOME")?.join(below)));
+    absolute(variable).or_else(home).ok_or_else(|| {
+        Failure::new(USAGE, format!("{variable} is not set"))
+            .hint(format!("set it, or give {option}"))
+    })
+}

@@ -1,0 +1,381 @@
+//! What can be said over the control socket: calls, replies, errors, as plain data.
+//!
+//! The words on the wire are those of `org.herd.varlink` beside this file; a test holds the two
+//! together. Times are microseconds since 1970 (`since`, `at`, `next_try`), durations
+//! microseconds, sizes bytes. Replies name units as text; calls hold checked names, because they
+//! come from outside.
+#![forbid(unsafe_code)]
+
+use serde::{Deserialize, Serialize};
+use units::UnitName;
+
+/// The interface that herd offers, and the prefix of its methods and errors.
+pub const INTERFACE: &str = "org.herd.Manager";
+
+/// One request of a client.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Call {
+    /// Everything known of these units; of all loaded ones when `units` is empty (`all` adds those
+    /// that exist but are not enabled).
+    Status {
+        units: Vec<UnitName>,
+        all: bool,
+    },
+    /// One short line of each unit; with `usage` also memory and CPU, which costs two reads a unit.
+    List {
+        all: bool,
+        usage: bool,
+    },
+    Start(Job),
+    Stop(Job),
+    Restart(Job),
+    Reload(Job),
+    Kill {
+        unit: UnitName,
+        /// Any spelling that `units::Signal` reads.
+        signal: units::Signal,
+        whom: Whom,
+    },
+    /// Failed units become inactive and forget their restart counts; all of them when empty.
+    ResetFailed {
+        units: Vec<UnitName>,
+    },
+    Why {
+        unit: UnitName,
+    },
+    Plan {
+        unit: UnitName,
+    },
+    Cat {
+        unit: UnitName,
+    },
+    /// Reads the unit directories again, as if inotify had spoken.
+    Rescan,
+    Shutdown {
+        /// Kill at once instead of stopping in order.
+        force: bool,
+        wait: bool,
+    },
+    /// Answered with a stream of state changes; of all units when empty.
+    Watch {
+        units: Vec<UnitName>,
+    },
+    Info,
+}
+
+/// A change asked for: of these units, answered when it is done unless `wait` is false.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Job {
+    /// Never empty. A name that does not exist refuses the whole job before anything is done.
+    pub units: Vec<UnitName>,
+    pub wait: bool,
+}
+
+/// Which processes of a service a signal goes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Whom {
+    Main,
+    #[default]
+    All,
+}
+
+/// The answer to a call that went well.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum Reply {
+    Status(StatusReply),
+    List(ListReply),
+    Why(WhyReply),
+    Plan(PlanReply),
+    Cat(CatReply),
+    Rescan(RescanReply),
+    Watch(StateChange),
+    Info(Info),
+    /// Start, Stop, Restart, Reload, Kill, ResetFailed, Shutdown.
+    Done(Empty),
+}
+
+impl Reply {
+    pub const DONE: Self = Self::Done(Empty {});
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Empty {}
+
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct StatusReply {
+    pub units: Vec<UnitStatus>,
+}
+
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct ListReply {
+    pub units: Vec<ListEntry>,
+}
+
+/// `why web`: one sentence each, the nearest cause first.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct WhyReply {
+    pub unit: String,
+    pub state: State,
+    pub sentences: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct PlanReply {
+    pub plan: String,
+}
+
+/// The files a unit is made of, in the order they are merged.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct CatReply {
+    pub files: Vec<UnitFile>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct UnitFile {
+    pub path: String,
+    pub content: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct RescanReply {
+    pub added: Vec<String>,
+    pub changed: Vec<String>,
+    pub removed: Vec<String>,
+    /// The reports of files that are broken, as `herd check` prints them.
+    pub diagnostics: Vec<String>,
+}
+
+/// One unit went from one state to another (`Watch`).
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct StateChange {
+    pub unit: String,
+    pub state: State,
+    pub substate: String,
+    pub at: i64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub main_pid: Option<i32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<String>,
+}
+
+/// What herd is and where it looks.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Info {
+    pub version: String,
+    pub pid: i32,
+    pub mode: Mode,
+    pub runtime_dir: String,
+    pub log_dir: String,
+    /// In order of precedence.
+    pub unit_dirs: Vec<String>,
+    pub started_at: i64,
+    pub uptime_usec: i64,
+    pub units: i64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    Foreground,
+    #[default]
+    System,
+    User,
+}
+
+/// systemd's words for where a unit is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    #[default]
+    Inactive,
+    Activating,
+    Active,
+    Reloading,
+    Deactivating,
+    Failed,
+}
+
+impl State {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Inactive => "inactive",
+            Self::Activating => "activating",
+            Self::Active => "active",
+            Self::Reloading => "reloading",
+            Self::Deactivating => "deactivating",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum UnitKind {
+    #[default]
+    Service,
+    Target,
+}
+
+/// One line of `herd list`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct ListEntry {
+    pub name: String,
+    pub kind: UnitKind,
+    pub state: State,
+    pub substate: String,
+    pub since: i64,
+    pub restarts: i64,
+    pub enabled: bool,
+    pub changed: bool,
+    pub broken: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub main_pid: Option<i32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_usec: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_try: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+}
+
+/// Everything `herd status UNIT` shows, but for the log lines, which are read from the files.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct UnitStatus {
+    pub name: String,
+    pub kind: UnitKind,
+    pub state: State,
+    /// herd's own word within the state: `running`, `backoff`, `start-pre`, `stop-sigterm`, …
+    pub substate: String,
+    pub since: i64,
+    pub restarts: i64,
+    pub boxed: bool,
+    pub enabled: bool,
+    /// The running service was started from an older definition.
+    pub changed: bool,
+    pub source: String,
+    pub drop_ins: Vec<String>,
+    pub walls_given_up: Vec<WallGivenUp>,
+    /// Log lines dropped since herd started.
+    pub log_lost: i64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub main_pid: Option<i32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_exit: Option<LastExit>,
+    /// The service's own `STATUS=`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status_text: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_peak: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_usec: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tasks: Option<i64>,
+    /// The file on disk is broken; this is its report, and the last good definition is in force.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub broken: Option<String>,
+    /// When the service in backoff is started again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_try: Option<i64>,
+    /// Why the unit is failed, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watchdog: Option<Watchdog>,
+    /// `starting`, `healthy`, or what the last probe said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<String>,
+}
+
+/// A wall that the unit allowed to be missing and that the kernel could not build.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct WallGivenUp {
+    pub wall: String,
+    pub reason: String,
+}
+
+/// How the main process ended last: by `code` or by `signal`, never both.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct LastExit {
+    pub at: i64,
+    /// In words: `exit 1`, `killed by SIGKILL (out of memory)`.
+    pub reason: String,
+    pub core: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<i32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signal: Option<i32>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Watchdog {
+    pub interval_usec: i64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_ping: Option<i64>,
+}
+
+/// Why a call was not done. The text is what the client prints.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+#[serde(tag = "error", content = "parameters")]
+pub enum Refusal {
+    #[error("{unit}: no such unit")]
+    #[serde(rename = "org.herd.Manager.NoSuchUnit")]
+    NoSuchUnit { unit: String },
+    #[error("{name:?} is no unit name: {reason}")]
+    #[serde(rename = "org.herd.Manager.BadName")]
+    BadName { name: String, reason: String },
+    #[error("{}", join(failures))]
+    #[serde(rename = "org.herd.Manager.JobFailed")]
+    JobFailed { failures: Vec<JobFailure> },
+    #[error("{reason}")]
+    #[serde(rename = "org.herd.Manager.Refused")]
+    Refused { reason: String },
+    #[error("permission denied: {reason}")]
+    #[serde(rename = "org.herd.Manager.PermissionDenied")]
+    PermissionDenied { reason: String },
+    #[error("herd is busy: {reason}")]
+    #[serde(rename = "org.herd.Manager.Busy")]
+    Busy { reason: String },
+    #[error("herd knows no method {method}")]
+    #[serde(rename = "org.varlink.service.MethodNotFound")]
+    MethodNotFound { method: String },
+    #[error("herd offers no interface {interface}")]
+    #[serde(rename = "org.varlink.service.InterfaceNotFound")]
+    InterfaceNotFound { interface: String },
+    #[error("invalid parameter: {parameter}")]
+    #[serde(rename = "org.varlink.service.InvalidParameter")]
+    InvalidParameter { parameter: String },
+}
+
+/// One unit of a job that did not come to what was asked.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct JobFailure {
+    pub unit: String,
+    pub reason: String,
+}
+
+impl Refusal {
+    pub fn job_failed(unit: &UnitName, reason: impl Into<String>) -> Self {
+        Self::JobFailed {
+            failures: vec![JobFailure {
+                unit: unit.to_string(),
+                reason: reason.into(),
+            }],
+        }
+    }
+}
+
+fn join(failures: &[JobFailure]) -> String {
+    let sentences: Vec<String> = failures
+        .iter()
+        .map(|failure| format!("{}: {}", failure.unit, failure.reason))
+        .collect();
+    sentences.join("; ")
+}

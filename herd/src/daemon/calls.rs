@@ -1,0 +1,302 @@
+//! What clients ask for, and their answers.
+#![forbid(unsafe_code)]
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use units::UnitName;
+
+use super::{Daemon, clock, reason, units_at_hand};
+use crate::control::protocol::{
+    Call, CatReply, Info, Job, JobFailure, ListReply, Mode as WireMode, PlanReply, Refusal, Reply,
+    StateChange, StatusReply, UnitFile, Whom as WireWhom, WhyReply,
+};
+use crate::control::server::CallId;
+use crate::prepare::{self, Occasion};
+use crate::supervisor::action::{Answer, Role, Whom};
+use crate::supervisor::event::Verb;
+use crate::supervisor::{Event, Ticket};
+
+/// Calls that wait for something to happen.
+#[derive(Debug, Default)]
+pub(super) struct Waiting {
+    tickets: HashMap<Ticket, CallId>,
+    last_ticket: u64,
+    watchers: Vec<(CallId, Vec<UnitName>)>,
+    shutdowns: Vec<CallId>,
+}
+
+/// Calls served before the rest of the loop has its turn again.
+const AT_ONCE: usize = 32;
+
+impl Daemon {
+    pub(super) fn serve_clients(&mut self) {
+        let polled = self.control_poll.poll(&mut self.control_events, Some(Duration::ZERO));
+        if let Err(error) = polled
+            && error.kind() != std::io::ErrorKind::Interrupted
+        {
+            return self.note(&format!("cannot wait for clients: {error}"));
+        }
+        let base = self.surface.cgroup_base.clone();
+        let supervisor = &self.supervisor;
+        let is_boxed = |path: &str| is_boxed(base.as_deref(), supervisor, path);
+        for event in &self.control_events {
+            self.control.handle(event, &is_boxed);
+        }
+        for _ in 0..AT_ONCE {
+            let Some((id, call)) = self.control.next_call() else { break };
+            self.call(id, call);
+            self.turn();
+        }
+        for note in self.control.take_notes() {
+            self.note(&note);
+        }
+    }
+
+    fn call(&mut self, id: CallId, call: Call) {
+        let outcome = match call {
+            Call::Start(job) => return self.job(id, Verb::Start, job),
+            Call::Stop(job) => return self.job(id, Verb::Stop, job),
+            Call::Restart(job) => return self.job(id, Verb::Restart, job),
+            Call::Reload(job) => return self.job(id, Verb::Reload, job),
+            Call::ResetFailed { units } => {
+                let units = if units.is_empty() { self.failed_units() } else { units };
+                return self.job(id, Verb::ResetFailed, Job { units, wait: true });
+            }
+            Call::Watch { units } => {
+                self.calls.watchers.push((id, units));
+                return;
+            }
+            Call::Shutdown { force, wait } => {
+                self.shutdown_event(force);
+                if wait {
+                    self.calls.shutdowns.push(id);
+                    return;
+                }
+                Ok(Reply::DONE)
+            }
+            Call::Status { units, all } => self.status(&units, all),
+            Call::List { all, usage } => {
+                Ok(Reply::List(ListReply { units: self.list(all, usage) }))
+            }
+            Call::Kill { unit, signal, whom } => self.kill_call(&unit, signal, whom),
+            Call::Why { unit } => self.why(&unit),
+            Call::Plan { unit } => self.plan(&unit),
+            Call::Cat { unit } => self.cat(&unit),
+            Call::Rescan => Ok(Reply::Rescan(self.rescan())),
+            Call::Info => Ok(Reply::Info(self.info())),
+        };
+        self.control.reply(id, outcome);
+    }
+
+    fn failed_units(&self) -> Vec<UnitName> {
+        let failed = |s: &&crate::supervisor::Service| {
+            matches!(s.state(), crate::supervisor::State::Failed(_))
+        };
+        self.supervisor.services().filter(failed).map(|s| s.unit().name.clone()).collect()
+    }
+
+    fn job(&mut self, id: CallId, verb: Verb, job: Job) {
+        for name in &job.units {
+            if !self.supervisor.knows(name)
+                && let Err(why) = self.bring_in(name)
+            {
+                let refusal = self.unknown(name, &why);
+                return self.control.reply(id, Err(refusal));
+            }
+        }
+        if self.calls.tickets.len() > MAX_TICKETS {
+            let control = &self.control;
+            let gone: Vec<Ticket> = self
+                .calls
+                .tickets
+                .iter()
+                .filter(|(_, call)| !control.is_open(**call))
+                .map(|(ticket, _)| *ticket)
+                .collect();
+            for ticket in gone {
+                self.calls.tickets.remove(&ticket);
+                self.inbox.push_back(Event::TicketDropped(ticket));
+            }
+        }
+        self.calls.last_ticket += 1;
+        let ticket = Ticket(self.calls.last_ticket);
+        self.calls.tickets.insert(ticket, id);
+        self.inbox.push_back(Event::Command { ticket, verb, names: job.units });
+        self.turn();
+        // A refusal has been answered by now; anything else is not waited for.
+        if !job.wait && self.calls.tickets.remove(&ticket).is_some() {
+            self.inbox.push_back(Event::TicketDropped(ticket));
+            self.control.reply(id, Ok(Reply::DONE));
+        }
+    }
+
+    fn unknown(&self, name: &UnitName, why: &str) -> Refusal {
+        if self.units.broken.contains_key(name) || !why.contains("there is no unit") {
+            return Refusal::Refused { reason: format!("{name} cannot be used:\n{why}") };
+        }
+        Refusal::NoSuchUnit { unit: name.to_string() }
+    }
+
+    pub(super) fn answer(&mut self, ticket: Ticket, answer: Answer) {
+        let Some(call) = self.calls.tickets.remove(&ticket) else { return };
+        let outcome = match answer {
+            Answer::Done => Ok(Reply::DONE),
+            Answer::Refused(why) => Err(Refusal::Refused { reason: why.to_string() }),
+            Answer::Failed(failures) => Err(Refusal::JobFailed {
+                failures: failures
+                    .into_iter()
+                    .map(|(unit, why)| JobFailure {
+                        unit: unit.to_string(),
+                        reason: why.to_string(),
+                    })
+                    .collect(),
+            }),
+        };
+        self.control.reply(call, outcome);
+    }
+
+    /// Answers those who wait for the end, before the end.
+    pub(super) fn answer_shutdowns(&mut self) {
+        for call in std::mem::take(&mut self.calls.shutdowns) {
+            self.control.reply(call, Ok(Reply::DONE));
+        }
+    }
+
+    /// Tells those who watch.
+    pub(super) fn broadcast(&mut self, name: &UnitName, change: &StateChange) {
+        let control = &mut self.control;
+        self.calls.watchers.retain(|(call, units)| {
+            if !units.is_empty() && !units.contains(name) {
+                return control.is_open(*call);
+            }
+            control.continue_(*call, &Reply::Watch(change.clone()))
+        });
+    }
+
+    pub(super) fn has_watchers(&self) -> bool {
+        !self.calls.watchers.is_empty()
+    }
+
+    fn known(&mut self, name: &UnitName) -> Result<crate::supervisor::ServiceId, Refusal> {
+        if !self.supervisor.knows(name)
+            && let Err(why) = self.bring_in(name)
+        {
+            return Err(self.unknown(name, &why));
+        }
+        self.supervisor.id(name).ok_or_else(|| Refusal::NoSuchUnit { unit: name.to_string() })
+    }
+
+    fn status(&mut self, names: &[UnitName], all: bool) -> Result<Reply, Refusal> {
+        let mut ids = Vec::new();
+        for name in names {
+            match self.known(name) {
+                Ok(id) => ids.push(id),
+                // A unit that never was sound is shown with what is wrong with it.
+                Err(refusal) => match self.broken_status(name) {
+                    Some(_) => {}
+                    None => return Err(refusal),
+                },
+            }
+        }
+        let mut units: Vec<_> = names.iter().filter_map(|name| self.broken_status(name)).collect();
+        if names.is_empty() {
+            ids = self.supervisor.services().map(crate::supervisor::Service::id).collect();
+            let broken: Vec<UnitName> = self.units.broken.keys().cloned().collect();
+            units.extend(broken.iter().filter_map(|name| self.broken_status(name)));
+        }
+        let _everything = all;
+        units.extend(ids.into_iter().filter_map(|id| self.unit_status(id)));
+        units.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(Reply::Status(StatusReply { units }))
+    }
+
+    fn kill_call(
+        &mut self,
+        name: &UnitName,
+        signal: units::Signal,
+        whom: WireWhom,
+    ) -> Result<Reply, Refusal> {
+        let id = self.known(name)?;
+        let at_rest = self.supervisor.service(id).is_none_or(|s| s.state().is_at_rest());
+        if at_rest {
+            return Err(Refusal::Refused { reason: format!("{name}: has no process to signal") });
+        }
+        let whom = match whom {
+            WireWhom::Main => Whom::Main,
+            WireWhom::All => Whom::All,
+        };
+        self.signal(id, whom, signal);
+        Ok(Reply::DONE)
+    }
+
+    fn why(&mut self, name: &UnitName) -> Result<Reply, Refusal> {
+        let id = self.known(name)?;
+        let sentence = self.supervisor.why(clock::now(), name);
+        let state = self.wire_state(id);
+        Ok(Reply::Why(WhyReply {
+            unit: name.to_string(),
+            state,
+            sentences: sentence.into_iter().collect(),
+        }))
+    }
+
+    fn plan(&mut self, name: &UnitName) -> Result<Reply, Refusal> {
+        let id = self.known(name)?;
+        let refused = |reason: String| Refusal::Refused { reason: format!("{name}: {reason}") };
+        let Some(service) = self.supervisor.service(id) else {
+            return Err(Refusal::NoSuchUnit { unit: name.to_string() });
+        };
+        let unit = std::sync::Arc::clone(service.unit());
+        let prepared = prepare::prepare(
+            &unit, Role::Main, &self.users, &self.surface, &Occasion::default(),
+        )
+        .map_err(|error| refused(reason(&error).to_string()))?;
+        let plan = sandbox::compile(&prepared.config, &self.host)
+            .map_err(|error| refused(reason(&error).to_string()))?;
+        Ok(Reply::Plan(PlanReply { plan: plan.to_string() }))
+    }
+
+    fn cat(&mut self, name: &UnitName) -> Result<Reply, Refusal> {
+        self.known(name)?;
+        let mut files = Vec::new();
+        for path in self.files_of(name) {
+            let content = std::fs::read_to_string(&path).map_err(|error| Refusal::Refused {
+                reason: format!("{name}: cannot read {}: {error}", path.display()),
+            })?;
+            files.push(UnitFile { path: path.display().to_string(), content });
+        }
+        Ok(Reply::Cat(CatReply { files }))
+    }
+
+    fn info(&self) -> Info {
+        Info {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: i32::try_from(std::process::id()).unwrap_or(0),
+            mode: match self.options.mode {
+                super::Mode::Foreground => WireMode::Foreground,
+                super::Mode::System => WireMode::System,
+                super::Mode::User => WireMode::User,
+            },
+            runtime_dir: self.options.runtime_dir.display().to_string(),
+            log_dir: self.options.log_dir.display().to_string(),
+            unit_dirs: units_at_hand::directories(&self.options.search),
+            started_at: self.started_at,
+            uptime_usec: clock::wall().0 - self.started_at,
+            units: i64::try_from(self.supervisor.services().count()).unwrap_or(i64::MAX),
+        }
+    }
+}
+
+const MAX_TICKETS: usize = 256;
+
+/// Whether a cgroup path is that of a boxed service of ours.
+fn is_boxed(base: Option<&str>, supervisor: &crate::supervisor::Supervisor, path: &str) -> bool {
+    let Some(base) = base else { return false };
+    let marker = format!("/{base}/");
+    let Some((_, below)) = path.split_once(&marker) else { return false };
+    let unit = below.split('/').next().unwrap_or(below);
+    let name = UnitName::new(unit).ok();
+    let service = name.and_then(|name| supervisor.id(&name)).and_then(|id| supervisor.service(id));
+    service.is_some_and(|service| service.unit().walls.is_some())
+}

@@ -1,0 +1,72 @@
+//! Everything a service started: who belongs to it, whether anybody is left, and signals to all.
+//!
+//! With cgroups the kernel knows. Without (a user's herd with no delegated group) a process belongs
+//! to a service if it is in a session that herd opened for it, or carries its `INVOCATION_ID`: herd
+//! is the subreaper, so nothing leaves its sight, and a service that hides from both is only
+//! found by its parent.
+#![forbid(unsafe_code)]
+
+use std::fs;
+
+use sandbox::cgroup;
+
+use super::runtime::{Processes, Runtime};
+use crate::supervisor::ServiceId;
+
+/// The pids that belong to the service, herd's own launchers included.
+pub(super) fn members(id: ServiceId, runtime: &Runtime, processes: &Processes) -> Vec<i32> {
+    if let Some(plan) = tracked(runtime) {
+        return cgroup::pids(plan).unwrap_or_default();
+    }
+    let mut found: Vec<i32> = processes.of_service(id).map(|(_, process)| process.pid).collect();
+    found.extend(strays(runtime));
+    found.sort_unstable();
+    found.dedup();
+    found
+}
+
+/// Whether any process of the service is left.
+pub(super) fn is_populated(id: ServiceId, runtime: &Runtime, processes: &Processes) -> bool {
+    if processes.of_service(id).next().is_some() {
+        return true;
+    }
+    match tracked(runtime) {
+        // A group that cannot be read may hold processes: better to wait than to forget them.
+        Some(plan) => cgroup::is_populated(plan).unwrap_or(true),
+        None => !strays(runtime).is_empty(),
+    }
+}
+
+/// The group, where the kernel keeps the list.
+pub(super) fn tracked(runtime: &Runtime) -> Option<&cgroup::CgroupPlan> {
+    runtime.group.as_ref().filter(|plan| runtime.group_exists && plan.tracking_path().is_some())
+}
+
+fn strays(runtime: &Runtime) -> Vec<i32> {
+    if runtime.sessions.is_empty() {
+        return Vec::new();
+    }
+    let mark = format!("INVOCATION_ID={}", runtime.invocation);
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    pids.filter(|pid| belongs(*pid, runtime, mark.as_bytes())).collect()
+}
+
+fn belongs(pid: i32, runtime: &Runtime, mark: &[u8]) -> bool {
+    let Ok(stat) = fs::read(format!("/proc/{pid}/stat")) else { return false };
+    // The name is in brackets and may hold anything; the fields follow the last bracket:
+    // state, ppid, pgrp, session.
+    let Some(end) = stat.iter().rposition(|b| *b == b')') else { return false };
+    let rest = String::from_utf8_lossy(stat.get(end + 1..).unwrap_or_default()).into_owned();
+    let mut fields = rest.split_whitespace();
+    if fields.next() == Some("Z") {
+        return false;
+    }
+    let session = fields.nth(2).and_then(|field| field.parse::<i32>().ok());
+    if session.is_some_and(|session| runtime.sessions.contains(&session)) {
+        return true;
+    }
+    !runtime.invocation.is_empty()
+        && fs::read(format!("/proc/{pid}/environ"))
+            .is_ok_and(|environ| environ.split(|b| *b == 0).any(|entry| entry == mark))
+}

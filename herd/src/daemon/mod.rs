@@ -1,0 +1,298 @@
+//! Acts. The one loop, the one thread that holds state: everything that happens becomes an
+//! [`Event`], the supervisor says what to do, `perform.rs` does it.
+//!
+//! Nothing here waits: processes end by pidfd, output comes by pipe, launches of boxes report by
+//! socket, and the log files are another thread's. When nothing happens, nothing wakes up.
+
+mod calls;
+mod checks;
+mod clock;
+mod group;
+mod notices;
+mod notify;
+pub mod options;
+mod perform;
+mod probes;
+mod reaper;
+mod report;
+mod runtime;
+mod signals;
+mod sources;
+mod spawn;
+mod start;
+mod units_at_hand;
+mod watch;
+
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use mio::{Events, Poll, Token};
+use sandbox::{Host, Launcher};
+use units::UnitName;
+
+pub use options::{Mode, Options};
+pub use start::run;
+
+use crate::control::server::Server;
+use crate::logs::{Drained, Sink};
+use crate::prepare::Surface;
+use crate::supervisor::{Event, RunId, ServiceId, Supervisor, Time};
+use crate::users::Users;
+use notify::NotifySocket;
+use runtime::{Processes, RunningProbe, Runtime};
+use signals::{Signals, Word};
+use sources::{Source, Sources};
+use units_at_hand::UnitsAtHand;
+use watch::Watch;
+
+/// Events taken from the kernel at once. Between every few of them clients are served, so that a
+/// storm of exits does not keep `herd status` waiting.
+const BATCH: usize = 128;
+const SERVE_CLIENTS_EVERY: usize = 8;
+/// Changes of files come in bursts; they are read this long after the first.
+const RESCAN_AFTER: Duration = Duration::from_millis(20);
+/// With many children a sweep for orphans costs time in proportion; then it waits this long.
+const SWEEP_AFTER: Duration = Duration::from_millis(50);
+const MANY_CHILDREN: usize = 1000;
+
+pub(crate) struct Daemon {
+    options: Options,
+    surface: Surface,
+    host: Host,
+    launcher: Launcher,
+    sink: Sink,
+    own_name: UnitName,
+    poll: Poll,
+    sources: Sources,
+    supervisor: Supervisor,
+    inbox: VecDeque<Event>,
+    runtimes: HashMap<ServiceId, Runtime>,
+    processes: Processes,
+    probes: HashMap<RunId, RunningProbe>,
+    signals: Signals,
+    notify: NotifySocket,
+    watch: Watch,
+    control: Server,
+    /// The clients' own epoll, so that they can be asked for between other events.
+    control_poll: Poll,
+    control_events: Events,
+    calls: calls::Waiting,
+    units: UnitsAtHand,
+    users: Users,
+    users_stamp: Option<(i64, i64, u64)>,
+    null: OwnedFd,
+    buffer: Box<[u8]>,
+    /// Outputs that had more than one reading holds.
+    unfinished: Vec<(ServiceId, Token)>,
+    rescan_at: Option<Time>,
+    sweep_at: Option<Time>,
+    terminations: u32,
+    adopted: u64,
+    notify_unread: bool,
+    exit: Option<u8>,
+    started_at: i64,
+    /// The soft limit that herd itself was started with, for its services.
+    open_files: (u64, u64),
+}
+
+impl Daemon {
+    /// Runs until everything has stopped.
+    ///
+    /// # Errors
+    /// When the kernel's event queue itself fails.
+    fn run_loop(&mut self) -> io::Result<u8> {
+        let mut events = Events::with_capacity(BATCH);
+        let mut tokens = Vec::with_capacity(BATCH);
+        loop {
+            if let Some(code) = self.exit {
+                return Ok(code);
+            }
+            let timeout = self.timeout();
+            match self.poll.poll(&mut events, timeout) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                other => other?,
+            }
+            tokens.clear();
+            tokens.extend(events.iter().map(mio::event::Event::token));
+            // What a service said last comes before its end.
+            tokens.sort_by_key(|token| match self.sources.get(*token) {
+                Some(Source::Control) => 0,
+                Some(Source::Notify | Source::ReadyFd(_)) => 1,
+                Some(Source::Status(_)) => 2,
+                Some(Source::Output(_)) => 3,
+                _ => 4,
+            });
+            for (count, token) in tokens.iter().enumerate() {
+                if count % SERVE_CLIENTS_EVERY == SERVE_CLIENTS_EVERY - 1 {
+                    self.guarded(Self::serve_clients);
+                }
+                let token = *token;
+                self.guarded(|daemon| daemon.handle(token));
+            }
+            self.guarded(Self::after_events);
+        }
+    }
+
+    /// A mistake of ours in one event must not take the others down: it is recorded, and the loop
+    /// goes on with what it has. This is the only place where a panic is caught.
+    fn guarded(&mut self, act: impl FnOnce(&mut Self)) {
+        let result = catch_unwind(AssertUnwindSafe(|| act(self)));
+        if let Err(cause) = result {
+            let text = cause
+                .downcast_ref::<String>()
+                .map(String::as_str)
+                .or_else(|| cause.downcast_ref::<&str>().copied())
+                .unwrap_or("unknown");
+            self.note(&format!("bug in herd: {text}; going on"));
+        }
+    }
+
+    fn handle(&mut self, token: Token) {
+        let Some(source) = self.sources.get(token) else { return };
+        match source {
+            Source::Control => self.serve_clients(),
+            Source::Signals => self.hear_signals(),
+            Source::Notify => self.hear_notifications(),
+            Source::Watch => self.notice_files(),
+            Source::Process(run) => self.reap(run),
+            Source::Status(run) => self.hear_launch(run),
+            Source::Output(id) => self.read_output(id, token),
+            Source::ReadyFd(id) => self.read_ready_fd(id),
+            Source::Group(id) => self.recheck_empty(id),
+            Source::Memory(id) => self.check_memory(id),
+            Source::Probe(run) => self.continue_probe(run),
+        }
+        self.turn();
+    }
+
+    /// Feeds the supervisor until it has nothing more to say.
+    fn turn(&mut self) {
+        while let Some(event) = self.inbox.pop_front() {
+            let actions = self.supervisor.handle(clock::now(), event);
+            for action in actions {
+                self.perform(action);
+            }
+        }
+    }
+
+    fn after_events(&mut self) {
+        let now = clock::now();
+        for (id, token) in std::mem::take(&mut self.unfinished) {
+            self.read_output(id, token);
+        }
+        if std::mem::take(&mut self.notify_unread) {
+            self.hear_notifications();
+        }
+        if self.supervisor.deadline().is_some_and(|at| at <= now) {
+            self.inbox.push_back(Event::Tick);
+        }
+        if self.sweep_at.is_some_and(|at| at <= now) {
+            self.sweep_at = None;
+            self.sweep();
+        }
+        if self.rescan_at.is_some_and(|at| at <= now) {
+            self.rescan_at = None;
+            self.rescan();
+        }
+        self.turn();
+    }
+
+    fn timeout(&self) -> Option<Duration> {
+        if !self.unfinished.is_empty() || self.notify_unread || self.control.has_calls() {
+            return Some(Duration::ZERO);
+        }
+        let times = [self.supervisor.deadline(), self.rescan_at, self.sweep_at];
+        let next = times.into_iter().flatten().min()?;
+        // Rounded up by the poll; a deadline is never met too early.
+        Some(next.since(clock::now()))
+    }
+
+    fn hear_signals(&mut self) {
+        loop {
+            match self.signals.next() {
+                Ok(Some(Word::Child)) => {
+                    let many = self.processes.len() > MANY_CHILDREN;
+                    let wait = if many { SWEEP_AFTER } else { Duration::ZERO };
+                    self.sweep_at.get_or_insert(clock::now() + wait);
+                }
+                Ok(Some(Word::Terminate)) => self.terminate(),
+                Ok(Some(Word::Quit)) => self.inbox.push_back(Event::ShutdownNow),
+                Ok(Some(Word::Reload)) => self.rescan_at = Some(clock::now()),
+                Ok(None) => return,
+                Err(error) => return self.note(&format!("cannot read signals: {error}")),
+            }
+        }
+    }
+
+    fn terminate(&mut self) {
+        self.terminations += 1;
+        if self.terminations == 1 {
+            self.note("stopping everything in order; once more to kill");
+            self.inbox.push_back(Event::Shutdown);
+        } else {
+            self.note("killing everything");
+            self.inbox.push_back(Event::ShutdownNow);
+        }
+    }
+
+    fn notice_files(&mut self) {
+        match self.watch.changed() {
+            Ok(true) => {
+                self.rescan_at.get_or_insert(clock::now() + RESCAN_AFTER);
+            }
+            Ok(false) => {}
+            Err(error) => self.note(&format!("cannot read inotify events: {error}")),
+        }
+    }
+
+    /// A line in herd's own log.
+    fn note(&self, text: &str) {
+        self.sink.say(&self.own_name, clock::wall(), text);
+    }
+
+    /// A line in the log of a service.
+    fn say(&self, name: &UnitName, text: &str) {
+        self.sink.say(name, clock::wall(), text);
+    }
+
+    fn name(&self, id: ServiceId) -> Option<UnitName> {
+        self.supervisor.service(id).map(|service| service.unit().name.clone())
+    }
+
+    fn runtime(&mut self, id: ServiceId) -> Option<&mut Runtime> {
+        if !self.runtimes.contains_key(&id) {
+            let name = self.name(id)?;
+            self.runtimes.insert(id, Runtime::new(name));
+        }
+        self.runtimes.get_mut(&id)
+    }
+
+    fn tell(&mut self, id: ServiceId, input: crate::supervisor::Input) {
+        self.inbox.push_back(Event::Service { id, input });
+    }
+
+    fn read_output(&mut self, id: ServiceId, token: Token) {
+        let Some(runtime) = self.runtimes.get_mut(&id) else { return };
+        let Some(index) = runtime.outputs.iter().position(|(_, have)| *have == token) else {
+            return;
+        };
+        let Some((capture, _)) = runtime.outputs.get_mut(index) else { return };
+        match capture.drain(&mut self.buffer, clock::wall(), &self.sink) {
+            Drained::Empty => {}
+            Drained::More => self.unfinished.push((id, token)),
+            Drained::Closed => {
+                let (capture, token) = runtime.outputs.swap_remove(index);
+                self.sources.remove(self.poll.registry(), &capture, token);
+            }
+        }
+    }
+}
+
+/// The reason of a failure, shared by the log and the supervisor.
+fn reason(error: &(dyn std::error::Error + 'static)) -> Arc<str> {
+    crate::prepare::chain(error)
+}

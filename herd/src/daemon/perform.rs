@@ -1,0 +1,424 @@
+//! The only place where actions are carried out. Nothing is decided here.
+#![forbid(unsafe_code)]
+
+use std::os::fd::AsFd;
+
+use mio::Interest;
+use rustix::process::{Pid as KernelPid, PidfdFlags, Signal as KernelSignal};
+use sandbox::cgroup;
+use units::unit::{DirectoryKind, Preserve, Ready};
+
+use super::runtime::{Process, Task};
+use super::sources::Source;
+use super::{Daemon, checks, group, reason};
+use crate::prepare;
+use crate::supervisor::action::{Action, Whom};
+use crate::supervisor::{Event, Input, Pid, RunId, ServiceId};
+
+impl Daemon {
+    pub(super) fn perform(&mut self, action: Action) {
+        match action {
+            Action::Check { id } => self.check(id),
+            Action::Spawn { id, run, role } => self.spawn(id, run, role),
+            Action::Signal { id, whom, signal } => self.signal(id, whom, signal),
+            Action::KillAll { id, signal } => self.kill_all(id, signal),
+            Action::AwaitEmpty { id } => self.await_empty(id),
+            Action::FindMain { id } => self.find_main(id),
+            Action::Probe { id, run, purpose } => self.start_probe(id, run, purpose),
+            Action::CancelProbe { id, run } => self.cancel_probe(id, run),
+            Action::Release { id, again } => self.release(id, again),
+            Action::Changed { id } => self.announce(id),
+            Action::Forget { id } => self.forget(id),
+            Action::Answer { ticket, answer } => self.answer(ticket, answer),
+            Action::Exit { code } => self.exit = Some(code),
+        }
+    }
+
+    fn check(&mut self, id: ServiceId) {
+        let Some(service) = self.supervisor.service(id) else { return };
+        let facts = checks::Facts {
+            host: &self.host,
+            users: &self.users,
+            environment: &self.surface.environment,
+        };
+        let result = checks::evaluate(service.unit(), facts);
+        self.tell(id, Input::Checked(result));
+    }
+
+    pub(super) fn signal(&mut self, id: ServiceId, whom: Whom, signal: units::Signal) {
+        let Some(runtime) = self.runtimes.get(&id) else { return };
+        match whom {
+            Whom::Main => {
+                let Some(process) = runtime.main.and_then(|run| self.processes.get(run)) else {
+                    return;
+                };
+                let fd = match &process.inner {
+                    Some(inner) => inner.pidfd.as_ref(),
+                    None => Some(&process.pidfd),
+                };
+                if let Some(fd) = fd {
+                    send(fd, signal);
+                    wake(fd, signal);
+                }
+            }
+            Whom::Run(run) => {
+                if let Some(process) = self.processes.get(run) {
+                    send(&process.pidfd, signal);
+                    wake(&process.pidfd, signal);
+                }
+            }
+            Whom::All => match group::tracked(runtime) {
+                Some(plan) => {
+                    for number in [Some(signal), needs_wake(signal).then_some(units::Signal::CONT)]
+                        .into_iter()
+                        .flatten()
+                    {
+                        if let Err(error) = cgroup::signal(plan, number.as_number()) {
+                            self.note(&format!("{}: {}", runtime.name, reason(&error)));
+                        }
+                    }
+                }
+                None => {
+                    for pid in group::members(id, runtime, &self.processes) {
+                        if let Some(fd) = pin(pid) {
+                            send(&fd, signal);
+                            wake(&fd, signal);
+                        }
+                    }
+                }
+            },
+        }
+    }
+
+    fn kill_all(&mut self, id: ServiceId, signal: units::Signal) {
+        if signal != units::Signal::KILL {
+            return self.signal(id, Whom::All, signal);
+        }
+        let Some(runtime) = self.runtimes.get(&id) else { return };
+        if let Some(plan) = group::tracked(runtime) {
+            if let Err(error) = cgroup::kill(plan) {
+                self.note(&format!("{}: {}", runtime.name, reason(&error)));
+            }
+            return;
+        }
+        // Without a group a fork can be faster than one pass; a pass that finds nobody new ends it.
+        let mut before = Vec::new();
+        for _ in 0..KILL_PASSES {
+            let found = group::members(id, runtime, &self.processes);
+            if found.iter().all(|pid| before.contains(pid)) {
+                return;
+            }
+            for pid in &found {
+                if let Some(fd) = pin(*pid) {
+                    send(&fd, units::Signal::KILL);
+                }
+            }
+            before = found;
+        }
+    }
+
+    fn await_empty(&mut self, id: ServiceId) {
+        let Some(runtime) = self.runtimes.get_mut(&id) else {
+            return self.tell(id, Input::Emptied);
+        };
+        runtime.awaits_empty = true;
+        if group::is_populated(id, runtime, &self.processes) {
+            self.watch_group(id);
+            self.tell(id, Input::Remaining);
+            // It may have emptied before the watch stood.
+            self.recheck_empty(id);
+        } else {
+            runtime.awaits_empty = false;
+            self.tell(id, Input::Emptied);
+        }
+    }
+
+    fn watch_group(&mut self, id: ServiceId) {
+        let Some(runtime) = self.runtimes.get_mut(&id) else { return };
+        if runtime.group_watch.is_some() {
+            return;
+        }
+        let Some(plan) = group::tracked(runtime) else { return };
+        let opened = cgroup::open_events(plan);
+        let added = match opened {
+            Ok(Some(file)) => {
+                let registry = self.poll.registry();
+                let source = Source::Group(id);
+                self.sources
+                    .add(registry, &file, source, Interest::PRIORITY)
+                    .map(|token| (file, token))
+                    .map_err(|error| reason(&error))
+            }
+            Ok(None) => return,
+            Err(error) => Err(reason(&error)),
+        };
+        match added {
+            Ok(watch) => {
+                // The kernel tells of changes since the last reading.
+                let mut byte = [0_u8; 1];
+                if rustix::io::pread(&watch.0, &mut byte, 0).is_ok() {
+                    runtime.group_watch = Some(watch);
+                }
+            }
+            Err(why) => {
+                let name = runtime.name.clone();
+                self.note(&format!("{name}: cannot watch its group: {why}"));
+            }
+        }
+    }
+
+    pub(super) fn recheck_empty(&mut self, id: ServiceId) {
+        let Some(runtime) = self.runtimes.get_mut(&id) else { return };
+        if let Some((file, _)) = &runtime.group_watch {
+            let mut bytes = [0_u8; 256];
+            // Re-arms the notification; what it says is asked for below.
+            rustix::io::pread(file, &mut bytes, 0).ok();
+        }
+        if runtime.awaits_empty && !group::is_populated(id, runtime, &self.processes) {
+            runtime.awaits_empty = false;
+            if let Some((file, token)) = runtime.group_watch.take() {
+                self.sources.remove(self.poll.registry(), &file, token);
+            }
+            self.tell(id, Input::Emptied);
+        }
+    }
+
+    /// After a sweep: services whose stragglers only the process table shows.
+    pub(super) fn recheck_without_groups(&mut self) {
+        let waiting: Vec<ServiceId> = self
+            .runtimes
+            .iter()
+            .filter(|(_, runtime)| runtime.awaits_empty && group::tracked(runtime).is_none())
+            .map(|(id, _)| *id)
+            .collect();
+        for id in waiting {
+            self.recheck_empty(id);
+        }
+    }
+
+    fn find_main(&mut self, id: ServiceId) {
+        let Some(service) = self.supervisor.service(id) else { return };
+        let Ready::Forking { pid_file } = service.unit().ready.clone() else { return };
+        let Some(runtime) = self.runtimes.get(&id) else { return };
+        let members = group::members(id, runtime, &self.processes);
+        let found = match &pid_file {
+            Some(path) => match std::fs::read_to_string(path) {
+                Ok(text) => match text.trim().parse::<i32>() {
+                    Ok(pid) if members.contains(&pid) => Ok(pid),
+                    Ok(pid) => Err(format!(
+                        "{} names process {pid}, which the service did not start",
+                        path.display()
+                    )),
+                    Err(_) => Err(format!("{} holds no process number", path.display())),
+                },
+                Err(error) => Err(format!("cannot read {}: {error}", path.display())),
+            },
+            // Without a file: the only one, or the eldest.
+            None => members.iter().min().copied().ok_or_else(|| "no process is left".to_owned()),
+        };
+        match found {
+            Ok(pid) => {
+                if let Err(why) = self.adopt(id, pid) {
+                    self.tell(id, Input::MainMissing { why: why.into() });
+                }
+            }
+            Err(why) => self.tell(id, Input::MainMissing { why: why.into() }),
+        }
+    }
+
+    /// Takes a process of the service as its main one. That it belongs to the service is checked
+    /// once it is pinned, so no other can take its number in between.
+    pub(super) fn adopt(&mut self, id: ServiceId, pid: i32) -> Result<(), String> {
+        if let Some(run) = self.processes.run_of(pid) {
+            if let Some(runtime) = self.runtimes.get_mut(&id) {
+                runtime.main = Some(run);
+            }
+            self.tell(id, Input::MainMoved { run, pid: Pid(pid) });
+            return Ok(());
+        }
+        let pidfd = pin(pid).ok_or_else(|| format!("process {pid} is gone"))?;
+        let Some(runtime) = self.runtimes.get(&id) else { return Err("the unit is gone".into()) };
+        if !group::members(id, runtime, &self.processes).contains(&pid) {
+            return Err(format!("process {pid} is not the service's own"));
+        }
+        let run = self.adopted_run();
+        let token = self
+            .sources
+            .add(self.poll.registry(), &pidfd, Source::Process(run), Interest::READABLE)
+            .map_err(|error| error.to_string())?;
+        let process = Process {
+            service: id,
+            task: Task::Adopted,
+            pid,
+            pidfd,
+            token,
+            status: None,
+            executed: true,
+            failed: false,
+            inner: None,
+            report: None,
+        };
+        self.processes.insert(run, process);
+        if let Some(runtime) = self.runtimes.get_mut(&id) {
+            runtime.main = Some(run);
+        }
+        self.tell(id, Input::MainMoved { run, pid: Pid(pid) });
+        Ok(())
+    }
+
+    /// Numbers of adopted runs come from the other half than the supervisor's.
+    fn adopted_run(&mut self) -> RunId {
+        self.adopted += 1;
+        RunId(1 << 63 | self.adopted)
+    }
+
+    fn cancel_probe(&mut self, id: ServiceId, run: RunId) {
+        self.forget_probe(run);
+        if let Some(process) = self.processes.get(run).filter(|process| process.service == id) {
+            send(&process.pidfd, units::Signal::KILL);
+        }
+    }
+
+    fn release(&mut self, id: ServiceId, again: bool) {
+        self.forget_ready_fd(id);
+        let preserve = self.supervisor.service(id).and_then(|service| {
+            service.unit().surroundings.as_ref().map(|around| around.runtime_directory_preserve)
+        });
+        let keep_directories = match preserve.unwrap_or_default() {
+            Preserve::Yes => true,
+            Preserve::Restart => again,
+            Preserve::No => again,
+        };
+        if !keep_directories {
+            self.remove_runtime_directories(id);
+        }
+        if again {
+            return;
+        }
+        self.forget_memory_watch(id);
+        let Some(runtime) = self.runtimes.get_mut(&id) else { return };
+        runtime.stored.clear();
+        runtime.sessions.clear();
+        runtime.invocation.clear();
+        runtime.awaits_empty = false;
+        if let Some((file, token)) = runtime.group_watch.take() {
+            self.sources.remove(self.poll.registry(), &file, token);
+        }
+        let Some(plan) = runtime.group.as_ref().filter(|_| runtime.group_exists) else { return };
+        match cgroup::remove(plan) {
+            Ok(cgroup::Removal::Removed) => runtime.group_exists = false,
+            // kill_mode left somebody alive: the group stays theirs.
+            Ok(cgroup::Removal::Busy(_)) => {}
+            Err(error) => {
+                let text = format!("{}: {}", runtime.name, reason(&error));
+                self.note(&text);
+            }
+        }
+    }
+
+    fn remove_runtime_directories(&mut self, id: ServiceId) {
+        let Some(runtime) = self.runtimes.get_mut(&id) else { return };
+        if !std::mem::take(&mut runtime.owns_runtime_directories) {
+            return;
+        }
+        let Some(service) = self.supervisor.service(id) else { return };
+        let Some(around) = service.unit().surroundings.as_ref() else { return };
+        let own = around.directories.iter().filter(|dir| dir.kind == DirectoryKind::Runtime);
+        let paths: Vec<_> = own.map(|dir| prepare::directory_path(dir, &self.surface)).collect();
+        for path in paths {
+            match std::fs::remove_dir_all(&path) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    self.note(&format!("cannot remove {}: {error}", path.display()));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn forget(&mut self, id: ServiceId) {
+        let Some(runtime) = self.runtimes.remove(&id) else { return };
+        for (capture, token) in &runtime.outputs {
+            self.sources.remove(self.poll.registry(), capture, *token);
+        }
+    }
+
+    pub(super) fn watch_memory(&mut self, id: ServiceId) {
+        let Some(runtime) = self.runtimes.get_mut(&id) else { return };
+        let Some(plan) = runtime.group.as_ref().filter(|_| runtime.group_exists) else { return };
+        if runtime.memory_watch.is_some() {
+            return;
+        }
+        runtime.oom_kills = cgroup::oom_kills(plan).ok().flatten().unwrap_or(0);
+        let Ok(Some(watch)) = cgroup::watch_oom(plan) else { return };
+        let interest = match &watch {
+            cgroup::OomWatch::V2(_) => Interest::PRIORITY,
+            cgroup::OomWatch::V1(_) => Interest::READABLE,
+        };
+        let added = self.sources.add(self.poll.registry(), &watch, Source::Memory(id), interest);
+        if let Ok(token) = added {
+            runtime.memory_watch = Some((watch, token));
+        }
+    }
+
+    fn forget_memory_watch(&mut self, id: ServiceId) {
+        if let Some((watch, token)) = self.runtimes.get_mut(&id).and_then(|r| r.memory_watch.take())
+        {
+            self.sources.remove(self.poll.registry(), &watch, token);
+        }
+    }
+
+    /// Tells the supervisor when the kernel has killed a process of the service for its memory.
+    pub(super) fn check_memory(&mut self, id: ServiceId) {
+        let Some(runtime) = self.runtimes.get_mut(&id) else { return };
+        if let Some((watch, _)) = &runtime.memory_watch {
+            let mut bytes = [0_u8; 256];
+            // Takes the eventfd's count, or re-arms the file; either says nothing by itself.
+            match watch {
+                cgroup::OomWatch::V1(fd) => {
+                    rustix::io::read(fd, bytes.get_mut(..8).unwrap_or_default()).ok()
+                }
+                cgroup::OomWatch::V2(file) => rustix::io::pread(file, &mut bytes, 0).ok(),
+            };
+        }
+        let Some(plan) = &runtime.group else { return };
+        let kills = cgroup::oom_kills(plan).ok().flatten().unwrap_or(0);
+        if kills > runtime.oom_kills {
+            runtime.oom_kills = kills;
+            let name = runtime.name.clone();
+            self.say(&name, "out of memory: the kernel killed a process at its limit");
+            self.tell(id, Input::OutOfMemory);
+        }
+    }
+
+    pub(super) fn speaks_notify(&self, id: ServiceId) -> bool {
+        self.supervisor.service(id).is_some_and(|s| prepare::speaks_notify(s.unit()))
+    }
+
+    pub(super) fn shutdown_event(&mut self, force: bool) {
+        self.inbox.push_back(if force { Event::ShutdownNow } else { Event::Shutdown });
+    }
+}
+
+const KILL_PASSES: u32 = 100;
+
+fn pin(pid: i32) -> Option<std::os::fd::OwnedFd> {
+    let pid = KernelPid::from_raw(pid)?;
+    rustix::process::pidfd_open(pid, PidfdFlags::empty()).ok()
+}
+
+/// A process that has ended meanwhile needs no signal.
+fn send(pidfd: impl AsFd, signal: units::Signal) {
+    if let Some(kernel) = KernelSignal::from_named_raw(signal.as_number()) {
+        rustix::process::pidfd_send_signal(pidfd, kernel).ok();
+    }
+}
+
+fn needs_wake(signal: units::Signal) -> bool {
+    signal != units::Signal::KILL && signal != units::Signal::CONT
+}
+
+fn wake(pidfd: impl AsFd, signal: units::Signal) {
+    if needs_wake(signal) {
+        send(pidfd, units::Signal::CONT);
+    }
+}

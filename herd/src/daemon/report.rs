@@ -1,0 +1,294 @@
+//! A service as clients see it, and the words about its changes in the log.
+#![forbid(unsafe_code)]
+
+use sandbox::cgroup::{self, Usage};
+use units::UnitName;
+use units::unit::Kind;
+
+use super::{Daemon, clock, group};
+use crate::control::protocol::{
+    LastExit, ListEntry, State as WireState, StateChange, UnitKind, UnitStatus, WallGivenUp,
+    Watchdog,
+};
+use crate::supervisor::event::ExitStatus;
+use crate::supervisor::state::{Failure, HealthCheck, Rest, Stage, Waiting};
+use crate::supervisor::{ServiceId, State};
+
+impl Daemon {
+    pub(super) fn wire_state(&self, id: ServiceId) -> WireState {
+        self.supervisor.service(id).map_or(WireState::Inactive, |service| state_of(service.state()))
+    }
+
+    pub(super) fn unit_status(&self, id: ServiceId) -> Option<UnitStatus> {
+        let service = self.supervisor.service(id)?;
+        let unit = service.unit();
+        let runtime = self.runtimes.get(&id);
+        let usage = self.usage(id);
+        let state = service.state();
+        let active = match state {
+            State::Active(active) | State::Reloading { active, .. } => Some(active),
+            _ => None,
+        };
+        let watchdog = active.and_then(|active| active.watchdog).map(|watchdog| Watchdog {
+            interval_usec: i64::try_from(watchdog.every.as_micros()).unwrap_or(i64::MAX),
+            last_ping: runtime.and_then(|runtime| runtime.last_ping),
+        });
+        let health = active.and_then(|active| active.health).map(|health| match health.failures {
+            0 if matches!(health.next, HealthCheck::Running { .. }) => "being checked".to_owned(),
+            0 => "healthy".to_owned(),
+            1 => "failed its last check".to_owned(),
+            count => format!("failed its last {count} checks"),
+        });
+        Some(UnitStatus {
+            name: unit.name.to_string(),
+            kind: kind_of(unit.kind),
+            state: state_of(state),
+            substate: self.substate(id, state),
+            since: clock::to_wall(service.since()),
+            restarts: i64::from(service.restarts()),
+            boxed: unit.walls.is_some(),
+            enabled: self.supervisor.is_enabled(id),
+            changed: service.is_changed(),
+            source: unit.source.path.display().to_string(),
+            drop_ins: unit.source.drop_ins.iter().map(|path| path.display().to_string()).collect(),
+            walls_given_up: runtime.map_or_else(Vec::new, |runtime| {
+                let walls = runtime.given_up.iter().cloned();
+                walls.map(|(wall, reason)| WallGivenUp { wall, reason }).collect()
+            }),
+            log_lost: i64::try_from(self.sink.lost(&unit.name)).unwrap_or(i64::MAX),
+            description: unit.description.as_deref().map(str::to_owned),
+            main_pid: state.main().map(|main| main.pid.0),
+            last_exit: service.last_exit().map(|(status, at)| last_exit(status, clock::to_wall(at))),
+            status_text: service.status_text().map(str::to_owned),
+            memory: usage.memory_current.and_then(|bytes| i64::try_from(bytes).ok()),
+            memory_peak: usage.memory_peak.and_then(|bytes| i64::try_from(bytes).ok()),
+            cpu_usec: usage.cpu_usec.and_then(|micros| i64::try_from(micros).ok()),
+            tasks: usage.tasks.and_then(|tasks| i64::try_from(tasks).ok()),
+            broken: self.units.broken_text(&unit.name),
+            next_try: match state {
+                State::Backoff { until, .. } => Some(clock::to_wall(*until)),
+                _ => None,
+            },
+            failure: failure_of(state).map(ToString::to_string),
+            watchdog,
+            health,
+        })
+    }
+
+    /// A unit whose file was never sound while herd ran.
+    pub(super) fn broken_status(&self, name: &UnitName) -> Option<UnitStatus> {
+        if self.supervisor.knows(name) {
+            return None;
+        }
+        let diagnostics = self.units.broken.get(name)?;
+        let path = diagnostics.first().map(|d| d.source.path.display().to_string());
+        Some(UnitStatus {
+            name: name.to_string(),
+            state: WireState::Failed,
+            substate: "broken".to_owned(),
+            since: self.started_at,
+            enabled: true,
+            source: path.unwrap_or_default(),
+            broken: self.units.broken_text(name),
+            failure: Some("its unit file is in error".to_owned()),
+            ..UnitStatus::default()
+        })
+    }
+
+    pub(super) fn list(&self, all: bool, usage: bool) -> Vec<ListEntry> {
+        let _everything = all;
+        let mut entries: Vec<ListEntry> = self
+            .supervisor
+            .services()
+            .map(|service| {
+                let id = service.id();
+                let unit = service.unit();
+                let state = service.state();
+                let used = if usage { self.usage(id) } else { Usage::default() };
+                ListEntry {
+                    name: unit.name.to_string(),
+                    kind: kind_of(unit.kind),
+                    state: state_of(state),
+                    substate: self.substate(id, state),
+                    since: clock::to_wall(service.since()),
+                    restarts: i64::from(service.restarts()),
+                    enabled: self.supervisor.is_enabled(id),
+                    changed: service.is_changed(),
+                    broken: self.supervisor.is_broken(id),
+                    main_pid: state.main().map(|main| main.pid.0),
+                    memory: used.memory_current.and_then(|bytes| i64::try_from(bytes).ok()),
+                    cpu_usec: used.cpu_usec.and_then(|micros| i64::try_from(micros).ok()),
+                    next_try: match state {
+                        State::Backoff { until, .. } => Some(clock::to_wall(*until)),
+                        _ => None,
+                    },
+                    description: unit.description.as_deref().map(str::to_owned),
+                }
+            })
+            .collect();
+        entries.sort_by(|a, b| a.name.cmp(&b.name));
+        entries
+    }
+
+    /// From the group where controllers count, else from the processes themselves.
+    fn usage(&self, id: ServiceId) -> Usage {
+        let Some(runtime) = self.runtimes.get(&id) else { return Usage::default() };
+        let mut usage = match group::tracked(runtime) {
+            Some(plan) => cgroup::usage(plan).unwrap_or_default(),
+            None => Usage::default(),
+        };
+        if usage.memory_current.is_none() || usage.cpu_usec.is_none() || usage.tasks.is_none() {
+            let (memory, cpu, tasks) =
+                add_up(&group::members(id, runtime, &self.processes));
+            usage.memory_current = usage.memory_current.or(memory);
+            usage.cpu_usec = usage.cpu_usec.or(cpu);
+            usage.tasks = usage.tasks.or(tasks);
+        }
+        usage
+    }
+
+    fn substate(&self, id: ServiceId, state: &State) -> String {
+        let waits = self.supervisor.is_waiting(id);
+        if waits && (state.is_at_rest() || matches!(state, State::Backoff { .. })) {
+            return "waiting".to_owned();
+        }
+        substate_of(state).to_owned()
+    }
+
+    /// A state changed: the log, and whoever watches.
+    pub(super) fn announce(&mut self, id: ServiceId) {
+        let Some(service) = self.supervisor.service(id) else { return };
+        let name = service.unit().name.clone();
+        let state = service.state().clone();
+        match &state {
+            State::Active(active) => match active.main {
+                Some(main) => self.note(&format!("{name}: active, process {}", main.pid.0)),
+                None => self.note(&format!("{name}: active")),
+            },
+            State::Backoff { until, failure } => {
+                let wait = until.since(clock::now());
+                let when = if wait.is_zero() {
+                    "now".to_owned()
+                } else {
+                    format!("in {}", crate::supervisor::explain::duration(wait))
+                };
+                self.say(&name, &format!("{failure}; starting again {when}"));
+            }
+            State::Failed(failure) => {
+                self.say(&name, &format!("failed: {failure}"));
+            }
+            State::Inactive(Rest::Restarting) => {}
+            State::Inactive(rest) => self.note(&format!("{name}: {rest}")),
+            State::Stopping { ending: crate::supervisor::state::Ending::Killed, .. } => {
+                self.say(&name, "killing what is left of it");
+            }
+            _ => {}
+        }
+        if self.has_watchers() {
+            let change = StateChange {
+                unit: name.to_string(),
+                state: state_of(&state),
+                substate: self.substate(id, &state),
+                at: clock::wall().0,
+                main_pid: state.main().map(|main| main.pid.0),
+                failure: failure_of(&state).map(ToString::to_string),
+            };
+            self.broadcast(&name, &change);
+        }
+    }
+}
+
+fn kind_of(kind: Kind) -> UnitKind {
+    match kind {
+        Kind::Service => UnitKind::Service,
+        Kind::Target => UnitKind::Target,
+    }
+}
+
+/// systemd's words for herd's states.
+fn state_of(state: &State) -> WireState {
+    match state {
+        State::Inactive(_) => WireState::Inactive,
+        State::Failed(_) => WireState::Failed,
+        State::Active(_) => WireState::Active,
+        State::Reloading { .. } => WireState::Reloading,
+        State::StopCommand { .. } | State::Stopping { .. } | State::StopPost { .. } => {
+            WireState::Deactivating
+        }
+        State::Delayed { .. }
+        | State::Checking { .. }
+        | State::Preparing { .. }
+        | State::Idling { .. }
+        | State::Launching { .. }
+        | State::Starting { .. }
+        | State::Posting { .. }
+        | State::Backoff { .. } => WireState::Activating,
+    }
+}
+
+fn substate_of(state: &State) -> &'static str {
+    match state {
+        State::Inactive(Rest::NeverStarted) => "dead",
+        State::Inactive(Rest::Stopped) => "stopped",
+        State::Inactive(Rest::Exited) => "exited",
+        State::Inactive(Rest::Completed) => "completed",
+        State::Inactive(Rest::Skipped(_)) => "skipped",
+        State::Inactive(Rest::Bound(_)) => "bound",
+        State::Inactive(Rest::Conflict(_)) => "conflict",
+        State::Inactive(Rest::Unneeded) => "unneeded",
+        State::Inactive(Rest::Killed) => "killed",
+        State::Inactive(Rest::Restarting) => "restarting",
+        State::Delayed { .. } => "delayed",
+        State::Checking { .. } | State::Preparing { stage: Stage::Condition, .. } => "condition",
+        State::Preparing { stage: Stage::Pre, .. } => "start-pre",
+        State::Idling { .. } => "idle",
+        State::Launching { .. } => "launching",
+        State::Starting { waiting: Waiting::End, .. } => "running",
+        State::Starting { .. } => "starting",
+        State::Posting { .. } => "start-post",
+        State::Active(active) if active.main.is_some() => "running",
+        State::Active(_) => "active",
+        State::Reloading { .. } => "reload",
+        State::StopCommand { .. } => "stop",
+        State::Stopping { .. } => "stopping",
+        State::StopPost { .. } => "stop-post",
+        State::Backoff { .. } => "backoff",
+        State::Failed(_) => "failed",
+    }
+}
+
+fn failure_of(state: &State) -> Option<&Failure> {
+    match state {
+        State::Failed(failure) | State::Backoff { failure, .. } => Some(failure),
+        _ => None,
+    }
+}
+
+fn last_exit(status: ExitStatus, at: i64) -> LastExit {
+    let (code, signal, core) = match status {
+        ExitStatus::Code(code) => (Some(i32::from(code)), None, false),
+        ExitStatus::Signal { signal, core } => (None, Some(signal.as_number()), core),
+        ExitStatus::Unknown => (None, None, false),
+    };
+    LastExit { at, reason: status.to_string(), core, code, signal }
+}
+
+/// Resident memory, CPU time and tasks of processes, from `/proc` (`proc_pid_stat(5)`).
+fn add_up(pids: &[i32]) -> (Option<u64>, Option<u64>, Option<u64>) {
+    let page = u64::try_from(rustix::param::page_size()).unwrap_or(4096);
+    let ticks = rustix::param::clock_ticks_per_second().max(1);
+    let mut found = false;
+    let (mut memory, mut cpu, mut tasks) = (0_u64, 0_u64, 0_u64);
+    for pid in pids {
+        let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else { continue };
+        let Some((_, rest)) = stat.rsplit_once(')') else { continue };
+        let fields: Vec<u64> =
+            rest.split_whitespace().map(|field| field.parse().unwrap_or(0)).collect();
+        let field = |number: usize| fields.get(number - 3).copied().unwrap_or(0);
+        found = true;
+        cpu = cpu.saturating_add(field(14).saturating_add(field(15)) * 1_000_000 / ticks);
+        tasks = tasks.saturating_add(field(20));
+        memory = memory.saturating_add(field(24).saturating_mul(page));
+    }
+    if found { (Some(memory), Some(cpu), Some(tasks)) } else { (None, None, None) }
+}

@@ -1,0 +1,210 @@
+//! What the daemon holds for each service and each process: descriptors and bookkeeping, no
+//! decisions.
+#![forbid(unsafe_code)]
+
+use std::collections::HashMap;
+use std::os::fd::OwnedFd;
+
+use mio::Token;
+use sandbox::cgroup::CgroupPlan;
+use units::UnitName;
+
+use super::probes::Connection;
+use crate::logs::Capture;
+use crate::supervisor::action::{Purpose, Role};
+use crate::supervisor::event::ExitStatus;
+use crate::supervisor::{RunId, ServiceId};
+
+/// One service's belongings, from its first start until it is forgotten.
+#[derive(Debug)]
+pub(super) struct Runtime {
+    pub name: UnitName,
+    /// Where its processes live; `None` until the first launch, or where there are no cgroups.
+    pub group: Option<CgroupPlan>,
+    pub group_exists: bool,
+    /// `cgroup.events`, while somebody waits for the group to be empty.
+    pub group_watch: Option<(std::fs::File, Token)>,
+    pub memory_watch: Option<(sandbox::cgroup::OomWatch, Token)>,
+    pub oom_kills: u64,
+    /// The supervisor waits for the last process to go.
+    pub awaits_empty: bool,
+    /// Output pipes; more than one while an older one still has a writer.
+    pub outputs: Vec<(Capture, Token)>,
+    pub ready_fd: Option<(OwnedFd, Token)>,
+    /// The process whose end is the service's.
+    pub main: Option<RunId>,
+    /// Sessions opened for it, for machines without cgroups.
+    pub sessions: Vec<i32>,
+    pub invocation: String,
+    pub stored: Vec<StoredFd>,
+    pub given_up: Vec<(String, String)>,
+    /// Runtime directories to be removed at rest.
+    pub owns_runtime_directories: bool,
+    pub last_ping: Option<i64>,
+}
+
+/// A descriptor kept for the service (`FDSTORE=1`).
+#[derive(Debug)]
+pub(super) struct StoredFd {
+    pub name: String,
+    pub fd: OwnedFd,
+}
+
+impl Runtime {
+    pub(super) fn new(name: UnitName) -> Self {
+        Self {
+            name,
+            group: None,
+            group_exists: false,
+            group_watch: None,
+            memory_watch: None,
+            oom_kills: 0,
+            awaits_empty: false,
+            outputs: Vec::new(),
+            ready_fd: None,
+            main: None,
+            sessions: Vec::new(),
+            invocation: String::new(),
+            stored: Vec::new(),
+            given_up: Vec::new(),
+            owns_runtime_directories: false,
+            last_ping: None,
+        }
+    }
+}
+
+/// What a process was started for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Task {
+    Role(Role),
+    Probe(Purpose),
+    /// Adopted: a daemon's process found by its pid file or named by `MAINPID=`.
+    Adopted,
+}
+
+/// One process that we started or adopted, until it has been reaped.
+#[derive(Debug)]
+pub(super) struct Process {
+    pub service: ServiceId,
+    pub task: Task,
+    pub pid: i32,
+    pub pidfd: OwnedFd,
+    pub token: Token,
+    /// The launch's status channel.
+    pub status: Option<(OwnedFd, Token)>,
+    /// The program is running (its `execve` succeeded).
+    pub executed: bool,
+    /// The launch failed, and the supervisor has been told.
+    pub failed: bool,
+    /// In a box with its own first process: the main process, as seen from here.
+    pub inner: Option<Inner>,
+    /// How the main process ended, as the box's first process reports it.
+    pub report: Option<ExitStatus>,
+}
+
+#[derive(Debug)]
+pub(super) struct Inner {
+    pub pid: i32,
+    pub pidfd: Option<OwnedFd>,
+}
+
+impl Process {
+    /// The pid that users know.
+    pub(super) fn main_pid(&self) -> i32 {
+        self.inner.as_ref().map_or(self.pid, |inner| inner.pid)
+    }
+}
+
+/// All processes, by run and by pid.
+#[derive(Debug, Default)]
+pub(super) struct Processes {
+    by_run: HashMap<RunId, Process>,
+    by_pid: HashMap<i32, RunId>,
+}
+
+impl Processes {
+    pub(super) fn insert(&mut self, run: RunId, process: Process) {
+        self.by_pid.insert(process.pid, run);
+        self.by_run.insert(run, process);
+    }
+
+    pub(super) fn get(&self, run: RunId) -> Option<&Process> {
+        self.by_run.get(&run)
+    }
+
+    pub(super) fn get_mut(&mut self, run: RunId) -> Option<&mut Process> {
+        self.by_run.get_mut(&run)
+    }
+
+    pub(super) fn run_of(&self, pid: i32) -> Option<RunId> {
+        self.by_pid.get(&pid).copied()
+    }
+
+    /// Another process carries the run on: the box's own first process.
+    pub(super) fn move_to(&mut self, run: RunId, pid: i32, pidfd: OwnedFd, token: Token) -> Option<OwnedFd> {
+        let process = self.by_run.get_mut(&run)?;
+        self.by_pid.remove(&process.pid);
+        process.pid = pid;
+        process.token = token;
+        let old = std::mem::replace(&mut process.pidfd, pidfd);
+        self.by_pid.insert(pid, run);
+        Some(old)
+    }
+
+    pub(super) fn remove(&mut self, run: RunId) -> Option<Process> {
+        let process = self.by_run.remove(&run)?;
+        if self.by_pid.get(&process.pid) == Some(&run) {
+            self.by_pid.remove(&process.pid);
+        }
+        Some(process)
+    }
+
+    pub(super) fn of_service(&self, service: ServiceId) -> impl Iterator<Item = (RunId, &Process)> {
+        self.by_run.iter().filter(move |(_, p)| p.service == service).map(|(run, p)| (*run, p))
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.by_run.len()
+    }
+}
+
+/// A probe under way: a connection here, or a process of this run.
+#[derive(Debug)]
+pub(super) struct RunningProbe {
+    pub service: ServiceId,
+    pub kind: ProbeKind,
+}
+
+#[derive(Debug)]
+pub(super) enum ProbeKind {
+    Connection(Connection, Token),
+    Process,
+}
+
+/// The end of a process in the supervisor's words.
+pub(super) fn exit_status(code: i32, signalled: bool, core: bool) -> ExitStatus {
+    if signalled {
+        return match units::Signal::from_number(code) {
+            Some(signal) => ExitStatus::Signal { signal, core },
+            None => ExitStatus::Unknown,
+        };
+    }
+    u8::try_from(code & 0xff).map_or(ExitStatus::Unknown, ExitStatus::Code)
+}
+
+/// Words for `$SERVICE_RESULT`, `$EXIT_CODE`, `$EXIT_STATUS` (systemd.exec(5)).
+pub(super) fn result_words(last: Option<ExitStatus>) -> (String, String, String) {
+    match last {
+        None => ("success".into(), String::new(), String::new()),
+        Some(ExitStatus::Code(0)) => ("success".into(), "exited".into(), "0".into()),
+        Some(ExitStatus::Code(code)) => ("exit-code".into(), "exited".into(), code.to_string()),
+        Some(ExitStatus::Signal { signal, core }) => {
+            let name = signal.to_string();
+            let name = name.strip_prefix("SIG").unwrap_or(&name).to_owned();
+            let (result, code) =
+                if core { ("core-dump", "dumped") } else { ("signal", "killed") };
+            (result.into(), code.into(), name)
+        }
+        Some(ExitStatus::Unknown) => ("exit-code".into(), String::new(), String::new()),
+    }
+}

@@ -1,0 +1,471 @@
+//! `Action::Spawn` and command probes: a unit's command becomes a process.
+#![forbid(unsafe_code)]
+
+use std::fs::OpenOptions;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::sync::Arc;
+
+use mio::Interest;
+use sandbox::config::{Resource, Rlimit};
+use sandbox::status::{self, Message};
+use sandbox::{Carrier, Files};
+use units::Unit;
+use units::unit::{Input as Stdin, LogTarget, Output, Surroundings};
+
+use super::runtime::{
+    Inner, ProbeKind, Process, RunningProbe, StoredFd, Task, exit_status, result_words,
+};
+use super::sources::Source;
+use super::{Daemon, reason};
+use crate::logs::{Capture, capture};
+use crate::prepare::{self, Occasion, Prepared};
+use crate::supervisor::action::{Purpose, Role};
+use crate::supervisor::{Input, Pid, RunId, ServiceId};
+
+impl Daemon {
+    pub(super) fn spawn(&mut self, id: ServiceId, run: RunId, role: Role) {
+        if let Err(why) = self.try_spawn(id, run, Task::Role(role)) {
+            self.tell(id, Input::SpawnFailed { run, why });
+        }
+    }
+
+    pub(super) fn start_probe(&mut self, id: ServiceId, run: RunId, purpose: Purpose) {
+        use super::probes::Connection;
+        use units::unit::{Probe, Ready};
+        let Some(unit) = self.unit(id) else { return };
+        let probe = match (purpose, &unit.ready, &unit.health) {
+            (Purpose::Readiness, Ready::Probe(probe), _) => probe.probe.clone(),
+            (Purpose::Health, _, Some(health)) => health.check.probe.clone(),
+            _ => return,
+        };
+        let result = match &probe {
+            Probe::Command(_) => match self.try_spawn(id, run, Task::Probe(purpose)) {
+                Ok(()) => {
+                    let probe = RunningProbe { service: id, kind: ProbeKind::Process };
+                    self.probes.insert(run, probe);
+                    return;
+                }
+                Err(why) => Err(why),
+            },
+            _ => match Connection::open(&probe) {
+                Ok(None) => Ok(()),
+                Ok(Some(connection)) => {
+                    let interest = Interest::READABLE | Interest::WRITABLE;
+                    let registry = self.poll.registry();
+                    match self.sources.add(registry, &connection, Source::Probe(run), interest) {
+                        Ok(token) => {
+                            let kind = ProbeKind::Connection(connection, token);
+                            self.probes.insert(run, RunningProbe { service: id, kind });
+                            return self.continue_probe(run);
+                        }
+                        Err(error) => Err(reason(&error)),
+                    }
+                }
+                Err(why) => Err(why),
+            },
+        };
+        self.tell(id, Input::Probed { run, result });
+    }
+
+    fn unit(&self, id: ServiceId) -> Option<Arc<Unit>> {
+        self.supervisor.service(id).map(|service| Arc::clone(service.unit()))
+    }
+
+    fn try_spawn(&mut self, id: ServiceId, run: RunId, task: Task) -> Result<(), Arc<str>> {
+        let unit = self.unit(id).ok_or("the unit is gone")?;
+        let is_main = task == Task::Role(Role::Main);
+        let mut prepared = self.prepare(id, &unit, task)?;
+        self.add_open_files(&mut prepared);
+        let plan = sandbox::compile(&prepared.config, &self.host).map_err(|e| reason(&e))?;
+        if is_main {
+            let given_up = plan
+                .warnings()
+                .iter()
+                .map(|wall| (format!("{:?}", wall.wall), wall.reason.clone()))
+                .collect();
+            if let Some(runtime) = self.runtime(id) {
+                runtime.given_up = given_up;
+            }
+        }
+        let none = Surroundings::default();
+        let around = unit.surroundings.as_deref().unwrap_or(&none);
+        let stdin = self.stdin(around)?;
+        let (stdout, stderr) = self.outputs(id, &unit, around)?;
+        let mut passed: Vec<(u32, BorrowedFd<'_>)> = Vec::new();
+        let stored: Vec<&StoredFd> = match (is_main, self.runtimes.get(&id)) {
+            (true, Some(runtime)) => runtime.stored.iter().collect(),
+            _ => Vec::new(),
+        };
+        for (number, stored) in (3..).zip(&stored) {
+            passed.push((number, stored.fd.as_fd()));
+        }
+        let ready_pipe = match prepared.ready_fd {
+            Some(_) => Some(capture::pipe().map_err(|e| reason(&e))?),
+            None => None,
+        };
+        if let (Some(number), Some((_, write))) = (prepared.ready_fd, &ready_pipe) {
+            passed.push((number, write.as_fd()));
+        }
+        let files = Files {
+            stdin: stdin.as_ref().map_or(self.null.as_fd(), AsFd::as_fd),
+            stdout: stdout.as_ref().map_or(self.null.as_fd(), AsFd::as_fd),
+            stderr: stderr
+                .as_ref()
+                .or(stdout.as_ref())
+                .map_or(self.null.as_fd(), AsFd::as_fd),
+            passed: &passed,
+        };
+        let launched = self.launcher.launch(&plan, files).map_err(|error| reason(&error));
+        let group = plan.cgroup().cloned();
+        let Some(runtime) = self.runtimes.get_mut(&id) else { return Err("the unit is gone".into()) };
+        if group.is_some() {
+            runtime.group = group;
+            runtime.group_exists = true;
+        }
+        runtime.owns_runtime_directories |= !around.directories.is_empty();
+        let launched = launched?;
+        runtime.sessions.push(launched.pid);
+        if is_main {
+            runtime.main = Some(run);
+        }
+        let registry = self.poll.registry();
+        let token = self
+            .sources
+            .add(registry, &launched.pidfd, Source::Process(run), Interest::READABLE)
+            .map_err(|e| reason(&e))?;
+        let status = match launched.status {
+            Some(fd) => {
+                let interest = Interest::READABLE;
+                let token = self.sources.add(registry, &fd, Source::Status(run), interest);
+                Some((fd, token.map_err(|e| reason(&e))?))
+            }
+            None => None,
+        };
+        let executed = plan.carrier() == Carrier::Vfork;
+        let process = Process {
+            service: id,
+            task,
+            pid: launched.pid,
+            pidfd: launched.pidfd,
+            token,
+            status,
+            executed,
+            failed: false,
+            inner: None,
+            report: None,
+        };
+        self.processes.insert(run, process);
+        if let Some((read, _)) = ready_pipe {
+            self.watch_ready_fd(id, read)?;
+        }
+        if is_main {
+            self.watch_memory(id);
+        }
+        if executed && !matches!(task, Task::Probe(_)) {
+            self.tell(id, Input::Spawned { run, pid: Pid(launched.pid) });
+        }
+        Ok(())
+    }
+
+    fn prepare(&mut self, id: ServiceId, unit: &Unit, task: Task) -> Result<Prepared, Arc<str>> {
+        self.refresh_users();
+        let is_main = task == Task::Role(Role::Main);
+        let first = matches!(task, Task::Role(Role::Condition(0) | Role::Pre(0) | Role::Main));
+        let last_exit = self.supervisor.service(id).and_then(|s| s.last_exit()).map(|(s, _)| s);
+        let main_pid = self.supervisor.service(id).and_then(|s| s.state().main()).map(|m| m.pid.0);
+        let invocation = new_invocation();
+        let runtime = self.runtime(id).ok_or("the unit is gone")?;
+        if first && (is_main || runtime.invocation.is_empty()) {
+            runtime.invocation = invocation;
+        }
+        let ends = matches!(task, Task::Role(Role::Stop(_) | Role::StopPost(_)));
+        let occasion = Occasion {
+            main_pid: main_pid.filter(|_| !is_main),
+            result: ends.then(|| result_words(last_exit)),
+            listen_names: match is_main {
+                true => runtime.stored.iter().map(|stored| stored.name.clone()).collect(),
+                false => Vec::new(),
+            },
+            invocation: runtime.invocation.clone(),
+        };
+        let prepared = match task {
+            Task::Role(role) => {
+                prepare::prepare(unit, role, &self.users, &self.surface, &occasion)
+            }
+            Task::Probe(purpose) => {
+                let command = probe_command(unit, purpose).ok_or("has no probe command")?;
+                prepare::prepare_command(
+                    unit, false, command, &self.users, &self.surface, &occasion,
+                )
+            }
+            Task::Adopted => return Err("an adopted process is not started".into()),
+        };
+        prepared.map_err(|error| reason(&error))
+    }
+
+    /// herd raised its own soft limit; its services get the one it was started with.
+    fn add_open_files(&self, prepared: &mut Prepared) {
+        let rlimits = &mut prepared.config.limits.rlimits;
+        if !rlimits.iter().any(|limit| limit.resource == Resource::OpenFiles) {
+            let (soft, hard) = self.open_files;
+            let limit =
+                Rlimit { resource: Resource::OpenFiles, soft: Some(soft), hard: Some(hard) };
+            rlimits.push(limit);
+        }
+    }
+
+    fn stdin(&self, around: &Surroundings) -> Result<Option<OwnedFd>, Arc<str>> {
+        match &around.stdin {
+            Stdin::Null => Ok(None),
+            Stdin::File(path) => open(path, OpenOptions::new().read(true)).map(Some),
+            Stdin::Tty => {
+                let path = around.tty.clone().unwrap_or_else(|| "/dev/console".into());
+                open(&path, OpenOptions::new().read(true).write(true)).map(Some)
+            }
+            Stdin::Data(bytes) => {
+                let flags = rustix::fs::MemfdFlags::CLOEXEC;
+                let fd = rustix::fs::memfd_create("stdin", flags).map_err(|e| reason(&e))?;
+                let mut file = std::fs::File::from(fd);
+                io::Write::write_all(&mut file, bytes).map_err(|e| reason(&e))?;
+                io::Seek::rewind(&mut file).map_err(|e| reason(&e))?;
+                Ok(Some(file.into()))
+            }
+        }
+    }
+
+    /// Where stdout and stderr go; no stderr of its own follows stdout.
+    fn outputs(
+        &mut self,
+        id: ServiceId,
+        unit: &Unit,
+        around: &Surroundings,
+    ) -> Result<(Option<OwnedFd>, Option<OwnedFd>), Arc<str>> {
+        let stdout = self.output(id, unit, around, &around.stdout)?;
+        let stderr = match &around.stderr {
+            same if *same == around.stdout => None,
+            Output::Null => Some(self.null.try_clone().map_err(|e| reason(&e))?),
+            Output::Log if around.stdout == Output::Log => None,
+            other => self.output(id, unit, around, other)?,
+        };
+        Ok((stdout, stderr))
+    }
+
+    fn output(
+        &mut self,
+        id: ServiceId,
+        unit: &Unit,
+        around: &Surroundings,
+        output: &Output,
+    ) -> Result<Option<OwnedFd>, Arc<str>> {
+        let target = unit.log.as_ref().map_or(LogTarget::File, |log| log.target);
+        let inherit = || rustix::stdio::stdout().try_clone_to_owned().map_err(|e| reason(&e));
+        match output {
+            Output::Log if target == LogTarget::Inherit => inherit().map(Some),
+            Output::Log if target == LogTarget::Null => Ok(None),
+            Output::Log => self.capture(id).map(Some),
+            Output::Null => Ok(None),
+            Output::Inherit => inherit().map(Some),
+            Output::Tty => {
+                let path = around.tty.clone().unwrap_or_else(|| "/dev/console".into());
+                open(&path, OpenOptions::new().read(true).write(true)).map(Some)
+            }
+            Output::File(path) => open(path, OpenOptions::new().write(true).create(true)).map(Some),
+            Output::Append(path) => {
+                open(path, OpenOptions::new().append(true).create(true)).map(Some)
+            }
+            Output::Truncate(path) => {
+                open(path, OpenOptions::new().write(true).create(true).truncate(true)).map(Some)
+            }
+        }
+    }
+
+    fn capture(&mut self, id: ServiceId) -> Result<OwnedFd, Arc<str>> {
+        let (read, write) = capture::pipe().map_err(|e| reason(&e))?;
+        let name = self.name(id).ok_or("the unit is gone")?;
+        let registry = self.poll.registry();
+        let token = self
+            .sources
+            .add(registry, &read, Source::Output(id), Interest::READABLE)
+            .map_err(|e| reason(&e))?;
+        let runtime = self.runtime(id).ok_or("the unit is gone")?;
+        runtime.outputs.push((Capture::new(read, name), token));
+        Ok(write)
+    }
+
+    fn watch_ready_fd(&mut self, id: ServiceId, read: OwnedFd) -> Result<(), Arc<str>> {
+        self.forget_ready_fd(id);
+        let registry = self.poll.registry();
+        let token = self
+            .sources
+            .add(registry, &read, Source::ReadyFd(id), Interest::READABLE)
+            .map_err(|e| reason(&e))?;
+        if let Some(runtime) = self.runtimes.get_mut(&id) {
+            runtime.ready_fd = Some((read, token));
+        }
+        Ok(())
+    }
+
+    pub(super) fn forget_ready_fd(&mut self, id: ServiceId) {
+        if let Some((fd, token)) = self.runtimes.get_mut(&id).and_then(|r| r.ready_fd.take()) {
+            self.sources.remove(self.poll.registry(), &fd, token);
+        }
+    }
+
+    /// The newline that says "ready"; the end of the pipe without one says nothing.
+    pub(super) fn read_ready_fd(&mut self, id: ServiceId) {
+        use crate::supervisor::event::Notice;
+        let Some((fd, _)) = self.runtimes.get(&id).and_then(|r| r.ready_fd.as_ref()) else { return };
+        let mut bytes = [0_u8; 256];
+        loop {
+            match rustix::io::read(fd, &mut bytes) {
+                Ok(0) => return self.forget_ready_fd(id),
+                Ok(count) => {
+                    if bytes.get(..count).is_some_and(|read| read.contains(&b'\n')) {
+                        self.forget_ready_fd(id);
+                        return self.tell(id, Input::Notified(Notice::Ready));
+                    }
+                }
+                Err(rustix::io::Errno::AGAIN) => return,
+                Err(rustix::io::Errno::INTR) => {}
+                Err(_) => return self.forget_ready_fd(id),
+            }
+        }
+    }
+
+    /// What a launch reports through its status channel. Reads all there is.
+    pub(super) fn hear_launch(&mut self, run: RunId) {
+        loop {
+            let Some(process) = self.processes.get(run) else { return };
+            let Some((fd, _)) = &process.status else { return };
+            let message = match status::receive(fd.as_fd()) {
+                Ok(Some(message)) => message,
+                Ok(None) => return,
+                Err(error) => {
+                    self.note(&format!("cannot read a launch's status: {error}"));
+                    return self.forget_status(run);
+                }
+            };
+            match message {
+                Message::Failed(failure) => self.launch_failed(run, &reason(&failure)),
+                Message::Executed { .. } => self.launched(run),
+                Message::Moved { pid, pidfd, main_pid, main_pidfd } => {
+                    self.moved(run, pid, pidfd, Inner { pid: main_pid, pidfd: main_pidfd });
+                }
+                Message::Exited(status) => self.main_reported(run, status),
+                Message::Closed => return self.forget_status(run),
+            }
+        }
+    }
+
+    fn main_reported(&mut self, run: RunId, status: std::process::ExitStatus) {
+        use std::os::unix::process::ExitStatusExt;
+        let status = match status.signal() {
+            Some(signal) => exit_status(signal, true, status.core_dumped()),
+            None => exit_status(status.code().unwrap_or(0), false, false),
+        };
+        if let Some(process) = self.processes.get_mut(run) {
+            process.report = Some(status);
+        }
+    }
+
+    fn launch_failed(&mut self, run: RunId, why: &Arc<str>) {
+        let Some(process) = self.processes.get_mut(run) else { return };
+        process.failed = true;
+        let (id, task) = (process.service, process.task);
+        match task {
+            Task::Probe(_) => self.probe_over(run, Err(Arc::clone(why))),
+            Task::Role(_) | Task::Adopted => {
+                self.tell(id, Input::SpawnFailed { run, why: Arc::clone(why) });
+            }
+        }
+    }
+
+    fn launched(&mut self, run: RunId) {
+        let Some(process) = self.processes.get_mut(run) else { return };
+        process.executed = true;
+        let (id, pid) = (process.service, process.main_pid());
+        if !matches!(process.task, Task::Probe(_)) {
+            self.tell(id, Input::Spawned { run, pid: Pid(pid) });
+        }
+    }
+
+    fn moved(&mut self, run: RunId, pid: i32, pidfd: OwnedFd, inner: Inner) {
+        let source = Source::Process(run);
+        let added = self.sources.add(self.poll.registry(), &pidfd, source, Interest::READABLE);
+        let token = match added {
+            Ok(token) => token,
+            Err(error) => return self.note(&format!("cannot watch a box: {error}")),
+        };
+        let old_token = self.processes.get(run).map(|process| process.token);
+        if let (Some(old), Some(old_token)) =
+            (self.processes.move_to(run, pid, pidfd, token), old_token)
+        {
+            // The carrier has done its work; the sweep for orphans reaps it.
+            self.sources.remove(self.poll.registry(), &old, old_token);
+        }
+        let Some(process) = self.processes.get_mut(run) else { return };
+        process.inner = Some(inner);
+        let id = process.service;
+        if let Some(runtime) = self.runtimes.get_mut(&id) {
+            runtime.sessions.push(pid);
+        }
+    }
+
+    pub(super) fn forget_status(&mut self, run: RunId) {
+        let status = self.processes.get_mut(run).and_then(|process| process.status.take());
+        if let Some((fd, token)) = status {
+            self.sources.remove(self.poll.registry(), &fd, token);
+        }
+    }
+
+    fn refresh_users(&mut self) {
+        let stamp = std::fs::metadata("/etc/passwd").ok().map(|meta| {
+            use std::os::unix::fs::MetadataExt;
+            (meta.mtime(), meta.mtime_nsec(), meta.ino())
+        });
+        if stamp == self.users_stamp && stamp.is_some() {
+            return;
+        }
+        match crate::users::Users::read() {
+            Ok(users) => {
+                self.users = users;
+                self.users_stamp = stamp;
+            }
+            Err(error) => self.note(&format!("{}; the users known before stay", reason(&error))),
+        }
+    }
+}
+
+fn probe_command(unit: &Unit, purpose: Purpose) -> Option<&units::unit::Command> {
+    use units::unit::{Probe, Ready};
+    let probe = match (purpose, &unit.ready, &unit.health) {
+        (Purpose::Readiness, Ready::Probe(probe), _) => &probe.probe,
+        (Purpose::Health, _, Some(health)) => &health.check.probe,
+        _ => return None,
+    };
+    match probe {
+        Probe::Command(command) => Some(command),
+        Probe::Tcp(_) | Probe::Http(_) | Probe::Unix(_) | Probe::Path(_) => None,
+    }
+}
+
+fn open(path: &std::path::Path, options: &mut OpenOptions) -> Result<OwnedFd, Arc<str>> {
+    // Not made our controlling terminal, and a FIFO without a reader does not hold herd up.
+    let flags = libc::O_NOCTTY | libc::O_NONBLOCK;
+    let file = options.custom_flags(flags).open(path);
+    let file = file.map_err(|error| format!("cannot open {}: {error}", path.display()))?;
+    let flags = rustix::fs::fcntl_getfl(&file).map_err(|e| reason(&e))?;
+    rustix::fs::fcntl_setfl(&file, flags - rustix::fs::OFlags::NONBLOCK).map_err(|e| reason(&e))?;
+    Ok(file.into())
+}
+
+/// 128 random bits as `sd_id128_to_string(3)` writes them.
+fn new_invocation() -> String {
+    let mut bytes = [0_u8; 16];
+    match rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::NONBLOCK) {
+        Ok(16) => bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
+        _ => format!("{:032x}", super::clock::now().as_micros()),
+    }
+}

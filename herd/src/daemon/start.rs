@@ -1,0 +1,326 @@
+//! From nothing to the loop, and from the loop to nothing left behind.
+#![forbid(unsafe_code)]
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use mio::{Events, Interest, Poll};
+use rustix::fs::FlockOperation;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use sandbox::cgroup;
+use sandbox::config::CgroupName;
+use sandbox::{Host, Launcher};
+use units::UnitName;
+
+use super::calls::Waiting;
+use super::notify::NotifySocket;
+use super::options::{Mode, Options};
+use super::runtime::Processes;
+use super::signals::Signals;
+use super::sources::{Source, Sources};
+use super::units_at_hand::UnitsAtHand;
+use super::watch::Watch;
+use super::{Daemon, clock};
+use crate::control::server::{self, Server};
+use crate::logs::sink::Setup;
+use crate::logs::{Sink, capture};
+use crate::prepare::{SESSION_VARIABLES, Surface};
+use crate::supervisor::Supervisor;
+use crate::users::Users;
+
+/// Why herd could not begin. Nothing is left behind.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("cannot make the runtime directory {path}")]
+    RuntimeDirectory { path: PathBuf, source: io::Error },
+    #[error("another herd (process {pid}) runs with the runtime directory {path}")]
+    Taken { path: PathBuf, pid: String },
+    #[error("cannot {what}")]
+    Set { what: &'static str, source: io::Error },
+    #[error("cannot listen on {path}")]
+    Listen { path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    Host(#[from] sandbox::host::HostError),
+    #[error(transparent)]
+    Launcher(#[from] sandbox::LaunchError),
+    #[error(transparent)]
+    Log(#[from] crate::logs::sink::OpenError),
+    #[error("the unit directory {0} does not exist")]
+    NoDirectory(PathBuf),
+}
+
+/// How long the log writer may take to put down the last lines.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+
+/// Runs herd until everything has stopped; the code is herd's own exit code.
+///
+/// # Errors
+/// [`StartError`] when it could not begin.
+pub fn run(options: Options) -> Result<u8, StartError> {
+    if options.mode == Mode::Foreground
+        && let Some(dir) = options.search.enabled.as_ref().filter(|dir| !dir.is_dir())
+    {
+        return Err(StartError::NoDirectory(dir.clone()));
+    }
+    // Before anything else, so that every thread and no handler has it.
+    let signals = Signals::block().map_err(set("read signals from a descriptor"))?;
+    let lock = lock(&options.runtime_dir)?;
+    let host = Host::detect()?;
+    let (mut daemon, base) = Daemon::begin(options, host, signals)?;
+    daemon.rescan();
+    daemon.turn();
+    let code = match daemon.run_loop() {
+        Ok(code) => code,
+        Err(error) => {
+            daemon.note(&format!("the event queue failed: {error}"));
+            1
+        }
+    };
+    daemon.finish(base.as_ref());
+    drop(lock);
+    Ok(code)
+}
+
+fn set(what: &'static str) -> impl FnOnce(io::Error) -> StartError {
+    move |source| StartError::Set { what, source }
+}
+
+/// The runtime directory, held by this herd alone as long as the descriptor lives.
+fn lock(directory: &Path) -> Result<OwnedFd, StartError> {
+    let failed = |source| StartError::RuntimeDirectory { path: directory.to_owned(), source };
+    fs::DirBuilder::new().recursive(true).mode(0o755).create(directory).map_err(failed)?;
+    let path = directory.join("lock");
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o644)
+        .custom_flags(libc::O_NOFOLLOW)
+        .open(&path)
+        .map_err(failed)?;
+    if rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+        let pid = fs::read_to_string(&path).unwrap_or_default().trim().to_owned();
+        return Err(StartError::Taken { path: directory.to_owned(), pid });
+    }
+    file.set_len(0).map_err(failed)?;
+    writeln!(file, "{}", std::process::id()).map_err(failed)?;
+    Ok(file.into())
+}
+
+impl Daemon {
+    fn begin(
+        options: Options,
+        host: Host,
+        signals: Signals,
+    ) -> Result<(Self, Option<CgroupName>), StartError> {
+        let open_files = raise_open_files();
+        // Orphans of services come to us, not to the machine's init.
+        if std::process::id() != 1 {
+            rustix::process::set_child_subreaper(rustix::process::Pid::from_raw(1))
+                .map_err(io::Error::from)
+                .map_err(set("become the subreaper of the services"))?;
+        }
+        let launcher = Launcher::new()?;
+        let sink = Sink::open(&Setup {
+            directory: Some(options.log_dir.clone()),
+            echo: options.echo,
+        })?;
+        let own_name = UnitName::new("herd").expect("a valid name");
+        let poll = Poll::new().map_err(set("make an event queue"))?;
+        let control_poll = Poll::new().map_err(set("make an event queue"))?;
+        let mut sources = Sources::default();
+        let registry = poll.registry();
+        let readable = Interest::READABLE;
+        let listen = |path: &Path| {
+            let path = path.to_owned();
+            move |source| StartError::Listen { path, source }
+        };
+        let socket = options.runtime_dir.join("control.sock");
+        let listener = server::listen(&socket).map_err(listen(&socket))?;
+        let uid = rustix::process::geteuid().as_raw();
+        let control = Server::new(listener, control_poll.registry(), 0, uid)
+            .map_err(listen(&socket))?;
+        let notify_path = options.runtime_dir.join("notify");
+        let notify = NotifySocket::bind(&notify_path).map_err(listen(&notify_path))?;
+        let watch = Watch::new().map_err(set("watch directories"))?;
+        let watching = set("watch the sources of events");
+        let added = sources
+            .add_raw(registry, control_poll.as_raw_fd(), Source::Control, readable)
+            .and_then(|_| sources.add(registry, &signals, Source::Signals, readable))
+            .and_then(|_| sources.add(registry, &notify, Source::Notify, readable))
+            .and_then(|_| sources.add(registry, &watch, Source::Watch, readable));
+        added.map_err(watching)?;
+        let mut notes = Vec::new();
+        let base = cgroup_base(&options, &host, &mut notes);
+        let surface = surface(&options, base.as_ref(), &notify_path, &host);
+        let null = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open("/dev/null")
+            .map_err(set("open /dev/null"))?;
+        let users = Users::read().unwrap_or_default();
+        let daemon = Self {
+            units: UnitsAtHand::new(units::load::host_facts()),
+            surface,
+            host,
+            launcher,
+            sink,
+            own_name,
+            poll,
+            sources,
+            supervisor: Supervisor::new(),
+            inbox: VecDeque::new(),
+            runtimes: HashMap::new(),
+            processes: Processes::default(),
+            probes: HashMap::new(),
+            signals,
+            notify,
+            watch,
+            control,
+            control_poll,
+            control_events: Events::with_capacity(64),
+            calls: Waiting::default(),
+            users,
+            users_stamp: None,
+            null: null.into(),
+            buffer: vec![0; capture::DRAIN_SIZE].into_boxed_slice(),
+            unfinished: Vec::new(),
+            rescan_at: None,
+            sweep_at: None,
+            terminations: 0,
+            adopted: 0,
+            notify_unread: false,
+            exit: None,
+            started_at: clock::wall().0,
+            open_files,
+            options,
+        };
+        for note in notes {
+            daemon.note(&note);
+        }
+        Ok((daemon, base))
+    }
+
+    fn finish(&mut self, base: Option<&CgroupName>) {
+        self.answer_shutdowns();
+        // Flushes what clients still have to hear.
+        self.serve_clients();
+        if let Some(base) = base
+            && let Err(error) = cgroup::remove_base(&self.host, base)
+        {
+            self.note(&super::reason(&error));
+        }
+        for file in ["control.sock", "notify"] {
+            let path = self.options.runtime_dir.join(file);
+            if let Err(error) = fs::remove_file(&path) {
+                self.note(&format!("cannot remove {}: {error}", path.display()));
+            }
+        }
+        if !self.sink.close(LAST_WORDS) {
+            complain("the log files take no more lines; the last ones are lost");
+        }
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "the log itself is what failed")]
+fn complain(text: &str) {
+    eprintln!("herd: {text}");
+}
+
+/// Our own limit goes up to the hard one; what we were started with is for the services.
+fn raise_open_files() -> (u64, u64) {
+    let before = getrlimit(Resource::Nofile);
+    let hard = before.maximum;
+    let raised = Rlimit { current: hard, maximum: hard };
+    // Fewer descriptors mean fewer services, which the launches will say by themselves.
+    drop(setrlimit(Resource::Nofile, raised));
+    (before.current.unwrap_or(u64::MAX), hard.unwrap_or(u64::MAX))
+}
+
+/// Where the groups of services go: one place for each runtime directory, so that a herd that comes
+/// back finds its own, and two herds do not meet.
+fn cgroup_base(options: &Options, host: &Host, notes: &mut Vec<String>) -> Option<CgroupName> {
+    let usable = host.cgroups.v2.as_ref().is_some_and(|v2| v2.writable)
+        || host.cgroups.v1.values().any(|v1| v1.writable);
+    if !usable {
+        notes.push(
+            "no cgroup is ours to use: services are tracked by session, and limits of [limits] \
+             for groups cannot be set"
+                .to_owned(),
+        );
+        return None;
+    }
+    let base = CgroupName(match options.runtime_dir.to_str() {
+        Some("/run/herd") => "herd".to_owned(),
+        _ => format!("herd-{:016x}", fnv(options.runtime_dir.as_os_str().as_encoded_bytes())),
+    });
+    match cgroup::prepare_root(host, &base) {
+        Ok(prepared) => {
+            for (controller, error) in prepared.refused {
+                notes.push(format!("controller {controller}: {}", super::reason(&error)));
+            }
+            Some(base)
+        }
+        Err(error) => {
+            notes.push(format!("cgroups are not used: {}", super::reason(&error)));
+            None
+        }
+    }
+}
+
+/// FNV-1a, 64 bits: the same number for the same path on every machine and in every version.
+fn fnv(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
+
+fn surface(
+    options: &Options,
+    base: Option<&CgroupName>,
+    notify: &Path,
+    host: &Host,
+) -> Surface {
+    let environment: BTreeMap<String, String> = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect();
+    surface_of(options.mode, &options.runtime_dir, base, notify, host.uid == 0, environment)
+}
+
+/// The directories of services: the machine's for root, the user's own otherwise.
+pub(super) fn surface_of(
+    mode: Mode,
+    runtime_dir: &Path,
+    base: Option<&CgroupName>,
+    notify: &Path,
+    is_root: bool,
+    environment: BTreeMap<String, String>,
+) -> Surface {
+    let home = PathBuf::from(environment.get("HOME").map_or("/", String::as_str));
+    let own = |variable: &str, below: &str| {
+        environment.get(variable).map_or_else(|| home.join(below), PathBuf::from)
+    };
+    let system = is_root && mode != Mode::User;
+    let pick = |system_path: &str, user: PathBuf| {
+        if system { PathBuf::from(system_path) } else { user }
+    };
+    Surface {
+        runtime_dir: runtime_dir.to_owned(),
+        notify_socket: notify.to_owned(),
+        runtime_base: pick("/run", own("XDG_RUNTIME_DIR", ".cache/run")),
+        state_base: pick("/var/lib", own("XDG_STATE_HOME", ".local/state")),
+        cache_base: pick("/var/cache", own("XDG_CACHE_HOME", ".cache")),
+        logs_base: pick("/var/log", own("XDG_STATE_HOME", ".local/state").join("log")),
+        configuration_base: pick("/etc", own("XDG_CONFIG_HOME", ".config")),
+        cgroup_base: base.map(|base| base.0.clone()),
+        inherited: if mode == Mode::System { &[] } else { SESSION_VARIABLES },
+        environment,
+        is_root,
+    }
+}

@@ -1,0 +1,164 @@
+//! The unit files as they were last read, and what is wrong with them.
+#![forbid(unsafe_code)]
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use units::diagnostic::{Diagnostic, render_all};
+use units::graph::Graph;
+use units::load::{self, Loaded, SearchPath};
+use units::value::specifier::Facts;
+use units::{Unit, UnitName};
+
+use super::{Daemon, clock};
+use crate::control::protocol::RescanReply;
+use crate::supervisor::Event;
+use crate::supervisor::event::Definitions;
+
+#[derive(Debug)]
+pub(super) struct UnitsAtHand {
+    pub facts: Facts,
+    pub broken: BTreeMap<UnitName, Vec<Diagnostic>>,
+    /// Of the last reading, for the difference to the next.
+    digests: BTreeMap<UnitName, u64>,
+    /// The last complaint made, so that each is made once.
+    complaints: String,
+}
+
+impl UnitsAtHand {
+    pub(super) fn new(facts: Facts) -> Self {
+        Self { facts, broken: BTreeMap::new(), digests: BTreeMap::new(), complaints: String::new() }
+    }
+
+    /// The diagnostics of one unit as text.
+    pub(super) fn broken_text(&self, name: &UnitName) -> Option<String> {
+        self.broken.get(name).map(|diagnostics| render_all(diagnostics, false))
+    }
+}
+
+/// What the supervisor needs to know of a reading.
+pub(super) fn definitions(loaded: &Loaded) -> Definitions {
+    let graph = Graph::build(loaded.units.values().map(Arc::as_ref));
+    let mut cycles = Vec::new();
+    for cycle in graph.cycles() {
+        let path: Arc<str> = cycle.to_string().into();
+        for member in &cycle.0 {
+            cycles.push((member.clone(), Arc::clone(&path)));
+        }
+    }
+    Definitions {
+        units: loaded.units.values().cloned().collect(),
+        enabled: loaded.enabled.clone(),
+        broken: loaded.broken.keys().cloned().collect(),
+        cycles,
+    }
+}
+
+impl Daemon {
+    /// Reads the unit directories again and hands the result to the supervisor.
+    pub(super) fn rescan(&mut self) -> RescanReply {
+        let loaded = load::load(&self.options.search, &self.units.facts);
+        self.cover_directories();
+        let mut reply = RescanReply::default();
+        let diagnostics = all_diagnostics(&loaded);
+        let text = render_all(&diagnostics, false);
+        for line in &diagnostics {
+            reply.diagnostics.push(line.render(false));
+        }
+        if !text.is_empty() && text != self.units.complaints {
+            for line in text.lines() {
+                self.note(line);
+            }
+        }
+        self.units.complaints = text;
+        if !loaded.complete {
+            // The directory itself is gone or cannot be read: what runs is left alone.
+            self.note("the unit directory cannot be read; everything stays as it is");
+            return reply;
+        }
+        let digests: BTreeMap<UnitName, u64> =
+            loaded.units.iter().map(|(name, unit)| (name.clone(), unit.source.digest)).collect();
+        for (name, digest) in &digests {
+            match self.units.digests.get(name) {
+                None => reply.added.push(name.to_string()),
+                Some(old) if old != digest => reply.changed.push(name.to_string()),
+                Some(_) => {}
+            }
+        }
+        let gone = self.units.digests.keys().filter(|name| !digests.contains_key(*name));
+        reply.removed = gone.map(ToString::to_string).collect();
+        self.units.digests = digests;
+        for unit in loaded.units.values() {
+            if unit.log.is_some() {
+                self.sink.set_policy(&unit.name, unit.log.as_deref());
+            }
+        }
+        let definitions = definitions(&loaded);
+        self.units.broken = loaded.broken;
+        self.inbox.push_back(Event::Defined(definitions));
+        self.turn();
+        reply
+    }
+
+    pub(super) fn cover_directories(&mut self) {
+        let search = &self.options.search;
+        let directories = [&search.enabled, &search.available, &search.vendor];
+        self.watch.cover(directories.into_iter().flatten().map(|path| path.as_path()));
+    }
+
+    /// Makes sure that a unit named by a client is known, reading it and all it needs if it is not
+    /// in the enabled set.
+    ///
+    /// # Errors
+    /// What is wrong with it, or that there is none.
+    pub(super) fn bring_in(&mut self, name: &UnitName) -> Result<(), String> {
+        let mut todo = vec![name.clone()];
+        while let Some(name) = todo.pop() {
+            if self.supervisor.knows(&name) {
+                continue;
+            }
+            let parsed = load::load_one(&self.options.search, &name, &self.units.facts);
+            let Some(unit) = parsed.unit else {
+                return Err(render_all(&parsed.diagnostics, false));
+            };
+            let ties = &unit.dependencies;
+            let lists = [&ties.requires, &ties.binds_to, &ties.requisite, &ties.upholds];
+            todo.extend(lists.into_iter().flatten().cloned());
+            if unit.log.is_some() {
+                self.sink.set_policy(&unit.name, unit.log.as_deref());
+            }
+            self.load_unit(Arc::new(unit));
+        }
+        Ok(())
+    }
+
+    fn load_unit(&mut self, unit: Arc<Unit>) {
+        let actions = self.supervisor.handle(clock::now(), Event::Loaded(unit));
+        for action in actions {
+            self.perform(action);
+        }
+    }
+
+    /// The files of a unit, its own first.
+    pub(super) fn files_of(&self, name: &UnitName) -> Vec<std::path::PathBuf> {
+        let service = self.supervisor.id(name).and_then(|id| self.supervisor.service(id));
+        service.map_or_else(Vec::new, |service| {
+            let source = &service.unit().source;
+            std::iter::once(source.path.clone()).chain(source.drop_ins.iter().cloned()).collect()
+        })
+    }
+}
+
+pub(super) fn all_diagnostics(loaded: &Loaded) -> Vec<Diagnostic> {
+    loaded.broken.values().flatten().chain(&loaded.diagnostics).cloned().collect()
+}
+
+/// Directories of a search path, for `Info`.
+pub(super) fn directories(search: &SearchPath) -> Vec<String> {
+    [&search.enabled, &search.available, &search.vendor]
+        .into_iter()
+        .flatten()
+        .map(|path: &std::path::PathBuf| Path::new(path).display().to_string())
+        .collect()
+}

@@ -1,0 +1,368 @@
+//! From a unit and a role to the [`sandbox::Config`] of one process, its standard descriptors
+//! and its environment. `herd plan` and the daemon go through here, so what is printed is what runs.
+#![forbid(unsafe_code)]
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use sandbox::config::{BoxPath, CgroupName, Directory, Limits, Process};
+use units::unit::{
+    Command, DirectoryKind, Input, OwnedDirectory, Surroundings, Unit, WorkingDirectory,
+};
+
+use crate::supervisor::action::Role;
+use crate::users::{IdentityError, User, Users};
+
+/// Where the directories of services lie, and what else of herd itself reaches its services.
+#[derive(Debug, Clone)]
+pub struct Surface {
+    /// herd's own runtime directory: hidden from every box.
+    pub runtime_dir: PathBuf,
+    pub notify_socket: PathBuf,
+    /// `/run`, or `$XDG_RUNTIME_DIR`.
+    pub runtime_base: PathBuf,
+    pub state_base: PathBuf,
+    pub cache_base: PathBuf,
+    pub logs_base: PathBuf,
+    pub configuration_base: PathBuf,
+    /// Below which the cgroups of services lie; `None` where there are no cgroups to use.
+    pub cgroup_base: Option<String>,
+    /// herd's own environment, for `pass_environment`.
+    pub environment: BTreeMap<String, String>,
+    /// Names of it that every service of a user's own herd gets.
+    pub inherited: &'static [&'static str],
+    pub is_root: bool,
+}
+
+/// What differs from one start to the next.
+#[derive(Debug, Clone, Default)]
+pub struct Occasion {
+    /// For `command_reload` and `command_stop` (`$MAINPID`).
+    pub main_pid: Option<i32>,
+    /// `$SERVICE_RESULT`, `$EXIT_CODE`, `$EXIT_STATUS` for `command_stop` and `command_stop_post`.
+    pub result: Option<(String, String, String)>,
+    /// Names of the descriptors from number 3 on.
+    pub listen_names: Vec<String>,
+    pub invocation: String,
+}
+
+/// Everything needed to compile and launch one process.
+#[derive(Debug, Clone)]
+pub struct Prepared {
+    pub config: sandbox::Config,
+    /// The number at which the service writes its readiness newline.
+    pub ready_fd: Option<u32>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum PrepareError {
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    #[error("cannot read environment_file {path}")]
+    EnvironmentFile { path: PathBuf, source: std::io::Error },
+    #[error("environment_file {path}, line {line}: no NAME=value")]
+    EnvironmentSyntax { path: PathBuf, line: usize },
+    #[error("has no command {0}")]
+    NoCommand(&'static str),
+    #[error("working_directory = \"~\" needs a user with a home directory")]
+    NoHome,
+}
+
+const SYSTEM_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// What a user's own herd hands on to services that are not boxed: the session, not everything.
+pub const SESSION_VARIABLES: &[&str] = &[
+    "LANG", "LANGUAGE", "LC_ALL", "LC_CTYPE", "TZ", "TERM", "COLORTERM", "XDG_RUNTIME_DIR",
+    "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME", "XDG_SESSION_ID",
+    "DBUS_SESSION_BUS_ADDRESS", "DISPLAY", "WAYLAND_DISPLAY", "XAUTHORITY", "SSH_AUTH_SOCK",
+];
+
+/// Prepares one process of a unit.
+///
+/// # Errors
+/// [`PrepareError`] when a user, group or environment file is not there, or the role has no command.
+pub fn prepare(
+    unit: &Unit,
+    role: Role,
+    users: &Users,
+    surface: &Surface,
+    occasion: &Occasion,
+) -> Result<Prepared, PrepareError> {
+    let command = command_of(unit, role)?;
+    prepare_command(unit, role == Role::Main, command, users, surface, occasion)
+}
+
+/// As [`prepare`], for a command that is no role of its own (a probe).
+///
+/// # Errors
+/// See [`prepare`].
+pub fn prepare_command(
+    unit: &Unit,
+    is_main: bool,
+    command: &Command,
+    users: &Users,
+    surface: &Surface,
+    occasion: &Occasion,
+) -> Result<Prepared, PrepareError> {
+    let none = Surroundings::default();
+    let around = unit.surroundings.as_deref().unwrap_or(&none);
+    let boxed = unit.walls.is_some() && !command.unboxed;
+    let (identity, user) = if command.unboxed {
+        (sandbox::config::Identity::default(), None)
+    } else {
+        let groups = &around.supplementary_groups;
+        users.identity(around.user.as_deref(), around.group.as_deref(), groups)?
+    };
+    let environment =
+        environment(unit, around, user.as_ref(), boxed, users, surface, occasion)?;
+    let lookup = |name: &str| environment.get(name).map(String::as_str);
+    let argv = units::expand_variables(&command.argv, lookup);
+    let ready_fd = match unit.ready {
+        units::unit::Ready::Fd(number) if is_main => Some(number),
+        _ => None,
+    };
+    let directories: Vec<Directory> =
+        around.directories.iter().map(|dir| directory(dir, surface)).collect();
+    let path = environment.get("PATH").map_or(SYSTEM_PATH, String::as_str);
+    let process = Process {
+        search_path: path.split(':').filter(|p| p.starts_with('/')).map(PathBuf::from).collect(),
+        argv: argv.into_iter().map(OsString::from).collect(),
+        argv0: None,
+        working_directory: working_directory(around, user.as_ref())?,
+        working_directory_optional: matches!(
+            around.working_directory,
+            Some(WorkingDirectory::Path { optional: true, .. })
+        ),
+        environment: environment
+            .into_iter()
+            .map(|(name, value)| (OsString::from(name), OsString::from(value)))
+            .collect(),
+        umask: Some(around.umask.unwrap_or(0o022)),
+        new_session: true,
+        controlling_terminal: around.stdin == Input::Tty,
+        scheduling: around.scheduling.clone(),
+        die_with_parent: false,
+        ignore_sigpipe: true,
+        listen_names: occasion.listen_names.clone(),
+        pid_variables: match unit.lifecycle.watchdog {
+            Some(_) if is_main => vec!["WATCHDOG_PID".to_owned()],
+            _ => Vec::new(),
+        },
+    };
+    let walls = unit.walls.as_deref().filter(|_| boxed).map(|walls| {
+        let mut walls = walls.clone();
+        hide_herd(&mut walls, surface);
+        // The notify socket stays reachable where the service is to use it.
+        if speaks_notify(unit) {
+            walls.binds.push(sandbox::config::Bind {
+                source: surface.notify_socket.clone(),
+                target: surface.notify_socket.clone(),
+                read_only: false,
+                optional: false,
+                recursive: false,
+            });
+        }
+        walls
+    });
+    let limits = unit.limits.as_deref().cloned().unwrap_or_else(Limits::default);
+    let cgroup = surface
+        .cgroup_base
+        .as_ref()
+        .map(|base| CgroupName(format!("{base}/{}", unit.name)));
+    let name = unit.name.to_string();
+    let config = sandbox::Config { name, process, identity, directories, limits, cgroup, walls };
+    Ok(Prepared { config, ready_fd })
+}
+
+/// The command of a role.
+///
+/// # Errors
+/// When the unit has none, which the supervisor never asks for.
+pub fn command_of(unit: &Unit, role: Role) -> Result<&Command, PrepareError> {
+    let commands = &unit.commands;
+    let (found, name) = match role {
+        Role::Main => (commands.main.as_ref(), "command"),
+        Role::Condition(i) => (commands.condition.get(usize::from(i)), "command_condition"),
+        Role::Pre(i) => (commands.pre.get(usize::from(i)), "command_pre"),
+        Role::Post(i) => (commands.post.get(usize::from(i)), "command_post"),
+        Role::Reload(i) => (commands.reload.get(usize::from(i)), "command_reload"),
+        Role::Stop(i) => (commands.stop.get(usize::from(i)), "command_stop"),
+        Role::StopPost(i) => (commands.stop_post.get(usize::from(i)), "command_stop_post"),
+    };
+    found.ok_or(PrepareError::NoCommand(name))
+}
+
+/// Whether the service is handed the notify socket.
+pub fn speaks_notify(unit: &Unit) -> bool {
+    unit.ready == units::unit::Ready::Notify
+        || unit.lifecycle.watchdog.is_some()
+        || unit.lifecycle.file_descriptor_store_max > 0
+}
+
+/// The path of one of the service's own directories.
+pub fn directory_path(directory: &OwnedDirectory, surface: &Surface) -> PathBuf {
+    base_of(directory.kind, surface).join(&directory.name)
+}
+
+fn base_of(kind: DirectoryKind, surface: &Surface) -> &Path {
+    match kind {
+        DirectoryKind::Runtime => &surface.runtime_base,
+        DirectoryKind::State => &surface.state_base,
+        DirectoryKind::Cache => &surface.cache_base,
+        DirectoryKind::Logs => &surface.logs_base,
+        DirectoryKind::Configuration => &surface.configuration_base,
+    }
+}
+
+fn directory(owned: &OwnedDirectory, surface: &Surface) -> Directory {
+    Directory {
+        path: directory_path(owned, surface),
+        mode: owned.mode,
+        writable: owned.kind != DirectoryKind::Configuration,
+    }
+}
+
+fn hide_herd(walls: &mut sandbox::config::Walls, surface: &Surface) {
+    let hidden = BoxPath { path: surface.runtime_dir.clone(), optional: true };
+    if walls.root.is_none() && !walls.inaccessible_paths.contains(&hidden) {
+        walls.inaccessible_paths.push(hidden);
+    }
+}
+
+fn working_directory(
+    around: &Surroundings,
+    user: Option<&User>,
+) -> Result<Option<PathBuf>, PrepareError> {
+    match &around.working_directory {
+        None => Ok(Some(PathBuf::from("/"))),
+        Some(WorkingDirectory::Path { path, .. }) => Ok(Some(path.clone())),
+        Some(WorkingDirectory::Home) => {
+            user.map(|user| Some(PathBuf::from(&user.home))).ok_or(PrepareError::NoHome)
+        }
+    }
+}
+
+fn environment(
+    unit: &Unit,
+    around: &Surroundings,
+    user: Option<&User>,
+    boxed: bool,
+    users: &Users,
+    surface: &Surface,
+    occasion: &Occasion,
+) -> Result<BTreeMap<String, String>, PrepareError> {
+    let mut all = BTreeMap::new();
+    let mut set = |name: &str, value: &str| {
+        all.insert(name.to_owned(), value.to_owned());
+    };
+    set("PATH", SYSTEM_PATH);
+    if !boxed {
+        for name in surface.inherited {
+            if let Some(value) = surface.environment.get(*name) {
+                set(name, value);
+            }
+        }
+        if let Some(path) = surface.environment.get("PATH").filter(|_| !surface.inherited.is_empty())
+        {
+            set("PATH", path);
+        }
+    }
+    let own = if surface.is_root { None } else { users.user(&own_uid()) };
+    if let Some(user) = user.or(own.as_ref()) {
+        set("USER", &user.name);
+        set("LOGNAME", &user.name);
+        set("HOME", &user.home);
+        set("SHELL", if user.shell.is_empty() { "/bin/sh" } else { &user.shell });
+    }
+    if !occasion.invocation.is_empty() {
+        set("INVOCATION_ID", &occasion.invocation);
+    }
+    for (kind, name) in [
+        (DirectoryKind::Runtime, "RUNTIME_DIRECTORY"),
+        (DirectoryKind::State, "STATE_DIRECTORY"),
+        (DirectoryKind::Cache, "CACHE_DIRECTORY"),
+        (DirectoryKind::Logs, "LOGS_DIRECTORY"),
+        (DirectoryKind::Configuration, "CONFIGURATION_DIRECTORY"),
+    ] {
+        let of_kind = around.directories.iter().filter(|dir| dir.kind == kind);
+        let paths: Vec<String> =
+            of_kind.map(|dir| directory_path(dir, surface).display().to_string()).collect();
+        if !paths.is_empty() {
+            set(name, &paths.join(":"));
+        }
+    }
+    if speaks_notify(unit) {
+        set("NOTIFY_SOCKET", &surface.notify_socket.display().to_string());
+    }
+    if let Some(watchdog) = unit.lifecycle.watchdog {
+        set("WATCHDOG_USEC", &watchdog.as_micros().to_string());
+    }
+    if !occasion.listen_names.is_empty() {
+        set("LISTEN_FDS", &occasion.listen_names.len().to_string());
+        set("LISTEN_FDNAMES", &occasion.listen_names.join(":"));
+    }
+    if let Some(pid) = occasion.main_pid {
+        set("MAINPID", &pid.to_string());
+    }
+    if let Some((result, code, status)) = &occasion.result {
+        set("SERVICE_RESULT", result);
+        set("EXIT_CODE", code);
+        set("EXIT_STATUS", status);
+    }
+    for name in &around.pass_environment {
+        if let Some(value) = surface.environment.get(name) {
+            all.insert(name.clone(), value.clone());
+        }
+    }
+    all.extend(around.environment.iter().cloned());
+    for file in &around.environment_files {
+        all.extend(environment_file(&file.path, file.optional)?);
+    }
+    for entry in &around.unset_environment {
+        match entry.split_once('=') {
+            None => drop(all.remove(entry)),
+            Some((name, value)) if all.get(name).is_some_and(|v| v == value) => {
+                drop(all.remove(name));
+            }
+            Some(_) => {}
+        }
+    }
+    Ok(all)
+}
+
+fn own_uid() -> String {
+    rustix::process::getuid().as_raw().to_string()
+}
+
+fn environment_file(path: &Path, optional: bool) -> Result<Vec<(String, String)>, PrepareError> {
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if optional && error.kind() == std::io::ErrorKind::NotFound => {
+            return Ok(Vec::new());
+        }
+        Err(source) => {
+            return Err(PrepareError::EnvironmentFile { path: path.to_owned(), source });
+        }
+    };
+    let parsed = units::parse_environment_file(&text);
+    match parsed.ignored_lines.first() {
+        None => Ok(parsed.assignments),
+        Some(line) => {
+            Err(PrepareError::EnvironmentSyntax { path: path.to_owned(), line: *line })
+        }
+    }
+}
+
+/// The whole error with its causes, joined once.
+pub fn chain(error: &(dyn std::error::Error + 'static)) -> Arc<str> {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text.into()
+}

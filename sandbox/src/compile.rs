@@ -1,0 +1,560 @@
+//! From what is wanted to what is done, for one machine. Pure.
+//!
+//! The order of a boxed launch, and why:
+//!
+//! 1. **Directories and cgroups** while we are still who we were, in the tree we were in. The
+//!    group is joined before the cgroup namespace is made, whose root it becomes.
+//! 2. **User namespace** (when we are not root): it owns every other one.
+//! 3. **The other namespaces, in one `clone3`**, whose child is the box's first process: `/proc`
+//!    can only be mounted from inside the PID namespace it shows.
+//! 4. **Names, network, mounts**: they need the capabilities that go last.
+//! 5. **The main process** is started below the first one. In it: descriptors first, so that
+//!    nothing opened later is passed on; session, signals, priorities and limits while we may
+//!    still raise them; the bounding set before the user changes, because dropping from it takes
+//!    a capability; groups, then group, then user; then what is left of the capabilities.
+//! 6. **Working directory** as the user it is for, keyring as its owner.
+//! 7. **No new privileges, then the filter**, directly before `execve`: nothing of ours runs
+//!    behind it.
+#![forbid(unsafe_code)]
+
+use std::ffi::{CString, OsStr};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path, PathBuf};
+
+use crate::cgroup;
+use crate::config::{
+    CgroupLimits, Config, Directory, Identity, Keyring, Network, Process, ProtectHome, ProtectProc,
+    ProtectSystem, Scheduling, Wall, Walls,
+};
+use crate::filesystem;
+use crate::host::{Host, UserNamespaces};
+use crate::plan::{Carrier, GivenUp, Plan};
+use crate::seccomp;
+use crate::step::{Affinity, NamespaceSet, OwnedDirectory, Program, Step};
+
+/// The config asks for what this machine cannot do, or for what makes no sense.
+#[derive(Debug, thiserror::Error)]
+pub enum CompileError {
+    #[error("the command is empty")]
+    NoCommand,
+    #[error("{0:?} holds a NUL byte")]
+    Nul(String),
+    #[error("{what} {path} is not absolute", path = path.display())]
+    Relative { what: &'static str, path: PathBuf },
+    #[error("{what} {path} goes up with `..`", path = path.display())]
+    Upwards { what: &'static str, path: PathBuf },
+    #[error("{wall:?}: {reason}")]
+    Wall { wall: Wall, reason: String },
+    #[error("{0} is not supported yet")]
+    Unsupported(&'static str),
+    #[error("the limits cannot be held")]
+    Cgroup(#[from] cgroup::PlanError),
+    #[error("the system call filter cannot be made")]
+    Seccomp(#[from] seccomp::CompileError),
+}
+
+/// Makes the plan of `config` for `host`.
+///
+/// # Errors
+/// [`CompileError`] names the wall that `host` cannot build, or what makes no sense.
+pub fn compile(config: &Config, host: &Host) -> Result<Plan, CompileError> {
+    let mut compiler = Compiler {
+        config,
+        host,
+        steps: Vec::new(),
+        warnings: Vec::new(),
+    };
+    let cgroup = compiler.cgroup()?;
+    let only_v2 = cgroup.as_ref().is_none_or(|group| group.v1.is_empty());
+    let carrier = match &config.walls {
+        Some(walls) => {
+            compiler.boxed(walls)?;
+            Carrier::Executor
+        }
+        None => {
+            compiler.bare()?;
+            if only_v2 {
+                Carrier::Vfork
+            } else {
+                Carrier::Executor
+            }
+        }
+    };
+    let Compiler {
+        steps, warnings, ..
+    } = compiler;
+    Ok(Plan {
+        carrier,
+        steps,
+        warnings,
+        cgroup,
+        fail_at: None,
+    })
+}
+
+struct Compiler<'a> {
+    config: &'a Config,
+    host: &'a Host,
+    steps: Vec<Step>,
+    warnings: Vec<GivenUp>,
+}
+
+impl Compiler<'_> {
+    fn bare(&mut self) -> Result<(), CompileError> {
+        self.steps.push(Step::Descriptors);
+        self.directories()?;
+        self.surroundings();
+        identity(&self.config.identity, &mut self.steps);
+        self.last_words()
+    }
+
+    fn boxed(&mut self, walls: &Walls) -> Result<(), CompileError> {
+        let mut set = namespaces(walls)?;
+        let in_user_namespace = !self.host.is_root && !set.is_empty();
+        if in_user_namespace && let UserNamespaces::Refused(reason) = &self.host.user_namespaces {
+            self.give_up_namespaces(walls, set, reason)?;
+            set = NamespaceSet::default();
+        }
+        let in_user_namespace = in_user_namespace && !set.is_empty();
+        self.directories()?;
+        self.enter(walls, set, in_user_namespace)?;
+        if set.has_pid() && !walls.as_pid_1 {
+            if self.config.process.die_with_parent {
+                self.steps.push(Step::DieWithParent);
+            }
+            self.steps.push(Step::StartMain);
+        }
+        self.steps.push(Step::Descriptors);
+        self.surroundings();
+        self.privileges(walls, in_user_namespace)?;
+        if walls.keyring == Keyring::Private {
+            self.steps.push(Step::Keyring);
+        }
+        self.last_words_behind(walls)
+    }
+
+    /// Namespaces, and what is only done inside them.
+    fn enter(
+        &mut self,
+        walls: &Walls,
+        set: NamespaceSet,
+        in_user_namespace: bool,
+    ) -> Result<(), CompileError> {
+        if in_user_namespace {
+            self.steps.push(Step::UserNamespace {
+                uid: self.host.uid,
+                gid: self.host.gid,
+            });
+        }
+        if !set.is_empty() {
+            self.steps.push(Step::Namespaces(set));
+        }
+        if set.has(libc::CLONE_NEWUTS) {
+            let name = walls.hostname.as_deref().unwrap_or(&self.config.name);
+            let name: String = name.chars().take(HOSTNAME_LONGEST).collect();
+            self.steps
+                .push(Step::Hostname(c_string(OsStr::new(&name))?));
+        }
+        if walls.network == Network::Loopback && set.has(libc::CLONE_NEWNET) {
+            self.steps.push(Step::Loopback);
+        }
+        if set.has(libc::CLONE_NEWNS) {
+            let mounts = filesystem::plan(self.config, walls, self.host, in_user_namespace)?;
+            self.steps.extend(mounts.into_iter().map(Step::Mount));
+        }
+        Ok(())
+    }
+
+    /// Every namespace wanted has to be one that the unit can do without.
+    fn give_up_namespaces(
+        &mut self,
+        walls: &Walls,
+        set: NamespaceSet,
+        reason: &str,
+    ) -> Result<(), CompileError> {
+        let reason = format!("it takes a user namespace, which {reason} forbids");
+        let wanted = NAMESPACE_WALLS.iter().filter(|(flag, _)| set.has(*flag));
+        for (_, wall) in wanted {
+            if walls.root.is_some() || !walls.best_effort.contains(wall) {
+                return Err(CompileError::Wall {
+                    wall: *wall,
+                    reason,
+                });
+            }
+            self.warnings.push(GivenUp {
+                wall: *wall,
+                reason: reason.clone(),
+            });
+        }
+        Ok(())
+    }
+
+    fn cgroup(&mut self) -> Result<Option<cgroup::CgroupPlan>, CompileError> {
+        let Some(name) = &self.config.cgroup else {
+            return Ok(None);
+        };
+        let relaxed = |walls: &Walls| walls.best_effort.contains(&Wall::Limits);
+        let group = match cgroup::plan(name, &self.config.limits.cgroup, self.host) {
+            Err(error) if self.config.walls.as_ref().is_some_and(relaxed) => {
+                let reason = error.to_string();
+                self.warnings.push(GivenUp {
+                    wall: Wall::Limits,
+                    reason,
+                });
+                cgroup::plan(name, &CgroupLimits::default(), self.host)?
+            }
+            group => group?,
+        };
+        if !group.is_empty() {
+            self.steps.push(Step::CreateCgroup(group.clone()));
+            self.steps.push(Step::JoinCgroup(group.clone()));
+        }
+        Ok(Some(group))
+    }
+
+    fn directories(&mut self) -> Result<(), CompileError> {
+        for directory in &self.config.directories {
+            let owned = owned_directory(directory, &self.config.identity)?;
+            self.steps.push(Step::Directory(owned));
+        }
+        Ok(())
+    }
+
+    /// Session, signals, priorities, limits.
+    fn surroundings(&mut self) {
+        let process = &self.config.process;
+        if process.new_session || process.controlling_terminal || self.config.walls.is_some() {
+            let controlling_terminal = process.controlling_terminal;
+            self.steps.push(Step::Session {
+                controlling_terminal,
+            });
+        }
+        self.steps.push(Step::Signals {
+            ignore_sigpipe: process.ignore_sigpipe,
+        });
+        scheduling(&process.scheduling, &mut self.steps);
+        self.steps
+            .extend(self.config.limits.rlimits.iter().copied().map(Step::Rlimit));
+        self.steps
+            .push(Step::Umask(process.umask.unwrap_or(DEFAULT_UMASK)));
+    }
+
+    /// Identity and capabilities of a boxed process.
+    fn privileges(&mut self, walls: &Walls, in_user_namespace: bool) -> Result<(), CompileError> {
+        let wanted = &self.config.identity;
+        let keep = capability_set(&walls.capability_bounding_set);
+        let ambient = capability_set(&walls.ambient_capabilities);
+        // Without privilege there is nothing to take away, nor a right to take it.
+        let privileged = self.host.is_root || in_user_namespace;
+        if privileged && keep & ALL_CAPABILITIES != ALL_CAPABILITIES {
+            self.steps.push(Step::BoundingSet { keep });
+        }
+        let becomes = wanted.uid.unwrap_or(self.host.uid);
+        if in_user_namespace {
+            let same = becomes == self.host.uid
+                && wanted.gid.is_none_or(|gid| gid == self.host.gid)
+                && wanted.groups.as_ref().is_none_or(Vec::is_empty);
+            if !same {
+                let reason = "only root can start a service as another user".to_owned();
+                return Err(CompileError::Wall {
+                    wall: Wall::UserNamespace,
+                    reason,
+                });
+            }
+        } else {
+            let mut steps = Vec::new();
+            identity(wanted, &mut steps);
+            if ambient != 0 && becomes != 0 {
+                let user = steps.iter().position(|step| matches!(step, Step::Uid(_)));
+                steps.insert(user.unwrap_or(steps.len()), Step::KeepCapabilities);
+            }
+            self.steps.extend(steps);
+        }
+        let permitted = if becomes == 0 { keep } else { ambient };
+        self.steps.push(Step::Capabilities {
+            permitted,
+            inheritable: ambient,
+        });
+        if ambient != 0 {
+            self.steps
+                .push(Step::Ambient(walls.ambient_capabilities.clone()));
+        }
+        Ok(())
+    }
+
+    fn last_words(&mut self) -> Result<(), CompileError> {
+        self.before_exec()?;
+        self.steps.push(Step::Exec(program(&self.config.process)?));
+        Ok(())
+    }
+
+    fn last_words_behind(&mut self, walls: &Walls) -> Result<(), CompileError> {
+        self.before_exec()?;
+        let programs = match seccomp::compile(walls, self.host) {
+            Err(error) if walls.best_effort.contains(&Wall::SystemCalls) => {
+                let reason = error.to_string();
+                self.warnings.push(GivenUp {
+                    wall: Wall::SystemCalls,
+                    reason,
+                });
+                Vec::new()
+            }
+            programs => programs?,
+        };
+        // Without it, only a privileged process may install a filter, and a setuid program would
+        // run behind a filter it does not expect.
+        if walls.no_new_privileges || !programs.is_empty() {
+            self.steps.push(Step::NoNewPrivileges);
+        }
+        let words = seccomp::describe(walls, self.host, &programs);
+        for program in programs {
+            self.steps.push(Step::Filter {
+                program: program.0,
+                words: words.clone(),
+            });
+        }
+        self.steps.push(Step::Exec(program(&self.config.process)?));
+        Ok(())
+    }
+
+    fn before_exec(&mut self) -> Result<(), CompileError> {
+        if self.config.process.die_with_parent {
+            // After the change of user, which would clear it.
+            self.steps.push(Step::DieWithParent);
+        }
+        self.steps.push(working_directory(&self.config.process)?);
+        Ok(())
+    }
+}
+
+/// `HOST_NAME_MAX`.
+const HOSTNAME_LONGEST: usize = 64;
+const DEFAULT_UMASK: u32 = 0o022;
+/// Up to `CAP_CHECKPOINT_RESTORE`, 40.
+const ALL_CAPABILITIES: u64 = (1 << 41) - 1;
+
+const NAMESPACE_WALLS: [(i32, Wall); 6] = [
+    (libc::CLONE_NEWNS, Wall::MountNamespace),
+    (libc::CLONE_NEWPID, Wall::PidNamespace),
+    (libc::CLONE_NEWIPC, Wall::IpcNamespace),
+    (libc::CLONE_NEWUTS, Wall::UtsNamespace),
+    (libc::CLONE_NEWCGROUP, Wall::CgroupNamespace),
+    (libc::CLONE_NEWNET, Wall::NetNamespace),
+];
+
+fn namespaces(walls: &Walls) -> Result<NamespaceSet, CompileError> {
+    let wanted = walls.namespaces;
+    if wanted.user {
+        return Err(CompileError::Unsupported("a user namespace by name"));
+    }
+    if wanted.time {
+        return Err(CompileError::Unsupported("a time namespace"));
+    }
+    let mut set = NamespaceSet::default();
+    let flags = [
+        (
+            wanted.mount || wanted.pid || changes_mounts(walls),
+            libc::CLONE_NEWNS,
+        ),
+        (wanted.pid, libc::CLONE_NEWPID),
+        (wanted.ipc, libc::CLONE_NEWIPC),
+        (wanted.uts || walls.hostname.is_some(), libc::CLONE_NEWUTS),
+        (wanted.cgroup, libc::CLONE_NEWCGROUP),
+        (
+            wanted.net || walls.network != Network::Host,
+            libc::CLONE_NEWNET,
+        ),
+    ];
+    for (_, flag) in flags.iter().filter(|(wanted, _)| *wanted) {
+        set.add(*flag);
+    }
+    Ok(set)
+}
+
+/// Claims that a wall is asked for that only mounts can build.
+fn changes_mounts(walls: &Walls) -> bool {
+    walls.root.is_some()
+        || walls.read_only_root
+        || walls.private_tmp
+        || walls.private_devices
+        || walls.protect_kernel_tunables
+        || walls.protect_kernel_modules
+        || walls.protect_kernel_logs
+        || walls.protect_control_groups
+        || walls.proc_subset_pid
+        || walls.protect_system != ProtectSystem::No
+        || walls.protect_home != ProtectHome::No
+        || walls.protect_proc != ProtectProc::Default
+        || !walls.read_only_paths.is_empty()
+        || !walls.read_write_paths.is_empty()
+        || !walls.inaccessible_paths.is_empty()
+        || !walls.temporary_file_systems.is_empty()
+        || !walls.binds.is_empty()
+}
+
+fn capability_set(numbers: &[u8]) -> u64 {
+    numbers
+        .iter()
+        .filter(|number| **number < 64)
+        .fold(0, |set, number| set | 1u64 << number)
+}
+
+fn scheduling(wanted: &Scheduling, steps: &mut Vec<Step>) {
+    steps.extend(wanted.oom_score_adjust.map(Step::OomScore));
+    steps.extend(wanted.nice.map(Step::Nice));
+    if let Some(policy) = wanted.cpu_policy {
+        steps.push(Step::Scheduler {
+            policy,
+            priority: wanted.cpu_priority.unwrap_or(0),
+        });
+    }
+    if let Some(cpus) = &wanted.cpu_affinity {
+        let mut mask = Vec::new();
+        for cpu in cpus {
+            let word = (cpu / 64) as usize;
+            if mask.len() <= word {
+                mask.resize(word + 1, 0);
+            }
+            mask[word] |= 1u64 << (cpu % 64);
+        }
+        steps.push(Step::Affinity(Affinity {
+            mask,
+            cpus: cpus.clone(),
+        }));
+    }
+    if let Some(class) = wanted.io_class {
+        steps.push(Step::IoPriority {
+            class,
+            priority: wanted.io_priority.unwrap_or(0),
+        });
+    }
+    if let Some(slack) = wanted.timer_slack {
+        let nanoseconds = u64::try_from(slack.as_nanos()).unwrap_or(u64::MAX);
+        steps.push(Step::TimerSlack { nanoseconds });
+    }
+}
+
+/// Groups first and the user last: each step needs what the next one gives up.
+fn identity(wanted: &Identity, steps: &mut Vec<Step>) {
+    match &wanted.groups {
+        Some(groups) => steps.push(Step::Groups(groups.clone())),
+        None if wanted.uid.is_some() || wanted.gid.is_some() => {
+            steps.push(Step::Groups(Vec::new()))
+        }
+        None => {}
+    }
+    steps.extend(wanted.gid.map(Step::Gid));
+    steps.extend(wanted.uid.map(Step::Uid));
+}
+
+fn working_directory(process: &Process) -> Result<Step, CompileError> {
+    let path = process
+        .working_directory
+        .as_deref()
+        .unwrap_or(Path::new("/"));
+    absolute("the working directory", path)?;
+    Ok(Step::WorkingDirectory {
+        path: c_path(path)?,
+        optional: process.working_directory_optional,
+    })
+}
+
+fn owned_directory(wanted: &Directory, owner: &Identity) -> Result<OwnedDirectory, CompileError> {
+    absolute("directory", &wanted.path)?;
+    Ok(OwnedDirectory {
+        path: c_path(&wanted.path)?,
+        names: names(&wanted.path)
+            .map(c_string)
+            .collect::<Result<_, _>>()?,
+        mode: wanted.mode,
+        uid: owner.uid,
+        gid: owner.gid,
+    })
+}
+
+fn program(process: &Process) -> Result<Program, CompileError> {
+    let command = process.argv.first().ok_or(CompileError::NoCommand)?;
+    if command.is_empty() {
+        return Err(CompileError::NoCommand);
+    }
+    let candidates = if command.as_bytes().contains(&b'/') {
+        vec![c_string(command)?]
+    } else {
+        let places = process.search_path.iter();
+        places
+            .map(|directory| c_path(&directory.join(command)))
+            .collect::<Result<_, _>>()?
+    };
+    let argv0 = process.argv0.as_ref().unwrap_or(command);
+    let arguments = [argv0].into_iter().chain(process.argv.iter().skip(1));
+    let mut environment = process
+        .environment
+        .iter()
+        .map(|(name, value)| {
+            let mut pair = name.clone();
+            pair.push("=");
+            pair.push(value);
+            c_string(&pair)
+        })
+        .collect::<Result<Vec<_>, _>>()?;
+    let mut pid_variables = process
+        .pid_variables
+        .iter()
+        .map(|name| c_string(OsStr::new(name)))
+        .collect::<Result<Vec<_>, _>>()?;
+    if !process.listen_names.is_empty() {
+        let count = process.listen_names.len();
+        environment.push(c_string(OsStr::new(&format!("LISTEN_FDS={count}")))?);
+        let names = process.listen_names.join(":");
+        environment.push(c_string(OsStr::new(&format!("LISTEN_FDNAMES={names}")))?);
+        pid_variables.push(c"LISTEN_PID".to_owned());
+    }
+    Ok(Program {
+        command: c_string(command)?,
+        candidates,
+        arguments: arguments
+            .map(|word| c_string(word))
+            .collect::<Result<_, _>>()?,
+        environment,
+        pid_variables,
+    })
+}
+
+/// The names of a path, from `/` on.
+pub(crate) fn names(path: &Path) -> impl Iterator<Item = &OsStr> {
+    path.components().filter_map(|component| match component {
+        Component::Normal(name) => Some(name),
+        Component::Prefix(_) | Component::RootDir | Component::CurDir | Component::ParentDir => {
+            None
+        }
+    })
+}
+
+/// A path from `/` on that says itself where it leads.
+pub(crate) fn absolute(what: &'static str, path: &Path) -> Result<(), CompileError> {
+    if !path.is_absolute() {
+        return Err(CompileError::Relative {
+            what,
+            path: path.to_owned(),
+        });
+    }
+    if path
+        .components()
+        .any(|component| component == Component::ParentDir)
+    {
+        return Err(CompileError::Upwards {
+            what,
+            path: path.to_owned(),
+        });
+    }
+    Ok(())
+}
+
+pub(crate) fn c_path(path: &Path) -> Result<CString, CompileError> {
+    c_string(path.as_os_str())
+}
+
+pub(crate) fn c_string(string: &OsStr) -> Result<CString, CompileError> {
+    CString::new(string.as_bytes())
+        .map_err(|_| CompileError::Nul(string.to_string_lossy().into_owned()))
+}

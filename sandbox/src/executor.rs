@@ -1,0 +1,147 @@
+//! The executor: this binary, executed again to build one box and become its first process.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, OwnedFd, RawFd};
+
+use rustix::fs::{MemfdFlags, SealFlags};
+use serde::{Deserialize, Serialize};
+
+use crate::launch::{LaunchError, executor_name};
+use crate::main_process::{Descriptors, Failure, NOT_EXECUTED, Prepared, reset_signals};
+use crate::plan::Plan;
+use crate::status;
+use crate::sys::exec::{StringArray, execveat};
+use crate::sys::signals;
+use crate::sys::{Errno, descriptors, process};
+use crate::walk;
+
+/// Where the executor finds the plan.
+pub(crate) const PLAN: RawFd = 3;
+/// Where the executor finds its end of the status channel.
+pub(crate) const STATUS: RawFd = 4;
+/// The first of the descriptors passed to the service.
+pub(crate) const FIRST_PASSED: RawFd = 5;
+
+/// What the executor is given besides descriptors.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Handed {
+    pub(crate) plan: Plan,
+    /// The numbers of the passed descriptors in the main process.
+    pub(crate) passed: Vec<u32>,
+}
+
+/// The plan in memory that nobody can change any more.
+pub(crate) fn write_down(plan: &Plan, passed: Vec<u32>) -> Result<OwnedFd, LaunchError> {
+    use std::io::{Seek, Write};
+    let bytes = postcard::to_stdvec(&Handed {
+        plan: plan.clone(),
+        passed,
+    })?;
+    let write = |bytes: &[u8]| -> io::Result<OwnedFd> {
+        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING | MemfdFlags::NOEXEC_SEAL;
+        let mut file = File::from(rustix::fs::memfd_create(c"herd-plan", flags)?);
+        file.write_all(bytes)?;
+        file.rewind()?;
+        rustix::fs::fcntl_add_seals(
+            &file,
+            SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE,
+        )?;
+        Ok(file.into())
+    };
+    write(&bytes).map_err(|source| LaunchError::Prepare {
+        action: "write the plan down",
+        source,
+    })
+}
+
+/// Our end, which never blocks, and the executor's.
+pub(crate) fn status_channel() -> io::Result<(OwnedFd, OwnedFd)> {
+    let (ours, theirs) = status::pair()?;
+    rustix::io::ioctl_fionbio(ours.as_fd(), true)?;
+    Ok((ours, theirs))
+}
+
+/// What the child between `clone3` and the executor's `execveat` needs.
+#[derive(Debug)]
+pub(crate) struct Start {
+    descriptors: Descriptors,
+    image: RawFd,
+    ignored: signals::Set,
+    arguments: StringArray,
+    environment: StringArray,
+    pub(crate) failure: Failure,
+}
+
+impl Start {
+    pub(crate) fn new(descriptors: Descriptors, image: RawFd, ignored: signals::Set) -> Self {
+        Self {
+            descriptors,
+            image,
+            ignored,
+            arguments: StringArray::new(vec![executor_name()]),
+            environment: StringArray::new(Vec::new()),
+            failure: Failure::none(),
+        }
+    }
+
+    /// For [`crate::sys::clone::Stack::spawn`].
+    pub(crate) extern "C" fn run(start: &Self) -> ! {
+        let errno = start.execute().err().unwrap_or(Errno(libc::EIO));
+        start.failure.set(0, errno);
+        process::exit_now(NOT_EXECUTED)
+    }
+
+    fn execute(&self) -> Result<(), Errno> {
+        self.descriptors.unshare()?;
+        let image = descriptors::duplicate_from(self.image, self.descriptors.above())?;
+        self.descriptors.fill()?;
+        reset_signals(self.ignored, false)?;
+        Err(execveat(image, &self.arguments, &self.environment))
+    }
+}
+
+/// The executor's `main`: this binary with `argv[0]` = `herd-exec`. Descriptors are as
+/// [`Launcher::launch`](crate::Launcher::launch) leaves them.
+pub fn herd_exec_main() -> ! {
+    match prepare() {
+        Ok((plan, prepared, channel)) => walk::walk(plan, prepared, channel),
+        // Whoever runs this by hand has no channel to be told on.
+        Err(_) => process::exit_now(NOT_EXECUTED),
+    }
+}
+
+fn prepare() -> io::Result<(Plan, Prepared, OwnedFd)> {
+    // A caller that dies while a box is being built takes us with it.
+    process::die_with_parent()?;
+    process::set_umask(0);
+    let (plan, passed) = read_plan()?;
+    if !plan.makes_user_namespace() {
+        // Nobody inside may look at us or through our descriptors. (See there for the other case.)
+        process::set_dumpable(false)?;
+    }
+    let sources = (FIRST_PASSED..).zip(&passed).map(|(from, to)| {
+        RawFd::try_from(*to)
+            .map(|to| (from, to))
+            .map_err(|_| io::ErrorKind::InvalidData.into())
+    });
+    let moves = (0..3)
+        .map(|number| Ok((number, number)))
+        .chain(sources)
+        .collect::<io::Result<Vec<_>>>()?;
+    let descriptors = Descriptors::new(None, moves);
+    let past_all = FIRST_PASSED.saturating_add(RawFd::try_from(passed.len()).unwrap_or(RawFd::MAX));
+    // Out of the way of those we are given, and of the numbers that the main process is to have.
+    let channel = descriptors::take_over(STATUS, descriptors.above().max(past_all))?;
+    rustix::process::chdir(c"/")?;
+    let prepared = Prepared::new(&plan, descriptors, signals::ignored());
+    Ok((plan, prepared, channel))
+}
+
+fn read_plan() -> io::Result<(Plan, Vec<u32>)> {
+    let mut bytes = Vec::new();
+    File::from(descriptors::adopt(PLAN)?).read_to_end(&mut bytes)?;
+    let handed: Handed = postcard::from_bytes(&bytes)
+        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+    Ok((handed.plan, handed.passed))
+}

@@ -1,0 +1,321 @@
+//! Makes the mounts, by descriptor: no path is looked up twice.
+#![forbid(unsafe_code)]
+
+use std::ffi::{CStr, OsStr};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use rustix::fs::{CWD, Mode, OFlags};
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags,
+    fsconfig_create, fsconfig_set_string, fsmount, fsopen, move_mount, open_tree, unmount,
+};
+
+use super::devices;
+use super::resolve::{Bases, is_directory};
+use super::step::{Hide, MountStep, Tmpfs};
+use crate::sys::mount::{Attributes, forbid, make_private};
+use crate::sys::{Errno, files};
+
+/// What the mount steps of one box hold between them.
+#[derive(Debug, Default)]
+pub(crate) struct Mounts {
+    bases: Bases,
+    held: Vec<Option<OwnedFd>>,
+    /// Covers for what is hidden.
+    empty: Option<OwnedFd>,
+    null: Option<OwnedFd>,
+    new_root: bool,
+}
+
+impl Mounts {
+    pub(crate) fn perform(&mut self, step: &MountStep) -> Result<(), Errno> {
+        match step {
+            MountStep::Private => self.start(),
+            MountStep::Root(path) => self.take_root(path),
+            MountStep::Take {
+                source,
+                of_host,
+                recursive,
+                optional,
+            } => self.take(path_of(source), *of_host, *recursive, *optional),
+            MountStep::ReadOnly {
+                path,
+                optional,
+                inert,
+            } => {
+                let attributes = if *inert {
+                    Attributes::INERT
+                } else {
+                    Attributes::READ_ONLY
+                };
+                self.read_only(path_of(path), attributes, *optional)
+            }
+            MountStep::Proc {
+                hide,
+                only_processes,
+            } => self.proc(*hide, *only_processes),
+            MountStep::Devices { made } => self.devices(*made),
+            MountStep::Terminals { with_group } => self.terminals(*with_group),
+            MountStep::MessageQueues => self.message_queues(),
+            MountStep::Tmpfs(wanted) => self.tmpfs(wanted),
+            MountStep::Hide { path, optional } => self.hide(path_of(path), *optional),
+            MountStep::Place {
+                slot,
+                target,
+                read_only,
+            } => self.place(*slot, path_of(target), *read_only),
+            MountStep::Seal(path) => self.seal(path_of(path)),
+            MountStep::Pivot => self.pivot(),
+        }
+    }
+
+    fn start(&mut self) -> Result<(), Errno> {
+        let root = files::open(c"/", libc::O_PATH | libc::O_DIRECTORY)?;
+        make_private(root.as_fd())?;
+        // The host's own /dev/null: what a box root calls so may be anything.
+        let null = files::open(c"/dev/null", libc::O_PATH | libc::O_NOFOLLOW)?;
+        if devices::is_null(null.as_fd())? {
+            self.null = Some(null);
+        }
+        self.bases.set_root(root, None);
+        Ok(())
+    }
+
+    fn take_root(&mut self, path: &CStr) -> Result<(), Errno> {
+        let here = files::open(path, libc::O_PATH | libc::O_DIRECTORY)?;
+        let tree = clone_of(here.as_fd(), true)?;
+        // pivot_root wants the new root to be a mount of this namespace.
+        attach(tree.as_fd(), here.as_fd())?;
+        self.bases.set_root(tree, Some(here));
+        self.new_root = true;
+        Ok(())
+    }
+
+    fn take(
+        &mut self,
+        path: &Path,
+        of_host: bool,
+        recursive: bool,
+        optional: bool,
+    ) -> Result<(), Errno> {
+        let opened = if of_host {
+            rustix::fs::openat(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+                .map_err(Errno::from)
+        } else {
+            self.bases.open(path, false)
+        };
+        let held = match opened {
+            Err(Errno::ENOENT) if optional => None,
+            opened => Some(clone_of(opened?.as_fd(), recursive)?),
+        };
+        self.held.push(held);
+        Ok(())
+    }
+
+    fn place(&mut self, slot: usize, target: &Path, read_only: bool) -> Result<(), Errno> {
+        let Some(tree) = self.held.get_mut(slot).and_then(Option::take) else {
+            return Ok(());
+        };
+        if read_only {
+            forbid(tree.as_fd(), Attributes::READ_ONLY, true)?;
+        }
+        let directory = is_directory(tree.as_fd())?;
+        let here = self.bases.open_or_make(target, directory, false)?;
+        attach(tree.as_fd(), here.as_fd())?;
+        // What is missing below is made only in file systems of our own.
+        self.bases.add(target, tree, None);
+        Ok(())
+    }
+
+    fn read_only(
+        &mut self,
+        path: &Path,
+        attributes: Attributes,
+        optional: bool,
+    ) -> Result<(), Errno> {
+        let here = match self.bases.open(path, path.starts_with("/proc")) {
+            Err(Errno::ENOENT) if optional => return Ok(()),
+            here => here?,
+        };
+        match forbid(here.as_fd(), attributes, true) {
+            // Not the root of a mount: make it one.
+            Err(Errno(libc::EINVAL)) => {
+                let tree = clone_of(here.as_fd(), true)?;
+                forbid(tree.as_fd(), attributes, true)?;
+                attach(tree.as_fd(), here.as_fd())
+            }
+            answer => answer,
+        }
+    }
+
+    fn proc(&mut self, hide: Hide, only_processes: bool) -> Result<(), Errno> {
+        let file_system = fsopen(c"proc", FsOpenFlags::FSOPEN_CLOEXEC)?;
+        if let Some(option) = hide.option() {
+            fsconfig_set_string(file_system.as_fd(), c"hidepid", option)?;
+        }
+        if only_processes {
+            fsconfig_set_string(file_system.as_fd(), c"subset", c"pid")?;
+        }
+        let mount = finish(&file_system, inert())?;
+        self.mount(mount, Path::new("/proc"), false)
+    }
+
+    fn devices(&mut self, made: bool) -> Result<(), Errno> {
+        // What is bound has to be held before the new /dev covers it.
+        let nodes = if made { None } else { Some(devices::hold()?) };
+        let file_system = fsopen(c"tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
+        fsconfig_set_string(file_system.as_fd(), c"mode", c"0755")?;
+        fsconfig_set_string(file_system.as_fd(), c"size", c"64k")?;
+        let flags = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+        let mount = finish(&file_system, flags)?;
+        let filled = mount.try_clone().map_err(|_| Errno(libc::EMFILE))?;
+        self.mount(mount, Path::new("/dev"), true)?;
+        devices::fill(filled.as_fd(), nodes)
+    }
+
+    fn terminals(&mut self, with_group: bool) -> Result<(), Errno> {
+        let file_system = fsopen(c"devpts", FsOpenFlags::FSOPEN_CLOEXEC)?;
+        fsconfig_set_string(file_system.as_fd(), c"ptmxmode", c"0666")?;
+        fsconfig_set_string(file_system.as_fd(), c"mode", c"0620")?;
+        if with_group {
+            // The group `tty` of every distribution.
+            fsconfig_set_string(file_system.as_fd(), c"gid", c"5")?;
+        }
+        let flags = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+        self.mount(finish(&file_system, flags)?, Path::new("/dev/pts"), false)
+    }
+
+    fn message_queues(&mut self) -> Result<(), Errno> {
+        let file_system = fsopen(c"mqueue", FsOpenFlags::FSOPEN_CLOEXEC)?;
+        let flags = MountAttrFlags::MOUNT_ATTR_NOSUID
+            | MountAttrFlags::MOUNT_ATTR_NODEV
+            | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+        self.mount(
+            finish(&file_system, flags)?,
+            Path::new("/dev/mqueue"),
+            false,
+        )
+    }
+
+    fn tmpfs(&mut self, wanted: &Tmpfs) -> Result<(), Errno> {
+        let file_system = fsopen(c"tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
+        fsconfig_set_string(file_system.as_fd(), c"mode", format!("{:04o}", wanted.mode))?;
+        if let Some(size) = wanted.size {
+            fsconfig_set_string(file_system.as_fd(), c"size", size.to_string())?;
+        }
+        let mut flags = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
+        if !wanted.executable {
+            flags |= MountAttrFlags::MOUNT_ATTR_NOEXEC;
+        }
+        if wanted.read_only {
+            flags |= MountAttrFlags::MOUNT_ATTR_RDONLY;
+        }
+        let mount = finish(&file_system, flags)?;
+        let path = path_of(&wanted.path);
+        if wanted.optional && matches!(self.bases.open(path, false), Err(Errno::ENOENT)) {
+            return Ok(());
+        }
+        self.mount(mount, path, true)
+    }
+
+    fn hide(&mut self, path: &Path, optional: bool) -> Result<(), Errno> {
+        let here = match self.bases.open(path, path.starts_with("/proc")) {
+            Err(Errno::ENOENT) if optional => return Ok(()),
+            here => here?,
+        };
+        let cover = if is_directory(here.as_fd())? {
+            match &self.empty {
+                Some(empty) => clone_of(empty.as_fd(), false)?,
+                None => {
+                    let empty = empty_directory()?;
+                    attach(empty.as_fd(), here.as_fd())?;
+                    self.empty = Some(empty);
+                    return Ok(());
+                }
+            }
+        } else {
+            // nodev is what bars it, even to those who may open anything.
+            let null = self.null.as_ref().ok_or(Errno(libc::ENODEV))?;
+            let cover = clone_of(null.as_fd(), false)?;
+            forbid(cover.as_fd(), Attributes::INERT, false)?;
+            cover
+        };
+        attach(cover.as_fd(), here.as_fd())
+    }
+
+    fn seal(&mut self, path: &Path) -> Result<(), Errno> {
+        match self.bases.at(path) {
+            Some(mount) => forbid(mount, Attributes::READ_ONLY, false),
+            // An optional mount whose place is missing.
+            None => Ok(()),
+        }
+    }
+
+    fn pivot(&mut self) -> Result<(), Errno> {
+        let root = self.bases.root().ok_or(Errno(libc::EBADF))?;
+        files::change_directory(root)?;
+        // The old root lands on top of the new one and goes from there: no directory is needed.
+        rustix::process::pivot_root(c".", c".")?;
+        unmount(c".", UnmountFlags::DETACH)?;
+        Ok(rustix::process::chdir(c"/")?)
+    }
+
+    /// Attaches a new mount; `fillable` ones take mount points for what is put below.
+    fn mount(&mut self, mount: OwnedFd, path: &Path, fillable: bool) -> Result<(), Errno> {
+        // A link in the place of /proc or /dev is somebody's trick.
+        let strict = path.starts_with("/proc") || path.starts_with("/dev");
+        let here = self.bases.open_or_make(path, true, strict)?;
+        attach(mount.as_fd(), here.as_fd())?;
+        let writable = if fillable {
+            Some(mount.try_clone().map_err(|_| Errno(libc::EMFILE))?)
+        } else {
+            None
+        };
+        self.bases.add(path, mount, writable);
+        Ok(())
+    }
+}
+
+fn path_of(path: &CStr) -> &Path {
+    Path::new(OsStr::from_bytes(path.to_bytes()))
+}
+
+fn inert() -> MountAttrFlags {
+    MountAttrFlags::MOUNT_ATTR_NOSUID
+        | MountAttrFlags::MOUNT_ATTR_NODEV
+        | MountAttrFlags::MOUNT_ATTR_NOEXEC
+}
+
+fn empty_directory() -> Result<OwnedFd, Errno> {
+    let file_system = fsopen(c"tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    fsconfig_set_string(file_system.as_fd(), c"mode", c"0000")?;
+    fsconfig_set_string(file_system.as_fd(), c"nr_inodes", c"1")?;
+    finish(&file_system, inert() | MountAttrFlags::MOUNT_ATTR_RDONLY)
+}
+
+fn finish(file_system: &OwnedFd, flags: MountAttrFlags) -> Result<OwnedFd, Errno> {
+    fsconfig_create(file_system.as_fd())?;
+    Ok(fsmount(
+        file_system.as_fd(),
+        FsMountFlags::FSMOUNT_CLOEXEC,
+        flags,
+    )?)
+}
+
+/// A copy of the mount at `from`, attached nowhere yet.
+pub(super) fn clone_of(from: BorrowedFd<'_>, recursive: bool) -> Result<OwnedFd, Errno> {
+    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_EMPTY_PATH;
+    if recursive {
+        flags |= OpenTreeFlags::AT_RECURSIVE;
+    }
+    Ok(open_tree(from, c"", flags)?)
+}
+
+pub(super) fn attach(mount: BorrowedFd<'_>, on: BorrowedFd<'_>) -> Result<(), Errno> {
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+    Ok(move_mount(mount, c"", on, c"", flags)?)
+}

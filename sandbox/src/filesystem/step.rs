@@ -1,0 +1,188 @@
+//! One change of the mount tree, as data, and the sentence that names it.
+#![forbid(unsafe_code)]
+
+use std::ffi::CString;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::step::text;
+
+/// Paths are the box's own; [`Take`](MountStep::Take) alone may name one of the host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum MountStep {
+    /// Nothing mounted from here on is seen outside, and nothing mounted outside is seen here.
+    Private,
+    /// This directory, with all mounts below it, will be `/`.
+    Root(CString),
+    /// Holds on to a part of the tree as it is now; [`Place`](MountStep::Place) counts these.
+    Take {
+        source: CString,
+        of_host: bool,
+        recursive: bool,
+        optional: bool,
+    },
+    /// With every mount below, however deep.
+    ReadOnly {
+        path: CString,
+        optional: bool,
+        inert: bool,
+    },
+    Proc {
+        hide: Hide,
+        only_processes: bool,
+    },
+    Devices {
+        made: bool,
+    },
+    Terminals {
+        with_group: bool,
+    },
+    MessageQueues,
+    Tmpfs(Tmpfs),
+    /// Neither readable nor listable nor enterable.
+    Hide {
+        path: CString,
+        optional: bool,
+    },
+    Place {
+        slot: usize,
+        target: CString,
+        read_only: bool,
+    },
+    /// This one mount, filled by now, becomes read-only.
+    Seal(CString),
+    /// The root of [`Root`](MountStep::Root) becomes `/` and the host's tree goes.
+    Pivot,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Tmpfs {
+    pub(crate) path: CString,
+    pub(crate) mode: u32,
+    pub(crate) size: Option<u64>,
+    pub(crate) read_only: bool,
+    pub(crate) executable: bool,
+    pub(crate) optional: bool,
+}
+
+/// `hidepid=` of procfs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Hide {
+    Nothing,
+    NoAccess,
+    Invisible,
+    Ptraceable,
+}
+
+impl Hide {
+    /// The kernel's word, which is none for what is the default.
+    pub(crate) fn option(self) -> Option<&'static str> {
+        match self {
+            Self::Nothing => None,
+            Self::NoAccess => Some("noaccess"),
+            Self::Invisible => Some("invisible"),
+            Self::Ptraceable => Some("ptraceable"),
+        }
+    }
+}
+
+impl fmt::Display for MountStep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let if_there = |optional: &bool| if *optional { " if it is there" } else { "" };
+        match self {
+            Self::Private => f.write_str("make all mounts private"),
+            Self::Root(path) => write!(f, "take {} as the new root", text(path)),
+            Self::Take {
+                source,
+                of_host,
+                recursive,
+                optional,
+            } => {
+                let place = if *of_host { " of the host" } else { "" };
+                let below = if *recursive {
+                    ""
+                } else {
+                    " without the mounts below"
+                };
+                write!(
+                    f,
+                    "hold {}{place}{below}{}",
+                    text(source),
+                    if_there(optional)
+                )
+            }
+            Self::ReadOnly {
+                path,
+                optional,
+                inert,
+            } => {
+                let more = if *inert {
+                    ", nosuid, nodev, noexec"
+                } else {
+                    ""
+                };
+                let path = text(path);
+                write!(
+                    f,
+                    "make {path} and all below read-only{more}{}",
+                    if_there(optional)
+                )
+            }
+            Self::Proc {
+                hide,
+                only_processes,
+            } => {
+                f.write_str("mount proc on /proc")?;
+                if let Some(option) = hide.option() {
+                    write!(f, ", hidepid={option}")?;
+                }
+                if *only_processes {
+                    f.write_str(", subset=pid")
+                } else {
+                    Ok(())
+                }
+            }
+            Self::Devices { made } => {
+                let how = if *made { "" } else { " bound from the host" };
+                write!(
+                    f,
+                    "mount a private /dev with null, zero, full, random, urandom, tty{how}"
+                )
+            }
+            Self::Terminals { .. } => f.write_str("mount new terminals on /dev/pts"),
+            Self::MessageQueues => f.write_str("mount mqueue on /dev/mqueue"),
+            Self::Tmpfs(wanted) => {
+                write!(
+                    f,
+                    "mount tmpfs on {} (mode {:04o}",
+                    text(&wanted.path),
+                    wanted.mode
+                )?;
+                if let Some(size) = wanted.size {
+                    write!(f, ", {size} bytes")?;
+                }
+                if wanted.read_only {
+                    f.write_str(", read-only")?;
+                }
+                write!(f, "){}", if_there(&wanted.optional))
+            }
+            Self::Hide { path, optional } => write!(f, "hide {}{}", text(path), if_there(optional)),
+            Self::Place {
+                slot,
+                target,
+                read_only,
+            } => {
+                let how = if *read_only { ", read-only" } else { "" };
+                write!(
+                    f,
+                    "put what is held ({}) on {}{how}",
+                    slot + 1,
+                    text(target)
+                )
+            }
+            Self::Seal(path) => write!(f, "make the mount on {} read-only", text(path)),
+            Self::Pivot => f.write_str("pivot into the new root and drop the old one"),
+        }
+    }
+}

@@ -1,0 +1,335 @@
+//! From a plan to a process: the caller's side.
+
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::sync::{Mutex, PoisonError};
+
+use rustix::fs::{Mode, OFlags};
+use rustix::process::{WaitId, WaitIdOptions};
+
+use crate::cgroup;
+use crate::executor;
+use crate::failure::StepFailure;
+use crate::main_process::{Descriptors, Failure, Prepared, Walk};
+use crate::plan::{Carrier, Plan};
+use crate::step::Step;
+use crate::sys::clone::{Child, Manner, Stack};
+use crate::sys::signals::{self, Blocked};
+use crate::sys::{Errno, descriptors, process};
+
+/// Starts processes. Made once, early: it holds on to our own executable and to some low
+/// descriptor numbers.
+#[derive(Debug)]
+pub struct Launcher {
+    image: OwnedFd,
+    /// Low numbers, filled with the launch's descriptors while it lasts: a child then copies a
+    /// descriptor table of this length, not of the caller's thousands.
+    slots: Vec<OwnedFd>,
+    stack: Mutex<Stack>,
+    ignored: signals::Set,
+}
+
+/// The descriptors of the new process.
+#[derive(Debug, Clone, Copy)]
+pub struct Files<'a> {
+    pub stdin: BorrowedFd<'a>,
+    pub stdout: BorrowedFd<'a>,
+    pub stderr: BorrowedFd<'a>,
+    /// `(number in the new process, descriptor)`; numbers from 3 on, each once.
+    pub passed: &'a [(u32, BorrowedFd<'a>)],
+}
+
+/// A process that has been started, by `pid` until the status channel says that it
+/// [moved](crate::status::Message::Moved).
+#[derive(Debug)]
+pub struct Launched {
+    pub pid: i32,
+    pub pidfd: OwnedFd,
+    /// With [`Carrier::Executor`]: what becomes of the launch, read by
+    /// [`status::receive`](crate::status::receive).
+    pub status: Option<OwnedFd>,
+}
+
+/// Nothing was started, and nothing is left.
+#[derive(Debug, thiserror::Error)]
+pub enum LaunchError {
+    #[error("cannot open our own executable")]
+    Image(#[source] io::Error),
+    #[error("cannot prepare the launch: {action}")]
+    Prepare {
+        action: &'static str,
+        source: io::Error,
+    },
+    #[error("cannot write the plan down")]
+    Encode(#[from] postcard::Error),
+    #[error("descriptor {0} cannot be passed: numbers start at 3 and each is given once")]
+    Target(u32),
+    #[error("cannot create the cgroup")]
+    Cgroup(#[source] cgroup::CgroupError),
+    #[error("cannot start a process")]
+    Clone(#[source] io::Error),
+    #[error(transparent)]
+    Step(#[from] StepFailure),
+}
+
+const SLOTS: usize = 16;
+
+impl Launcher {
+    /// # Errors
+    /// When `/proc/self/exe` cannot be opened or there is no room for a stack.
+    pub fn new() -> Result<Self, LaunchError> {
+        let image = rustix::fs::open(
+            c"/proc/self/exe",
+            OFlags::PATH | OFlags::CLOEXEC,
+            Mode::empty(),
+        )
+        .map_err(|errno| LaunchError::Image(errno.into()))?;
+        let slots = (0..SLOTS)
+            .map(|_| image.try_clone())
+            .collect::<Result<Vec<OwnedFd>, io::Error>>()
+            .map_err(preparing("reserve descriptors"))?;
+        let stack = Stack::new().map_err(|errno| preparing("map a stack")(errno.into()))?;
+        Ok(Self {
+            image,
+            slots,
+            stack: Mutex::new(stack),
+            ignored: signals::ignored(),
+        })
+    }
+
+    /// Starts the plan's process.
+    ///
+    /// With [`Carrier::Vfork`] the program is running when this returns, and a failure is the
+    /// returned error. With [`Carrier::Executor`] the executor is running, and everything else is
+    /// told on [`Launched::status`].
+    ///
+    /// # Errors
+    /// [`LaunchError::Step`] names the step that failed; the others are failures of our own.
+    pub fn launch(&self, plan: &Plan, files: Files<'_>) -> Result<Launched, LaunchError> {
+        check_targets(files.passed)?;
+        match plan.carrier() {
+            Carrier::Vfork => self.launch_here(plan, files),
+            Carrier::Executor => self.launch_executor(plan, files),
+        }
+    }
+
+    fn launch_here(&self, plan: &Plan, files: Files<'_>) -> Result<Launched, LaunchError> {
+        let cgroup = self.enter_cgroup(plan)?;
+        let lent = Lent::new(self, files.sources())?;
+        let moves = lent.numbers.iter().copied().zip(files.targets());
+        let descriptors = Descriptors::new(Some(lent.above(&[])), moves);
+        let prepared = Prepared::new(plan, descriptors, self.ignored);
+        let first = plan
+            .steps
+            .iter()
+            .take_while(|step| matches!(step, Step::CreateCgroup(_) | Step::JoinCgroup(_)))
+            .count();
+        let walk = Walk {
+            plan,
+            prepared: &prepared,
+            first,
+            failure: Failure::none(),
+        };
+        let manner = Manner {
+            cgroup: cgroup.as_ref().map(AsFd::as_fd),
+            shared_descriptors: true,
+        };
+        let child = self.spawn(manner, Walk::run, &walk)?;
+        if let Some((step, errno)) = walk.failure.get() {
+            reap(&child)?;
+            return Err(StepFailure::new(plan, step, errno).into());
+        }
+        Ok(Launched {
+            pid: child.pid,
+            pidfd: child.pidfd,
+            status: None,
+        })
+    }
+
+    /// Does the cgroup steps at the head of a bare plan; the child is then born in the leaf.
+    #[allow(
+        clippy::wildcard_enum_match_arm,
+        reason = "every other step is the child's"
+    )]
+    fn enter_cgroup(&self, plan: &Plan) -> Result<Option<OwnedFd>, LaunchError> {
+        let mut entered = None;
+        for (index, step) in plan.steps.iter().enumerate() {
+            let failed = |errno| StepFailure::new(plan, index, errno);
+            if plan.fail_at == Some(index)
+                && matches!(step, Step::CreateCgroup(_) | Step::JoinCgroup(_))
+            {
+                return Err(failed(Errno(libc::ECANCELED)).into());
+            }
+            match step {
+                Step::CreateCgroup(group) => cgroup::create(group).map_err(LaunchError::Cgroup)?,
+                Step::JoinCgroup(group) => {
+                    if let Some(leaf) = &group.v2 {
+                        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+                        let opened = rustix::fs::open(&leaf.path, flags, Mode::empty());
+                        entered = Some(opened.map_err(|errno| failed(errno.into()))?);
+                    }
+                }
+                _ => break,
+            }
+        }
+        Ok(entered)
+    }
+
+    fn launch_executor(&self, plan: &Plan, files: Files<'_>) -> Result<Launched, LaunchError> {
+        let passed = files.passed.iter().map(|(number, _)| *number).collect();
+        let handed = executor::write_down(plan, passed)?;
+        let (ours, theirs) = executor::status_channel().map_err(preparing("make a socket pair"))?;
+        let sources: Vec<BorrowedFd<'_>> = [files.stdin, files.stdout, files.stderr]
+            .into_iter()
+            .chain([handed.as_fd(), theirs.as_fd()])
+            .chain(files.passed.iter().map(|(_, descriptor)| *descriptor))
+            .collect();
+        let lent = Lent::new(self, sources.into_iter())?;
+        let image = self.image.as_raw_fd();
+        let descriptors = Descriptors::new(
+            Some(lent.above(&[image])),
+            lent.numbers.iter().copied().zip(0..),
+        );
+        let start = executor::Start::new(descriptors, image, self.ignored);
+        let manner = Manner {
+            cgroup: None,
+            shared_descriptors: true,
+        };
+        let child = self.spawn(manner, executor::Start::run, &start)?;
+        if let Some((_, errno)) = start.failure.get() {
+            reap(&child)?;
+            return Err(LaunchError::Clone(errno.into()));
+        }
+        Ok(Launched {
+            pid: child.pid,
+            pidfd: child.pidfd,
+            status: Some(ours),
+        })
+    }
+
+    fn spawn<T: Sync>(
+        &self,
+        manner: Manner<'_>,
+        run: extern "C" fn(&T) -> !,
+        argument: &T,
+    ) -> Result<Child, LaunchError> {
+        let refused = |errno: Errno| LaunchError::Clone(errno.into());
+        let mut stack = self.stack.lock().unwrap_or_else(PoisonError::into_inner);
+        let dumpable = process::is_dumpable().map_err(refused)?;
+        let blocked = Blocked::new().map_err(refused)?;
+        let child = stack.spawn(&blocked, manner, run, argument);
+        drop(blocked);
+        if dumpable {
+            // A child that changes its user makes the memory we share undumpable.
+            process::set_dumpable(true).map_err(refused)?;
+        }
+        child.map_err(refused)
+    }
+}
+
+impl<'a> Files<'a> {
+    fn sources(&self) -> impl Iterator<Item = BorrowedFd<'a>> {
+        let passed = self.passed.iter().map(|(_, descriptor)| *descriptor);
+        [self.stdin, self.stdout, self.stderr]
+            .into_iter()
+            .chain(passed)
+    }
+
+    fn targets(&self) -> impl Iterator<Item = RawFd> {
+        let passed = self
+            .passed
+            .iter()
+            .map(|(number, _)| RawFd::try_from(*number).unwrap_or(RawFd::MAX));
+        [0, 1, 2].into_iter().chain(passed)
+    }
+}
+
+/// Above this a passed descriptor is a mistake: the table would grow to its number.
+const HIGHEST_TARGET: u32 = 1 << 16;
+
+fn check_targets(passed: &[(u32, BorrowedFd<'_>)]) -> Result<(), LaunchError> {
+    for (index, (number, _)) in passed.iter().enumerate() {
+        let again = passed[..index].iter().any(|(earlier, _)| earlier == number);
+        if again || !(3..HIGHEST_TARGET).contains(number) {
+            return Err(LaunchError::Target(*number));
+        }
+    }
+    Ok(())
+}
+
+/// Descriptors of one launch under low numbers, taken back when dropped.
+struct Lent<'a> {
+    launcher: &'a Launcher,
+    numbers: Vec<RawFd>,
+    used: usize,
+}
+
+impl<'a> Lent<'a> {
+    fn new<'b>(
+        launcher: &'a Launcher,
+        sources: impl Iterator<Item = BorrowedFd<'b>>,
+    ) -> Result<Self, LaunchError> {
+        let mut lent = Self {
+            launcher,
+            numbers: Vec::new(),
+            used: 0,
+        };
+        for source in sources {
+            let source = source.as_raw_fd();
+            let number = match launcher.slots.get(lent.used).map(AsRawFd::as_raw_fd) {
+                Some(slot) if slot < source => {
+                    descriptors::duplicate_onto_closing(source, slot)
+                        .map_err(|errno| preparing("lend a descriptor")(errno.into()))?;
+                    lent.used += 1;
+                    slot
+                }
+                _ => source,
+            };
+            lent.numbers.push(number);
+        }
+        Ok(lent)
+    }
+
+    /// The first number above all that the child needs.
+    fn above(&self, more: &[RawFd]) -> RawFd {
+        self.numbers
+            .iter()
+            .chain(more)
+            .max()
+            .map_or(0, |highest| highest + 1)
+    }
+}
+
+impl Drop for Lent<'_> {
+    fn drop(&mut self) {
+        for slot in &self.launcher.slots[..self.used] {
+            // Back to what it held: a slot must not keep the service's pipe open.
+            let restored = descriptors::duplicate_onto_closing(
+                self.launcher.image.as_raw_fd(),
+                slot.as_raw_fd(),
+            );
+            debug_assert!(restored.is_ok(), "both numbers are open and ours");
+        }
+    }
+}
+
+/// Takes the status of a child that did not become the program.
+fn reap(child: &Child) -> Result<(), LaunchError> {
+    loop {
+        match rustix::process::waitid(WaitId::PidFd(child.pidfd.as_fd()), WaitIdOptions::EXITED) {
+            Ok(_) => return Ok(()),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(errno) => return Err(preparing("reap a failed child")(errno.into())),
+        }
+    }
+}
+
+fn preparing(action: &'static str) -> impl Fn(io::Error) -> LaunchError {
+    move |source| LaunchError::Prepare { action, source }
+}
+
+/// The executor's name, as `ps` and its own `main` see it.
+pub(crate) fn executor_name() -> CString {
+    c"herd-exec".to_owned()
+}

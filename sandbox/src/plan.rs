@@ -1,0 +1,87 @@
+//! What `compile` makes: the steps of one launch, in order, as data.
+#![forbid(unsafe_code)]
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::cgroup::CgroupPlan;
+use crate::config::Wall;
+use crate::step::Step;
+
+/// The steps from the caller to the service's `execve`, for one machine.
+///
+/// Its `Display` is the golden format: one numbered line for each step.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    pub(crate) carrier: Carrier,
+    pub(crate) steps: Vec<Step>,
+    pub(crate) warnings: Vec<GivenUp>,
+    pub(crate) cgroup: Option<CgroupPlan>,
+    pub(crate) fail_at: Option<usize>,
+}
+
+/// Which process walks the steps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Carrier {
+    /// A child in the caller's own memory: nothing but system calls until `execve`.
+    Vfork,
+    /// This binary, executed again as `herd-exec`: the caller is not held up by the walk.
+    Executor,
+}
+
+/// A wall that this machine cannot build and that the config said it can do without.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GivenUp {
+    pub wall: Wall,
+    pub reason: String,
+}
+
+impl Plan {
+    pub fn carrier(&self) -> Carrier {
+        self.carrier
+    }
+
+    /// The walls given up, each with the reason.
+    pub fn warnings(&self) -> &[GivenUp] {
+        &self.warnings
+    }
+
+    pub fn steps_len(&self) -> usize {
+        self.steps.len()
+    }
+
+    pub fn cgroup(&self) -> Option<&CgroupPlan> {
+        self.cgroup.as_ref()
+    }
+
+    /// Claims that the main process lives below a process of ours that is the box's PID 1.
+    pub fn has_reaper(&self) -> bool {
+        self.steps.contains(&Step::StartMain)
+    }
+
+    pub(crate) fn makes_user_namespace(&self) -> bool {
+        self.steps
+            .iter()
+            .any(|step| matches!(step, Step::UserNamespace { .. }))
+    }
+
+    /// Fault injection, for tests: step `n` (from 1) fails with `ECANCELED` instead of being done.
+    #[must_use]
+    pub fn fail_at(mut self, n: usize) -> Self {
+        self.fail_at = n.checked_sub(1);
+        self
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, step) in self.steps.iter().enumerate() {
+            writeln!(f, "{:>3}. {step}", index + 1)?;
+        }
+        for given_up in &self.warnings {
+            writeln!(f, "without {:?}: {}", given_up.wall, given_up.reason)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,576 @@
+//! Decisions of compiled filters, through the interpreter.
+#![forbid(unsafe_code)]
+
+use proptest::prelude::*;
+
+use super::compile::{ALLOW, CompileError, KILL_PROCESS, errno};
+use super::filter::{FilterError, default_filter};
+use super::interpreter::Call;
+use super::{Program, compile, describe, groups, table};
+use crate::config::*;
+use crate::host::{Architecture, Cgroups, Host, KernelVersion, UserNamespaces};
+
+const EPERM: u16 = 1;
+const EACCES: u16 = 13;
+const ENOSYS: u16 = 38;
+const EAFNOSUPPORT: u16 = 97;
+const AUDIT_I386: u32 = 0x4000_0003;
+
+fn host(architecture: Architecture) -> Host {
+    Host {
+        kernel: KernelVersion::new(6, 18),
+        architecture,
+        uid: 0,
+        gid: 0,
+        is_root: true,
+        capabilities: u64::MAX,
+        user_namespaces: UserNamespaces::Allowed,
+        memory_bytes: 1 << 30,
+        cpus: 2,
+        threads_max: 1000,
+        landlock_abi: 7,
+        seccomp: true,
+        overlay: true,
+        cgroups: Cgroups::default(),
+    }
+}
+
+/// No wall that has to do with system calls, on the native architecture only.
+fn open_walls() -> Walls {
+    Walls {
+        namespaces: Namespaces::default(),
+        root: None,
+        read_only_root: false,
+        hostname: None,
+        protect_system: ProtectSystem::No,
+        protect_home: ProtectHome::No,
+        private_tmp: false,
+        private_devices: false,
+        protect_proc: ProtectProc::Default,
+        proc_subset_pid: false,
+        protect_kernel_tunables: false,
+        protect_kernel_modules: false,
+        protect_kernel_logs: false,
+        protect_control_groups: false,
+        protect_clock: false,
+        protect_hostname: false,
+        read_only_paths: vec![],
+        read_write_paths: vec![],
+        inaccessible_paths: vec![],
+        temporary_file_systems: vec![],
+        binds: vec![],
+        no_new_privileges: true,
+        capability_bounding_set: vec![],
+        ambient_capabilities: vec![],
+        lock_personality: false,
+        memory_deny_write_execute: false,
+        restrict_realtime: false,
+        restrict_suid_sgid: false,
+        restrict_namespaces: RestrictNamespaces::None,
+        restrict_address_families: None,
+        system_calls: SystemCalls {
+            filter: None,
+            native_only: true,
+            refusal: Refusal::Errno(1),
+        },
+        keyring: Keyring::Inherit,
+        network: Network::Host,
+        as_pid_1: true,
+        best_effort: vec![],
+    }
+}
+
+fn filtered(allow: bool, entries: &[(&str, bool, Option<i32>)]) -> Walls {
+    let mut walls = open_walls();
+    walls.system_calls.filter = Some(SystemCallFilter {
+        allow,
+        entries: entries
+            .iter()
+            .map(|(name, remove, errno)| SystemCallEntry {
+                name: (*name).to_owned(),
+                remove: *remove,
+                errno: *errno,
+            })
+            .collect(),
+    });
+    walls
+}
+
+struct Filter {
+    program: Program,
+    architecture: Architecture,
+}
+
+impl Filter {
+    fn of(walls: &Walls) -> Self {
+        Self::on(walls, Architecture::X86_64)
+    }
+
+    fn on(walls: &Walls, architecture: Architecture) -> Self {
+        let mut programs = compile(walls, &host(architecture)).unwrap();
+        assert_eq!(programs.len(), 1);
+        Self {
+            program: programs.remove(0),
+            architecture,
+        }
+    }
+
+    fn ask(&self, name: &str, arguments: &[u64]) -> u32 {
+        self.number(table::number(self.architecture, name).unwrap(), arguments)
+    }
+
+    fn number(&self, number: u32, arguments: &[u64]) -> u32 {
+        let mut all = [0; 6];
+        all[..arguments.len()].copy_from_slice(arguments);
+        let call = Call {
+            architecture: table::audit(self.architecture),
+            number,
+            arguments: all,
+        };
+        self.program.decide(&call).0
+    }
+}
+
+#[test]
+fn an_allow_list_refuses_known_calls_and_does_not_know_newer_ones() {
+    let filter = Filter::of(&filtered(true, &[("@basic-io", false, None)]));
+    assert_eq!(filter.ask("read", &[]), ALLOW);
+    assert_eq!(filter.ask("execve", &[]), ALLOW, "@default is always there");
+    assert_eq!(filter.ask("mount", &[]), errno(EPERM));
+    assert_eq!(filter.ask("statmount", &[]), errno(EPERM));
+    assert_eq!(filter.number(471, &[]), errno(ENOSYS));
+    assert_eq!(filter.number(100_000, &[]), errno(ENOSYS));
+    // A hole in the table.
+    assert_eq!(filter.number(400, &[]), errno(ENOSYS));
+}
+
+#[test]
+fn entries_are_taken_in_order_and_have_errnos_of_their_own() {
+    let filter = Filter::of(&filtered(
+        true,
+        &[
+            ("@system-service", false, None),
+            ("@privileged", true, None),
+            ("chown", false, None),
+            ("ptrace", true, Some(13)),
+            ("kcmp", false, Some(38)),
+        ],
+    ));
+    assert_eq!(filter.ask("fchown", &[]), errno(EPERM));
+    assert_eq!(filter.ask("chown", &[]), ALLOW);
+    assert_eq!(filter.ask("ptrace", &[]), errno(EACCES));
+    assert_eq!(filter.ask("kcmp", &[]), errno(ENOSYS));
+}
+
+#[test]
+fn a_deny_list_lets_the_rest_through() {
+    let mut walls = filtered(
+        false,
+        &[
+            ("@mount", false, None),
+            ("umount2", true, None),
+            ("reboot", false, Some(13)),
+        ],
+    );
+    walls.system_calls.refusal = Refusal::KillProcess;
+    let filter = Filter::of(&walls);
+    assert_eq!(filter.ask("mount", &[]), KILL_PROCESS);
+    assert_eq!(filter.ask("umount2", &[]), ALLOW);
+    assert_eq!(filter.ask("reboot", &[]), errno(EACCES));
+    assert_eq!(filter.number(100_000, &[]), ALLOW);
+}
+
+#[test]
+fn no_call_has_a_second_name() {
+    let walls = filtered(false, &[("ptrace", false, None)]);
+    let filter = Filter::of(&walls);
+    let ptrace = table::number(Architecture::X86_64, "ptrace").unwrap();
+    assert_eq!(filter.ask("ptrace", &[]), errno(EPERM));
+    assert_eq!(filter.number(ptrace | 0x4000_0000, &[]), errno(ENOSYS));
+    // x32's own ptrace, which old kernels had without the bit, too.
+    assert_eq!(filter.number(521, &[]), errno(ENOSYS));
+    assert_eq!(filter.number(u32::MAX, &[]), errno(ENOSYS));
+    let call = Call {
+        architecture: AUDIT_I386,
+        number: 20,
+        arguments: [0; 6],
+    };
+    assert_eq!(filter.program.decide(&call).0, errno(EPERM));
+}
+
+#[test]
+fn terminal_injection_is_refused_whatever_the_high_bits_say() {
+    let filter = Filter::of(&open_walls());
+    for request in [0x5412, 0x541C, 0x5412 | 1 << 32, 0x5412 | u64::MAX << 32] {
+        assert_eq!(filter.ask("ioctl", &[0, request]), errno(EPERM));
+    }
+    assert_eq!(filter.ask("ioctl", &[0, 0x5413]), ALLOW);
+}
+
+#[test]
+fn new_namespaces_are_refused_by_every_call_that_makes_them() {
+    let mut walls = open_walls();
+    walls.restrict_namespaces = RestrictNamespaces::All;
+    let filter = Filter::of(&walls);
+    for flag in [
+        0x0002_0000_u64,
+        0x0200_0000,
+        0x0400_0000,
+        0x0800_0000,
+        0x1000_0000,
+        0x2000_0000,
+        0x4000_0000,
+    ] {
+        assert_eq!(filter.ask("unshare", &[flag]), errno(EPERM));
+        assert_eq!(filter.ask("unshare", &[flag | 1 << 40]), errno(EPERM));
+        assert_eq!(filter.ask("clone", &[flag | 17]), errno(EPERM));
+        assert_eq!(filter.ask("setns", &[3, flag]), errno(EPERM));
+    }
+    assert_eq!(filter.ask("unshare", &[0x80]), errno(EPERM));
+    assert_eq!(filter.ask("setns", &[3, 0]), errno(EPERM));
+    assert_eq!(filter.ask("clone3", &[]), errno(ENOSYS));
+    // CLONE_FILES, a thread of glibc's, a fork with an exit signal of 0x80.
+    assert_eq!(filter.ask("unshare", &[0x400]), ALLOW);
+    assert_eq!(filter.ask("clone", &[0x003d_0f00]), ALLOW);
+    assert_eq!(filter.ask("clone", &[0x80]), ALLOW);
+}
+
+#[test]
+fn some_kinds_of_namespaces_can_be_left_open() {
+    let mut walls = open_walls();
+    walls.restrict_namespaces = RestrictNamespaces::AllowOnly(Namespaces {
+        user: true,
+        mount: true,
+        ..Namespaces::default()
+    });
+    let filter = Filter::of(&walls);
+    assert_eq!(filter.ask("unshare", &[0x1002_0000]), ALLOW);
+    assert_eq!(filter.ask("unshare", &[0x5000_0000]), errno(EPERM));
+    assert_eq!(filter.ask("setns", &[3, 0x1000_0000]), ALLOW);
+    assert_eq!(filter.ask("setns", &[3, 0x4000_0000]), errno(EPERM));
+    assert_eq!(filter.ask("setns", &[3, 0]), errno(EPERM));
+}
+
+#[test]
+fn address_families_are_a_list_of_what_may_be() {
+    let mut walls = open_walls();
+    walls.restrict_address_families = Some(vec![1, 2]);
+    let filter = Filter::of(&walls);
+    for call in ["socket", "socketpair"] {
+        assert_eq!(filter.ask(call, &[1]), ALLOW);
+        assert_eq!(filter.ask(call, &[2]), ALLOW);
+        assert_eq!(filter.ask(call, &[17]), errno(EAFNOSUPPORT));
+        // The kernel reads an int: 1<<32|17 is AF_PACKET, 1<<32|1 is AF_UNIX.
+        assert_eq!(filter.ask(call, &[17 | 1 << 32]), errno(EAFNOSUPPORT));
+        assert_eq!(filter.ask(call, &[1 | 1 << 32]), ALLOW);
+    }
+    assert_eq!(filter.ask("io_uring_setup", &[]), errno(ENOSYS));
+    walls.restrict_address_families = Some(vec![]);
+    assert_eq!(Filter::of(&walls).ask("socket", &[1]), errno(EAFNOSUPPORT));
+}
+
+#[test]
+fn realtime_scheduling_is_refused() {
+    let mut walls = open_walls();
+    walls.restrict_realtime = true;
+    let filter = Filter::of(&walls);
+    for (policy, verdict) in [
+        (0, ALLOW),
+        (3, ALLOW),
+        (5, ALLOW),
+        (0x4000_0000, ALLOW),
+        (1, errno(EPERM)),
+        (2, errno(EPERM)),
+        (0x4000_0001, errno(EPERM)),
+        (6, errno(EPERM)),
+    ] {
+        assert_eq!(filter.ask("sched_setscheduler", &[0, policy]), verdict);
+    }
+    assert_eq!(filter.ask("sched_setattr", &[]), errno(ENOSYS));
+}
+
+#[test]
+fn no_file_becomes_suid_or_sgid() {
+    let mut walls = open_walls();
+    walls.restrict_suid_sgid = true;
+    let filter = Filter::of(&walls);
+    let refused = errno(EPERM);
+    for (call, arguments, verdict) in [
+        ("chmod", vec![0, 0o4755], refused),
+        ("chmod", vec![0, 0o755], ALLOW),
+        ("chmod", vec![0, 0o1777], ALLOW),
+        ("fchmod", vec![0, 0o2755], refused),
+        ("fchmodat", vec![0, 0, 0o6755], refused),
+        ("fchmodat2", vec![0, 0, 0o2755], refused),
+        ("mknod", vec![0, 0o104_755], refused),
+        ("mknodat", vec![0, 0, 0o104_755], refused),
+        ("creat", vec![0, 0o4755], refused),
+        ("open", vec![0, 0o101, 0o4755], refused),
+        // Without O_CREAT the mode is not read.
+        ("open", vec![0, 1, 0o4755], ALLOW),
+        ("openat", vec![0, 0, 0o101, 0o4755], refused),
+        ("openat", vec![0, 0, 0o20_200_001, 0o4755], refused),
+        ("openat", vec![0, 0, 0o101, 0o644], ALLOW),
+        ("openat", vec![0, 0, 0o200_000, 0o6000], ALLOW),
+        ("openat2", vec![], errno(ENOSYS)),
+        ("io_uring_setup", vec![], errno(ENOSYS)),
+    ] {
+        assert_eq!(
+            filter.ask(call, &arguments),
+            verdict,
+            "{call} {arguments:?}"
+        );
+    }
+}
+
+#[test]
+fn no_memory_is_written_and_executed() {
+    let mut walls = open_walls();
+    walls.memory_deny_write_execute = true;
+    let filter = Filter::of(&walls);
+    let refused = errno(EPERM);
+    for (call, arguments, verdict) in [
+        ("mmap", vec![0, 0, 7], refused),
+        ("mmap", vec![0, 0, 6], refused),
+        ("mmap", vec![0, 0, 5], ALLOW),
+        ("mmap", vec![0, 0, 3], ALLOW),
+        ("mprotect", vec![0, 0, 5], refused),
+        ("mprotect", vec![0, 0, 3], ALLOW),
+        ("pkey_mprotect", vec![0, 0, 4], refused),
+        ("shmat", vec![0, 0, 0o100_000], refused),
+        ("shmat", vec![0, 0, 0], ALLOW),
+        ("personality", vec![0xffff_ffff], ALLOW),
+        ("personality", vec![0x0040_0000], refused),
+        ("personality", vec![8], ALLOW),
+    ] {
+        assert_eq!(
+            filter.ask(call, &arguments),
+            verdict,
+            "{call} {arguments:?}"
+        );
+    }
+    walls.lock_personality = true;
+    let filter = Filter::of(&walls);
+    assert_eq!(filter.ask("personality", &[0xffff_ffff]), ALLOW);
+    assert_eq!(filter.ask("personality", &[0]), ALLOW);
+    assert_eq!(filter.ask("personality", &[8]), refused);
+}
+
+#[test]
+fn the_protect_walls_refuse_whole_calls() {
+    let mut walls = open_walls();
+    walls.protect_clock = true;
+    walls.protect_hostname = true;
+    walls.protect_kernel_modules = true;
+    walls.protect_kernel_logs = true;
+    walls.private_devices = true;
+    let filter = Filter::of(&walls);
+    for call in [
+        "settimeofday",
+        "adjtimex",
+        "clock_settime",
+        "sethostname",
+        "init_module",
+        "delete_module",
+        "syslog",
+        "iopl",
+    ] {
+        assert_eq!(filter.ask(call, &[]), errno(EPERM), "{call}");
+    }
+    assert_eq!(filter.ask("clock_gettime", &[]), ALLOW);
+}
+
+#[test]
+fn the_default_filter_keeps_out_what_attackers_like() {
+    let mut walls = open_walls();
+    walls.system_calls.filter = Some(default_filter());
+    walls.restrict_namespaces = RestrictNamespaces::All;
+    let filter = Filter::of(&walls);
+    for call in [
+        "userfaultfd",
+        "bpf",
+        "perf_event_open",
+        "kexec_load",
+        "kexec_file_load",
+        "keyctl",
+        "add_key",
+        "request_key",
+        "mount",
+        "umount2",
+        "move_mount",
+        "open_tree",
+        "open_tree_attr",
+        "fsopen",
+        "fsmount",
+        "mount_setattr",
+        "pivot_root",
+        "chroot",
+        "ptrace",
+        "pidfd_getfd",
+        "open_by_handle_at",
+        "fanotify_init",
+        "quotactl",
+        "init_module",
+        "reboot",
+        "swapon",
+        "iopl",
+        "modify_ldt",
+        "settimeofday",
+        "syslog",
+        "lookup_dcookie",
+    ] {
+        assert_eq!(filter.ask(call, &[]), errno(EPERM), "{call}");
+    }
+    assert_eq!(filter.ask("io_uring_setup", &[]), errno(ENOSYS));
+    for call in [
+        "openat",
+        "socket",
+        "epoll_wait",
+        "execve",
+        "landlock_restrict_self",
+        "mseal",
+    ] {
+        assert_eq!(filter.ask(call, &[]), ALLOW, "{call}");
+    }
+    assert_eq!(filter.ask("clone", &[17]), ALLOW);
+}
+
+#[test]
+fn the_default_filter_is_small_and_quick() {
+    let mut walls = open_walls();
+    walls.system_calls.filter = Some(default_filter());
+    walls.restrict_namespaces = RestrictNamespaces::All;
+    walls.restrict_suid_sgid = true;
+    walls.lock_personality = true;
+    for architecture in [
+        Architecture::X86_64,
+        Architecture::Aarch64,
+        Architecture::Riscv64,
+    ] {
+        let filter = Filter::on(&walls, architecture);
+        let worst = (0..600)
+            .map(|number| {
+                let call = Call {
+                    architecture: table::audit(architecture),
+                    number,
+                    arguments: [0; 6],
+                };
+                filter.program.decide(&call).1
+            })
+            .max()
+            .unwrap();
+        assert!(filter.program.0.len() <= 330, "{}", filter.program.0.len());
+        assert!(worst <= 22, "{worst} steps");
+    }
+    let programs = compile(&walls, &host(Architecture::X86_64)).unwrap();
+    let text = describe(&walls, &host(Architecture::X86_64), &programs);
+    assert!(
+        text.starts_with("seccomp: allow @system-service ~@keyring ~io_uring_setup:ENOSYS"),
+        "{text}"
+    );
+    assert!(
+        text.contains(" calls), else EPERM; no namespaces, suid, personality"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_name_that_means_nothing_is_an_error_with_the_nearest() {
+    let error = |entries: &[(&str, bool, Option<i32>)], allow| {
+        compile(&filtered(allow, entries), &host(Architecture::X86_64)).unwrap_err()
+    };
+    let CompileError::Filter(unknown) = error(&[("opennat", false, None)], true) else {
+        panic!("another error");
+    };
+    assert_eq!(
+        unknown.to_string(),
+        "there is no system call \"opennat\"; did you mean \"openat\"?"
+    );
+    let CompileError::Filter(unknown) = error(&[("@system-servise", false, None)], true) else {
+        panic!("another error");
+    };
+    assert_eq!(
+        unknown.to_string(),
+        "there is no group of system calls \"@system-servise\"; did you mean \"@system-service\"?"
+    );
+    assert!(matches!(
+        error(&[("read", false, Some(0))], true),
+        CompileError::Filter(FilterError::Errno { errno: 0, .. })
+    ));
+    assert!(matches!(
+        error(&[("read", true, Some(1))], false),
+        CompileError::Filter(FilterError::Contradiction(_))
+    ));
+}
+
+#[test]
+fn a_call_of_another_architecture_is_a_note_and_no_error() {
+    let walls = filtered(true, &[("riscv_hwprobe", false, None)]);
+    let host = host(Architecture::X86_64);
+    assert!(compile(&walls, &host).is_ok());
+    assert_eq!(
+        super::notes(&walls, &host),
+        ["system call riscv_hwprobe does not exist on this architecture"]
+    );
+}
+
+#[test]
+fn nothing_is_left_out_in_silence() {
+    let mut walls = open_walls();
+    walls.system_calls.native_only = false;
+    assert_eq!(compile(&walls, &host(Architecture::X86_64)), Ok(vec![]));
+    walls.restrict_realtime = true;
+    assert_eq!(
+        compile(&walls, &host(Architecture::X86_64)),
+        Err(CompileError::ForeignArchitectures)
+    );
+    let mut without = host(Architecture::X86_64);
+    without.seccomp = false;
+    walls.system_calls.native_only = true;
+    assert_eq!(compile(&walls, &without), Err(CompileError::Unavailable));
+}
+
+#[test]
+fn every_group_is_known_everywhere() {
+    for architecture in [
+        Architecture::X86_64,
+        Architecture::Aarch64,
+        Architecture::Riscv64,
+    ] {
+        for group in groups::names().chain(["@known"]) {
+            let walls = filtered(false, &[(group, false, None)]);
+            assert!(compile(&walls, &host(architecture)).is_ok(), "{group}");
+        }
+    }
+    // Every member is a group or a call with a home; every call of the table has one, too.
+    let all: Vec<&str> = groups::all_calls().collect();
+    for name in table::calls(Architecture::X86_64).into_values() {
+        assert!(all.contains(&name), "{name} is in no group");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// The tree says what the list says, for every number.
+    #[test]
+    fn the_tree_agrees_with_the_list(
+        picked in proptest::collection::btree_set(0_usize..370, 0..80),
+        allow: bool,
+        probe in 0_u32..0x5000_0000,
+    ) {
+        let calls = table::calls(Architecture::X86_64);
+        let names: Vec<(u32, &str)> = calls.iter().map(|(n, name)| (*n, *name)).collect();
+        let entries: Vec<_> = picked
+            .iter()
+            .filter_map(|index| Some((names.get(*index)?.1, false, Some(13))))
+            .collect();
+        let filter = Filter::of(&filtered(allow, &entries));
+        let plain = Filter::of(&filtered(allow, &[]));
+        for number in (0..700).chain([probe, probe | 0x4000_0000]) {
+            let listed = entries.iter().any(|(name, ..)| calls.get(&number) == Some(name));
+            let wanted = if listed { errno(EACCES) } else { plain.number(number, &[]) };
+            prop_assert_eq!(filter.number(number, &[]), wanted, "{}", number);
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! What the executor and the box's first process tell the caller about one launch.
+//!
+//! ```text
+//! caller                executor                  box's init              main process
+//!   |-- spawn ------------->|                         |                        |
+//!   |                       |-- clone3(PARENT) ------>|                        |
+//!   |                       |   (a sibling: the       |-- vfork -------------->|
+//!   |                       |    caller's own child)  |<------- execve --------|
+//!   |<---------- Moved, Executed ---------------------|
+//!   |                       |<------ report closes ---|
+//!   |<-------- exits 0 -----|                         |
+//!   |<---------- Exited ------------------------------|<------- exits ---------|
+//!   |<---------- exits -------------------------------|
+//! ```
+//!
+//! A step that fails is told by whoever is left: the executor, for itself and for an init that is
+//! gone already; the message then carries the dead init, which [`receive`] reaps.
+//! Without a PID namespace the executor itself becomes the main process: there is no `Moved`, and
+//! the channel closing without `Failed` means that `execve` succeeded (or that the process was
+//! killed, which its pidfd tells).
+
+use std::fs;
+use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
+
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
+};
+use rustix::process::{WaitId, WaitIdOptions};
+use serde::{Deserialize, Serialize};
+
+use crate::failure::StepFailure;
+
+/// One message of the status channel.
+#[derive(Debug)]
+pub enum Message {
+    /// A step failed; no process of the box is left but the executor, which is exiting.
+    Failed(StepFailure),
+    /// The main process runs its program.
+    Executed,
+    /// From now on `pid` (the box's own first process, a child of the caller) stands for the box;
+    /// the executor exits. `main_pid` is the service's main process as the caller sees it: the
+    /// same as `pid`, without a descriptor of its own, where the command itself is PID 1.
+    Moved {
+        pid: i32,
+        pidfd: OwnedFd,
+        main_pid: i32,
+        main_pidfd: Option<OwnedFd>,
+    },
+    /// The main process ended like this; the box's first process is exiting.
+    Exited(ExitStatus),
+    /// Nobody is left who could say anything.
+    Closed,
+}
+
+/// Takes the next message without blocking; `None` when there is none yet.
+///
+/// # Errors
+/// When the channel is none of ours, or the kernel refuses to read it.
+pub fn receive(channel: BorrowedFd<'_>) -> io::Result<Option<Message>> {
+    let mut bytes = [0u8; LONGEST];
+    let mut room = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
+    let mut ancillary = RecvAncillaryBuffer::new(&mut room);
+    let received = loop {
+        let mut parts = [IoSliceMut::new(&mut bytes)];
+        let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
+        match rustix::net::recvmsg(channel, &mut parts, &mut ancillary, flags) {
+            Ok(received) => break received.bytes,
+            Err(rustix::io::Errno::INTR) => {}
+            Err(rustix::io::Errno::AGAIN) => return Ok(None),
+            Err(rustix::io::Errno::CONNRESET) => return Ok(Some(Message::Closed)),
+            Err(errno) => return Err(errno.into()),
+        }
+    };
+    if received == 0 {
+        return Ok(Some(Message::Closed));
+    }
+    let mut descriptors: Vec<OwnedFd> = ancillary
+        .drain()
+        .filter_map(|message| {
+            if let RecvAncillaryMessage::ScmRights(rights) = message {
+                Some(rights)
+            } else {
+                None
+            }
+        })
+        .flatten()
+        .collect();
+    let wire = postcard::from_bytes(&bytes[..received])
+        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+    understand(wire, &mut descriptors).map(Some)
+}
+
+fn understand(wire: Wire, descriptors: &mut Vec<OwnedFd>) -> io::Result<Message> {
+    match wire {
+        Wire::Failed(failure) => {
+            if let Some(init) = descriptors.first() {
+                reap_dead(init.as_fd())?;
+            }
+            Ok(Message::Failed(failure))
+        }
+        Wire::Executed => Ok(Message::Executed),
+        Wire::Moved => {
+            let main_pidfd = (descriptors.len() > 1).then(|| descriptors.remove(1));
+            let pidfd = descriptors.pop().ok_or(io::ErrorKind::InvalidData)?;
+            let pid = pid_of(pidfd.as_fd())?;
+            let main_pid = main_pidfd
+                .as_ref()
+                .map_or(Ok(pid), |main| pid_of(main.as_fd()))?;
+            Ok(Message::Moved {
+                pid,
+                pidfd,
+                main_pid,
+                main_pidfd,
+            })
+        }
+        Wire::Exited(status) => Ok(Message::Exited(ExitStatus::from_raw(status))),
+    }
+}
+
+/// The init that failed has ended before this was sent, so nothing here waits.
+fn reap_dead(init: BorrowedFd<'_>) -> io::Result<()> {
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
+    match rustix::process::waitid(WaitId::PidFd(init), options) {
+        // The caller's own sweep may have been quicker.
+        Ok(_) | Err(rustix::io::Errno::CHILD) => Ok(()),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// The number, in our own PID namespace, of the process behind a pidfd; −1 once it is reaped.
+fn pid_of(pidfd: BorrowedFd<'_>) -> io::Result<i32> {
+    let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd()))?;
+    info.lines()
+        .find_map(|line| line.strip_prefix("Pid:"))
+        .and_then(|number| number.trim().parse().ok())
+        .ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
+/// A message as it crosses the socket; descriptors go beside it.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Wire {
+    Failed(StepFailure),
+    Executed,
+    /// With the pidfd of the box's first process and that of the main process.
+    Moved,
+    /// A wait status.
+    Exited(i32),
+}
+
+/// The longest message: a failure's sentence, whose paths have 4 KiB each at most.
+pub(crate) const LONGEST: usize = 16 * 1024;
+
+/// A pair of ends that speak in messages.
+pub(crate) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
+    let flags = SocketFlags::CLOEXEC;
+    Ok(rustix::net::socketpair(
+        AddressFamily::UNIX,
+        SocketType::SEQPACKET,
+        flags,
+        None,
+    )?)
+}
+
+/// Waits for one message without descriptors; `None` when the other end is closed.
+pub(crate) fn take(channel: BorrowedFd<'_>) -> io::Result<Option<Wire>> {
+    let mut bytes = vec![0u8; LONGEST];
+    let received = loop {
+        match rustix::net::recv(channel, bytes.as_mut_slice(), RecvFlags::empty()) {
+            Ok((received, _)) => break received,
+            Err(rustix::io::Errno::INTR) => {}
+            Err(rustix::io::Errno::CONNRESET) => return Ok(None),
+            Err(errno) => return Err(errno.into()),
+        }
+    };
+    if received == 0 {
+        return Ok(None);
+    }
+    postcard::from_bytes(&bytes[..received])
+        .map(Some)
+        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+}
+
+/// Sends one message; blocks only while the channel's buffer is full.
+pub(crate) fn send(
+    channel: BorrowedFd<'_>,
+    wire: &Wire,
+    descriptors: &[BorrowedFd<'_>],
+) -> io::Result<()> {
+    let mut bytes = [0u8; LONGEST];
+    let used = postcard::to_slice(wire, &mut bytes)
+        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+    let mut room = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut room);
+    if !descriptors.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(descriptors)) {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    let parts = [IoSlice::new(used)];
+    rustix::net::sendmsg(channel, &parts, &mut ancillary, SendFlags::NOSIGNAL)?;
+    Ok(())
+}

@@ -1,0 +1,393 @@
+//! One thing to do on the way to the service's `execve`: data, and the sentence that names it.
+//!
+//! The sentences are what `herd plan` prints, what golden tests compare, and what a failure says:
+//! `mount proc on /proc (step 14 of 23): operation not permitted`.
+#![forbid(unsafe_code)]
+
+use std::ffi::{CStr, CString};
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::cgroup::CgroupPlan;
+use crate::config::{CpuPolicy, IoClass, Rlimit};
+use crate::filesystem::MountStep;
+
+/// A step. Paths and strings are in the kernel's own form, so that walking the steps of a bare
+/// process allocates nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Step {
+    // In the carrier.
+    Directory(OwnedDirectory),
+    OomScore(i16),
+    CreateCgroup(CgroupPlan),
+    JoinCgroup(CgroupPlan),
+    UserNamespace {
+        uid: u32,
+        gid: u32,
+    },
+    /// New namespaces; with a PID namespace the rest of the plan is walked by its first process.
+    Namespaces(NamespaceSet),
+    // In the box.
+    Hostname(CString),
+    Loopback,
+    Mount(MountStep),
+    /// The walker stays behind as the box's reaper, the rest is walked by the main process.
+    StartMain,
+    // In the main process.
+    Descriptors,
+    Session {
+        controlling_terminal: bool,
+    },
+    Signals {
+        ignore_sigpipe: bool,
+    },
+    Nice(i8),
+    Scheduler {
+        policy: CpuPolicy,
+        priority: u8,
+    },
+    Affinity(Affinity),
+    IoPriority {
+        class: IoClass,
+        priority: u8,
+    },
+    TimerSlack {
+        nanoseconds: u64,
+    },
+    Rlimit(Rlimit),
+    Umask(u32),
+    /// Drops all but these (bit n is capability n) from the bounding set.
+    BoundingSet {
+        keep: u64,
+    },
+    Groups(Vec<u32>),
+    Gid(u32),
+    KeepCapabilities,
+    Uid(u32),
+    /// Permitted and effective are cut to `permitted`.
+    Capabilities {
+        permitted: u64,
+        inheritable: u64,
+    },
+    Ambient(Vec<u8>),
+    DieWithParent,
+    WorkingDirectory {
+        path: CString,
+        optional: bool,
+    },
+    Keyring,
+    NoNewPrivileges,
+    Filter {
+        program: Vec<u64>,
+        words: String,
+    },
+    Exec(Program),
+}
+
+impl Step {
+    pub(crate) fn as_exec(&self) -> Option<&Program> {
+        if let Self::Exec(program) = self {
+            Some(program)
+        } else {
+            None
+        }
+    }
+}
+
+/// A directory to be made if it is missing, and given to its owner.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct OwnedDirectory {
+    pub(crate) path: CString,
+    /// The path, name by name from `/` on.
+    pub(crate) names: Vec<CString>,
+    pub(crate) mode: u32,
+    pub(crate) uid: Option<u32>,
+    pub(crate) gid: Option<u32>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Affinity {
+    /// Bit n is CPU n.
+    pub(crate) mask: Vec<u64>,
+    pub(crate) cpus: Vec<u32>,
+}
+
+/// `CLONE_NEW*` flags.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub(crate) struct NamespaceSet(pub(crate) u64);
+
+/// The kernel's names for the flags, in the order they are told.
+const NAMESPACES: [(i32, &str); 6] = [
+    (libc::CLONE_NEWNS, "mount"),
+    (libc::CLONE_NEWPID, "pid"),
+    (libc::CLONE_NEWIPC, "ipc"),
+    (libc::CLONE_NEWUTS, "uts"),
+    (libc::CLONE_NEWCGROUP, "cgroup"),
+    (libc::CLONE_NEWNET, "network"),
+];
+
+impl NamespaceSet {
+    pub(crate) fn has_pid(self) -> bool {
+        self.has(libc::CLONE_NEWPID)
+    }
+
+    pub(crate) fn has(self, flag: i32) -> bool {
+        self.0 & u64::from(flag.unsigned_abs()) != 0
+    }
+
+    pub(crate) fn add(&mut self, flag: i32) {
+        self.0 |= u64::from(flag.unsigned_abs());
+    }
+
+    pub(crate) fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+}
+
+impl fmt::Display for NamespaceSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = NAMESPACES
+            .iter()
+            .filter(|(flag, _)| self.has(*flag))
+            .map(|(_, name)| *name);
+        f.write_str(&names.collect::<Vec<_>>().join(", "))
+    }
+}
+
+/// The program, laid out for `execve`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Program {
+    /// As the unit has it.
+    pub(crate) command: CString,
+    /// Where it may be, in the order tried.
+    pub(crate) candidates: Vec<CString>,
+    pub(crate) arguments: Vec<CString>,
+    pub(crate) environment: Vec<CString>,
+    /// Variables that hold the process's own pid.
+    pub(crate) pid_variables: Vec<CString>,
+}
+
+impl Program {
+    /// What a failure to run it is about: `command /bin/x` or `x: not found in PATH (…)`.
+    pub(crate) fn failure(&self, errno: i32) -> String {
+        let not_found = errno == libc::ENOENT || errno == libc::ENOTDIR;
+        if not_found && !self.command.to_bytes().contains(&b'/') {
+            let directories: Vec<_> = self.candidates.iter().map(|path| parent_of(path)).collect();
+            return format!(
+                "{}: not found in PATH ({})",
+                text(&self.command),
+                directories.join(":")
+            );
+        }
+        format!(
+            "command {}: {}",
+            text(&self.command),
+            crate::sys::text_of(errno)
+        )
+    }
+}
+
+fn parent_of(path: &CStr) -> String {
+    let path = text(path);
+    path.rsplit_once('/')
+        .map_or(path.clone(), |(parent, _)| parent.to_owned())
+}
+
+/// Bytes as a person can read them on one line.
+pub(crate) fn text(string: &CStr) -> String {
+    let lossy = string.to_string_lossy();
+    if lossy.chars().any(char::is_control) {
+        lossy.escape_debug().to_string()
+    } else {
+        lossy.into_owned()
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Directory(directory) => {
+                write!(
+                    f,
+                    "make directory {} (mode {:04o}",
+                    text(&directory.path),
+                    directory.mode
+                )?;
+                if let Some(uid) = directory.uid {
+                    write!(f, ", user {uid}")?;
+                }
+                if let Some(gid) = directory.gid {
+                    write!(f, ", group {gid}")?;
+                }
+                f.write_str(")")
+            }
+            Self::OomScore(score) => write!(f, "set the out-of-memory score to {score}"),
+            Self::CreateCgroup(plan) => write!(f, "create {plan}"),
+            Self::JoinCgroup(plan) => write!(f, "join cgroup {}", plan.name.0),
+            Self::UserNamespace { uid, gid } => {
+                write!(f, "enter a new user namespace as user {uid}, group {gid}")
+            }
+            Self::Namespaces(set) if set.has_pid() => {
+                write!(f, "start the box's first process in new namespaces: {set}")
+            }
+            Self::Namespaces(set) => write!(f, "enter new namespaces: {set}"),
+            Self::Hostname(name) => write!(f, "set the hostname to {}", text(name)),
+            Self::Loopback => f.write_str("bring the loopback interface up"),
+            Self::Mount(step) => step.fmt(f),
+            Self::StartMain => f.write_str("start the main process and reap for it"),
+            Self::Descriptors => {
+                f.write_str("keep descriptors 0 to 2 and those passed, close all others")
+            }
+            Self::Session {
+                controlling_terminal: false,
+            } => f.write_str("start a new session"),
+            Self::Session {
+                controlling_terminal: true,
+            } => f.write_str("start a new session with descriptor 0 as its terminal"),
+            Self::Signals {
+                ignore_sigpipe: false,
+            } => f.write_str("reset all signals"),
+            Self::Signals {
+                ignore_sigpipe: true,
+            } => f.write_str("reset all signals but SIGPIPE, which is ignored"),
+            Self::Nice(nice) => write!(f, "set the nice level to {nice}"),
+            Self::Scheduler { policy, priority } => {
+                write!(f, "set the cpu policy to {policy:?}, priority {priority}")
+            }
+            Self::Affinity(affinity) => write!(f, "run on cpus {:?} only", affinity.cpus),
+            Self::IoPriority { class, priority } => {
+                write!(f, "set the io class to {class:?}, priority {priority}")
+            }
+            Self::TimerSlack { nanoseconds } => {
+                write!(f, "set the timer slack to {nanoseconds} ns")
+            }
+            Self::Rlimit(limit) => {
+                write!(f, "limit {:?} to {}", limit.resource, amount(limit.soft))?;
+                if limit.hard == limit.soft {
+                    Ok(())
+                } else {
+                    write!(f, ", {} at most", amount(limit.hard))
+                }
+            }
+            Self::Umask(mask) => write!(f, "set the umask to {mask:04o}"),
+            Self::BoundingSet { keep: 0 } => {
+                f.write_str("drop every capability from the bounding set")
+            }
+            Self::BoundingSet { keep } => {
+                write!(
+                    f,
+                    "drop all but {} from the bounding set",
+                    capabilities(*keep)
+                )
+            }
+            Self::Groups(groups) if groups.is_empty() => {
+                f.write_str("leave all supplementary groups")
+            }
+            Self::Groups(groups) => write!(f, "set the supplementary groups to {groups:?}"),
+            Self::Gid(gid) => write!(f, "change to group {gid}"),
+            Self::KeepCapabilities => f.write_str("keep capabilities over the change of user"),
+            Self::Uid(uid) => write!(f, "change to user {uid}"),
+            Self::Capabilities {
+                permitted: 0,
+                inheritable: 0,
+            } => f.write_str("give up every capability"),
+            Self::Capabilities {
+                permitted,
+                inheritable,
+            } => write!(
+                f,
+                "keep capabilities {}, inheritable {}",
+                capabilities(*permitted),
+                capabilities(*inheritable)
+            ),
+            Self::Ambient(set) => {
+                let set = set.iter().fold(0, |set, number| set | 1u64 << number);
+                write!(f, "make {} ambient", capabilities(set))
+            }
+            Self::DieWithParent => f.write_str("die with the parent"),
+            Self::WorkingDirectory { path, optional } => {
+                write!(f, "change directory to {}", text(path))?;
+                if *optional {
+                    f.write_str(" (or / when it is missing)")
+                } else {
+                    Ok(())
+                }
+            }
+            Self::Keyring => f.write_str("join a new session keyring"),
+            Self::NoNewPrivileges => f.write_str("refuse new privileges from now on"),
+            Self::Filter { words, .. } => f.write_str(words),
+            Self::Exec(program) => {
+                write!(f, "execute {}", text(&program.command))?;
+                program
+                    .arguments
+                    .iter()
+                    .skip(1)
+                    .try_for_each(|word| write!(f, " {}", text(word)))
+            }
+        }
+    }
+}
+
+fn amount(limit: Option<u64>) -> String {
+    limit.map_or_else(|| "infinity".to_owned(), |limit| limit.to_string())
+}
+
+/// The names of `capabilities(7)`, by number.
+const CAPABILITIES: [&str; 41] = [
+    "chown",
+    "dac_override",
+    "dac_read_search",
+    "fowner",
+    "fsetid",
+    "kill",
+    "setgid",
+    "setuid",
+    "setpcap",
+    "linux_immutable",
+    "net_bind_service",
+    "net_broadcast",
+    "net_admin",
+    "net_raw",
+    "ipc_lock",
+    "ipc_owner",
+    "sys_module",
+    "sys_rawio",
+    "sys_chroot",
+    "sys_ptrace",
+    "sys_pacct",
+    "sys_admin",
+    "sys_boot",
+    "sys_nice",
+    "sys_resource",
+    "sys_time",
+    "sys_tty_config",
+    "mknod",
+    "lease",
+    "audit_write",
+    "audit_control",
+    "setfcap",
+    "mac_override",
+    "mac_admin",
+    "syslog",
+    "wake_alarm",
+    "block_suspend",
+    "audit_read",
+    "perfmon",
+    "bpf",
+    "checkpoint_restore",
+];
+
+fn capabilities(set: u64) -> String {
+    let names: Vec<&str> = CAPABILITIES
+        .iter()
+        .enumerate()
+        .filter(|(number, _)| set >> number & 1 == 1)
+        .map(|(_, name)| *name)
+        .collect();
+    if names.is_empty() {
+        "none".to_owned()
+    } else {
+        names.join(", ")
+    }
+}

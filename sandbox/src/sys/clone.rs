@@ -1,0 +1,295 @@
+//! `clone3(2)`: the only place a process is made.
+#![allow(
+    unsafe_code,
+    reason = "a child that shares our memory, on a stack of its own"
+)]
+
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::ptr;
+
+use super::{Errno, check};
+
+// `libc` defines the flags above bit 31 as `c_int`, where they overflow to 0.
+const CLONE_INTO_CGROUP: u64 = 1 << 33;
+const CLONE_CLEAR_SIGHAND: u64 = 1 << 32;
+const CLONE_VM: u64 = 0x100;
+const CLONE_FILES: u64 = 0x400;
+const CLONE_PIDFD: u64 = 0x1000;
+const CLONE_VFORK: u64 = 0x4000;
+const CLONE_PARENT: u64 = 0x8000;
+
+/// A child as its parent holds it.
+#[derive(Debug)]
+pub(crate) struct Child {
+    pub(crate) pid: i32,
+    pub(crate) pidfd: OwnedFd,
+}
+
+/// What the child of [`Stack::spawn`] is to be.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Manner<'a> {
+    /// The child starts in this (v2) cgroup.
+    pub(crate) cgroup: Option<BorrowedFd<'a>>,
+    /// Shares the descriptor table until the child unshares it: the cost of a spawn then does
+    /// not grow with the number of open descriptors.
+    pub(crate) shared_descriptors: bool,
+}
+
+/// A stack for children that share our memory. One at a time: [`Stack::spawn`] returns only when
+/// the child has left it.
+#[derive(Debug)]
+pub(crate) struct Stack {
+    base: *mut libc::c_void,
+}
+
+// SAFETY: the mapping belongs to this value alone and is not tied to a thread.
+unsafe impl Send for Stack {}
+
+/// 128 KiB: the walk of the steps is flat; the kernel commits only the pages touched.
+const STACK_SIZE: usize = 128 * 1024;
+const GUARD: usize = 4096;
+
+impl Stack {
+    pub(crate) fn new() -> Result<Self, Errno> {
+        // SAFETY: an anonymous mapping at an address of the kernel's choice touches no memory of
+        // ours; the arguments are the constants mmap(2) asks for.
+        let base = unsafe {
+            libc::mmap(
+                ptr::null_mut(),
+                STACK_SIZE + GUARD,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_STACK | libc::MAP_NORESERVE,
+                -1,
+                0,
+            )
+        };
+        if base == libc::MAP_FAILED {
+            return Err(check(-1).err().unwrap_or(Errno(libc::ENOMEM)));
+        }
+        let stack = Self { base };
+        // SAFETY: the first page of the mapping just made; nothing has been stored in it.
+        check(libc::c_long::from(unsafe {
+            libc::mprotect(base, GUARD, libc::PROT_NONE)
+        }))?;
+        Ok(stack)
+    }
+
+    /// Starts a child in our own memory that runs `run` and never returns; comes back once the
+    /// child has called `execve` or `_exit`.
+    ///
+    /// The caller has all signals blocked ([`super::signals::Blocked`]), which the token proves.
+    /// `run` must not allocate, lock or panic; it is a plain function for that reason.
+    pub(crate) fn spawn<T: Sync>(
+        &mut self,
+        _blocked: &super::signals::Blocked,
+        manner: Manner<'_>,
+        run: extern "C" fn(&T) -> !,
+        argument: &T,
+    ) -> Result<Child, Errno> {
+        let mut pidfd = -1i32;
+        let mut flags = CLONE_VM | CLONE_VFORK | CLONE_PIDFD | CLONE_CLEAR_SIGHAND;
+        if manner.shared_descriptors {
+            flags |= CLONE_FILES;
+        }
+        let mut arguments = CloneArguments {
+            flags,
+            pidfd: (&raw mut pidfd) as u64,
+            exit_signal: libc::SIGCHLD as u64,
+            stack: self.base as u64 + GUARD as u64,
+            stack_size: STACK_SIZE as u64,
+            ..CloneArguments::default()
+        };
+        if let Some(cgroup) = manner.cgroup {
+            arguments.flags |= CLONE_INTO_CGROUP;
+            arguments.cgroup = u64::from(cgroup.as_raw_fd().unsigned_abs());
+        }
+        // SAFETY: `extern "C" fn(&T) -> !` and `extern "C" fn(*const c_void) -> !` take one
+        // pointer in the same register; the child gets exactly the `&T` of this call, which
+        // outlives it because the parent does not return before the child is gone (VFORK).
+        let run: extern "C" fn(*const libc::c_void) -> ! = unsafe { std::mem::transmute(run) };
+        // SAFETY: `arguments` is a complete clone_args; its stack is a live mapping that no other
+        // child uses (`&mut self`); `pidfd` points at an i32 of ours; signals are blocked, so no
+        // handler runs in the child; `run` never returns, so the child's stack is never unwound.
+        let returned = unsafe { clone_onto_stack(&arguments, run, ptr::from_ref(argument).cast()) };
+        if returned < 0 {
+            return Err(Errno(i32::try_from(-returned).unwrap_or(libc::EIO)));
+        }
+        Ok(Child {
+            pid: i32::try_from(returned).unwrap_or(i32::MAX),
+            // SAFETY: clone3 succeeded with CLONE_PIDFD, so the kernel stored a new descriptor
+            // there that nobody else owns.
+            pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) },
+        })
+    }
+}
+
+impl Drop for Stack {
+    fn drop(&mut self) {
+        // SAFETY: the mapping was made by `new` with this size and no child runs on it.
+        let returned = unsafe { libc::munmap(self.base, STACK_SIZE + GUARD) };
+        debug_assert_eq!(returned, 0, "the mapping is ours");
+    }
+}
+
+/// Which side of [`fork_sibling`] this is.
+#[derive(Debug)]
+pub(crate) enum Side {
+    Parent(Child),
+    Child,
+}
+
+/// Copies this process into one with new `namespaces` (`CLONE_NEW*`) whose parent is *our* parent.
+///
+/// Refused with `EINVAL` when the process has more than one thread: the copy would inherit locks
+/// held by threads it does not have.
+pub(crate) fn fork_sibling(namespaces: u64) -> Result<Side, Errno> {
+    if !super::process::is_single_threaded()? {
+        return Err(Errno(libc::EINVAL));
+    }
+    let mut pidfd = -1i32;
+    let arguments = CloneArguments {
+        flags: namespaces | CLONE_PARENT | CLONE_PIDFD,
+        pidfd: (&raw mut pidfd) as u64,
+        ..CloneArguments::default()
+    };
+    // SAFETY: a complete clone_args of the size given; no CLONE_VM, so the child has its own copy
+    // of all memory; the process has one thread, so no lock is held by another.
+    let returned = check(unsafe {
+        libc::syscall(
+            libc::SYS_clone3,
+            &raw const arguments,
+            size_of::<CloneArguments>(),
+        )
+    })?;
+    if returned == 0 {
+        return Ok(Side::Child);
+    }
+    Ok(Side::Parent(Child {
+        pid: i32::try_from(returned).unwrap_or(i32::MAX),
+        // SAFETY: as in `Stack::spawn`: the kernel stored a new descriptor that is ours.
+        pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) },
+    }))
+}
+
+/// `struct clone_args` up to `CLONE_INTO_CGROUP` (Linux 5.7).
+#[repr(C)]
+#[derive(Debug, Default)]
+struct CloneArguments {
+    flags: u64,
+    pidfd: u64,
+    child_tid: u64,
+    parent_tid: u64,
+    exit_signal: u64,
+    stack: u64,
+    stack_size: u64,
+    tls: u64,
+    set_tid: u64,
+    set_tid_size: u64,
+    cgroup: u64,
+}
+
+/// `clone3`, after which the child calls `run(argument)` on its own stack. Gives the kernel's
+/// answer in the parent: a pid, or a negated error number.
+///
+/// # Safety
+/// `arguments` names a stack nobody uses; no signal handler may run in the child; what `run`
+/// does must be sound in memory shared with a suspended parent.
+#[cfg(target_arch = "x86_64")]
+unsafe fn clone_onto_stack(
+    arguments: &CloneArguments,
+    run: extern "C" fn(*const libc::c_void) -> !,
+    argument: *const libc::c_void,
+) -> i64 {
+    let returned: i64;
+    // SAFETY: the caller vouches for the stack and for `run`. The child leaves this block by the
+    // call only, with the stack the kernel gave it (16-byte aligned: the size is), so the
+    // parent's frame is never touched by it; rcx and r11 are lost to `syscall`.
+    unsafe {
+        std::arch::asm!(
+            "syscall",
+            "test rax, rax",
+            "jnz 2f",
+            "xor ebp, ebp",
+            "mov rdi, r12",
+            "call r13",
+            "ud2",
+            "2:",
+            inlateout("rax") libc::SYS_clone3 => returned,
+            in("rdi") arguments,
+            in("rsi") size_of::<CloneArguments>(),
+            in("r12") argument,
+            in("r13") run,
+            lateout("rcx") _,
+            lateout("r11") _,
+        );
+    }
+    returned
+}
+
+/// See the x86_64 twin.
+///
+/// # Safety
+/// As there.
+#[cfg(target_arch = "aarch64")]
+unsafe fn clone_onto_stack(
+    arguments: &CloneArguments,
+    run: extern "C" fn(*const libc::c_void) -> !,
+    argument: *const libc::c_void,
+) -> i64 {
+    let returned: i64;
+    // SAFETY: as on x86_64; the kernel preserves every register but x0 across `svc`.
+    unsafe {
+        std::arch::asm!(
+            "svc #0",
+            "cbnz x0, 2f",
+            "mov x29, xzr",
+            "mov x0, x21",
+            "blr x22",
+            "brk #1",
+            "2:",
+            inlateout("x0") arguments => returned,
+            in("x1") size_of::<CloneArguments>(),
+            in("x8") libc::SYS_clone3,
+            in("x21") argument,
+            in("x22") run,
+        );
+    }
+    returned
+}
+
+/// See the x86_64 twin.
+///
+/// # Safety
+/// As there.
+#[cfg(target_arch = "riscv64")]
+unsafe fn clone_onto_stack(
+    arguments: &CloneArguments,
+    run: extern "C" fn(*const libc::c_void) -> !,
+    argument: *const libc::c_void,
+) -> i64 {
+    let returned: i64;
+    // SAFETY: as on x86_64; the kernel preserves every register but a0 across `ecall`.
+    unsafe {
+        std::arch::asm!(
+            "ecall",
+            "bnez a0, 2f",
+            "mv a0, s2",
+            "jalr s3",
+            "ebreak",
+            "2:",
+            inlateout("a0") arguments => returned,
+            in("a1") size_of::<CloneArguments>(),
+            in("a7") libc::SYS_clone3,
+            in("s2") argument,
+            in("s3") run,
+        );
+    }
+    returned
+}
+
+#[cfg(not(any(
+    target_arch = "x86_64",
+    target_arch = "aarch64",
+    target_arch = "riscv64"
+)))]
+compile_error!("no clone3 trampoline for this architecture: see the three in this file");

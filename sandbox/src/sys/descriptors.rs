@@ -1,0 +1,67 @@
+//! Moving and closing descriptors by number, as a child between `clone3` and `execve` has to.
+#![allow(
+    unsafe_code,
+    reason = "close_range, dup3 and fcntl on numbers of a private table"
+)]
+
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+
+use super::{Errno, descriptor, done};
+
+/// Gives this process a descriptor table of its own, without any number from `first` on.
+pub(crate) fn unshare_and_close_from(first: RawFd) -> Result<(), Errno> {
+    close_range(first, u32::MAX, libc::CLOSE_RANGE_UNSHARE)
+}
+
+/// Everything from `first` on closes at `execve`.
+pub(crate) fn close_on_exec_from(first: RawFd) -> Result<(), Errno> {
+    close_range(first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC)
+}
+
+/// Closes `first` up to and including `last`.
+pub(crate) fn close_between(first: RawFd, last: RawFd) -> Result<(), Errno> {
+    close_range(first, last.unsigned_abs(), 0)
+}
+
+fn close_range(first: RawFd, last: u32, flags: u32) -> Result<(), Errno> {
+    // SAFETY: plain numbers. Callers are children on their way to `execve`, whose table nobody
+    // else holds descriptors of as values that would be used again.
+    done(unsafe { libc::syscall(libc::SYS_close_range, first.unsigned_abs(), last, flags) })
+}
+
+/// A close-on-exec duplicate with a number of at least `lowest`.
+pub(crate) fn duplicate_from(source: RawFd, lowest: RawFd) -> Result<RawFd, Errno> {
+    // SAFETY: plain numbers; the new descriptor replaces none.
+    descriptor(unsafe { libc::syscall(libc::SYS_fcntl, source, libc::F_DUPFD_CLOEXEC, lowest) })
+}
+
+/// Makes `target` a duplicate of `source` that survives `execve`. The two must differ.
+pub(crate) fn duplicate_onto(source: RawFd, target: RawFd) -> Result<(), Errno> {
+    // SAFETY: plain numbers; what `target` was is closed, which callers mean (see `close_range`).
+    done(unsafe { libc::syscall(libc::SYS_dup3, source, target, 0) })
+}
+
+/// Makes `target` a close-on-exec duplicate of `source`. The two must differ.
+pub(crate) fn duplicate_onto_closing(source: RawFd, target: RawFd) -> Result<(), Errno> {
+    // SAFETY: plain numbers; the caller owns `target`, so nobody else loses what it was.
+    done(unsafe { libc::syscall(libc::SYS_dup3, source, target, libc::O_CLOEXEC) })
+}
+
+/// The descriptor that another program of ours left under a number we both know. Its number must
+/// be open, and is taken once: the caller says so by asking.
+pub(crate) fn adopt(number: RawFd) -> Result<OwnedFd, Errno> {
+    // SAFETY: F_GETFD only asks whether the number is open.
+    done(unsafe { libc::syscall(libc::SYS_fcntl, number, libc::F_GETFD) })?;
+    // SAFETY: the number is open, and no other value owns it: it was passed through execve, and
+    // the executor adopts each of its two numbers at one place.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// [`adopt`]s a descriptor under another number, of at least `lowest`, closed at `execve`.
+pub(crate) fn take_over(number: RawFd, lowest: RawFd) -> Result<OwnedFd, Errno> {
+    let old = adopt(number)?;
+    let moved = duplicate_from(number, lowest)?;
+    drop(old);
+    // SAFETY: the kernel has just made it, so it is nobody else's.
+    Ok(unsafe { OwnedFd::from_raw_fd(moved) })
+}

@@ -1,0 +1,108 @@
+//! Files by `CStr`, for code that may not allocate.
+#![allow(
+    unsafe_code,
+    reason = "openat and friends on NUL-terminated paths and numbers"
+)]
+
+use std::ffi::CStr;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+use super::{Errno, check, descriptor, done};
+
+/// `openat(2)` with close-on-exec.
+pub(crate) fn open_at(from: BorrowedFd<'_>, path: &CStr, flags: i32) -> Result<OwnedFd, Errno> {
+    // SAFETY: a NUL-terminated path, a borrowed directory; no mode is needed without O_CREAT,
+    // which no caller passes.
+    let number = descriptor(unsafe {
+        libc::syscall(
+            libc::SYS_openat,
+            from.as_raw_fd(),
+            path.as_ptr(),
+            flags | libc::O_CLOEXEC,
+            0,
+        )
+    })?;
+    // SAFETY: the kernel has just made it, so it is nobody else's.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// `openat(2)` from the working directory.
+pub(crate) fn open(path: &CStr, flags: i32) -> Result<OwnedFd, Errno> {
+    open_at(rustix::fs::CWD, path, flags)
+}
+
+/// Writes all of `bytes` in one call; anything less is an error.
+pub(crate) fn write_all(file: BorrowedFd<'_>, bytes: &[u8]) -> Result<(), Errno> {
+    // SAFETY: pointer and length are those of one live slice.
+    let written = check(unsafe {
+        libc::syscall(
+            libc::SYS_write,
+            file.as_raw_fd(),
+            bytes.as_ptr(),
+            bytes.len(),
+        )
+    })?;
+    if usize::try_from(written).is_ok_and(|written| written == bytes.len()) {
+        Ok(())
+    } else {
+        Err(Errno(libc::EIO))
+    }
+}
+
+pub(crate) fn make_directory_at(from: BorrowedFd<'_>, name: &CStr, mode: u32) -> Result<(), Errno> {
+    // SAFETY: a NUL-terminated name, a borrowed directory.
+    done(unsafe { libc::syscall(libc::SYS_mkdirat, from.as_raw_fd(), name.as_ptr(), mode) })
+}
+
+pub(crate) fn change_mode(file: BorrowedFd<'_>, mode: u32) -> Result<(), Errno> {
+    // SAFETY: plain numbers.
+    done(unsafe { libc::syscall(libc::SYS_fchmod, file.as_raw_fd(), mode) })
+}
+
+/// `None` leaves that half as it is.
+pub(crate) fn change_owner(
+    file: BorrowedFd<'_>,
+    uid: Option<u32>,
+    gid: Option<u32>,
+) -> Result<(), Errno> {
+    const UNCHANGED: u32 = u32::MAX;
+    // SAFETY: plain numbers.
+    done(unsafe {
+        libc::syscall(
+            libc::SYS_fchown,
+            file.as_raw_fd(),
+            uid.unwrap_or(UNCHANGED),
+            gid.unwrap_or(UNCHANGED),
+        )
+    })
+}
+
+pub(crate) fn change_directory(directory: BorrowedFd<'_>) -> Result<(), Errno> {
+    // SAFETY: a plain number.
+    done(unsafe { libc::syscall(libc::SYS_fchdir, directory.as_raw_fd()) })
+}
+
+/// What [`kind_of`] tells about a file.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Kind {
+    pub(crate) mode: u32,
+    pub(crate) uid: u32,
+}
+
+impl Kind {
+    pub(crate) fn is_symlink(self) -> bool {
+        self.mode & libc::S_IFMT == libc::S_IFLNK
+    }
+
+    pub(crate) fn is_directory(self) -> bool {
+        self.mode & libc::S_IFMT == libc::S_IFDIR
+    }
+}
+
+pub(crate) fn kind_of(file: BorrowedFd<'_>) -> Result<Kind, Errno> {
+    let stat = rustix::fs::fstat(file)?;
+    Ok(Kind {
+        mode: stat.st_mode,
+        uid: stat.st_uid,
+    })
+}

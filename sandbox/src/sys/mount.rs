@@ -1,0 +1,61 @@
+//! `mount_setattr(2)` (Linux 5.12), which rustix lacks.
+#![allow(unsafe_code, reason = "one system call on a live struct")]
+
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use super::{Errno, done};
+
+/// What a mount forbids: `MOUNT_ATTR_*`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Attributes(u64);
+
+impl Attributes {
+    pub(crate) const READ_ONLY: Self = Self(libc::MOUNT_ATTR_RDONLY);
+    /// Read-only, and neither setuid programs, nor devices, nor programs at all.
+    pub(crate) const INERT: Self = Self(
+        libc::MOUNT_ATTR_RDONLY
+            | libc::MOUNT_ATTR_NOSUID
+            | libc::MOUNT_ATTR_NODEV
+            | libc::MOUNT_ATTR_NOEXEC,
+    );
+}
+
+/// Adds attributes to the mount whose root `mount` is; `recursive` includes every mount below.
+/// `EINVAL` when `mount` is not the root of a mount.
+pub(crate) fn forbid(
+    mount: BorrowedFd<'_>,
+    attributes: Attributes,
+    recursive: bool,
+) -> Result<(), Errno> {
+    set(mount, attributes.0, 0, recursive)
+}
+
+/// Mount events spread neither out of nor into any mount below `mount`.
+pub(crate) fn make_private(mount: BorrowedFd<'_>) -> Result<(), Errno> {
+    set(mount, 0, libc::MS_PRIVATE, true)
+}
+
+fn set(mount: BorrowedFd<'_>, add: u64, propagation: u64, recursive: bool) -> Result<(), Errno> {
+    let attributes = libc::mount_attr {
+        attr_set: add,
+        attr_clr: 0,
+        propagation,
+        userns_fd: 0,
+    };
+    let mut flags = libc::AT_EMPTY_PATH;
+    if recursive {
+        flags |= libc::AT_RECURSIVE;
+    }
+    // SAFETY: the path is a constant, the struct is live and of the size passed; no user
+    // namespace descriptor is read, because MOUNT_ATTR_IDMAP is not set.
+    done(unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            mount.as_raw_fd(),
+            c"".as_ptr(),
+            flags,
+            &raw const attributes,
+            size_of::<libc::mount_attr>(),
+        )
+    })
+}

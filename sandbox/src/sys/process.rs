@@ -1,0 +1,193 @@
+//! The attributes of the calling process, by the kernel's own calls: the C library's versions of
+//! some of them speak to all threads, or keep state, which a child that shares memory must not.
+#![allow(unsafe_code, reason = "system calls on plain numbers and live structs")]
+
+use std::ffi::CStr;
+use std::fs;
+
+use super::{Errno, check, done};
+
+/// Ends this process at once: no destructors, no flushing.
+pub(crate) fn exit_now(code: i32) -> ! {
+    // SAFETY: exit_group(2) takes a number and does not return.
+    unsafe { libc::_exit(code) }
+}
+
+pub(crate) fn own_pid() -> i32 {
+    // SAFETY: getpid(2) takes nothing and cannot fail.
+    let pid = unsafe { libc::syscall(libc::SYS_getpid) };
+    i32::try_from(pid).unwrap_or(0)
+}
+
+/// Claims that this process has one thread only.
+pub(crate) fn is_single_threaded() -> Result<bool, Errno> {
+    let tasks = fs::read_dir("/proc/self/task")
+        .map_err(|error| Errno(error.raw_os_error().unwrap_or(libc::EIO)))?;
+    Ok(tasks.count() == 1)
+}
+
+pub(crate) fn new_session() -> Result<(), Errno> {
+    // SAFETY: setsid(2) takes nothing.
+    done(unsafe { libc::syscall(libc::SYS_setsid) })
+}
+
+/// Makes descriptor 0 the controlling terminal of the session this process leads.
+pub(crate) fn take_terminal() -> Result<(), Errno> {
+    // SAFETY: TIOCSCTTY takes a number, not a pointer.
+    done(unsafe { libc::syscall(libc::SYS_ioctl, 0, libc::TIOCSCTTY, 0) })
+}
+
+pub(crate) fn set_groups(groups: &[u32]) -> Result<(), Errno> {
+    // SAFETY: the pointer and the length are those of one live slice of gid_t.
+    done(unsafe { libc::syscall(libc::SYS_setgroups, groups.len(), groups.as_ptr()) })
+}
+
+/// Real, effective and saved group at once.
+pub(crate) fn set_gid(gid: u32) -> Result<(), Errno> {
+    // SAFETY: plain numbers.
+    done(unsafe { libc::syscall(libc::SYS_setresgid, gid, gid, gid) })
+}
+
+/// Real, effective and saved user at once.
+pub(crate) fn set_uid(uid: u32) -> Result<(), Errno> {
+    // SAFETY: plain numbers.
+    done(unsafe { libc::syscall(libc::SYS_setresuid, uid, uid, uid) })
+}
+
+pub(crate) fn set_umask(mask: u32) {
+    // SAFETY: umask(2) takes a number and cannot fail.
+    unsafe { libc::syscall(libc::SYS_umask, mask) };
+}
+
+/// `resource` is a `RLIMIT_*` number.
+pub(crate) fn set_rlimit(resource: u32, soft: u64, hard: u64) -> Result<(), Errno> {
+    let limit = [soft, hard];
+    // SAFETY: struct rlimit64 is two u64s; the old limit is not asked for; pid 0 is ourselves.
+    done(unsafe {
+        libc::syscall(
+            libc::SYS_prlimit64,
+            0,
+            resource,
+            limit.as_ptr(),
+            std::ptr::null::<u64>(),
+        )
+    })
+}
+
+pub(crate) fn set_nice(nice: i8) -> Result<(), Errno> {
+    // SAFETY: plain numbers; 0 is ourselves.
+    done(unsafe {
+        libc::syscall(
+            libc::SYS_setpriority,
+            libc::PRIO_PROCESS,
+            0,
+            i32::from(nice),
+        )
+    })
+}
+
+/// `policy` is a `SCHED_*` number.
+pub(crate) fn set_scheduler(policy: i32, priority: i32) -> Result<(), Errno> {
+    // SAFETY: struct sched_param is one int, which lives for the call; 0 is ourselves.
+    done(unsafe { libc::syscall(libc::SYS_sched_setscheduler, 0, policy, &raw const priority) })
+}
+
+/// Bit n of the mask is CPU n.
+pub(crate) fn set_affinity(mask: &[u64]) -> Result<(), Errno> {
+    // SAFETY: pointer and size are those of one live slice; 0 is ourselves.
+    done(unsafe {
+        libc::syscall(
+            libc::SYS_sched_setaffinity,
+            0,
+            size_of_val(mask),
+            mask.as_ptr(),
+        )
+    })
+}
+
+/// `value` is class and priority as ioprio_set(2) packs them.
+pub(crate) fn set_io_priority(value: u32) -> Result<(), Errno> {
+    const IOPRIO_WHO_PROCESS: i32 = 1;
+    // SAFETY: plain numbers; 0 is ourselves.
+    done(unsafe { libc::syscall(libc::SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, value) })
+}
+
+pub(crate) fn set_timer_slack(nanoseconds: u64) -> Result<(), Errno> {
+    prctl(libc::PR_SET_TIMERSLACK, nanoseconds, 0)
+}
+
+pub(crate) fn die_with_parent() -> Result<(), Errno> {
+    prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as u64, 0)
+}
+
+pub(crate) fn no_new_privileges() -> Result<(), Errno> {
+    prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0)
+}
+
+pub(crate) fn set_dumpable(dumpable: bool) -> Result<(), Errno> {
+    prctl(libc::PR_SET_DUMPABLE, u64::from(dumpable), 0)
+}
+
+pub(crate) fn is_dumpable() -> Result<bool, Errno> {
+    // SAFETY: PR_GET_DUMPABLE takes no pointer.
+    check(unsafe { libc::syscall(libc::SYS_prctl, libc::PR_GET_DUMPABLE, 0, 0, 0, 0) })
+        .map(|answer| answer == 1)
+}
+
+/// A new session keyring that nothing else holds.
+pub(crate) fn join_new_keyring() -> Result<(), Errno> {
+    const KEYCTL_JOIN_SESSION_KEYRING: i32 = 1;
+    // SAFETY: a null name asks for an anonymous keyring.
+    done(unsafe {
+        libc::syscall(
+            libc::SYS_keyctl,
+            KEYCTL_JOIN_SESSION_KEYRING,
+            std::ptr::null::<libc::c_char>(),
+        )
+    })
+}
+
+pub(crate) fn set_hostname(name: &CStr) -> Result<(), Errno> {
+    // SAFETY: pointer and length are those of one live string.
+    done(unsafe { libc::syscall(libc::SYS_sethostname, name.as_ptr(), name.to_bytes().len()) })
+}
+
+/// Moves this process into new namespaces (`CLONE_NEW*`).
+pub(crate) fn unshare(namespaces: u64) -> Result<(), Errno> {
+    // SAFETY: a plain number; namespaces do not touch memory.
+    done(unsafe { libc::syscall(libc::SYS_unshare, namespaces) })
+}
+
+/// Installs a seccomp program, one `struct sock_filter` per number.
+pub(crate) fn install_filter(program: &[u64]) -> Result<(), Errno> {
+    #[repr(C)]
+    struct Program {
+        length: u16,
+        filter: *const u64,
+    }
+    let program = Program {
+        length: u16::try_from(program.len()).map_err(|_| Errno(libc::E2BIG))?,
+        filter: program.as_ptr(),
+    };
+    // SAFETY: struct sock_fprog: the length is that of the live slice, whose elements have the
+    // size and alignment of struct sock_filter (8 bytes); the kernel checks the instructions.
+    done(unsafe {
+        libc::syscall(
+            libc::SYS_seccomp,
+            libc::SECCOMP_SET_MODE_FILTER,
+            0,
+            &raw const program,
+        )
+    })
+}
+
+pub(crate) fn prctl(operation: i32, second: u64, third: u64) -> Result<(), Errno> {
+    // SAFETY: every operation of this crate's callers takes numbers, not pointers.
+    done(unsafe { libc::syscall(libc::SYS_prctl, operation, second, third, 0, 0) })
+}
+
+/// The current signal is sent to `pid`.
+pub(crate) fn kill(pid: i32, signal: i32) -> Result<(), Errno> {
+    // SAFETY: plain numbers.
+    done(unsafe { libc::syscall(libc::SYS_kill, pid, signal) })
+}

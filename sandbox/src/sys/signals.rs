@@ -1,0 +1,134 @@
+//! Signal masks and dispositions, by the kernel's own calls.
+#![allow(unsafe_code, reason = "rt_sigprocmask, rt_sigaction, rt_sigtimedwait")]
+
+use std::ptr;
+
+use super::{Errno, check, done};
+
+/// The kernel's signal set: bit n−1 is signal n.
+pub(crate) type Set = u64;
+
+pub(crate) const ALL: Set = !0;
+pub(crate) const LAST_SIGNAL: i32 = 64;
+const SET_SIZE: usize = size_of::<Set>();
+
+/// While it lives, no signal is delivered to this thread.
+#[derive(Debug)]
+pub(crate) struct Blocked {
+    before: Set,
+}
+
+impl Blocked {
+    pub(crate) fn new() -> Result<Self, Errno> {
+        Ok(Self {
+            before: set_mask(ALL)?,
+        })
+    }
+}
+
+impl Blocked {
+    /// Blocked for good.
+    pub(crate) fn keep(mut self) {
+        self.before = ALL;
+    }
+}
+
+impl Drop for Blocked {
+    fn drop(&mut self) {
+        let restored = set_mask(self.before);
+        debug_assert!(
+            restored.is_ok(),
+            "a mask the kernel gave us is a mask it takes"
+        );
+    }
+}
+
+/// Replaces the mask of this thread, giving the old one.
+pub(crate) fn set_mask(mask: Set) -> Result<Set, Errno> {
+    let mut before: Set = 0;
+    // SAFETY: both pointers are to live u64s, and the size passed is theirs.
+    done(unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigprocmask,
+            libc::SIG_SETMASK,
+            &raw const mask,
+            &raw mut before,
+            SET_SIZE,
+        )
+    })?;
+    Ok(before)
+}
+
+/// `struct sigaction` as the kernel has it, large enough for every architecture.
+#[repr(C)]
+#[derive(Default)]
+struct KernelAction {
+    handler: usize,
+    rest: [u64; 4],
+}
+
+/// The signals this process ignores.
+pub(crate) fn ignored() -> Set {
+    let mut set = 0;
+    for signal in 1..=LAST_SIGNAL {
+        let mut action = KernelAction::default();
+        // SAFETY: no new action is given; the old one goes to a live struct at least as large as
+        // the kernel's.
+        let answer = check(unsafe {
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                signal,
+                ptr::null::<KernelAction>(),
+                &raw mut action,
+                SET_SIZE,
+            )
+        });
+        if answer.is_ok() && action.handler == libc::SIG_IGN {
+            set |= 1 << (signal - 1);
+        }
+    }
+    set
+}
+
+/// What a signal does in a program that has installed nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Disposition {
+    Default,
+    Ignore,
+}
+
+pub(crate) fn set_disposition(signal: i32, disposition: Disposition) -> Result<(), Errno> {
+    let action = KernelAction {
+        handler: match disposition {
+            Disposition::Default => libc::SIG_DFL,
+            Disposition::Ignore => libc::SIG_IGN,
+        },
+        rest: [0; 4],
+    };
+    // SAFETY: a live struct whose handler is one of the kernel's two constants: no code of ours
+    // will ever be called by it; the old action is not asked for.
+    done(unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigaction,
+            signal,
+            &raw const action,
+            ptr::null_mut::<KernelAction>(),
+            SET_SIZE,
+        )
+    })
+}
+
+/// Sleeps until one of the (blocked) signals of `set` is pending, and takes it.
+pub(crate) fn wait_for(set: Set) -> Result<i32, Errno> {
+    // SAFETY: the set is a live u64 of the size passed; no siginfo and no timeout are asked for.
+    let signal = check(unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigtimedwait,
+            &raw const set,
+            ptr::null_mut::<libc::siginfo_t>(),
+            ptr::null::<libc::timespec>(),
+            SET_SIZE,
+        )
+    })?;
+    Ok(i32::try_from(signal).unwrap_or(0))
+}

@@ -1,0 +1,245 @@
+//! The walk of a box's steps, in the executor and then in the box's first process.
+
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
+
+use crate::cgroup::{self, CgroupError};
+use crate::failure::StepFailure;
+use crate::filesystem::Mounts;
+use crate::init;
+use crate::main_process::{NOT_EXECUTED, Prepared, Walk, perform};
+use crate::plan::Plan;
+use crate::status::{self, Wire};
+use crate::step::{NamespaceSet, Step};
+use crate::sys::clone::{Child, Side, fork_sibling};
+use crate::sys::{Errno, network, process};
+
+/// Why a step was not done.
+#[derive(Debug)]
+struct Trouble {
+    errno: Errno,
+    /// What the step's own sentence does not say.
+    detail: Option<String>,
+}
+
+impl From<Errno> for Trouble {
+    fn from(errno: Errno) -> Self {
+        Self {
+            errno,
+            detail: None,
+        }
+    }
+}
+
+impl From<io::Error> for Trouble {
+    fn from(error: io::Error) -> Self {
+        Errno(error.raw_os_error().unwrap_or(libc::EIO)).into()
+    }
+}
+
+impl From<CgroupError> for Trouble {
+    fn from(error: CgroupError) -> Self {
+        let mut source: Option<&(dyn std::error::Error + 'static)> = Some(&error);
+        let mut errno = Errno(libc::EIO);
+        while let Some(cause) = source {
+            if let Some(code) = cause
+                .downcast_ref::<io::Error>()
+                .and_then(io::Error::raw_os_error)
+            {
+                errno = Errno(code);
+            }
+            source = cause.source();
+        }
+        Self {
+            errno,
+            detail: Some(error.to_string()),
+        }
+    }
+}
+
+/// Walks the plan to its `execve`, and in a box with a reaper beyond: never comes back.
+#[allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "every other step is done without leaving this process"
+)]
+pub(crate) fn walk(plan: Plan, prepared: Prepared, channel: OwnedFd) -> ! {
+    let mut mounts = Mounts::default();
+    let mut report = None;
+    for (index, step) in plan.steps.iter().enumerate() {
+        let answer = if plan.fail_at == Some(index) {
+            Err(Errno(libc::ECANCELED).into())
+        } else {
+            match step {
+                Step::Namespaces(set) if set.has_pid() => {
+                    match enter(*set, prepared.descriptors.above()) {
+                        Ok(ours) => {
+                            report = Some(ours);
+                            Ok(())
+                        }
+                        Err(Entering::Refused(errno)) => Err(errno.into()),
+                        Err(Entering::Outside { init, told }) => {
+                            stay_outside(&plan, index, &channel, &init, &told)
+                        }
+                    }
+                }
+                Step::StartMain => {
+                    // Descriptors of the old tree must not outlive the set-up.
+                    drop(mounts);
+                    let told = report.unwrap_or_else(|| process::exit_now(NOT_EXECUTED));
+                    init::run(plan, prepared, index + 1, channel, told)
+                }
+                Step::Descriptors => {
+                    mounts = Mounts::default();
+                    perform(step, &prepared).map_err(Trouble::from)
+                }
+                step => perform_in_box(step, &mut mounts, &prepared),
+            }
+        };
+        if let Err(trouble) = answer {
+            let failure = told(&plan, index, trouble);
+            tell_failure(failure, &channel, report.as_ref());
+        }
+    }
+    process::exit_now(NOT_EXECUTED)
+}
+
+/// The failure of one step as the caller will read it.
+fn told(plan: &Plan, index: usize, trouble: Trouble) -> StepFailure {
+    let mut failure = StepFailure::new(plan, index, trouble.errno);
+    if let Some(detail) = trouble.detail {
+        failure.sentence = format!("{}: {detail}", failure.sentence);
+    }
+    failure
+}
+
+/// Says it to the executor, which sees us end and passes it on; or, being the executor, to the
+/// caller. Nobody is left to hear of a send that fails.
+pub(crate) fn tell_failure(failure: StepFailure, channel: &OwnedFd, report: Option<&OwnedFd>) -> ! {
+    let to = report.unwrap_or(channel);
+    match status::send(to.as_fd(), &Wire::Failed(failure), &[]) {
+        Ok(()) | Err(_) => process::exit_now(NOT_EXECUTED),
+    }
+}
+
+#[allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "every other step is one of the main process"
+)]
+fn perform_in_box(step: &Step, mounts: &mut Mounts, prepared: &Prepared) -> Result<(), Trouble> {
+    match step {
+        Step::CreateCgroup(group) => Ok(cgroup::create(group)?),
+        Step::JoinCgroup(group) => Ok(cgroup::join(group)?),
+        Step::UserNamespace { uid, gid } => enter_user_namespace(*uid, *gid),
+        Step::Namespaces(set) => Ok(process::unshare(set.0)?),
+        Step::Hostname(name) => Ok(process::set_hostname(name)?),
+        Step::Loopback => Ok(network::loopback_up()?),
+        Step::Mount(step) => Ok(mounts.perform(step)?),
+        step => Ok(perform(step, prepared)?),
+    }
+}
+
+/// Only ourselves exist in the new namespace, under the numbers we have outside.
+fn enter_user_namespace(uid: u32, gid: u32) -> Result<(), Trouble> {
+    process::unshare(u64::from(libc::CLONE_NEWUSER.unsigned_abs()))?;
+    // Before gid_map: else a group that a file denies something to could be left.
+    fs::write("/proc/self/setgroups", "deny")?;
+    fs::write("/proc/self/uid_map", format!("{uid} {uid} 1"))?;
+    fs::write("/proc/self/gid_map", format!("{gid} {gid} 1"))?;
+    // The maps of a process that is not dumpable belong to root; from here on we are not.
+    Ok(process::set_dumpable(false)?)
+}
+
+enum Entering {
+    Refused(Errno),
+    /// We are still the executor.
+    Outside {
+        init: Child,
+        told: OwnedFd,
+    },
+}
+
+/// In the new first process: where to report to, by a number from `lowest` on, out of the way of
+/// the descriptors of the main process.
+fn enter(set: NamespaceSet, lowest: RawFd) -> Result<OwnedFd, Entering> {
+    let (outside, inside) = status::pair()
+        .map_err(|error| Entering::Refused(Errno(error.raw_os_error().unwrap_or(libc::EIO))))?;
+    match fork_sibling(set.0) {
+        Err(errno) => Err(Entering::Refused(errno)),
+        Ok(Side::Parent(init)) => {
+            drop(inside);
+            Err(Entering::Outside {
+                init,
+                told: outside,
+            })
+        }
+        Ok(Side::Child) => {
+            drop(outside);
+            // Until the box stands: a caller that dies meanwhile leaves nothing.
+            process::die_with_parent().map_err(Entering::Refused)?;
+            rustix::io::fcntl_dupfd_cloexec(&inside, lowest)
+                .map_err(|errno| Entering::Refused(errno.into()))
+        }
+    }
+}
+
+/// The executor's last duty: to tell what became of the box's first process, once that is sure.
+fn stay_outside(plan: &Plan, index: usize, channel: &OwnedFd, init: &Child, told: &OwnedFd) -> ! {
+    let code = match conclude(plan, index, channel, init, told) {
+        Ok(true) => 0,
+        Ok(false) | Err(_) => NOT_EXECUTED,
+    };
+    process::exit_now(code)
+}
+
+/// Gives whether the box stands.
+fn conclude(
+    plan: &Plan,
+    index: usize,
+    channel: &OwnedFd,
+    init: &Child,
+    told: &OwnedFd,
+) -> io::Result<bool> {
+    let failure = match status::take(told.as_fd())? {
+        // The first process has told the caller everything itself.
+        Some(Wire::Executed) => return Ok(true),
+        Some(Wire::Failed(failure)) => failure,
+        Some(Wire::Moved | Wire::Exited(_)) => return Ok(false),
+        // Closed by execve, or by death: the caller sees which by the pidfd.
+        None if !plan.has_reaper() => {
+            status::send(channel.as_fd(), &Wire::Moved, &[init.pidfd.as_fd()])?;
+            status::send(channel.as_fd(), &Wire::Executed, &[])?;
+            return Ok(true);
+        }
+        None => StepFailure::new(plan, index, Errno(libc::EOWNERDEAD)),
+    };
+    wait_for_end(init.pidfd.as_fd())?;
+    status::send(
+        channel.as_fd(),
+        &Wire::Failed(failure),
+        &[init.pidfd.as_fd()],
+    )?;
+    Ok(false)
+}
+
+/// Until the process is a zombie: it is our sibling, so its parent reaps it.
+fn wait_for_end(pidfd: BorrowedFd<'_>) -> io::Result<()> {
+    use rustix::event::{PollFd, PollFlags, poll};
+    loop {
+        match poll(&mut [PollFd::from_borrowed_fd(pidfd, PollFlags::IN)], None) {
+            Ok(_) => return Ok(()),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+}
+
+/// The main process of a box with a reaper, started by it.
+pub(crate) fn start_main<'a>(plan: &'a Plan, prepared: &'a Prepared, first: usize) -> Walk<'a> {
+    Walk {
+        plan,
+        prepared,
+        first,
+        failure: crate::main_process::Failure::none(),
+    }
+}

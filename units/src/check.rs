@@ -1,0 +1,354 @@
+//! What no single key shows: keys that contradict one another, or that need another.
+#![forbid(unsafe_code)]
+
+use sandbox::config::{Amount, CpuPolicy, Network};
+
+use crate::diagnostic::{Diagnostic, Severity};
+use crate::document::Document;
+use crate::read::Draft;
+use crate::reader::Reader;
+use crate::unit::{Input, Kind, Output, Ready, Restart, Unit};
+
+/// Tells every contradiction of the unit, each at the key that is in the wrong.
+pub(crate) fn check(draft: &Draft, document: &Document<'_>, reader: &mut Reader<'_>) {
+    let mut check = Check { document, reader };
+    let unit = &draft.unit;
+    check.what_runs(unit);
+    check.twice();
+    check.lifecycle(draft);
+    check.probes(draft);
+    check.surroundings(unit);
+    check.limits(unit);
+    check.walls(draft);
+}
+
+struct Check<'c, 't, 'r> {
+    document: &'c Document<'t>,
+    reader: &'c mut Reader<'r>,
+}
+
+impl Check<'_, '_, '_> {
+    fn given(&self, path: &str) -> bool {
+        self.document.find(path).is_some()
+    }
+
+    fn error(&mut self, path: &str, message: impl Into<String>, hint: &str) {
+        let hint = (!hint.is_empty()).then(|| hint.to_owned());
+        match self.document.find(path) {
+            Some(entry) => {
+                let (file, span) = (entry.file, entry.key_span.clone());
+                self.reader
+                    .report(Severity::Error, file, span, message.into(), hint);
+            }
+            None => self.file_error(message.into(), hint),
+        }
+    }
+
+    /// About the file as a whole.
+    fn file_error(&mut self, message: String, hint: Option<String>) {
+        let Some(source) = self.reader.files.first() else {
+            return;
+        };
+        self.reader.diagnostics.push(Diagnostic {
+            severity: Severity::Error,
+            source: source.clone(),
+            span: None,
+            message,
+            hint,
+        });
+    }
+
+    fn what_runs(&mut self, unit: &Unit) {
+        let runs = self.given("command");
+        match unit.kind {
+            Kind::Service if !runs => {
+                let hint = "give it `command = \"/path/to/program\"`, or `kind = \"target\"`";
+                self.file_error(
+                    "a service needs a command".to_owned(),
+                    Some(hint.to_owned()),
+                );
+            }
+            Kind::Service => {}
+            Kind::Target => {
+                for path in [
+                    "command",
+                    "args",
+                    "oneshot",
+                    "ready",
+                    "boxed",
+                    "health.interval",
+                ] {
+                    if self.given(path) {
+                        self.error(
+                            path,
+                            format!("a target runs nothing, so `{path}` means nothing"),
+                            "",
+                        );
+                    }
+                }
+                for path in [
+                    "command_condition",
+                    "command_pre",
+                    "command_post",
+                    "command_reload",
+                    "command_stop",
+                    "command_stop_post",
+                ] {
+                    if self.given(path) {
+                        self.error(
+                            path,
+                            format!("a target runs nothing, so `{path}` means nothing"),
+                            "",
+                        );
+                    }
+                }
+            }
+        }
+        if self.given("args") && !runs && unit.kind == Kind::Service {
+            self.error("args", "`args` without `command`", "");
+        }
+        if unit.commands.oneshot {
+            if matches!(unit.lifecycle.restart, Restart::Always | Restart::OnSuccess) {
+                let hint = "a oneshot that ended well is done; \"on-failure\" repeats a failed one";
+                self.error(
+                    "restart",
+                    "a oneshot cannot be started again after success",
+                    hint,
+                );
+            }
+            let waits = matches!(unit.ready, Ready::Forking { .. } | Ready::Idle);
+            if waits || self.given("health.interval") {
+                self.error("ready", "a oneshot is ready when its command has ended", "");
+            }
+        }
+        if unit.commands.oneshot && self.given("runtime_max") {
+            let hint = "the command of a oneshot is limited by `timeout_start`";
+            self.error(
+                "runtime_max",
+                "`runtime_max` means nothing to a oneshot",
+                hint,
+            );
+        }
+    }
+
+    /// Two spellings of one key.
+    fn twice(&mut self) {
+        for (alias, key) in [
+            ("restart_delay_ms", "restart_delay"),
+            ("start_delay_ms", "start_delay"),
+            ("env", "environment"),
+        ] {
+            if self.given(alias) && self.given(key) {
+                let message = format!("`{alias}` and `{key}` are the same key");
+                self.error(alias, message, "keep one of them");
+            }
+        }
+    }
+
+    fn lifecycle(&mut self, draft: &Draft) {
+        let lifecycle = &draft.unit.lifecycle;
+        if lifecycle.restart_delay > lifecycle.restart_delay_max {
+            let message = "`restart_delay_max` is below `restart_delay`";
+            self.error("restart_delay_max", message, "");
+        }
+        if lifecycle.restart == Restart::No {
+            for path in ["max_retries", "restart_steps", "restart_delay_max"] {
+                // An oneshot rests by default; the seed's units write these beside it.
+                if self.given(path) && self.given("restart") && !draft.unit.commands.oneshot {
+                    let message = format!("`{path}` means nothing when `restart` is \"no\"");
+                    self.error(path, message, "");
+                }
+            }
+        }
+        for path in ["start_limit_interval", "start_limit_action"] {
+            if self.given(path) && draft.start_limit_burst.is_none() {
+                let hint = "how many starts are allowed is `start_limit_burst`";
+                self.error(path, format!("`{path}` without `start_limit_burst`"), hint);
+            }
+        }
+        if self.given("pid_file") && !matches!(draft.unit.ready, Ready::Forking { .. }) {
+            let hint = "the file is read when `ready = \"forking\"`";
+            self.error("pid_file", "`pid_file` without `ready = \"forking\"`", hint);
+        }
+        if self.given("reload_signal") && self.given("command_reload") {
+            let message = "`reload_signal` and `command_reload` are two ways to reload";
+            self.error("reload_signal", message, "keep one of them");
+        }
+        if !lifecycle.send_sigkill && self.given("final_kill_signal") {
+            let message = "`final_kill_signal` is never sent when `send_sigkill` is false";
+            self.error("final_kill_signal", message, "");
+        }
+    }
+
+    fn probes(&mut self, draft: &Draft) {
+        let tables = [
+            ("ready", &draft.ready_probe),
+            ("health", &draft.health_probe),
+        ];
+        for (table, parts) in tables {
+            let written: Vec<String> = ["tcp", "http", "unix", "command", "path"]
+                .iter()
+                .map(|probe| format!("{table}.{probe}"))
+                .filter(|path| self.given(path))
+                .collect();
+            let prefix = format!("{table}.");
+            let mut entries = self.document.entries.iter();
+            let first = entries.find(|entry| entry.key().path.starts_with(&prefix));
+            if written.is_empty()
+                && parts.probes.is_empty()
+                && let Some(entry) = first
+            {
+                let path = entry.key().path;
+                let hint = "give it one of tcp, http, unix, command, path";
+                self.error(path, format!("[{table}] probes nothing"), hint);
+            }
+            if let [_, second, ..] = written.as_slice() {
+                let message = format!("[{table}] has more than one probe");
+                self.error(
+                    second,
+                    message,
+                    "keep one; a command can try several things",
+                );
+            }
+        }
+    }
+
+    fn surroundings(&mut self, unit: &Unit) {
+        let Some(around) = &unit.surroundings else {
+            return;
+        };
+        let real_time = matches!(
+            around.scheduling.cpu_policy,
+            Some(CpuPolicy::Fifo | CpuPolicy::RoundRobin)
+        );
+        if around.scheduling.cpu_priority.is_some() && !real_time {
+            let path = "cpu_scheduling_priority";
+            let hint = "set `cpu_scheduling_policy` to \"fifo\" or \"rr\"";
+            self.error(path, "a priority is for real-time policies alone", hint);
+        }
+        if real_time && around.scheduling.cpu_priority.is_none() {
+            let path = "cpu_scheduling_policy";
+            let hint = "set `cpu_scheduling_priority` to 1 to 99";
+            self.error(path, "a real-time policy needs a priority", hint);
+        }
+        let uses_tty = around.stdin == Input::Tty
+            || around.stdout == Output::Tty
+            || around.stderr == Output::Tty;
+        if around.tty.is_some() && !uses_tty {
+            let hint = "set `stdin`, `stdout` or `stderr` to \"tty\"";
+            self.error("tty", "no stream uses the terminal", hint);
+        }
+        let boxed_real_time = unit
+            .walls
+            .as_ref()
+            .is_some_and(|walls| walls.restrict_realtime);
+        if real_time && boxed_real_time && self.given("box.restrict_realtime") {
+            let message = "`restrict_realtime` forbids the policy that the unit asks for";
+            self.error("cpu_scheduling_policy", message, "");
+        }
+    }
+
+    fn limits(&mut self, unit: &Unit) {
+        let Some(limits) = &unit.limits else {
+            return;
+        };
+        let cgroup = &limits.cgroup;
+        if is_above(cgroup.memory_high, cgroup.memory) {
+            self.error("limits.memory_high", "`memory_high` is above `memory`", "");
+        }
+        if is_above(cgroup.memory_min, cgroup.memory) {
+            self.error("limits.memory_min", "`memory_min` is above `memory`", "");
+        }
+        if is_above(cgroup.memory_low, cgroup.memory) {
+            self.error("limits.memory_low", "`memory_low` is above `memory`", "");
+        }
+    }
+
+    fn walls(&mut self, draft: &Draft) {
+        if !draft.boxed {
+            self.no_box();
+            return;
+        }
+        let Some(walls) = &draft.unit.walls else {
+            return;
+        };
+        let hint = "add it to `capability_bounding_set`, or leave that key out";
+        let bounded = &walls.capability_bounding_set;
+        let outside = walls
+            .ambient_capabilities
+            .iter()
+            .any(|c| !bounded.contains(c));
+        if outside && self.given("box.capability_bounding_set") {
+            let path = "box.ambient_capabilities";
+            self.error(
+                path,
+                "an ambient capability is not in the bounding set",
+                hint,
+            );
+        }
+        let new_net = walls.namespaces.net;
+        if self.given("network.mode") && walls.network == Network::Host && new_net {
+            let message = "`mode = \"host\"` and a network namespace contradict each other";
+            self.error("network.mode", message, "");
+        }
+        if walls.as_pid_1 && !walls.namespaces.pid {
+            self.error("box.as_pid_1", "`as_pid_1` needs a pid namespace", "");
+        }
+        if walls.hostname.is_some() && !walls.namespaces.uts {
+            self.error("box.hostname", "`hostname` needs a uts namespace", "");
+        }
+        if !walls.namespaces.mount {
+            self.file_system_without_mounts();
+        }
+    }
+
+    /// Keys that build on a mount namespace, in a box without one.
+    fn file_system_without_mounts(&mut self) {
+        for path in [
+            "box_root",
+            "box.read_only_root",
+            "box.protect_system",
+            "box.protect_home",
+            "box.private_tmp",
+            "box.private_devices",
+            "box.protect_proc",
+            "box.read_only_paths",
+            "box.read_write_paths",
+            "box.inaccessible_paths",
+            "box.temporary_file_system",
+            "box.bind_paths",
+            "box.bind_read_only_paths",
+        ] {
+            if self.given(path) {
+                let message = format!("`{path}` needs a mount namespace");
+                self.error(path, message, "add \"mount\" to `namespaces`");
+            }
+        }
+    }
+
+    /// Box keys of a unit that is not boxed.
+    fn no_box(&mut self) {
+        let keys: Vec<&'static str> = self
+            .document
+            .entries
+            .iter()
+            .map(|entry| entry.key().path)
+            .filter(|path| {
+                path.starts_with("box.") || matches!(*path, "box_root" | "mount" | "network.mode")
+            })
+            .collect();
+        for path in keys {
+            let message = format!("`{path}` means nothing without a box");
+            self.error(path, message, "set `boxed = true` at the top");
+        }
+    }
+}
+
+/// Claims that one amount is above another of the same kind.
+fn is_above(amount: Option<Amount>, other: Option<Amount>) -> bool {
+    match (amount, other) {
+        (Some(Amount::Exactly(amount)), Some(Amount::Exactly(other))) => amount > other,
+        (Some(Amount::Percent(amount)), Some(Amount::Percent(other))) => amount > other,
+        _ => false,
+    }
+}

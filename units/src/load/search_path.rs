@@ -1,0 +1,69 @@
+//! The directories units come from, and whose files in them are believed.
+#![forbid(unsafe_code)]
+
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use super::file::Trust;
+use crate::value::specifier::Facts;
+
+/// Where units are looked for; each directory may be missing.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SearchPath {
+    /// Every unit here is wanted.
+    pub enabled: Option<PathBuf>,
+    pub available: Option<PathBuf>,
+    pub vendor: Option<PathBuf>,
+    /// The user named the directory on the command line: its owner's files are believed too.
+    pub explicit: bool,
+}
+
+impl SearchPath {
+    /// Of the herd that serves the machine.
+    pub fn system() -> Self {
+        Self {
+            enabled: Some("/etc/herd/enabled".into()),
+            available: Some("/etc/herd/available".into()),
+            vendor: Some("/usr/lib/herd/units".into()),
+            explicit: false,
+        }
+    }
+
+    /// Of a user's own herd; `configuration` is `~/.config`.
+    pub fn user(configuration: &Path) -> Self {
+        Self {
+            enabled: Some(configuration.join("herd/enabled")),
+            available: Some(configuration.join("herd/available")),
+            vendor: Some("/usr/lib/herd/user".into()),
+            explicit: false,
+        }
+    }
+
+    /// `herd run DIR`: every unit of the one directory is wanted.
+    pub fn directory(directory: impl Into<PathBuf>) -> Self {
+        Self {
+            enabled: Some(directory.into()),
+            explicit: true,
+            ..Self::default()
+        }
+    }
+
+    /// From the strongest to the weakest.
+    pub(super) fn directories(&self) -> impl DoubleEndedIterator<Item = &Path> {
+        [&self.enabled, &self.available, &self.vendor]
+            .into_iter()
+            .filter_map(Option::as_deref)
+    }
+
+    /// As root only root's files and our own are believed; a user may believe whom they like.
+    pub(super) fn trust(&self, facts: &Facts) -> Trust {
+        if facts.uid != "0" {
+            return Trust { owners: None };
+        }
+        let owner = |directory: &PathBuf| std::fs::metadata(directory).ok().map(|m| m.uid());
+        let named = self.enabled.as_ref().filter(|_| self.explicit);
+        Trust {
+            owners: Some([0, named.and_then(owner).unwrap_or(0)]),
+        }
+    }
+}

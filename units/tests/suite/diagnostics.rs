@@ -1,0 +1,54 @@
+//! What a user sees of a broken unit: all of it at once, as a golden file.
+use units::diagnostic::render_all;
+use units::{Facts, SourceText, UnitName, parse_unit};
+
+#[test]
+fn a_broken_unit_is_told_everything_at_once() {
+    let text = include_str!("../../../tests/golden/broken.toml");
+    let files = [SourceText::new("orders.toml", text)];
+    let name = UnitName::new("orders").unwrap();
+    let parsed = parse_unit(&name, &files, &Facts::of_the_system());
+    assert_eq!(parsed.unit, None);
+    let shown = render_all(&parsed.diagnostics, false);
+    insta::with_settings!({
+        snapshot_path => "../../../tests/golden",
+        prepend_module_to_snapshot => false,
+        omit_expression => true,
+    }, {
+        insta::assert_snapshot!("diagnostics", shown);
+    });
+    let first = parsed.diagnostics[0].to_plain();
+    assert_eq!((first.line, first.column), (Some(1), Some(1)));
+    assert_eq!(first.hint.as_deref(), Some("did you mean `description`?"));
+}
+
+#[test]
+fn syntax_errors_are_told_with_the_problems_of_what_could_be_read() {
+    let files = [SourceText::new(
+        "x.toml",
+        "command = \nnise = 3\nuser = \"a\" b\n",
+    )];
+    let name = UnitName::new("x").unwrap();
+    let parsed = parse_unit(&name, &files, &Facts::of_the_system());
+    let shown = render_all(&parsed.diagnostics, false);
+    for part in ["x.toml:1:", "unknown key `nise`", "x.toml:3:"] {
+        assert!(shown.contains(part), "{part} not in\n{shown}");
+    }
+}
+
+#[test]
+fn escapes_of_a_terminal_never_reach_it() {
+    let text = "command = \"x\"\n\"\\u001b[31mred\" = 1\nuser = \"\\u001b]0;x\\u0007\"\nkind = \"\\u001b[1m\"\n";
+    let files = [SourceText::new("x.toml", text)];
+    let name = UnitName::new("x").unwrap();
+    let parsed = parse_unit(&name, &files, &Facts::of_the_system());
+    for diagnostic in &parsed.diagnostics {
+        assert!(
+            !diagnostic.message.contains('\u{1b}'),
+            "{}",
+            diagnostic.message
+        );
+        assert!(!diagnostic.render(false).contains('\u{1b}'));
+    }
+    assert!(parsed.diagnostics.len() >= 2);
+}
