@@ -151,9 +151,9 @@ impl Ledger {
             let left = |from: &State| std::mem::discriminant(from) != std::mem::discriminant(state);
             let again =
                 service.restarts() - self.restarts.insert(id, service.restarts()).unwrap_or(0);
-            let begins = left(before) && (state.is_starting() || state.is_active());
             let released = |a: &Action| matches!(a, Action::Release { id: i, .. } if *i == id);
             let rested = before.is_at_rest() || actions.iter().any(released);
+            let begins = (left(before) || rested) && (state.is_starting() || state.is_active());
             match again {
                 0 if begins && rested => *retries = 0,
                 _ => *retries += again,
@@ -260,6 +260,17 @@ fn order(
     herd: &Supervisor,
     event: &Event,
 ) -> Result<(), String> {
+    // One that came to rest, or up, within the event may have woken others (on_failure, recovery):
+    // those wishes are younger than a start that has just been made.
+    let cascade = actions
+        .iter()
+        .any(|a| matches!(a, Action::Release { .. } | Action::Forget { .. }))
+        || herd.services().any(|service| {
+            let was = before
+                .get(&service.id())
+                .is_some_and(|(state, _)| state.is_active());
+            service.state().is_active() && !was
+        });
     for entry in herd.entries.iter().flatten() {
         let id = entry.service.id();
         let state = entry.service.state();
@@ -290,7 +301,11 @@ fn order(
                     .any(|action| matches!(action, Action::Release { id, .. } if id == other))
                     && it.service.state().is_starting();
                 // One that ended in between may have woken the other (on_failure and its kin).
-                let asked = asked && !actions.iter().any(|a| matches!(a, Action::Release { .. }));
+                let asked = asked && !cascade;
+                let stood_still = before.get(other).is_some_and(|(state, _)| {
+                    std::mem::discriminant(state) == std::mem::discriminant(it.service.state())
+                });
+                let was = was && (stood_still || !cascade);
                 if !again && under_way(it) && (was || asked && it.service.state().is_starting()) {
                     return Err(format!(
                         "{name} began while {}, before it in order, was under way: {:?} {:?}",
@@ -313,7 +328,10 @@ fn order(
                     Action::Release { id, .. } | Action::Forget { id } => id == other,
                     _ => false,
                 });
-                if !there && !since {
+                let was_there = before
+                    .get(other)
+                    .is_some_and(|(state, _)| state.is_active() || state.is_at_rest());
+                if !there && !since && !(cascade && was_there) {
                     return Err(format!(
                         "{name} began without {:?}",
                         herd.entry(*other)
