@@ -303,7 +303,9 @@ fn order(
                 // One that ended in between may have woken the other (on_failure and its kin).
                 let asked = asked && !cascade;
                 let stood_still = before.get(other).is_some_and(|(state, _)| {
-                    std::mem::discriminant(state) == std::mem::discriminant(it.service.state())
+                    !state.is_at_rest()
+                        && !matches!(state, State::Backoff { .. })
+                        && state == it.service.state()
                 });
                 let was = was && (stood_still || !cascade);
                 if !again && under_way(it) && (was || asked && it.service.state().is_starting()) {
