@@ -154,7 +154,9 @@ impl Daemon {
     }
 
     fn handle(&mut self, token: Token) {
-        let Some(source) = self.sources.get(token) else { return };
+        let Some(source) = self.sources.get(token) else {
+            return;
+        };
         match source {
             Source::Control => self.serve_clients(),
             Source::Signals => self.hear_signals(),
@@ -262,7 +264,9 @@ impl Daemon {
     }
 
     fn name(&self, id: ServiceId) -> Option<UnitName> {
-        self.supervisor.service(id).map(|service| service.unit().name.clone())
+        self.supervisor
+            .service(id)
+            .map(|service| service.unit().name.clone())
     }
 
     fn runtime(&mut self, id: ServiceId) -> Option<&mut Runtime> {
@@ -278,11 +282,15 @@ impl Daemon {
     }
 
     fn read_output(&mut self, id: ServiceId, token: Token) {
-        let Some(runtime) = self.runtimes.get_mut(&id) else { return };
+        let Some(runtime) = self.runtimes.get_mut(&id) else {
+            return;
+        };
         let Some(index) = runtime.outputs.iter().position(|(_, have)| *have == token) else {
             return;
         };
-        let Some((capture, _)) = runtime.outputs.get_mut(index) else { return };
+        let Some((capture, _)) = runtime.outputs.get_mut(index) else {
+            return;
+        };
         match capture.drain(&mut self.buffer, clock::wall(), &self.sink) {
             Drained::Empty => {}
             Drained::More => self.unfinished.push((id, token)),
