@@ -1,0 +1,68 @@
+//! What a test needs of the machine. A test that cannot run says so and names what is missing.
+
+use std::path::Path;
+
+/// `true` when the facility is there; else the skip is told, in words that `tests/dev` counts.
+#[must_use]
+fn has(facility: bool, name: &str) -> bool {
+    if !facility {
+        eprintln!("SKIPPED: needs {name}");
+    }
+    facility
+}
+
+#[must_use]
+pub(crate) fn root() -> bool {
+    has(rustix::process::geteuid().is_root(), "root")
+}
+
+/// A program of the machine, looked for where a shell would.
+#[must_use]
+pub(crate) fn program(name: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    has(
+        std::env::split_paths(&path).any(|dir| dir.join(name).is_file()),
+        name,
+    )
+}
+
+/// A group of its own for each service, in which nothing gets lost.
+#[must_use]
+pub(crate) fn cgroups() -> bool {
+    let host = sandbox::Host::detect().unwrap();
+    has(
+        host.cgroups.v2.as_ref().is_some_and(|v2| v2.writable),
+        "a writable cgroup2 hierarchy",
+    )
+}
+
+/// A controller that herd may use, of v1 or v2.
+#[must_use]
+pub(crate) fn controller(name: &str) -> bool {
+    let host = sandbox::Host::detect().unwrap();
+    let v1 = host.cgroups.v1.get(name).is_some_and(|v1| v1.writable);
+    let v2 = host
+        .cgroups
+        .v2
+        .as_ref()
+        .is_some_and(|v2| v2.writable && v2.controllers.iter().any(|have| have == name));
+    has(v1 || v2, &format!("the cgroup controller {name}"))
+}
+
+/// `unshare(1)` may make namespaces of this kind (`--mount`, `--pid`, …).
+#[must_use]
+pub(crate) fn unshare(kinds: &[&str]) -> bool {
+    let made = std::process::Command::new("unshare")
+        .args(kinds)
+        .arg("true")
+        .output();
+    has(
+        made.is_ok_and(|output| output.status.success()),
+        &format!("unshare {}", kinds.join(" ")),
+    )
+}
+
+#[must_use]
+pub(crate) fn path(path: &str) -> bool {
+    has(Path::new(path).exists(), path)
+}
