@@ -8,7 +8,7 @@ use rustix::process::{Pid as KernelPid, PidfdFlags, Signal as KernelSignal};
 use sandbox::cgroup;
 use units::unit::{DirectoryKind, Preserve, Ready};
 
-use super::runtime::{Process, Task};
+use super::runtime::{Process, Runtime, Task};
 use super::sources::Source;
 use super::{Daemon, checks, group, reason};
 use crate::prepare;
@@ -27,7 +27,7 @@ impl Daemon {
             Action::Probe { id, run, purpose } => self.start_probe(id, run, purpose),
             Action::CancelProbe { id, run } => self.cancel_probe(id, run),
             Action::Release { id, again } => self.release(id, again),
-            Action::Changed { id } => self.announce(id),
+            Action::Changed { id, state } => self.announce(id, &state),
             Action::Forget { id } => self.forget(id),
             Action::Answer { ticket, answer } => self.answer(ticket, answer),
             Action::Exit { code } => self.exit = Some(code),
@@ -67,26 +67,30 @@ impl Daemon {
                     wake(&process.pidfd, signal);
                 }
             }
-            Whom::All => match group::tracked(runtime) {
-                Some(plan) => {
-                    for number in [Some(signal), needs_wake(signal).then_some(units::Signal::CONT)]
-                        .into_iter()
-                        .flatten()
-                    {
-                        if let Err(error) = cgroup::signal(plan, number.as_number()) {
-                            self.note(&format!("{}: {}", runtime.name, reason(&error)));
-                        }
-                    }
+            Whom::All => self.signal_all(id, runtime, signal),
+        }
+    }
+
+    fn signal_all(&self, id: ServiceId, runtime: &Runtime, signal: units::Signal) {
+        let spared = match signal {
+            units::Signal::KILL => Vec::new(),
+            _ => group::reapers(id, &self.processes),
+        };
+        let Some(plan) = group::tracked(runtime) else {
+            let members = group::members(id, runtime, &self.processes);
+            for pid in members.into_iter().filter(|pid| !spared.contains(pid)) {
+                if let Some(fd) = pin(pid) {
+                    send(&fd, signal);
+                    wake(&fd, signal);
                 }
-                None => {
-                    for pid in group::members(id, runtime, &self.processes) {
-                        if let Some(fd) = pin(pid) {
-                            send(&fd, signal);
-                            wake(&fd, signal);
-                        }
-                    }
-                }
-            },
+            }
+            return;
+        };
+        let wake = needs_wake(signal).then_some(units::Signal::CONT);
+        for number in [Some(signal), wake].into_iter().flatten() {
+            if let Err(error) = cgroup::signal(plan, number.as_number(), &spared) {
+                self.note(&format!("{}: {}", runtime.name, reason(&error)));
+            }
         }
     }
 
@@ -95,6 +99,11 @@ impl Daemon {
             return self.signal(id, Whom::All, signal);
         }
         let Some(runtime) = self.runtimes.get(&id) else { return };
+        let reapers = group::reapers(id, &self.processes);
+        let members = group::members(id, runtime, &self.processes);
+        if members.iter().any(|pid| !reapers.contains(pid)) {
+            self.say(&runtime.name, "killing what is left of it");
+        }
         if let Some(plan) = group::tracked(runtime) {
             if let Err(error) = cgroup::kill(plan) {
                 self.note(&format!("{}: {}", runtime.name, reason(&error)));

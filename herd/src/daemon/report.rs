@@ -156,11 +156,10 @@ impl Daemon {
     }
 
     /// A state changed: the log, and whoever watches.
-    pub(super) fn announce(&mut self, id: ServiceId) {
+    pub(super) fn announce(&mut self, id: ServiceId, state: &State) {
         let Some(service) = self.supervisor.service(id) else { return };
         let name = service.unit().name.clone();
-        let state = service.state().clone();
-        match &state {
+        match state {
             State::Active(active) => match active.main {
                 Some(main) => self.note(&format!("{name}: active, process {}", main.pid.0)),
                 None => self.note(&format!("{name}: active")),
@@ -179,19 +178,16 @@ impl Daemon {
             }
             State::Inactive(Rest::Restarting) => {}
             State::Inactive(rest) => self.note(&format!("{name}: {rest}")),
-            State::Stopping { ending: crate::supervisor::state::Ending::Killed, .. } => {
-                self.say(&name, "killing what is left of it");
-            }
             _ => {}
         }
         if self.has_watchers() {
             let change = StateChange {
                 unit: name.to_string(),
-                state: state_of(&state),
-                substate: self.substate(id, &state),
+                state: state_of(state),
+                substate: self.substate(id, state),
                 at: clock::wall().0,
                 main_pid: state.main().map(|main| main.pid.0),
-                failure: failure_of(&state).map(ToString::to_string),
+                failure: failure_of(state).map(ToString::to_string),
             };
             self.broadcast(&name, &change);
         }
