@@ -8,7 +8,7 @@ use rustix::process::{Pid as KernelPid, PidfdFlags, Signal as KernelSignal};
 use sandbox::cgroup;
 use units::unit::{DirectoryKind, Preserve, Ready};
 
-use super::runtime::{Process, Task};
+use super::runtime::{Process, Runtime, Task};
 use super::sources::Source;
 use super::{Daemon, checks, group, reason};
 use crate::prepare;
@@ -27,7 +27,7 @@ impl Daemon {
             Action::Probe { id, run, purpose } => self.start_probe(id, run, purpose),
             Action::CancelProbe { id, run } => self.cancel_probe(id, run),
             Action::Release { id, again } => self.release(id, again),
-            Action::Changed { id } => self.announce(id),
+            Action::Changed { id, state } => self.announce(id, &state),
             Action::Forget { id } => self.forget(id),
             Action::Answer { ticket, answer } => self.answer(ticket, answer),
             Action::Exit { code } => self.exit = Some(code),
@@ -111,6 +111,11 @@ impl Daemon {
             return self.signal(id, Whom::All, signal);
         }
         let Some(runtime) = self.runtimes.get(&id) else { return };
+        let reapers = group::reapers(id, &self.processes);
+        let members = group::members(id, runtime, &self.processes);
+        if members.iter().any(|pid| !reapers.contains(pid)) {
+            self.say(&runtime.name, "killing what is left of it");
+        }
         if let Some(plan) = group::tracked(runtime) {
             if let Err(error) = cgroup::kill(plan) {
                 self.note(&format!("{}: {}", runtime.name, reason(&error)));

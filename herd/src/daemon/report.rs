@@ -191,8 +191,7 @@ impl Daemon {
             return;
         };
         let name = service.unit().name.clone();
-        let state = service.state().clone();
-        match &state {
+        match state {
             State::Active(active) => match active.main {
                 Some(main) => self.note(&format!("{name}: active, process {}", main.pid.0)),
                 None => self.note(&format!("{name}: active")),
@@ -222,11 +221,11 @@ impl Daemon {
         if self.has_watchers() {
             let change = StateChange {
                 unit: name.to_string(),
-                state: state_of(&state),
-                substate: self.substate(id, &state),
+                state: state_of(state),
+                substate: self.substate(id, state),
                 at: clock::wall().0,
                 main_pid: state.main().map(|main| main.pid.0),
-                failure: failure_of(&state).map(ToString::to_string),
+                failure: failure_of(state).map(ToString::to_string),
             };
             self.broadcast(&name, &change);
         }

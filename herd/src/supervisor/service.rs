@@ -165,7 +165,14 @@ impl Service {
         }
         self.state = state;
         self.since = step.now;
-        step.actions.push(Action::Changed { id: self.id });
+        self.tell(step);
+    }
+
+    fn tell(&self, step: &mut Step<'_>) {
+        step.actions.push(Action::Changed {
+            id: self.id,
+            state: Box::new(self.state.clone()),
+        });
     }
 
     /// A change within a state that status need not tell of.
@@ -299,7 +306,7 @@ impl Service {
         match notice {
             Notice::Status(text) => {
                 self.status_text = (!text.is_empty()).then_some(text);
-                step.actions.push(Action::Changed { id: self.id });
+                self.tell(step);
             }
             Notice::Ready => match self.state.clone() {
                 State::Starting {
@@ -463,7 +470,7 @@ impl Service {
         state.next = HealthCheck::At(step.now + health.check.interval);
         let Err(why) = result else {
             if state.failures > 0 {
-                step.actions.push(Action::Changed { id: self.id });
+                self.tell(step);
             }
             state.failures = 0;
             return true;
@@ -475,7 +482,7 @@ impl Service {
         let failure = Failure::Unhealthy(why);
         let then = match health.on_unhealthy {
             units::unit::OnUnhealthy::Report => {
-                step.actions.push(Action::Changed { id: self.id });
+                self.tell(step);
                 return true;
             }
             units::unit::OnUnhealthy::Stop => Then::Fail(failure),
