@@ -186,7 +186,7 @@ impl Daemon {
     }
 
     /// A state changed: the log, and whoever watches.
-    pub(super) fn announce(&mut self, id: ServiceId) {
+    pub(super) fn announce(&mut self, id: ServiceId, state: &State) {
         let Some(service) = self.supervisor.service(id) else {
             return;
         };
