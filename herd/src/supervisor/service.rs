@@ -427,7 +427,8 @@ impl Service {
                 }
             },
             State::Active(mut active) => {
-                if self.health_probed(step, &mut active, run, result) {
+                let goes_on = self.health_probed(step, &mut active, run, result);
+                if goes_on {
                     self.stay(State::Active(active));
                 }
             }
@@ -436,7 +437,8 @@ impl Service {
                 mut active,
                 give_up_at,
             } => {
-                if self.health_probed(step, &mut active, run, result) {
+                let goes_on = self.health_probed(step, &mut active, run, result);
+                if goes_on {
                     self.stay(State::Reloading {
                         step: reload,
                         active,
