@@ -120,11 +120,16 @@ impl Process {
 pub(super) struct Processes {
     by_run: HashMap<RunId, Process>,
     by_pid: HashMap<i32, RunId>,
+    by_service: HashMap<ServiceId, Vec<RunId>>,
 }
 
 impl Processes {
     pub(super) fn insert(&mut self, run: RunId, process: Process) {
         self.by_pid.insert(process.pid, run);
+        self.by_service
+            .entry(process.service)
+            .or_default()
+            .push(run);
         self.by_run.insert(run, process);
     }
 
@@ -162,14 +167,23 @@ impl Processes {
         if self.by_pid.get(&process.pid) == Some(&run) {
             self.by_pid.remove(&process.pid);
         }
+        if let Some(runs) = self.by_service.get_mut(&process.service) {
+            runs.retain(|known| *known != run);
+            if runs.is_empty() {
+                self.by_service.remove(&process.service);
+            }
+        }
         Some(process)
     }
 
     pub(super) fn of_service(&self, service: ServiceId) -> impl Iterator<Item = (RunId, &Process)> {
-        self.by_run
-            .iter()
-            .filter(move |(_, p)| p.service == service)
-            .map(|(run, p)| (*run, p))
+        let runs = self.by_service.get(&service).into_iter().flatten();
+        runs.filter_map(|run| self.by_run.get(run).map(|process| (*run, process)))
+    }
+
+    /// Whether a process that we started or adopted for the service has not been reaped.
+    pub(super) fn has_any(&self, service: ServiceId) -> bool {
+        self.by_service.contains_key(&service)
     }
 
     pub(super) fn len(&self) -> usize {
