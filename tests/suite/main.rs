@@ -18,6 +18,16 @@
 )]
 
 mod architecture;
+mod control;
+mod dependencies;
+mod files;
 mod fixture;
+mod health;
+mod logs;
+mod modes;
 mod needs;
+mod oneshot;
+mod readiness;
+mod restart;
 mod status;
+mod stop;

@@ -122,6 +122,9 @@ impl Daemon {
         if signal != units::Signal::KILL {
             return self.signal(id, Whom::All, signal);
         }
+        if let Some(runtime) = self.runtimes.get_mut(&id) {
+            runtime.group_killed = true;
+        }
         let Some(runtime) = self.runtimes.get(&id) else {
             return;
         };
@@ -149,6 +152,31 @@ impl Daemon {
                 }
             }
             before = found;
+        }
+    }
+
+    /// Into a group that was once ended by `cgroup.kill` nobody can be born any more: kernels up to
+    /// at least 6.18 compare its count of kills with that of the parent's own group when a child
+    /// comes by `CLONE_INTO_CGROUP`, and kill it. So it is removed, and the next launch makes it
+    /// anew.
+    pub(super) fn replace_killed_group(&mut self, id: ServiceId) {
+        let Some(runtime) = self.runtimes.get(&id) else { return };
+        if !runtime.group_killed {
+            return;
+        }
+        self.forget_memory_watch(id);
+        let Some(runtime) = self.runtimes.get_mut(&id) else { return };
+        let Some(plan) = runtime.group.as_ref().filter(|_| runtime.group_exists) else { return };
+        match cgroup::remove(plan) {
+            Ok(cgroup::Removal::Removed) => {
+                runtime.group_killed = false;
+                runtime.group_exists = false;
+            }
+            Ok(cgroup::Removal::Busy(_)) => {}
+            Err(error) => {
+                let text = format!("{}: {}", runtime.name, reason(&error));
+                self.note(&text);
+            }
         }
     }
 
@@ -398,7 +426,10 @@ impl Daemon {
             return;
         };
         match cgroup::remove(plan) {
-            Ok(cgroup::Removal::Removed) => runtime.group_exists = false,
+            Ok(cgroup::Removal::Removed) => {
+                runtime.group_exists = false;
+                runtime.group_killed = false;
+            }
             // kill_mode left somebody alive: the group stays theirs.
             Ok(cgroup::Removal::Busy(_)) => {}
             Err(error) => {

@@ -22,6 +22,8 @@ pub(super) struct Runtime {
     /// Where its processes live; `None` until the first launch, or where there are no cgroups.
     pub group: Option<CgroupPlan>,
     pub group_exists: bool,
+    /// `cgroup.kill` was used on it.
+    pub group_killed: bool,
     /// `cgroup.events`, while somebody waits for the group to be empty.
     pub group_watch: Option<(std::fs::File, Token)>,
     pub memory_watch: Option<(sandbox::cgroup::OomWatch, Token)>,
@@ -56,6 +58,7 @@ impl Runtime {
             name,
             group: None,
             group_exists: false,
+            group_killed: false,
             group_watch: None,
             memory_watch: None,
             oom_kills: 0,
