@@ -18,6 +18,19 @@
 )]
 
 mod architecture;
+mod attacks;
+mod attacks_control;
+mod attacks_files;
+mod attacks_processes;
+mod box_ends;
+mod box_keys;
+mod box_plans;
+mod box_probe;
+mod box_refusals;
+mod box_root;
+mod box_user;
+mod boxes;
 mod fixture;
+mod limits;
 mod needs;
 mod status;
