@@ -71,14 +71,14 @@ fn a_box_root_is_read_only_but_for_tmp() {
     }
     let answers = tries(
         with_tree(),
-        "create|/x create|/bin/x create|/tmp/x open-write|/bin/probe list|/etc list|/sys",
+        "create|/x create|/bin/x create|/tmp/x list|/etc list|/sys",
         "",
     );
     assert_eq!(
         answers,
         serde_json::json!({
             "create|/x": "EROFS", "create|/bin/x": "EROFS", "create|/tmp/x": "ok",
-            "open-write|/bin/probe": "EROFS", "list|/etc": "ENOENT", "list|/sys": "ENOENT",
+            "list|/etc": "ENOENT", "list|/sys": "ENOENT",
         })
     );
 }
@@ -103,6 +103,7 @@ fn a_box_root_has_what_the_unit_binds_and_its_own_directories() {
     let top = format!("state_directory = '{name}'\nuser = 'nobody'");
     let keys = "bind_read_only_paths = ['@D@/config:/etc/web', '-/nowhere:/nowhere']";
     let words = format!("tries read|/etc/web/a open-write|/etc/web/a create|/var/lib/{name}/x list|/nowhere");
+    fs::set_permissions(builder.dir().join("config/a"), fs::Permissions::from_mode(0o666)).unwrap();
     let (_herd, output) = run(builder, &unit(&words, &top, keys));
     fs::remove_dir(format!("/var/lib/{name}")).unwrap();
     let answers: Value = serde_json::from_str(&output).unwrap();
@@ -162,7 +163,7 @@ fn a_link_in_the_place_of_a_mount_point_is_refused() {
         fs::create_dir(&elsewhere).unwrap();
         symlink(&elsewhere, builder.dir().join("tree").join(name)).unwrap();
         let said = refusal(builder, "");
-        assert!(said.contains(&format!("/{name} (step ")) || said.contains(&format!("/{name} with")), "{said}");
+        assert!(said.contains(&format!("/{name}")) && said.contains(" (step "), "{said}");
         assert!(said.contains("too many levels of symbolic links"), "{said}");
         assert_eq!(fs::read_dir(&elsewhere).map_or(0, Iterator::count), 0);
     }

@@ -36,7 +36,8 @@ fn a_users_box_has_a_user_namespace_in_which_only_the_user_exists() {
     }
     assert_eq!(report["no_new_privs"], true);
     assert_eq!(report["seccomp"], "2");
-    assert_eq!(report["processes"], serde_json::json!(["1", "2"]));
+    // The reaper holds more than the probe, so that /proc does not even show it.
+    assert_eq!(report["processes"], serde_json::json!(["2"]));
     assert_eq!(report["descriptors"].as_object().unwrap().len(), 3);
     assert_eq!(report["hostname"], "web");
 }
