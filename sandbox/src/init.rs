@@ -24,7 +24,7 @@ pub(crate) fn run(
     report: OwnedFd,
 ) -> ! {
     let walk = start_main(&plan, &prepared, first);
-    let main = match start(&walk, &channel, &report, plan.outlives_parent()) {
+    let main = match start(&walk, &channel, &report, &plan) {
         Ok(main) => main,
         Err((step, errno)) => {
             let failure = StepFailure::new(&plan, step, errno);
@@ -51,12 +51,16 @@ fn start(
     walk: &Walk<'_>,
     channel: &OwnedFd,
     report: &OwnedFd,
-    outlives_parent: bool,
+    plan: &Plan,
 ) -> Result<i32, (usize, Errno)> {
     let here = walk.first.saturating_sub(1);
     let at_start = |errno: Errno| (here, errno);
     // For good: everything that comes is taken by `reap_until_end_of`.
     let blocked = Blocked::new().map_err(at_start)?;
+    // A terminal's ctrl-c is for the caller; passed on, it would undo the order of a stop.
+    if plan.leaves_session() {
+        process::new_session().map_err(at_start)?;
+    }
     let mut stack = Stack::new().map_err(at_start)?;
     let child = stack
         .spawn(&blocked, Manner::default(), Walk::run, walk)
@@ -65,7 +69,7 @@ fn start(
     if let Some(failed) = walk.failure.get() {
         return Err(failed);
     }
-    settle(walk, &child, channel, report, outlives_parent).map_err(at_start)?;
+    settle(walk, &child, channel, report, plan.outlives_parent()).map_err(at_start)?;
     blocked.keep();
     Ok(child.pid)
 }
@@ -81,7 +85,7 @@ fn settle(
     let own = Pid::from_raw(process::own_pid()).ok_or(Errno(libc::ESRCH))?;
     let ourselves = rustix::process::pidfd_open(own, PidfdFlags::empty())?;
     if outlives_parent {
-        process::prctl(libc::PR_SET_PDEATHSIG, 0, 0)?;
+        process::outlive_parent()?;
     }
     give_up_privileges()?;
     let both = [ourselves.as_fd(), main.pidfd.as_fd()];
@@ -141,7 +145,14 @@ fn raw(status: WaitStatus) -> i32 {
 
 impl Plan {
     /// Claims that the box goes on when the caller ends.
-    fn outlives_parent(&self) -> bool {
+    pub(crate) fn outlives_parent(&self) -> bool {
         !self.steps.contains(&Step::DieWithParent)
+    }
+
+    /// Claims that the service has a session of its own.
+    fn leaves_session(&self) -> bool {
+        self.steps
+            .iter()
+            .any(|step| matches!(step, Step::Session { .. }))
     }
 }

@@ -41,7 +41,10 @@ pub enum StartError {
     #[error("another herd (process {pid}) runs with the runtime directory {path}")]
     Taken { path: PathBuf, pid: String },
     #[error("cannot {what}")]
-    Set { what: &'static str, source: io::Error },
+    Set {
+        what: &'static str,
+        source: io::Error,
+    },
     #[error("cannot listen on {path}")]
     Listen { path: PathBuf, source: io::Error },
     #[error(transparent)]
@@ -92,8 +95,15 @@ fn set(what: &'static str) -> impl FnOnce(io::Error) -> StartError {
 
 /// The runtime directory, held by this herd alone as long as the descriptor lives.
 fn lock(directory: &Path) -> Result<OwnedFd, StartError> {
-    let failed = |source| StartError::RuntimeDirectory { path: directory.to_owned(), source };
-    fs::DirBuilder::new().recursive(true).mode(0o755).create(directory).map_err(failed)?;
+    let failed = |source| StartError::RuntimeDirectory {
+        path: directory.to_owned(),
+        source,
+    };
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o755)
+        .create(directory)
+        .map_err(failed)?;
     let path = directory.join("lock");
     let mut file = OpenOptions::new()
         .read(true)
@@ -105,8 +115,14 @@ fn lock(directory: &Path) -> Result<OwnedFd, StartError> {
         .open(&path)
         .map_err(failed)?;
     if rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
-        let pid = fs::read_to_string(&path).unwrap_or_default().trim().to_owned();
-        return Err(StartError::Taken { path: directory.to_owned(), pid });
+        let pid = fs::read_to_string(&path)
+            .unwrap_or_default()
+            .trim()
+            .to_owned();
+        return Err(StartError::Taken {
+            path: directory.to_owned(),
+            pid,
+        });
     }
     file.set_len(0).map_err(failed)?;
     writeln!(file, "{}", std::process::id()).map_err(failed)?;
@@ -144,14 +160,19 @@ impl Daemon {
         let socket = options.runtime_dir.join("control.sock");
         let listener = server::listen(&socket).map_err(listen(&socket))?;
         let uid = rustix::process::geteuid().as_raw();
-        let control = Server::new(listener, control_poll.registry(), 0, uid)
-            .map_err(listen(&socket))?;
+        let control =
+            Server::new(listener, control_poll.registry(), 0, uid).map_err(listen(&socket))?;
         let notify_path = options.runtime_dir.join("notify");
         let notify = NotifySocket::bind(&notify_path).map_err(listen(&notify_path))?;
         let watch = Watch::new().map_err(set("watch directories"))?;
         let watching = set("watch the sources of events");
         let added = sources
-            .add_raw(registry, control_poll.as_raw_fd(), Source::Control, readable)
+            .add_raw(
+                registry,
+                control_poll.as_raw_fd(),
+                Source::Control,
+                readable,
+            )
             .and_then(|_| sources.add(registry, &signals, Source::Signals, readable))
             .and_then(|_| sources.add(registry, &notify, Source::Notify, readable))
             .and_then(|_| sources.add(registry, &watch, Source::Watch, readable));
@@ -237,18 +258,19 @@ fn complain(text: &str) {
 fn raise_open_files() -> (u64, u64) {
     let before = getrlimit(Resource::Nofile);
     let hard = before.maximum;
-    let raised = Rlimit { current: hard, maximum: hard };
+    let raised = Rlimit {
+        current: hard,
+        maximum: hard,
+    };
     // Fewer descriptors mean fewer services, which the launches will say by themselves.
-    drop(setrlimit(Resource::Nofile, raised));
+    setrlimit(Resource::Nofile, raised).ok();
     (before.current.unwrap_or(u64::MAX), hard.unwrap_or(u64::MAX))
 }
 
 /// Where the groups of services go: one place for each runtime directory, so that a herd that comes
 /// back finds its own, and two herds do not meet.
 fn cgroup_base(options: &Options, host: &Host, notes: &mut Vec<String>) -> Option<CgroupName> {
-    let usable = host.cgroups.v2.as_ref().is_some_and(|v2| v2.writable)
-        || host.cgroups.v1.values().any(|v1| v1.writable);
-    if !usable {
+    if !has_groups(host) {
         notes.push(
             "no cgroup is ours to use: services are tracked by session, and limits of [limits] \
              for groups cannot be set"
@@ -256,15 +278,16 @@ fn cgroup_base(options: &Options, host: &Host, notes: &mut Vec<String>) -> Optio
         );
         return None;
     }
-    let base = CgroupName(match options.runtime_dir.to_str() {
-        Some("/run/herd") => "herd".to_owned(),
-        _ => format!("herd-{:016x}", fnv(options.runtime_dir.as_os_str().as_encoded_bytes())),
-    });
+    let base = CgroupName(base_name(options));
     match cgroup::prepare_root(host, &base) {
         Ok(prepared) => {
             for (controller, error) in prepared.refused {
-                notes.push(format!("controller {controller}: {}", super::reason(&error)));
+                notes.push(format!(
+                    "controller {controller}: {}",
+                    super::reason(&error)
+                ));
             }
+            clear_leftovers(&base, host, notes);
             Some(base)
         }
         Err(error) => {
@@ -274,6 +297,76 @@ fn cgroup_base(options: &Options, host: &Host, notes: &mut Vec<String>) -> Optio
     }
 }
 
+/// Whether there is a hierarchy in which we may make groups.
+pub(super) fn has_groups(host: &Host) -> bool {
+    host.cgroups.v2.as_ref().is_some_and(|v2| v2.writable)
+        || host.cgroups.v1.values().any(|v1| v1.writable)
+}
+
+pub(super) fn base_name(options: &Options) -> String {
+    match options.runtime_dir.to_str() {
+        Some("/run/herd") => "herd".to_owned(),
+        _ => format!(
+            "herd-{:016x}",
+            fnv(options.runtime_dir.as_os_str().as_encoded_bytes())
+        ),
+    }
+}
+
+/// Ends what an earlier herd with this runtime directory left when it was killed: a second main
+/// process beside a forgotten one would be worse than a restart.
+fn clear_leftovers(base: &CgroupName, host: &Host, notes: &mut Vec<String>) {
+    let v2 = host.cgroups.v2.iter().map(|v2| v2.own.join(&base.0));
+    let v1 = host.cgroups.v1.values().map(|v1| v1.own.join(&base.0));
+    let mut names = std::collections::BTreeSet::new();
+    for directory in v2.chain(v1) {
+        let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+        let groups = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+        names.extend(groups.filter_map(|entry| entry.file_name().into_string().ok()));
+    }
+    for name in names {
+        let group = CgroupName(format!("{}/{name}", base.0));
+        let Ok(plan) = cgroup::plan(&group, &sandbox::config::CgroupLimits::default(), host) else {
+            continue;
+        };
+        if cgroup::is_populated(&plan).unwrap_or(false) {
+            notes.push(format!("{name}: ending what an earlier herd left running"));
+            if let Err(error) = cgroup::kill(&plan).and_then(|()| wait_until_empty(&plan)) {
+                notes.push(format!("{name}: {}", super::reason(&error)));
+            }
+        }
+        if let Err(error) = cgroup::remove(&plan) {
+            notes.push(format!("{name}: {}", super::reason(&error)));
+        }
+    }
+}
+
+/// Killed processes take a moment to go; the kernel tells when the last one has.
+fn wait_until_empty(plan: &cgroup::CgroupPlan) -> Result<(), cgroup::CgroupError> {
+    let Some(events) = cgroup::open_events(plan)? else {
+        return Ok(());
+    };
+    let patience = rustix::time::Timespec {
+        tv_sec: 5,
+        tv_nsec: 0,
+    };
+    while cgroup::is_populated(plan)? {
+        let mut waits = [rustix::event::PollFd::new(
+            &events,
+            rustix::event::PollFlags::PRI,
+        )];
+        match rustix::event::poll(&mut waits, Some(&patience)) {
+            // Time is up; what is left is unkillable, and its group says so when it is used.
+            Ok(0) => return Ok(()),
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(_) => return Ok(()),
+        }
+        let mut bytes = [0_u8; 256];
+        rustix::io::pread(&events, &mut bytes, 0).ok();
+    }
+    Ok(())
+}
+
 /// FNV-1a, 64 bits: the same number for the same path on every machine and in every version.
 fn fnv(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
@@ -281,7 +374,7 @@ fn fnv(bytes: &[u8]) -> u64 {
     })
 }
 
-fn surface(
+pub(super) fn surface(
     options: &Options,
     base: Option<&CgroupName>,
     notify: &Path,
@@ -290,7 +383,14 @@ fn surface(
     let environment: BTreeMap<String, String> = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect();
-    surface_of(options.mode, &options.runtime_dir, base, notify, host.uid == 0, environment)
+    surface_of(
+        options.mode,
+        &options.runtime_dir,
+        base,
+        notify,
+        host.uid == 0,
+        environment,
+    )
 }
 
 /// The directories of services: the machine's for root, the user's own otherwise.
@@ -304,11 +404,17 @@ pub(super) fn surface_of(
 ) -> Surface {
     let home = PathBuf::from(environment.get("HOME").map_or("/", String::as_str));
     let own = |variable: &str, below: &str| {
-        environment.get(variable).map_or_else(|| home.join(below), PathBuf::from)
+        environment
+            .get(variable)
+            .map_or_else(|| home.join(below), PathBuf::from)
     };
     let system = is_root && mode != Mode::User;
     let pick = |system_path: &str, user: PathBuf| {
-        if system { PathBuf::from(system_path) } else { user }
+        if system {
+            PathBuf::from(system_path)
+        } else {
+            user
+        }
     };
     Surface {
         runtime_dir: runtime_dir.to_owned(),
@@ -316,10 +422,17 @@ pub(super) fn surface_of(
         runtime_base: pick("/run", own("XDG_RUNTIME_DIR", ".cache/run")),
         state_base: pick("/var/lib", own("XDG_STATE_HOME", ".local/state")),
         cache_base: pick("/var/cache", own("XDG_CACHE_HOME", ".cache")),
-        logs_base: pick("/var/log", own("XDG_STATE_HOME", ".local/state").join("log")),
+        logs_base: pick(
+            "/var/log",
+            own("XDG_STATE_HOME", ".local/state").join("log"),
+        ),
         configuration_base: pick("/etc", own("XDG_CONFIG_HOME", ".config")),
         cgroup_base: base.map(|base| base.0.clone()),
-        inherited: if mode == Mode::System { &[] } else { SESSION_VARIABLES },
+        inherited: if mode == Mode::System {
+            &[]
+        } else {
+            SESSION_VARIABLES
+        },
         environment,
         is_root,
     }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use units::Signal;
 
 use super::event::{RunId, ServiceId, Ticket};
+use super::state::State;
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum Action {
@@ -56,9 +57,11 @@ pub enum Action {
         id: ServiceId,
         again: bool,
     },
-    /// The state changed: tell the log, the watchers and the flight recorder.
+    /// The state became this, and may be another by now: tell the log, the watchers and the flight
+    /// recorder.
     Changed {
         id: ServiceId,
+        state: Box<State>,
     },
     /// The unit is gone for good: nothing of it needs to be remembered.
     Forget {

@@ -165,7 +165,14 @@ impl Service {
         }
         self.state = state;
         self.since = step.now;
-        step.actions.push(Action::Changed { id: self.id });
+        self.tell(step);
+    }
+
+    fn tell(&self, step: &mut Step<'_>) {
+        step.actions.push(Action::Changed {
+            id: self.id,
+            state: Box::new(self.state.clone()),
+        });
     }
 
     /// A change within a state that status need not tell of.
@@ -299,7 +306,7 @@ impl Service {
         match notice {
             Notice::Status(text) => {
                 self.status_text = (!text.is_empty()).then_some(text);
-                step.actions.push(Action::Changed { id: self.id });
+                self.tell(step);
             }
             Notice::Ready => match self.state.clone() {
                 State::Starting {
@@ -338,7 +345,7 @@ impl Service {
                 watchdog.due = step.now + watchdog.every;
             }),
             Notice::WatchdogTrigger => {
-                if self.state.is_active() {
+                if self.state.is_active() && self.state.main().is_some() {
                     self.abort(step, Failure::Watchdog);
                 }
             }
@@ -355,7 +362,9 @@ impl Service {
     }
 
     fn set_watchdog(&mut self, now: Time, every: Duration) {
-        if let State::Active(active) | State::Reloading { active, .. } = &mut self.state {
+        if let State::Active(active) | State::Reloading { active, .. } = &mut self.state
+            && active.main.is_some()
+        {
             active.watchdog = (!every.is_zero()).then(|| Watchdog {
                 every,
                 due: now + every,
@@ -418,7 +427,8 @@ impl Service {
                 }
             },
             State::Active(mut active) => {
-                if self.health_probed(step, &mut active, run, result) {
+                let goes_on = self.health_probed(step, &mut active, run, result);
+                if goes_on {
                     self.stay(State::Active(active));
                 }
             }
@@ -427,7 +437,8 @@ impl Service {
                 mut active,
                 give_up_at,
             } => {
-                if self.health_probed(step, &mut active, run, result) {
+                let goes_on = self.health_probed(step, &mut active, run, result);
+                if goes_on {
                     self.stay(State::Reloading {
                         step: reload,
                         active,
@@ -461,7 +472,7 @@ impl Service {
         state.next = HealthCheck::At(step.now + health.check.interval);
         let Err(why) = result else {
             if state.failures > 0 {
-                step.actions.push(Action::Changed { id: self.id });
+                self.tell(step);
             }
             state.failures = 0;
             return true;
@@ -473,7 +484,7 @@ impl Service {
         let failure = Failure::Unhealthy(why);
         let then = match health.on_unhealthy {
             units::unit::OnUnhealthy::Report => {
-                step.actions.push(Action::Changed { id: self.id });
+                self.tell(step);
                 return true;
             }
             units::unit::OnUnhealthy::Stop => Then::Fail(failure),

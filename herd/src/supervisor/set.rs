@@ -237,10 +237,27 @@ impl Supervisor {
                 _ if running => entry.job = None,
                 _ => entry.job = Some(Job::Start),
             }
+            self.unhold(member);
             self.touch(member);
             self.touch_neighbours(member);
         }
         Ok(())
+    }
+
+    /// Its backoff holds nobody any more: who waits for it waits for a start now.
+    fn unhold(&mut self, id: ServiceId) {
+        let mut todo = vec![id];
+        while let Some(next) = todo.pop() {
+            for other in self.ties(next).successors.clone() {
+                if let Some(entry) = self.entry_mut(other)
+                    && entry.held
+                {
+                    entry.held = false;
+                    self.touch(other);
+                    todo.push(other);
+                }
+            }
+        }
     }
 
     /// The service and everything its start pulls in.
@@ -420,7 +437,10 @@ impl Supervisor {
         if state.is_stopping() {
             return;
         }
-        let spent = self.tries.get(&id).is_some_and(|tries| *tries > TRIES_AT_ONCE);
+        let spent = self
+            .tries
+            .get(&id)
+            .is_some_and(|tries| *tries > TRIES_AT_ONCE);
         if spent && *state == State::Failed(Failure::Unkillable) {
             self.set_job(id, None);
             return self.touch_neighbours(id);
@@ -710,6 +730,12 @@ impl Supervisor {
             });
             if waits_for_us {
                 self.start_quietly(other);
+                // What has just been done for it is not done again.
+                if let Some(entry) = self.entry_mut(id)
+                    && entry.service.state().is_at_rest()
+                {
+                    entry.job = None;
+                }
             }
         }
     }

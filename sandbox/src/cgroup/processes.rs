@@ -80,12 +80,12 @@ pub fn kill(plan: &CgroupPlan) -> Result<(), CgroupError> {
 /// A fork bomb outruns us at most this often.
 const MAX_PASSES: u32 = 1000;
 
-/// Sends `number` to every process of the service.
+/// Sends `number` to every process of the service but those in `spared`.
 ///
 /// # Errors
 /// [`CgroupError::Signal`] for a process that we may not signal; all others got it. One that died
 /// in between is no error.
-pub fn signal(plan: &CgroupPlan, number: i32) -> Result<(), CgroupError> {
+pub fn signal(plan: &CgroupPlan, number: i32, spared: &[i32]) -> Result<(), CgroupError> {
     let path = plan.tracking_path().ok_or(CgroupError::NoHierarchy)?;
     let Some(signal) = Signal::from_named_raw(number) else {
         return Err(CgroupError::Signal {
@@ -94,7 +94,8 @@ pub fn signal(plan: &CgroupPlan, number: i32) -> Result<(), CgroupError> {
             source: std::io::Error::from_raw_os_error(libc::EINVAL),
         });
     };
-    signal_these(plan, &pids(plan)?.into_iter().collect(), signal)
+    let wanted = pids(plan)?.into_iter().filter(|pid| !spared.contains(pid));
+    signal_these(plan, &wanted.collect(), signal)
 }
 
 /// Stops every process of the service where it is. It takes effect soon after, not at once.

@@ -127,12 +127,26 @@ pub(crate) const ATTACKS: &[Attack] = &[
     ("ptrace", "PID", |a| {
         call(
             libc::SYS_ptrace,
-            &[i64::from(libc::PTRACE_ATTACH as u32), number(a, 0), 0, 0],
+            &[i64::from(libc::PTRACE_ATTACH), number(a, 0), 0, 0],
         )
     }),
     ("kill", "PID", |a| call(libc::SYS_kill, &[number(a, 0), 0])),
     ("process-vm-readv", "PID", |a| {
-        call(libc::SYS_process_vm_readv, &[number(a, 0), 0, 0, 0, 0, 0])
+        // One byte at an address that may well be nothing: access is decided before.
+        let mut byte = 0u8;
+        let here = libc::iovec {
+            iov_base: (&raw mut byte).cast(),
+            iov_len: 1,
+        };
+        let there = libc::iovec {
+            iov_base: std::ptr::without_provenance_mut(0x1000),
+            iov_len: 1,
+        };
+        let (here, there) = (&raw const here as i64, &raw const there as i64);
+        call(
+            libc::SYS_process_vm_readv,
+            &[number(a, 0), here, 1, there, 1, 0],
+        )
     }),
     ("pidfd-getfd", "", |_| {
         call(libc::SYS_pidfd_getfd, &[-1, 0, 0])

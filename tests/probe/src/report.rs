@@ -11,6 +11,7 @@ pub(crate) fn everything() -> Value {
     json!({
         "pid": std::process::id(),
         "ppid": nix::unistd::getppid().as_raw(),
+        "parent_death_signal": nix::sys::prctl::get_pdeathsig().ok().map(|signal| signal.map(|signal| signal.as_str())),
         "session": nix::unistd::getsid(None).map(nix::unistd::Pid::as_raw).ok(),
         "namespaces": namespaces(),
         "mounts": mounts(),
