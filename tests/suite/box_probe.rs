@@ -70,7 +70,8 @@ impl Boxed {
     }
 
     fn has_mounts(&self) -> bool {
-        !self.keys.contains("namespaces = [") || self.keys.contains("\"mount\"")
+        let listed = !self.keys.contains("namespaces = [") || self.keys.contains("\"mount\"");
+        listed && !self.keys.contains("profile = 'none'")
     }
 
     /// Runs the probe as root's herd does and gives its output.
