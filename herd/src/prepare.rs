@@ -61,7 +61,10 @@ pub enum PrepareError {
     #[error(transparent)]
     Identity(#[from] IdentityError),
     #[error("cannot read environment_file {path}")]
-    EnvironmentFile { path: PathBuf, source: std::io::Error },
+    EnvironmentFile {
+        path: PathBuf,
+        source: std::io::Error,
+    },
     #[error("environment_file {path}, line {line}: no NAME=value")]
     EnvironmentSyntax { path: PathBuf, line: usize },
     #[error("has no command {0}")]
@@ -74,9 +77,24 @@ const SYSTEM_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sb
 
 /// What a user's own herd hands on to services that are not boxed: the session, not everything.
 pub const SESSION_VARIABLES: &[&str] = &[
-    "LANG", "LANGUAGE", "LC_ALL", "LC_CTYPE", "TZ", "TERM", "COLORTERM", "XDG_RUNTIME_DIR",
-    "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME", "XDG_SESSION_ID",
-    "DBUS_SESSION_BUS_ADDRESS", "DISPLAY", "WAYLAND_DISPLAY", "XAUTHORITY", "SSH_AUTH_SOCK",
+    "LANG",
+    "LANGUAGE",
+    "LC_ALL",
+    "LC_CTYPE",
+    "TZ",
+    "TERM",
+    "COLORTERM",
+    "XDG_RUNTIME_DIR",
+    "XDG_CONFIG_HOME",
+    "XDG_DATA_HOME",
+    "XDG_STATE_HOME",
+    "XDG_CACHE_HOME",
+    "XDG_SESSION_ID",
+    "DBUS_SESSION_BUS_ADDRESS",
+    "DISPLAY",
+    "WAYLAND_DISPLAY",
+    "XAUTHORITY",
+    "SSH_AUTH_SOCK",
 ];
 
 /// Prepares one process of a unit.
@@ -115,19 +133,25 @@ pub fn prepare_command(
         let groups = &around.supplementary_groups;
         users.identity(around.user.as_deref(), around.group.as_deref(), groups)?
     };
-    let environment =
-        environment(unit, around, user.as_ref(), boxed, users, surface, occasion)?;
+    let environment = environment(unit, around, user.as_ref(), boxed, users, surface, occasion)?;
     let lookup = |name: &str| environment.get(name).map(String::as_str);
     let argv = units::expand_variables(&command.argv, lookup);
     let ready_fd = match unit.ready {
         units::unit::Ready::Fd(number) if is_main => Some(number),
         _ => None,
     };
-    let directories: Vec<Directory> =
-        around.directories.iter().map(|dir| directory(dir, surface)).collect();
+    let directories: Vec<Directory> = around
+        .directories
+        .iter()
+        .map(|dir| directory(dir, surface))
+        .collect();
     let path = environment.get("PATH").map_or(SYSTEM_PATH, String::as_str);
     let process = Process {
-        search_path: path.split(':').filter(|p| p.starts_with('/')).map(PathBuf::from).collect(),
+        search_path: path
+            .split(':')
+            .filter(|p| p.starts_with('/'))
+            .map(PathBuf::from)
+            .collect(),
         argv: argv.into_iter().map(OsString::from).collect(),
         argv0: None,
         working_directory: working_directory(around, user.as_ref())?,
@@ -166,13 +190,25 @@ pub fn prepare_command(
         }
         walls
     });
-    let limits = unit.limits.as_deref().cloned().unwrap_or_else(Limits::default);
+    let limits = unit
+        .limits
+        .as_deref()
+        .cloned()
+        .unwrap_or_else(Limits::default);
     let cgroup = surface
         .cgroup_base
         .as_ref()
         .map(|base| CgroupName(format!("{base}/{}", unit.name)));
     let name = unit.name.to_string();
-    let config = sandbox::Config { name, process, identity, directories, limits, cgroup, walls };
+    let config = sandbox::Config {
+        name,
+        process,
+        identity,
+        directories,
+        limits,
+        cgroup,
+        walls,
+    };
     Ok(Prepared { config, ready_fd })
 }
 
@@ -225,7 +261,10 @@ fn directory(owned: &OwnedDirectory, surface: &Surface) -> Directory {
 }
 
 fn hide_herd(walls: &mut sandbox::config::Walls, surface: &Surface) {
-    let hidden = BoxPath { path: surface.runtime_dir.clone(), optional: true };
+    let hidden = BoxPath {
+        path: surface.runtime_dir.clone(),
+        optional: true,
+    };
     if walls.root.is_none() && !walls.inaccessible_paths.contains(&hidden) {
         walls.inaccessible_paths.push(hidden);
     }
@@ -238,9 +277,9 @@ fn working_directory(
     match &around.working_directory {
         None => Ok(Some(PathBuf::from("/"))),
         Some(WorkingDirectory::Path { path, .. }) => Ok(Some(path.clone())),
-        Some(WorkingDirectory::Home) => {
-            user.map(|user| Some(PathBuf::from(&user.home))).ok_or(PrepareError::NoHome)
-        }
+        Some(WorkingDirectory::Home) => user
+            .map(|user| Some(PathBuf::from(&user.home)))
+            .ok_or(PrepareError::NoHome),
     }
 }
 
@@ -264,17 +303,31 @@ fn environment(
                 set(name, value);
             }
         }
-        if let Some(path) = surface.environment.get("PATH").filter(|_| !surface.inherited.is_empty())
+        if let Some(path) = surface
+            .environment
+            .get("PATH")
+            .filter(|_| !surface.inherited.is_empty())
         {
             set("PATH", path);
         }
     }
-    let own = if surface.is_root { None } else { users.user(&own_uid()) };
+    let own = if surface.is_root {
+        None
+    } else {
+        users.user(&own_uid())
+    };
     if let Some(user) = user.or(own.as_ref()) {
         set("USER", &user.name);
         set("LOGNAME", &user.name);
         set("HOME", &user.home);
-        set("SHELL", if user.shell.is_empty() { "/bin/sh" } else { &user.shell });
+        set(
+            "SHELL",
+            if user.shell.is_empty() {
+                "/bin/sh"
+            } else {
+                &user.shell
+            },
+        );
     }
     if !occasion.invocation.is_empty() {
         set("INVOCATION_ID", &occasion.invocation);
@@ -287,14 +340,18 @@ fn environment(
         (DirectoryKind::Configuration, "CONFIGURATION_DIRECTORY"),
     ] {
         let of_kind = around.directories.iter().filter(|dir| dir.kind == kind);
-        let paths: Vec<String> =
-            of_kind.map(|dir| directory_path(dir, surface).display().to_string()).collect();
+        let paths: Vec<String> = of_kind
+            .map(|dir| directory_path(dir, surface).display().to_string())
+            .collect();
         if !paths.is_empty() {
             set(name, &paths.join(":"));
         }
     }
     if speaks_notify(unit) {
-        set("NOTIFY_SOCKET", &surface.notify_socket.display().to_string());
+        set(
+            "NOTIFY_SOCKET",
+            &surface.notify_socket.display().to_string(),
+        );
     }
     if let Some(watchdog) = unit.lifecycle.watchdog {
         set("WATCHDOG_USEC", &watchdog.as_micros().to_string());
@@ -343,15 +400,19 @@ fn environment_file(path: &Path, optional: bool) -> Result<Vec<(String, String)>
             return Ok(Vec::new());
         }
         Err(source) => {
-            return Err(PrepareError::EnvironmentFile { path: path.to_owned(), source });
+            return Err(PrepareError::EnvironmentFile {
+                path: path.to_owned(),
+                source,
+            });
         }
     };
     let parsed = units::parse_environment_file(&text);
     match parsed.ignored_lines.first() {
         None => Ok(parsed.assignments),
-        Some(line) => {
-            Err(PrepareError::EnvironmentSyntax { path: path.to_owned(), line: *line })
-        }
+        Some(line) => Err(PrepareError::EnvironmentSyntax {
+            path: path.to_owned(),
+            line: *line,
+        }),
     }
 }
 

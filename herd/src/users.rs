@@ -30,7 +30,10 @@ pub enum IdentityError {
     #[error("group {0} does not exist")]
     NoGroup(String),
     #[error("cannot read {path}")]
-    Read { path: &'static str, source: io::Error },
+    Read {
+        path: &'static str,
+        source: io::Error,
+    },
 }
 
 impl Users {
@@ -42,38 +45,52 @@ impl Users {
             Err(source) if source.kind() == io::ErrorKind::NotFound => Ok(String::new()),
             Err(source) => Err(IdentityError::Read { path, source }),
         };
-        Ok(Self { passwd: read("/etc/passwd")?, group: read("/etc/group")? })
+        Ok(Self {
+            passwd: read("/etc/passwd")?,
+            group: read("/etc/group")?,
+        })
     }
 
     pub fn parse(passwd: &str, group: &str) -> Self {
-        Self { passwd: passwd.to_owned(), group: group.to_owned() }
+        Self {
+            passwd: passwd.to_owned(),
+            group: group.to_owned(),
+        }
     }
 
     /// A user by name, or by number; a number needs no line in the file.
     pub fn user(&self, wanted: &str) -> Option<User> {
         let number = wanted.parse::<u32>().ok();
         let mut users = self.passwd.lines().filter_map(user_line);
-        users.find(|user| user.name == wanted || number == Some(user.uid)).or_else(|| {
-            number.map(|uid| User {
-                name: wanted.to_owned(),
-                uid,
-                gid: uid,
-                home: "/".to_owned(),
-                shell: "/bin/sh".to_owned(),
+        users
+            .find(|user| user.name == wanted || number == Some(user.uid))
+            .or_else(|| {
+                number.map(|uid| User {
+                    name: wanted.to_owned(),
+                    uid,
+                    gid: uid,
+                    home: "/".to_owned(),
+                    shell: "/bin/sh".to_owned(),
+                })
             })
-        })
     }
 
     pub fn group(&self, wanted: &str) -> Option<u32> {
         let known = self.group.lines().filter_map(group_line);
-        let known = known.filter(|group| group.name == wanted).map(|group| group.gid).next();
+        let known = known
+            .filter(|group| group.name == wanted)
+            .map(|group| group.gid)
+            .next();
         known.or_else(|| wanted.parse().ok())
     }
 
     /// The groups whose member list names the user.
     pub fn memberships(&self, user: &str) -> Vec<u32> {
         let groups = self.group.lines().filter_map(group_line);
-        groups.filter(|g| g.members.split(',').any(|m| m == user)).map(|g| g.gid).collect()
+        groups
+            .filter(|g| g.members.split(',').any(|m| m == user))
+            .map(|g| g.gid)
+            .collect()
     }
 
     /// The numbers a process runs as, and the user's line when a user is named.
@@ -88,15 +105,23 @@ impl Users {
     ) -> Result<(Identity, Option<User>), IdentityError> {
         let found = match user {
             None => None,
-            Some(name) => {
-                Some(self.user(name).ok_or_else(|| IdentityError::NoUser(name.to_owned()))?)
-            }
+            Some(name) => Some(
+                self.user(name)
+                    .ok_or_else(|| IdentityError::NoUser(name.to_owned()))?,
+            ),
         };
         let gid = |name: &str| {
-            self.group(name).ok_or_else(|| IdentityError::NoGroup(name.to_owned()))
+            self.group(name)
+                .ok_or_else(|| IdentityError::NoGroup(name.to_owned()))
         };
-        let own = group.map(gid).transpose()?.or(found.as_ref().map(|user| user.gid));
-        let mut groups = found.as_ref().map(|u| self.memberships(&u.name)).unwrap_or_default();
+        let own = group
+            .map(gid)
+            .transpose()?
+            .or(found.as_ref().map(|user| user.gid));
+        let mut groups = found
+            .as_ref()
+            .map(|u| self.memberships(&u.name))
+            .unwrap_or_default();
         for name in supplementary {
             groups.push(gid(name)?);
         }
@@ -125,14 +150,24 @@ fn user_line(line: &str) -> Option<User> {
     let gid = fields.next()?.parse().ok()?;
     let home = fields.nth(1)?.to_owned();
     let shell = fields.next().unwrap_or("").to_owned();
-    Some(User { name, uid, gid, home, shell })
+    Some(User {
+        name,
+        uid,
+        gid,
+        home,
+        shell,
+    })
 }
 
 fn group_line(line: &str) -> Option<Group<'_>> {
     let mut fields = line.split(':');
     let name = fields.next()?;
     let gid = fields.nth(1)?.parse().ok()?;
-    Some(Group { name, gid, members: fields.next().unwrap_or("") })
+    Some(Group {
+        name,
+        gid,
+        members: fields.next().unwrap_or(""),
+    })
 }
 
 #[cfg(test)]
@@ -148,7 +183,9 @@ mod tests {
 
     #[test]
     fn a_user_brings_its_group_and_the_groups_that_list_it() {
-        let (identity, user) = users().identity(Some("web"), None, &["logs".into()]).unwrap();
+        let (identity, user) = users()
+            .identity(Some("web"), None, &["logs".into()])
+            .unwrap();
         assert_eq!(identity.uid, Some(33));
         assert_eq!(identity.gid, Some(33));
         assert_eq!(identity.groups, Some(vec![4, 105]));
@@ -158,9 +195,13 @@ mod tests {
     #[test]
     fn a_number_needs_no_line_and_a_name_does() {
         assert_eq!(users().user("4711").unwrap().uid, 4711);
-        let error = users().identity(Some("nobody-here"), None, &[]).unwrap_err();
+        let error = users()
+            .identity(Some("nobody-here"), None, &[])
+            .unwrap_err();
         assert_eq!(error.to_string(), "user nobody-here does not exist");
-        let error = users().identity(None, Some("nogroup-here"), &[]).unwrap_err();
+        let error = users()
+            .identity(None, Some("nogroup-here"), &[])
+            .unwrap_err();
         assert_eq!(error.to_string(), "group nogroup-here does not exist");
     }
 

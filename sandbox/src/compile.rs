@@ -17,20 +17,20 @@
 //!    behind it.
 #![forbid(unsafe_code)]
 
-use std::ffi::{CString, OsStr};
-use std::os::unix::ffi::OsStrExt;
-use std::path::{Component, Path, PathBuf};
+use std::ffi::OsStr;
+use std::path::PathBuf;
 
 use crate::cgroup;
 use crate::config::{
-    CgroupLimits, Config, Directory, Identity, Keyring, Network, Process, ProtectHome, ProtectProc,
-    ProtectSystem, Scheduling, Wall, Walls,
+    CgroupLimits, Config, Keyring, Network, ProtectHome, ProtectProc, ProtectSystem, Wall, Walls,
 };
 use crate::filesystem;
 use crate::host::{Host, UserNamespaces};
+use crate::paths::c_string;
 use crate::plan::{Carrier, GivenUp, Plan};
+use crate::process::{identity, owned_directory, program, scheduling, working_directory};
 use crate::seccomp;
-use crate::step::{Affinity, NamespaceSet, OwnedDirectory, Program, Step};
+use crate::step::{NamespaceSet, Step};
 
 /// The config asks for what this machine cannot do, or for what makes no sense.
 #[derive(Debug, thiserror::Error)]
@@ -397,164 +397,4 @@ fn capability_set(numbers: &[u8]) -> u64 {
         .iter()
         .filter(|number| **number < 64)
         .fold(0, |set, number| set | 1u64 << number)
-}
-
-fn scheduling(wanted: &Scheduling, steps: &mut Vec<Step>) {
-    steps.extend(wanted.oom_score_adjust.map(Step::OomScore));
-    steps.extend(wanted.nice.map(Step::Nice));
-    if let Some(policy) = wanted.cpu_policy {
-        steps.push(Step::Scheduler {
-            policy,
-            priority: wanted.cpu_priority.unwrap_or(0),
-        });
-    }
-    if let Some(cpus) = &wanted.cpu_affinity {
-        let mut mask = Vec::new();
-        for cpu in cpus {
-            let word = (cpu / 64) as usize;
-            if mask.len() <= word {
-                mask.resize(word + 1, 0);
-            }
-            mask[word] |= 1u64 << (cpu % 64);
-        }
-        steps.push(Step::Affinity(Affinity {
-            mask,
-            cpus: cpus.clone(),
-        }));
-    }
-    if let Some(class) = wanted.io_class {
-        steps.push(Step::IoPriority {
-            class,
-            priority: wanted.io_priority.unwrap_or(0),
-        });
-    }
-    if let Some(slack) = wanted.timer_slack {
-        let nanoseconds = u64::try_from(slack.as_nanos()).unwrap_or(u64::MAX);
-        steps.push(Step::TimerSlack { nanoseconds });
-    }
-}
-
-/// Groups first and the user last: each step needs what the next one gives up.
-fn identity(wanted: &Identity, steps: &mut Vec<Step>) {
-    match &wanted.groups {
-        Some(groups) => steps.push(Step::Groups(groups.clone())),
-        None if wanted.uid.is_some() || wanted.gid.is_some() => {
-            steps.push(Step::Groups(Vec::new()))
-        }
-        None => {}
-    }
-    steps.extend(wanted.gid.map(Step::Gid));
-    steps.extend(wanted.uid.map(Step::Uid));
-}
-
-fn working_directory(process: &Process) -> Result<Step, CompileError> {
-    let path = process
-        .working_directory
-        .as_deref()
-        .unwrap_or(Path::new("/"));
-    absolute("the working directory", path)?;
-    Ok(Step::WorkingDirectory {
-        path: c_path(path)?,
-        optional: process.working_directory_optional,
-    })
-}
-
-fn owned_directory(wanted: &Directory, owner: &Identity) -> Result<OwnedDirectory, CompileError> {
-    absolute("directory", &wanted.path)?;
-    Ok(OwnedDirectory {
-        path: c_path(&wanted.path)?,
-        names: names(&wanted.path)
-            .map(c_string)
-            .collect::<Result<_, _>>()?,
-        mode: wanted.mode,
-        uid: owner.uid,
-        gid: owner.gid,
-    })
-}
-
-fn program(process: &Process) -> Result<Program, CompileError> {
-    let command = process.argv.first().ok_or(CompileError::NoCommand)?;
-    if command.is_empty() {
-        return Err(CompileError::NoCommand);
-    }
-    let candidates = if command.as_bytes().contains(&b'/') {
-        vec![c_string(command)?]
-    } else {
-        let places = process.search_path.iter();
-        places
-            .map(|directory| c_path(&directory.join(command)))
-            .collect::<Result<_, _>>()?
-    };
-    let argv0 = process.argv0.as_ref().unwrap_or(command);
-    let arguments = [argv0].into_iter().chain(process.argv.iter().skip(1));
-    let mut environment = process
-        .environment
-        .iter()
-        .map(|(name, value)| {
-            let mut pair = name.clone();
-            pair.push("=");
-            pair.push(value);
-            c_string(&pair)
-        })
-        .collect::<Result<Vec<_>, _>>()?;
-    let mut pid_variables = process
-        .pid_variables
-        .iter()
-        .map(|name| c_string(OsStr::new(name)))
-        .collect::<Result<Vec<_>, _>>()?;
-    if !process.listen_names.is_empty() {
-        let count = process.listen_names.len();
-        environment.push(c_string(OsStr::new(&format!("LISTEN_FDS={count}")))?);
-        let names = process.listen_names.join(":");
-        environment.push(c_string(OsStr::new(&format!("LISTEN_FDNAMES={names}")))?);
-        pid_variables.push(c"LISTEN_PID".to_owned());
-    }
-    Ok(Program {
-        command: c_string(command)?,
-        candidates,
-        arguments: arguments
-            .map(|word| c_string(word))
-            .collect::<Result<_, _>>()?,
-        environment,
-        pid_variables,
-    })
-}
-
-/// The names of a path, from `/` on.
-pub(crate) fn names(path: &Path) -> impl Iterator<Item = &OsStr> {
-    path.components().filter_map(|component| match component {
-        Component::Normal(name) => Some(name),
-        Component::Prefix(_) | Component::RootDir | Component::CurDir | Component::ParentDir => {
-            None
-        }
-    })
-}
-
-/// A path from `/` on that says itself where it leads.
-pub(crate) fn absolute(what: &'static str, path: &Path) -> Result<(), CompileError> {
-    if !path.is_absolute() {
-        return Err(CompileError::Relative {
-            what,
-            path: path.to_owned(),
-        });
-    }
-    if path
-        .components()
-        .any(|component| component == Component::ParentDir)
-    {
-        return Err(CompileError::Upwards {
-            what,
-            path: path.to_owned(),
-        });
-    }
-    Ok(())
-}
-
-pub(crate) fn c_path(path: &Path) -> Result<CString, CompileError> {
-    c_string(path.as_os_str())
-}
-
-pub(crate) fn c_string(string: &OsStr) -> Result<CString, CompileError> {
-    CString::new(string.as_bytes())
-        .map_err(|_| CompileError::Nul(string.to_string_lossy().into_owned()))
 }

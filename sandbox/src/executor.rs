@@ -24,20 +24,24 @@ pub(crate) const STATUS: RawFd = 4;
 pub(crate) const FIRST_PASSED: RawFd = 5;
 
 /// What the executor is given besides descriptors.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Handed {
-    pub(crate) plan: Plan,
+#[derive(Debug, Deserialize)]
+struct Handed {
+    plan: Plan,
     /// The numbers of the passed descriptors in the main process.
-    pub(crate) passed: Vec<u32>,
+    passed: Vec<u32>,
+}
+
+/// [`Handed`] as it is written: the same fields in the same order.
+#[derive(Debug, Serialize)]
+struct Handing<'a> {
+    plan: &'a Plan,
+    passed: Vec<u32>,
 }
 
 /// The plan in memory that nobody can change any more.
 pub(crate) fn write_down(plan: &Plan, passed: Vec<u32>) -> Result<OwnedFd, LaunchError> {
     use std::io::{Seek, Write};
-    let bytes = postcard::to_stdvec(&Handed {
-        plan: plan.clone(),
-        passed,
-    })?;
+    let bytes = postcard::to_stdvec(&Handing { plan, passed })?;
     let write = |bytes: &[u8]| -> io::Result<OwnedFd> {
         let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING | MemfdFlags::NOEXEC_SEAL;
         let mut file = File::from(rustix::fs::memfd_create(c"herd-plan", flags)?);
@@ -68,6 +72,7 @@ pub(crate) struct Start {
     descriptors: Descriptors,
     image: RawFd,
     ignored: signals::Set,
+    caller: i32,
     arguments: StringArray,
     environment: StringArray,
     pub(crate) failure: Failure,
@@ -79,6 +84,7 @@ impl Start {
             descriptors,
             image,
             ignored,
+            caller: process::own_pid(),
             arguments: StringArray::new(vec![executor_name()]),
             environment: StringArray::new(Vec::new()),
             failure: Failure::none(),
@@ -93,6 +99,11 @@ impl Start {
     }
 
     fn execute(&self) -> Result<(), Errno> {
+        // A caller that dies while a box is being built takes us with it.
+        process::die_with_parent()?;
+        if process::parent_pid() != self.caller {
+            return Err(Errno(libc::ESRCH));
+        }
         self.descriptors.unshare()?;
         let image = descriptors::duplicate_from(self.image, self.descriptors.above())?;
         self.descriptors.fill()?;
@@ -112,8 +123,6 @@ pub fn herd_exec_main() -> ! {
 }
 
 fn prepare() -> io::Result<(Plan, Prepared, OwnedFd)> {
-    // A caller that dies while a box is being built takes us with it.
-    process::die_with_parent()?;
     process::set_umask(0);
     let (plan, passed) = read_plan()?;
     if !plan.makes_user_namespace() {

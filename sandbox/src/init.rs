@@ -85,7 +85,7 @@ fn settle(
     let own = Pid::from_raw(process::own_pid()).ok_or(Errno(libc::ESRCH))?;
     let ourselves = rustix::process::pidfd_open(own, PidfdFlags::empty())?;
     if outlives_parent {
-        process::prctl(libc::PR_SET_PDEATHSIG, 0, 0)?;
+        process::outlive_parent()?;
     }
     give_up_privileges()?;
     let both = [ourselves.as_fd(), main.pidfd.as_fd()];
@@ -145,7 +145,7 @@ fn raw(status: WaitStatus) -> i32 {
 
 impl Plan {
     /// Claims that the box goes on when the caller ends.
-    fn outlives_parent(&self) -> bool {
+    pub(crate) fn outlives_parent(&self) -> bool {
         !self.steps.contains(&Step::DieWithParent)
     }
 

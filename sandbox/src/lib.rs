@@ -1,4 +1,41 @@
-//! The isolation engine of herd.
+//! The isolation engine of herd: what one process is to run as and behind which walls, compiled to
+//! a plan for this machine, and the plan carried out.
+//!
+//! ```text
+//! Config + Host ──compile──▶ Plan ──Launcher::launch──▶ Launched ──status::receive──▶ Message
+//!      data        pure      data       effects           pidfd       one datagram      data
+//! ```
+//!
+//! # Terminology
+//! * **Config**: what is wanted, in words of the unit. Knows no machine.
+//! * **Host**: what this machine can do, read once. Plans for other machines can be made and tested.
+//! * **Wall**: one protection. A wall that the host cannot build is an error, or, where the unit
+//!   said `best_effort`, a [`GivenUp`] that the caller shows. Nothing is left out in silence.
+//! * **Step**: one thing to do, as data, with one sentence. A **plan** is a list of steps; printed,
+//!   it is what `herd plan` shows. A failure is a step's number, its sentence and the kernel's reason.
+//! * **Carrier**: who walks the steps. A *bare* process is a child that shares the caller's memory
+//!   until `execve`: the caller is held up for tens of microseconds whatever its size. Anything
+//!   else is the **executor**, our own binary started in the same way under the name `herd-exec`: it
+//!   has one thread and a fresh heap, so it may do what a forked child must not, and holds nobody up.
+//! * **Init**: the first process of a box's PID namespace, the caller's own child. It starts the
+//!   **main process** (the command), reaps, passes signals on, says how the main process ended,
+//!   and ends with it; the kernel then ends the rest of the box.
+//! * **Launcher**: holds our own executable by descriptor, so that replacing the file on disk
+//!   does not change what later launches run.
+//!
+//! # The order of isolation
+//! The reasons stand where the order is made: `compile.rs` has the whole, `filesystem/plan.rs` the
+//! mounts. In short: first what needs the host's tree and rights, then the namespaces, then what
+//! only the inside can do, then the process itself, and the privileges last, with the filter
+//! directly before `execve`.
+//!
+//! # What is held against whom
+//! * The *service* is not trusted once it runs. Nothing of ours runs behind its privileges: init
+//!   keeps no capability but `CAP_KILL`, cannot be traced, and holds no descriptor of the service.
+//! * A *box root* is not trusted at all, even while it is being mounted into: every target is
+//!   opened by `openat2(RESOLVE_IN_ROOT)` and mounted on by descriptor; a symlink in the place of
+//!   `/proc` or `/dev` is refused.
+//! * A *caller that dies* during the set-up takes the set-up with it (`PR_SET_PDEATHSIG`).
 
 pub mod cgroup;
 mod compile;
@@ -10,7 +47,9 @@ pub mod host;
 mod init;
 mod launch;
 mod main_process;
+mod paths;
 mod plan;
+mod process;
 pub mod seccomp;
 pub mod status;
 mod step;

@@ -166,6 +166,20 @@ pub(crate) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
     )?)
 }
 
+/// Claims that nobody holds the other end any more, or that this cannot be found out.
+pub(crate) fn is_closed(channel: BorrowedFd<'_>) -> bool {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let at_once = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    let mut ends = [PollFd::from_borrowed_fd(channel, PollFlags::empty())];
+    match poll(&mut ends, Some(&at_once)) {
+        Ok(_) => ends[0].revents().contains(PollFlags::HUP),
+        Err(_) => true,
+    }
+}
+
 /// Waits for one message without descriptors; `None` when the other end is closed.
 pub(crate) fn take(channel: BorrowedFd<'_>) -> io::Result<Option<Wire>> {
     let mut bytes = vec![0u8; LONGEST];

@@ -73,6 +73,10 @@ pub(crate) fn walk(plan: Plan, prepared: Prepared, channel: OwnedFd) -> ! {
             match step {
                 Step::Namespaces(set) if set.has_pid() => {
                     match enter(*set, prepared.descriptors.above()) {
+                        // The caller may have died before we asked to die with it.
+                        Ok(_) if status::is_closed(channel.as_fd()) => {
+                            process::exit_now(NOT_EXECUTED)
+                        }
                         Ok(ours) => {
                             report = Some(ours);
                             Ok(())
@@ -91,7 +95,7 @@ pub(crate) fn walk(plan: Plan, prepared: Prepared, channel: OwnedFd) -> ! {
                 }
                 Step::Descriptors => {
                     mounts = Mounts::default();
-                    perform(step, &prepared).map_err(Trouble::from)
+                    become_main(&plan, &prepared, step)
                 }
                 step => perform_in_box(step, &mut mounts, &prepared),
             }
@@ -102,6 +106,15 @@ pub(crate) fn walk(plan: Plan, prepared: Prepared, channel: OwnedFd) -> ! {
         }
     }
     process::exit_now(NOT_EXECUTED)
+}
+
+/// From here on this process is the service's own: it does not end with the caller unless that
+/// was asked for, which is a later step.
+fn become_main(plan: &Plan, prepared: &Prepared, step: &Step) -> Result<(), Trouble> {
+    if plan.outlives_parent() {
+        process::outlive_parent()?;
+    }
+    Ok(perform(step, prepared)?)
 }
 
 /// The failure of one step as the caller will read it.

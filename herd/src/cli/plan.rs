@@ -2,16 +2,23 @@
 
 use std::process::ExitCode;
 
-use super::failure::{Failure, name};
+use units::UnitName;
+use units::diagnostic::render_all;
+
+use super::failure::{FAILED, Failure, NO_SUCH_UNIT, name};
 use super::places::Places;
 use super::screen::Screen;
 use crate::control::client::ANSWER_TIMEOUT;
 use crate::control::protocol::{Call, PlanReply};
+use crate::daemon::{self, Mode, NoPlan, Options};
 
 pub(super) fn plan(places: &Places, screen: &mut Screen, unit: &str) -> Result<ExitCode, Failure> {
     let unit = name(unit)?;
-    let mut client = places.connect()?;
-    let reply: PlanReply = client.call(&Call::Plan { unit }, Some(ANSWER_TIMEOUT))?;
+    // A running herd answers from what it holds; without one the files are read here.
+    let reply: PlanReply = match places.connect() {
+        Ok(mut client) => client.call(&Call::Plan { unit }, Some(ANSWER_TIMEOUT))?,
+        Err(_) => PlanReply { plan: offline(places, screen, &unit)? },
+    };
     if screen.json {
         screen.document(&reply)?;
     } else {
@@ -19,4 +26,23 @@ pub(super) fn plan(places: &Places, screen: &mut Screen, unit: &str) -> Result<E
         screen.line(plan)?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn offline(places: &Places, screen: &Screen, unit: &UnitName) -> Result<String, Failure> {
+    let options = Options {
+        mode: if places.is_user { Mode::User } else { Mode::System },
+        runtime_dir: places.runtime_dir.clone(),
+        log_dir: places.log_dir.clone(),
+        search: places.search.clone(),
+        echo: false,
+    };
+    daemon::plan(&options, unit).map_err(|error| match error {
+        NoPlan::Unit(diagnostics) => {
+            let missing = diagnostics.iter().any(|d| d.message.starts_with("there is no unit"));
+            let code = if missing { NO_SUCH_UNIT } else { FAILED };
+            let text = render_all(&diagnostics, screen.has_colour());
+            Failure::new(code, format!("{unit} cannot be planned:\n{text}"))
+        }
+        NoPlan::Refused(why) => Failure::failed(format!("{unit}: {why}")),
+    })
 }

@@ -31,7 +31,9 @@ const AT_ONCE: usize = 32;
 
 impl Daemon {
     pub(super) fn serve_clients(&mut self) {
-        let polled = self.control_poll.poll(&mut self.control_events, Some(Duration::ZERO));
+        let polled = self
+            .control_poll
+            .poll(&mut self.control_events, Some(Duration::ZERO));
         if let Err(error) = polled
             && error.kind() != std::io::ErrorKind::Interrupted
         {
@@ -44,7 +46,9 @@ impl Daemon {
             self.control.handle(event, &is_boxed);
         }
         for _ in 0..AT_ONCE {
-            let Some((id, call)) = self.control.next_call() else { break };
+            let Some((id, call)) = self.control.next_call() else {
+                break;
+            };
             self.call(id, call);
             self.turn();
         }
@@ -60,7 +64,11 @@ impl Daemon {
             Call::Restart(job) => return self.job(id, Verb::Restart, job),
             Call::Reload(job) => return self.job(id, Verb::Reload, job),
             Call::ResetFailed { units } => {
-                let units = if units.is_empty() { self.failed_units() } else { units };
+                let units = if units.is_empty() {
+                    self.failed_units()
+                } else {
+                    units
+                };
                 return self.job(id, Verb::ResetFailed, Job { units, wait: true });
             }
             Call::Watch { units } => {
@@ -76,9 +84,9 @@ impl Daemon {
                 Ok(Reply::DONE)
             }
             Call::Status { units, all } => self.status(&units, all),
-            Call::List { all, usage } => {
-                Ok(Reply::List(ListReply { units: self.list(all, usage) }))
-            }
+            Call::List { all, usage } => Ok(Reply::List(ListReply {
+                units: self.list(all, usage),
+            })),
             Call::Kill { unit, signal, whom } => self.kill_call(&unit, signal, whom),
             Call::Why { unit } => self.why(&unit),
             Call::Plan { unit } => self.plan(&unit),
@@ -93,7 +101,11 @@ impl Daemon {
         let failed = |s: &&crate::supervisor::Service| {
             matches!(s.state(), crate::supervisor::State::Failed(_))
         };
-        self.supervisor.services().filter(failed).map(|s| s.unit().name.clone()).collect()
+        self.supervisor
+            .services()
+            .filter(failed)
+            .map(|s| s.unit().name.clone())
+            .collect()
     }
 
     fn job(&mut self, id: CallId, verb: Verb, job: Job) {
@@ -122,7 +134,11 @@ impl Daemon {
         self.calls.last_ticket += 1;
         let ticket = Ticket(self.calls.last_ticket);
         self.calls.tickets.insert(ticket, id);
-        self.inbox.push_back(Event::Command { ticket, verb, names: job.units });
+        self.inbox.push_back(Event::Command {
+            ticket,
+            verb,
+            names: job.units,
+        });
         self.turn();
         // A refusal has been answered by now; anything else is not waited for.
         if !job.wait && self.calls.tickets.remove(&ticket).is_some() {
@@ -133,16 +149,24 @@ impl Daemon {
 
     fn unknown(&self, name: &UnitName, why: &str) -> Refusal {
         if self.units.broken.contains_key(name) || !why.contains("there is no unit") {
-            return Refusal::Refused { reason: format!("{name} cannot be used:\n{why}") };
+            return Refusal::Refused {
+                reason: format!("{name} cannot be used:\n{why}"),
+            };
         }
-        Refusal::NoSuchUnit { unit: name.to_string() }
+        Refusal::NoSuchUnit {
+            unit: name.to_string(),
+        }
     }
 
     pub(super) fn answer(&mut self, ticket: Ticket, answer: Answer) {
-        let Some(call) = self.calls.tickets.remove(&ticket) else { return };
+        let Some(call) = self.calls.tickets.remove(&ticket) else {
+            return;
+        };
         let outcome = match answer {
             Answer::Done => Ok(Reply::DONE),
-            Answer::Refused(why) => Err(Refusal::Refused { reason: why.to_string() }),
+            Answer::Refused(why) => Err(Refusal::Refused {
+                reason: why.to_string(),
+            }),
             Answer::Failed(failures) => Err(Refusal::JobFailed {
                 failures: failures
                     .into_iter()
@@ -184,7 +208,9 @@ impl Daemon {
         {
             return Err(self.unknown(name, &why));
         }
-        self.supervisor.id(name).ok_or_else(|| Refusal::NoSuchUnit { unit: name.to_string() })
+        self.supervisor.id(name).ok_or_else(|| Refusal::NoSuchUnit {
+            unit: name.to_string(),
+        })
     }
 
     fn status(&mut self, names: &[UnitName], all: bool) -> Result<Reply, Refusal> {
@@ -199,9 +225,16 @@ impl Daemon {
                 },
             }
         }
-        let mut units: Vec<_> = names.iter().filter_map(|name| self.broken_status(name)).collect();
+        let mut units: Vec<_> = names
+            .iter()
+            .filter_map(|name| self.broken_status(name))
+            .collect();
         if names.is_empty() {
-            ids = self.supervisor.services().map(crate::supervisor::Service::id).collect();
+            ids = self
+                .supervisor
+                .services()
+                .map(crate::supervisor::Service::id)
+                .collect();
             let broken: Vec<UnitName> = self.units.broken.keys().cloned().collect();
             units.extend(broken.iter().filter_map(|name| self.broken_status(name)));
         }
@@ -218,9 +251,14 @@ impl Daemon {
         whom: WireWhom,
     ) -> Result<Reply, Refusal> {
         let id = self.known(name)?;
-        let at_rest = self.supervisor.service(id).is_none_or(|s| s.state().is_at_rest());
+        let at_rest = self
+            .supervisor
+            .service(id)
+            .is_none_or(|s| s.state().is_at_rest());
         if at_rest {
-            return Err(Refusal::Refused { reason: format!("{name}: has no process to signal") });
+            return Err(Refusal::Refused {
+                reason: format!("{name}: has no process to signal"),
+            });
         }
         let whom = match whom {
             WireWhom::Main => Whom::Main,
@@ -243,18 +281,28 @@ impl Daemon {
 
     fn plan(&mut self, name: &UnitName) -> Result<Reply, Refusal> {
         let id = self.known(name)?;
-        let refused = |reason: String| Refusal::Refused { reason: format!("{name}: {reason}") };
+        let refused = |reason: String| Refusal::Refused {
+            reason: format!("{name}: {reason}"),
+        };
         let Some(service) = self.supervisor.service(id) else {
-            return Err(Refusal::NoSuchUnit { unit: name.to_string() });
+            return Err(Refusal::NoSuchUnit {
+                unit: name.to_string(),
+            });
         };
         let unit = std::sync::Arc::clone(service.unit());
         let prepared = prepare::prepare(
-            &unit, Role::Main, &self.users, &self.surface, &Occasion::default(),
+            &unit,
+            Role::Main,
+            &self.users,
+            &self.surface,
+            &Occasion::default(),
         )
         .map_err(|error| refused(reason(&error).to_string()))?;
         let plan = sandbox::compile(&prepared.config, &self.host)
             .map_err(|error| refused(reason(&error).to_string()))?;
-        Ok(Reply::Plan(PlanReply { plan: plan.to_string() }))
+        Ok(Reply::Plan(PlanReply {
+            plan: plan.to_string(),
+        }))
     }
 
     fn cat(&mut self, name: &UnitName) -> Result<Reply, Refusal> {
@@ -264,7 +312,10 @@ impl Daemon {
             let content = std::fs::read_to_string(&path).map_err(|error| Refusal::Refused {
                 reason: format!("{name}: cannot read {}: {error}", path.display()),
             })?;
-            files.push(UnitFile { path: path.display().to_string(), content });
+            files.push(UnitFile {
+                path: path.display().to_string(),
+                content,
+            });
         }
         Ok(Reply::Cat(CatReply { files }))
     }
@@ -294,9 +345,13 @@ const MAX_TICKETS: usize = 256;
 fn is_boxed(base: Option<&str>, supervisor: &crate::supervisor::Supervisor, path: &str) -> bool {
     let Some(base) = base else { return false };
     let marker = format!("/{base}/");
-    let Some((_, below)) = path.split_once(&marker) else { return false };
+    let Some((_, below)) = path.split_once(&marker) else {
+        return false;
+    };
     let unit = below.split('/').next().unwrap_or(below);
     let name = UnitName::new(unit).ok();
-    let service = name.and_then(|name| supervisor.id(&name)).and_then(|id| supervisor.service(id));
+    let service = name
+        .and_then(|name| supervisor.id(&name))
+        .and_then(|id| supervisor.service(id));
     service.is_some_and(|service| service.unit().walls.is_some())
 }

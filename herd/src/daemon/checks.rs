@@ -25,16 +25,30 @@ pub(super) struct Facts<'a> {
 
 /// Looks at all checks of a unit; the first that does not hold is named.
 pub(super) fn evaluate(unit: &Unit, facts: Facts<'_>) -> CheckResult {
-    if let Some(path) =
-        unit.dependencies.requires_mounts_for.iter().find_map(|path| missing_mount(path))
+    if let Some(path) = unit
+        .dependencies
+        .requires_mounts_for
+        .iter()
+        .find_map(|path| missing_mount(path))
     {
-        let text = format!("requires_mounts_for: {} is in /etc/fstab and not mounted", path.display());
+        let text = format!(
+            "requires_mounts_for: {} is in /etc/fstab and not mounted",
+            path.display()
+        );
         return CheckResult::AssertFailed(text.into());
     }
-    if let Some(why) = unit.assert.as_deref().and_then(|asserts| first_unmet(asserts, facts)) {
+    if let Some(why) = unit
+        .assert
+        .as_deref()
+        .and_then(|asserts| first_unmet(asserts, facts))
+    {
         return CheckResult::AssertFailed(why);
     }
-    match unit.condition.as_deref().and_then(|conditions| first_unmet(conditions, facts)) {
+    match unit
+        .condition
+        .as_deref()
+        .and_then(|conditions| first_unmet(conditions, facts))
+    {
         Some(why) => CheckResult::Skip(why),
         None => CheckResult::Met,
     }
@@ -83,7 +97,9 @@ fn holds(test: &Test, facts: Facts<'_>) -> bool {
                 have == word || (!word.contains('=') && have.split('=').next() == Some(word))
             })
         }
-        Test::Capability(number) => bounding_set() & 1_u64.checked_shl(u32::from(*number)).unwrap_or(0) != 0,
+        Test::Capability(number) => {
+            bounding_set() & 1_u64.checked_shl(u32::from(*number)).unwrap_or(0) != 0
+        }
         Test::Architecture(name) => {
             let machine = rustix::system::uname();
             let machine = machine.machine().to_string_lossy().into_owned();
@@ -95,7 +111,10 @@ fn holds(test: &Test, facts: Facts<'_>) -> bool {
             name == &machine || name == known || name == "native"
         }
         Test::Environment(assignment) => match assignment.split_once('=') {
-            Some((name, value)) => facts.environment.get(name).is_some_and(|have| have == value),
+            Some((name, value)) => facts
+                .environment
+                .get(name)
+                .is_some_and(|have| have == value),
             None => facts.environment.contains_key(assignment),
         },
         Test::Memory(comparison, bytes) => compare(*comparison, facts.host.memory_bytes, *bytes),
@@ -154,7 +173,8 @@ fn sign(comparison: Comparison) -> &'static str {
 fn bounding_set() -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("CapBnd:"));
-    line.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok()).unwrap_or(0)
+    line.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok())
+        .unwrap_or(0)
 }
 
 /// Container first, as `systemd-detect-virt` says it; then what the firmware calls itself.
@@ -172,14 +192,18 @@ fn virtualization(wanted: &str) -> bool {
 
 fn container() -> Option<String> {
     let environ = fs::read("/proc/1/environ").unwrap_or_default();
-    let named = environ.split(|b| *b == 0).find_map(|entry| entry.strip_prefix(b"container="));
+    let named = environ
+        .split(|b| *b == 0)
+        .find_map(|entry| entry.strip_prefix(b"container="));
     if let Some(name) = named.filter(|name| !name.is_empty()) {
         return Some(String::from_utf8_lossy(name).into_owned());
     }
     if Path::new("/run/.containerenv").exists() {
         return Some("podman".to_owned());
     }
-    Path::new("/.dockerenv").exists().then(|| "docker".to_owned())
+    Path::new("/.dockerenv")
+        .exists()
+        .then(|| "docker".to_owned())
 }
 
 fn vm() -> Option<&'static str> {
@@ -208,7 +232,9 @@ fn vm() -> Option<&'static str> {
         return Some("uml");
     }
     let flags = cpu.lines().find(|line| line.starts_with("flags"));
-    flags.is_some_and(|flags| flags.split(' ').any(|f| f == "hypervisor")).then_some("vm-other")
+    flags
+        .is_some_and(|flags| flags.split(' ').any(|f| f == "hypervisor"))
+        .then_some("vm-other")
 }
 
 /// The innermost mount of `/etc/fstab` on the way to `path`, when it is not there.
@@ -217,14 +243,27 @@ fn missing_mount(path: &Path) -> Option<PathBuf> {
     let mounted = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
     let second = |line: &str| line.split_whitespace().nth(1).map(unescape);
     let here: Vec<PathBuf> = mounted.lines().filter_map(second).collect();
-    let entries = table.lines().filter(|line| !line.trim_start().starts_with('#'));
-    let on_the_way = entries.filter_map(second).filter(|point| path.starts_with(point));
-    on_the_way.filter(|point| !here.contains(point)).max_by_key(|point| point.as_os_str().len())
+    let entries = table
+        .lines()
+        .filter(|line| !line.trim_start().starts_with('#'));
+    let on_the_way = entries
+        .filter_map(second)
+        .filter(|point| path.starts_with(point));
+    on_the_way
+        .filter(|point| !here.contains(point))
+        .max_by_key(|point| point.as_os_str().len())
 }
 
 /// `\040` and its like in `fstab(5)`.
 fn unescape(field: &str) -> PathBuf {
-    let escapes = [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")];
-    let text = escapes.iter().fold(field.to_owned(), |text, (from, to)| text.replace(from, to));
+    let escapes = [
+        ("\\040", " "),
+        ("\\011", "\t"),
+        ("\\012", "\n"),
+        ("\\134", "\\"),
+    ];
+    let text = escapes
+        .iter()
+        .fold(field.to_owned(), |text, (from, to)| text.replace(from, to));
     PathBuf::from(text)
 }

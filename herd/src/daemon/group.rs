@@ -18,7 +18,10 @@ pub(super) fn members(id: ServiceId, runtime: &Runtime, processes: &Processes) -
     if let Some(plan) = tracked(runtime) {
         return cgroup::pids(plan).unwrap_or_default();
     }
-    let mut found: Vec<i32> = processes.of_service(id).map(|(_, process)| process.pid).collect();
+    let mut found: Vec<i32> = processes
+        .of_service(id)
+        .map(|(_, process)| process.pid)
+        .collect();
     found.extend(strays(runtime));
     found.sort_unstable();
     found.dedup();
@@ -46,7 +49,10 @@ pub(super) fn is_populated(id: ServiceId, runtime: &Runtime, processes: &Process
 
 /// The group, where the kernel keeps the list.
 pub(super) fn tracked(runtime: &Runtime) -> Option<&cgroup::CgroupPlan> {
-    runtime.group.as_ref().filter(|plan| runtime.group_exists && plan.tracking_path().is_some())
+    runtime
+        .group
+        .as_ref()
+        .filter(|plan| runtime.group_exists && plan.tracking_path().is_some())
 }
 
 fn strays(runtime: &Runtime) -> Vec<i32> {
@@ -56,14 +62,19 @@ fn strays(runtime: &Runtime) -> Vec<i32> {
     let mark = format!("INVOCATION_ID={}", runtime.invocation);
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
-    pids.filter(|pid| belongs(*pid, runtime, mark.as_bytes())).collect()
+    pids.filter(|pid| belongs(*pid, runtime, mark.as_bytes()))
+        .collect()
 }
 
 fn belongs(pid: i32, runtime: &Runtime, mark: &[u8]) -> bool {
-    let Ok(stat) = fs::read(format!("/proc/{pid}/stat")) else { return false };
+    let Ok(stat) = fs::read(format!("/proc/{pid}/stat")) else {
+        return false;
+    };
     // The name is in brackets and may hold anything; the fields follow the last bracket:
     // state, ppid, pgrp, session.
-    let Some(end) = stat.iter().rposition(|b| *b == b')') else { return false };
+    let Some(end) = stat.iter().rposition(|b| *b == b')') else {
+        return false;
+    };
     let rest = String::from_utf8_lossy(stat.get(end + 1..).unwrap_or_default()).into_owned();
     let mut fields = rest.split_whitespace();
     if fields.next() == Some("Z") {

@@ -10,6 +10,7 @@ mod clock;
 mod group;
 mod notices;
 mod notify;
+mod offline;
 pub mod options;
 mod perform;
 mod probes;
@@ -34,6 +35,7 @@ use mio::{Events, Poll, Token};
 use sandbox::{Host, Launcher};
 use units::UnitName;
 
+pub use offline::{NoPlan, plan};
 pub use options::{Mode, Options};
 pub use start::run;
 
@@ -152,7 +154,9 @@ impl Daemon {
     }
 
     fn handle(&mut self, token: Token) {
-        let Some(source) = self.sources.get(token) else { return };
+        let Some(source) = self.sources.get(token) else {
+            return;
+        };
         match source {
             Source::Control => self.serve_clients(),
             Source::Signals => self.hear_signals(),
@@ -260,7 +264,9 @@ impl Daemon {
     }
 
     fn name(&self, id: ServiceId) -> Option<UnitName> {
-        self.supervisor.service(id).map(|service| service.unit().name.clone())
+        self.supervisor
+            .service(id)
+            .map(|service| service.unit().name.clone())
     }
 
     fn runtime(&mut self, id: ServiceId) -> Option<&mut Runtime> {
@@ -276,11 +282,15 @@ impl Daemon {
     }
 
     fn read_output(&mut self, id: ServiceId, token: Token) {
-        let Some(runtime) = self.runtimes.get_mut(&id) else { return };
+        let Some(runtime) = self.runtimes.get_mut(&id) else {
+            return;
+        };
         let Some(index) = runtime.outputs.iter().position(|(_, have)| *have == token) else {
             return;
         };
-        let Some((capture, _)) = runtime.outputs.get_mut(index) else { return };
+        let Some((capture, _)) = runtime.outputs.get_mut(index) else {
+            return;
+        };
         match capture.drain(&mut self.buffer, clock::wall(), &self.sink) {
             Drained::Empty => {}
             Drained::More => self.unfinished.push((id, token)),

@@ -28,7 +28,8 @@ impl Daemon {
     fn hear(&mut self, datagram: Datagram) {
         let Datagram { pid, words, fds } = datagram;
         let Some(id) = self.sender(pid) else {
-            let text = format!("a notification of process {pid}, of no service of ours, is ignored");
+            let text =
+                format!("a notification of process {pid}, of no service of ours, is ignored");
             return self.note(&text);
         };
         if !self.speaks_notify(id) {
@@ -72,11 +73,16 @@ impl Daemon {
         let most = self.supervisor.service(id).map_or(0, |service| {
             usize::from(service.unit().lifecycle.file_descriptor_store_max)
         });
-        let Some(runtime) = self.runtimes.get_mut(&id) else { return };
+        let Some(runtime) = self.runtimes.get_mut(&id) else {
+            return;
+        };
         let mut refused = 0;
         for fd in fds {
             if runtime.stored.len() < most {
-                runtime.stored.push(StoredFd { name: name.to_owned(), fd });
+                runtime.stored.push(StoredFd {
+                    name: name.to_owned(),
+                    fd,
+                });
             } else {
                 refused += 1;
             }
@@ -96,11 +102,11 @@ impl Daemon {
         if let Some(run) = self.processes.run_of(pid) {
             return self.processes.get(run).map(|process| process.service);
         }
-        if let Some((id, _)) = self
-            .runtimes
-            .iter()
-            .find(|(id, _)| self.processes.of_service(**id).any(|(_, p)| p.main_pid() == pid))
-        {
+        if let Some((id, _)) = self.runtimes.iter().find(|(id, _)| {
+            self.processes
+                .of_service(**id)
+                .any(|(_, p)| p.main_pid() == pid)
+        }) {
             return Some(*id);
         }
         let cgroups = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
@@ -115,10 +121,12 @@ impl Daemon {
                 return self.supervisor.id(&unit);
             }
         }
-        let without = self.runtimes.iter().filter(|(_, r)| group::tracked(r).is_none());
-        let mut found = without.filter(|(id, runtime)| {
-            group::members(**id, runtime, &self.processes).contains(&pid)
-        });
+        let without = self
+            .runtimes
+            .iter()
+            .filter(|(_, r)| group::tracked(r).is_none());
+        let mut found = without
+            .filter(|(id, runtime)| group::members(**id, runtime, &self.processes).contains(&pid));
         found.next().map(|(id, _)| *id)
     }
 }

@@ -12,8 +12,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SocketAddrUnix,
-    SocketFlags, SocketType, AddressFamily, bind, recvmsg, socket_with, sockopt,
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
+    SocketAddrUnix, SocketFlags, SocketType, bind, recvmsg, socket_with, sockopt,
 };
 
 use crate::supervisor::event::Notice;
@@ -41,8 +41,12 @@ pub(super) enum Word {
     Notice(Notice),
     MainPid(i32),
     /// The descriptors sent along are to be kept.
-    FdStore { name: Option<String> },
-    FdStoreRemove { name: String },
+    FdStore {
+        name: Option<String>,
+    },
+    FdStoreRemove {
+        name: String,
+    },
     /// A descriptor sent along is to be closed once all before it has been handled.
     Barrier,
     /// Known and without consequence here (`MONOTONIC_USEC=`, `ERRNO=`, …).
@@ -86,7 +90,11 @@ impl NotifySocket {
             Err(rustix::io::Errno::AGAIN) => return Ok(None),
             Err(errno) => return Err(errno.into()),
         };
-        let mut datagram = Datagram { pid: 0, words: Vec::new(), fds: Vec::new() };
+        let mut datagram = Datagram {
+            pid: 0,
+            words: Vec::new(),
+            fds: Vec::new(),
+        };
         for message in ancillary.drain() {
             match message {
                 RecvAncillaryMessage::ScmRights(fds) => datagram.fds.extend(fds),
@@ -114,8 +122,11 @@ impl AsFd for NotifySocket {
 /// Reads the lines of a datagram. Never fails: what is not understood is kept as such.
 pub(super) fn parse(bytes: &[u8]) -> Vec<Word> {
     let text = String::from_utf8_lossy(bytes);
-    let lines: Vec<&str> =
-        text.split('\n').map(|line| line.trim_end_matches('\0')).filter(|l| !l.is_empty()).collect();
+    let lines: Vec<&str> = text
+        .split('\n')
+        .map(|line| line.trim_end_matches('\0'))
+        .filter(|l| !l.is_empty())
+        .collect();
     let fd_name = lines.iter().find_map(|line| line.strip_prefix("FDNAME="));
     let fd_name = fd_name.filter(|name| is_fd_name(name)).map(str::to_owned);
     let mut words = Vec::new();
@@ -137,10 +148,10 @@ pub(super) fn parse(bytes: &[u8]) -> Vec<Word> {
                 micros().map(|by| Word::Notice(Notice::ExtendTimeout(by)))
             }
             ("MAINPID", pid) => pid.parse().ok().filter(|pid| *pid > 1).map(Word::MainPid),
-            ("FDSTORE", "1") => Some(Word::FdStore { name: fd_name.clone() }),
-            ("FDSTOREREMOVE", "1") => {
-                fd_name.clone().map(|name| Word::FdStoreRemove { name })
-            }
+            ("FDSTORE", "1") => Some(Word::FdStore {
+                name: fd_name.clone(),
+            }),
+            ("FDSTOREREMOVE", "1") => fd_name.clone().map(|name| Word::FdStoreRemove { name }),
             ("BARRIER", "1") => Some(Word::Barrier),
             (
                 "FDNAME" | "FDPOLL" | "ERRNO" | "BUSERROR" | "VARLINKERROR" | "EXIT_STATUS"
@@ -179,15 +190,29 @@ mod tests {
     #[test]
     fn nonsense_is_kept_as_such_and_never_panics() {
         assert_eq!(parse(b"MAINPID=1"), vec![Word::Unknown("MAINPID=1".into())]);
-        assert_eq!(parse(b"\xff\xfe"), vec![Word::Unknown("\u{fffd}\u{fffd}".into())]);
-        assert_eq!(parse(b"WATCHDOG_USEC=x"), vec![Word::Unknown("WATCHDOG_USEC=x".into())]);
+        assert_eq!(
+            parse(b"\xff\xfe"),
+            vec![Word::Unknown("\u{fffd}\u{fffd}".into())]
+        );
+        assert_eq!(
+            parse(b"WATCHDOG_USEC=x"),
+            vec![Word::Unknown("WATCHDOG_USEC=x".into())]
+        );
         assert!(parse(b"\n\n\0").is_empty());
     }
 
     #[test]
     fn a_stored_descriptor_takes_the_name_of_its_datagram() {
         let words = parse(b"FDSTORE=1\nFDNAME=socket");
-        assert_eq!(words, vec![Word::FdStore { name: Some("socket".into()) }, Word::Informal]);
+        assert_eq!(
+            words,
+            vec![
+                Word::FdStore {
+                    name: Some("socket".into())
+                },
+                Word::Informal
+            ]
+        );
         assert_eq!(
             parse(b"FDSTORE=1\nFDNAME=a:b"),
             vec![Word::FdStore { name: None }, Word::Informal]

@@ -389,12 +389,16 @@ impl Daemon {
                 cgroup::OomWatch::V2(file) => rustix::io::pread(file, &mut bytes, 0).ok(),
             };
         }
-        let Some(plan) = &runtime.group else { return };
-        let kills = cgroup::oom_kills(plan).ok().flatten().unwrap_or(0);
+        let Some(plan) = runtime.group.clone() else { return };
+        let kills = cgroup::oom_kills(&plan).ok().flatten().unwrap_or(0);
         if kills > runtime.oom_kills {
             runtime.oom_kills = kills;
             let name = runtime.name.clone();
             self.say(&name, "out of memory: the kernel killed a process at its limit");
+            // v1 cannot take the whole group down by itself.
+            if plan.oom_group == cgroup::OomGroup::Herd {
+                self.kill_all(id, units::Signal::KILL);
+            }
             self.tell(id, Input::OutOfMemory);
         }
     }

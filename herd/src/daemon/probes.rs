@@ -51,7 +51,10 @@ impl Connection {
         match probe {
             Probe::Tcp(address) => {
                 let stream = connect(address)?;
-                Ok(Some(Self { stream: Stream::Tcp(stream), talk: None }))
+                Ok(Some(Self {
+                    stream: Stream::Tcp(stream),
+                    talk: None,
+                }))
             }
             Probe::Http(url) => {
                 let rest = url.strip_prefix("http://").unwrap_or(url);
@@ -68,13 +71,23 @@ impl Connection {
                 let request = format!(
                     "GET {path} HTTP/1.0\r\nHost: {host}\r\nUser-Agent: herd\r\nConnection: close\r\n\r\n"
                 );
-                let talk = Talk { request: request.into_bytes(), sent: 0, answer: Vec::new() };
-                Ok(Some(Self { stream: Stream::Tcp(stream), talk: Some(talk) }))
+                let talk = Talk {
+                    request: request.into_bytes(),
+                    sent: 0,
+                    answer: Vec::new(),
+                };
+                Ok(Some(Self {
+                    stream: Stream::Tcp(stream),
+                    talk: Some(talk),
+                }))
             }
             Probe::Unix(path) => {
                 let stream = UnixStream::connect(path)
                     .map_err(|error| words(&format!("connect to {}", path.display()), &error))?;
-                Ok(Some(Self { stream: Stream::Unix(stream), talk: None }))
+                Ok(Some(Self {
+                    stream: Stream::Unix(stream),
+                    talk: None,
+                }))
             }
             Probe::Path(path) => exists(path).map(|()| None),
             Probe::Command(_) => Err("a command is no connection".into()),
@@ -99,8 +112,12 @@ impl Connection {
                 _ => Progress::Done(Err(words("connect", &error))),
             };
         }
-        let Some(talk) = &mut self.talk else { return Progress::Done(Ok(())) };
-        let Stream::Tcp(stream) = &mut self.stream else { return Progress::Done(Ok(())) };
+        let Some(talk) = &mut self.talk else {
+            return Progress::Done(Ok(()));
+        };
+        let Stream::Tcp(stream) = &mut self.stream else {
+            return Progress::Done(Ok(()));
+        };
         talk.advance(stream)
     }
 }
@@ -116,10 +133,16 @@ impl AsFd for Connection {
 
 impl Talk {
     fn advance(&mut self, stream: &mut TcpStream) -> Progress {
-        while let Some(rest) = self.request.get(self.sent..).filter(|rest| !rest.is_empty()) {
+        while let Some(rest) = self
+            .request
+            .get(self.sent..)
+            .filter(|rest| !rest.is_empty())
+        {
             match stream.write(rest) {
                 Ok(count) => self.sent += count,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Progress::Pending,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return Progress::Pending;
+                }
                 Err(error) => return Progress::Done(Err(words("send", &error))),
             }
         }
@@ -130,16 +153,19 @@ impl Talk {
                 Ok(count) => {
                     self.answer.extend(chunk.get(..count).unwrap_or_default());
                     if let Some(end) = self.answer.iter().position(|b| *b == b'\n') {
-                        let line = String::from_utf8_lossy(self.answer.get(..end).unwrap_or_default())
-                            .trim_end()
-                            .to_owned();
+                        let line =
+                            String::from_utf8_lossy(self.answer.get(..end).unwrap_or_default())
+                                .trim_end()
+                                .to_owned();
                         return Progress::Done(judge(&line));
                     }
                     if self.answer.len() > MAX_ANSWER {
                         return Progress::Done(Err("answered no HTTP".into()));
                     }
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Progress::Pending,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return Progress::Pending;
+                }
                 Err(error) => return Progress::Done(Err(words("read", &error))),
             }
         }
@@ -148,7 +174,9 @@ impl Talk {
 
 /// The status line of RFC 9112: 200 to 399 is well.
 fn judge(line: &str) -> Result<(), Arc<str>> {
-    let code = line.strip_prefix("HTTP/").and_then(|rest| rest.split(' ').nth(1));
+    let code = line
+        .strip_prefix("HTTP/")
+        .and_then(|rest| rest.split(' ').nth(1));
     match code.and_then(|code| code.parse::<u16>().ok()) {
         Some(200..=399) => Ok(()),
         Some(code) => Err(format!("answered {code}").into()),

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use rustix::process::{WaitId, WaitIdOptions, WaitIdStatus, waitid};
 
-use super::runtime::{ProbeKind, Process, Task, exit_status};
 use super::probes::Progress;
+use super::runtime::{ProbeKind, Process, Task, exit_status};
 use super::{Daemon, clock};
 use crate::supervisor::event::ExitStatus;
 use crate::supervisor::{Input, RunId, ServiceId};
@@ -18,7 +18,9 @@ const SWEEP_AT_MOST: usize = 4096;
 impl Daemon {
     /// The pidfd of this run became readable.
     pub(super) fn reap(&mut self, run: RunId) {
-        let Some(process) = self.processes.get(run) else { return };
+        let Some(process) = self.processes.get(run) else {
+            return;
+        };
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
         let status = match waitid(WaitId::PidFd(process.pidfd.as_fd()), options) {
             Ok(Some(status)) => words(&status),
@@ -58,8 +60,11 @@ impl Daemon {
         // What the launch and the service said last comes first.
         self.hear_launch(run);
         self.forget_status(run);
-        let Some(process) = self.processes.remove(run) else { return };
-        self.sources.remove(self.poll.registry(), &process.pidfd, process.token);
+        let Some(process) = self.processes.remove(run) else {
+            return;
+        };
+        self.sources
+            .remove(self.poll.registry(), &process.pidfd, process.token);
         let id = process.service;
         if self.speaks_notify(id) {
             self.hear_notifications();
@@ -67,8 +72,16 @@ impl Daemon {
         self.read_ready_fd(id);
         self.drain_outputs(id);
         let status = process.report.unwrap_or(status);
-        if self.runtimes.get(&id).is_some_and(|runtime| runtime.main == Some(run)) {
-            if let ExitStatus::Signal { signal: units::Signal::KILL, .. } = status {
+        if self
+            .runtimes
+            .get(&id)
+            .is_some_and(|runtime| runtime.main == Some(run))
+        {
+            if let ExitStatus::Signal {
+                signal: units::Signal::KILL,
+                ..
+            } = status
+            {
                 self.check_memory(id);
             }
             if let Some(runtime) = self.runtimes.get_mut(&id) {
@@ -76,7 +89,11 @@ impl Daemon {
             }
         }
         self.report_end(run, &process, status);
-        if self.runtimes.get(&id).is_some_and(|runtime| runtime.awaits_empty) {
+        if self
+            .runtimes
+            .get(&id)
+            .is_some_and(|runtime| runtime.awaits_empty)
+        {
             self.recheck_empty(id);
         }
     }
@@ -108,15 +125,22 @@ impl Daemon {
 
     /// An end that nobody asked for is worth a line in the service's own log.
     fn note_end(&self, id: ServiceId, process: &Process, status: ExitStatus) {
-        let Some(service) = self.supervisor.service(id) else { return };
+        let Some(service) = self.supervisor.service(id) else {
+            return;
+        };
         if status != ExitStatus::Code(0) && !service.state().is_stopping() {
             let name = &service.unit().name;
-            self.say(name, &format!("process {} ended: {status}", process.main_pid()));
+            self.say(
+                name,
+                &format!("process {} ended: {status}", process.main_pid()),
+            );
         }
     }
 
     fn drain_outputs(&mut self, id: ServiceId) {
-        let Some(runtime) = self.runtimes.get(&id) else { return };
+        let Some(runtime) = self.runtimes.get(&id) else {
+            return;
+        };
         let tokens: Vec<_> = runtime.outputs.iter().map(|(_, token)| *token).collect();
         for token in tokens {
             self.read_output(id, token);
@@ -124,8 +148,12 @@ impl Daemon {
     }
 
     pub(super) fn continue_probe(&mut self, run: RunId) {
-        let Some(probe) = self.probes.get_mut(&run) else { return };
-        let ProbeKind::Connection(connection, _) = &mut probe.kind else { return };
+        let Some(probe) = self.probes.get_mut(&run) else {
+            return;
+        };
+        let ProbeKind::Connection(connection, _) = &mut probe.kind else {
+            return;
+        };
         if let Progress::Done(result) = connection.advance() {
             self.probe_over(run, result);
         }
@@ -140,7 +168,8 @@ impl Daemon {
     pub(super) fn forget_probe(&mut self, run: RunId) -> Option<ServiceId> {
         let probe = self.probes.remove(&run)?;
         if let ProbeKind::Connection(connection, token) = &probe.kind {
-            self.sources.remove(self.poll.registry(), connection, *token);
+            self.sources
+                .remove(self.poll.registry(), connection, *token);
         }
         Some(probe.service)
     }

@@ -16,7 +16,9 @@ use crate::supervisor::{ServiceId, State};
 
 impl Daemon {
     pub(super) fn wire_state(&self, id: ServiceId) -> WireState {
-        self.supervisor.service(id).map_or(WireState::Inactive, |service| state_of(service.state()))
+        self.supervisor
+            .service(id)
+            .map_or(WireState::Inactive, |service| state_of(service.state()))
     }
 
     pub(super) fn unit_status(&self, id: ServiceId) -> Option<UnitStatus> {
@@ -29,16 +31,22 @@ impl Daemon {
             State::Active(active) | State::Reloading { active, .. } => Some(active),
             _ => None,
         };
-        let watchdog = active.and_then(|active| active.watchdog).map(|watchdog| Watchdog {
-            interval_usec: i64::try_from(watchdog.every.as_micros()).unwrap_or(i64::MAX),
-            last_ping: runtime.and_then(|runtime| runtime.last_ping),
-        });
-        let health = active.and_then(|active| active.health).map(|health| match health.failures {
-            0 if matches!(health.next, HealthCheck::Running { .. }) => "being checked".to_owned(),
-            0 => "healthy".to_owned(),
-            1 => "failed its last check".to_owned(),
-            count => format!("failed its last {count} checks"),
-        });
+        let watchdog = active
+            .and_then(|active| active.watchdog)
+            .map(|watchdog| Watchdog {
+                interval_usec: i64::try_from(watchdog.every.as_micros()).unwrap_or(i64::MAX),
+                last_ping: runtime.and_then(|runtime| runtime.last_ping),
+            });
+        let health = active
+            .and_then(|active| active.health)
+            .map(|health| match health.failures {
+                0 if matches!(health.next, HealthCheck::Running { .. }) => {
+                    "being checked".to_owned()
+                }
+                0 => "healthy".to_owned(),
+                1 => "failed its last check".to_owned(),
+                count => format!("failed its last {count} checks"),
+            });
         Some(UnitStatus {
             name: unit.name.to_string(),
             kind: kind_of(unit.kind),
@@ -50,18 +58,31 @@ impl Daemon {
             enabled: self.supervisor.is_enabled(id),
             changed: service.is_changed(),
             source: unit.source.path.display().to_string(),
-            drop_ins: unit.source.drop_ins.iter().map(|path| path.display().to_string()).collect(),
+            drop_ins: unit
+                .source
+                .drop_ins
+                .iter()
+                .map(|path| path.display().to_string())
+                .collect(),
             walls_given_up: runtime.map_or_else(Vec::new, |runtime| {
                 let walls = runtime.given_up.iter().cloned();
-                walls.map(|(wall, reason)| WallGivenUp { wall, reason }).collect()
+                walls
+                    .map(|(wall, reason)| WallGivenUp { wall, reason })
+                    .collect()
             }),
             log_lost: i64::try_from(self.sink.lost(&unit.name)).unwrap_or(i64::MAX),
             description: unit.description.as_deref().map(str::to_owned),
             main_pid: state.main().map(|main| main.pid.0),
-            last_exit: service.last_exit().map(|(status, at)| last_exit(status, clock::to_wall(at))),
+            last_exit: service
+                .last_exit()
+                .map(|(status, at)| last_exit(status, clock::to_wall(at))),
             status_text: service.status_text().map(str::to_owned),
-            memory: usage.memory_current.and_then(|bytes| i64::try_from(bytes).ok()),
-            memory_peak: usage.memory_peak.and_then(|bytes| i64::try_from(bytes).ok()),
+            memory: usage
+                .memory_current
+                .and_then(|bytes| i64::try_from(bytes).ok()),
+            memory_peak: usage
+                .memory_peak
+                .and_then(|bytes| i64::try_from(bytes).ok()),
             cpu_usec: usage.cpu_usec.and_then(|micros| i64::try_from(micros).ok()),
             tasks: usage.tasks.and_then(|tasks| i64::try_from(tasks).ok()),
             broken: self.units.broken_text(&unit.name),
@@ -81,7 +102,9 @@ impl Daemon {
             return None;
         }
         let diagnostics = self.units.broken.get(name)?;
-        let path = diagnostics.first().map(|d| d.source.path.display().to_string());
+        let path = diagnostics
+            .first()
+            .map(|d| d.source.path.display().to_string());
         Some(UnitStatus {
             name: name.to_string(),
             state: WireState::Failed,
@@ -104,7 +127,11 @@ impl Daemon {
                 let id = service.id();
                 let unit = service.unit();
                 let state = service.state();
-                let used = if usage { self.usage(id) } else { Usage::default() };
+                let used = if usage {
+                    self.usage(id)
+                } else {
+                    Usage::default()
+                };
                 ListEntry {
                     name: unit.name.to_string(),
                     kind: kind_of(unit.kind),
@@ -116,7 +143,9 @@ impl Daemon {
                     changed: service.is_changed(),
                     broken: self.supervisor.is_broken(id),
                     main_pid: state.main().map(|main| main.pid.0),
-                    memory: used.memory_current.and_then(|bytes| i64::try_from(bytes).ok()),
+                    memory: used
+                        .memory_current
+                        .and_then(|bytes| i64::try_from(bytes).ok()),
                     cpu_usec: used.cpu_usec.and_then(|micros| i64::try_from(micros).ok()),
                     next_try: match state {
                         State::Backoff { until, .. } => Some(clock::to_wall(*until)),
@@ -132,14 +161,15 @@ impl Daemon {
 
     /// From the group where controllers count, else from the processes themselves.
     fn usage(&self, id: ServiceId) -> Usage {
-        let Some(runtime) = self.runtimes.get(&id) else { return Usage::default() };
+        let Some(runtime) = self.runtimes.get(&id) else {
+            return Usage::default();
+        };
         let mut usage = match group::tracked(runtime) {
             Some(plan) => cgroup::usage(plan).unwrap_or_default(),
             None => Usage::default(),
         };
         if usage.memory_current.is_none() || usage.cpu_usec.is_none() || usage.tasks.is_none() {
-            let (memory, cpu, tasks) =
-                add_up(&group::members(id, runtime, &self.processes));
+            let (memory, cpu, tasks) = add_up(&group::members(id, runtime, &self.processes));
             usage.memory_current = usage.memory_current.or(memory);
             usage.cpu_usec = usage.cpu_usec.or(cpu);
             usage.tasks = usage.tasks.or(tasks);
@@ -235,11 +265,20 @@ fn substate_of(state: &State) -> &'static str {
         State::Inactive(Rest::Killed) => "killed",
         State::Inactive(Rest::Restarting) => "restarting",
         State::Delayed { .. } => "delayed",
-        State::Checking { .. } | State::Preparing { stage: Stage::Condition, .. } => "condition",
-        State::Preparing { stage: Stage::Pre, .. } => "start-pre",
+        State::Checking { .. }
+        | State::Preparing {
+            stage: Stage::Condition,
+            ..
+        } => "condition",
+        State::Preparing {
+            stage: Stage::Pre, ..
+        } => "start-pre",
         State::Idling { .. } => "idle",
         State::Launching { .. } => "launching",
-        State::Starting { waiting: Waiting::End, .. } => "running",
+        State::Starting {
+            waiting: Waiting::End,
+            ..
+        } => "running",
         State::Starting { .. } => "starting",
         State::Posting { .. } => "start-post",
         State::Active(active) if active.main.is_some() => "running",
@@ -266,7 +305,13 @@ fn last_exit(status: ExitStatus, at: i64) -> LastExit {
         ExitStatus::Signal { signal, core } => (None, Some(signal.as_number()), core),
         ExitStatus::Unknown => (None, None, false),
     };
-    LastExit { at, reason: status.to_string(), core, code, signal }
+    LastExit {
+        at,
+        reason: status.to_string(),
+        core,
+        code,
+        signal,
+    }
 }
 
 /// Resident memory, CPU time and tasks of processes, from `/proc` (`proc_pid_stat(5)`).
@@ -276,15 +321,25 @@ fn add_up(pids: &[i32]) -> (Option<u64>, Option<u64>, Option<u64>) {
     let mut found = false;
     let (mut memory, mut cpu, mut tasks) = (0_u64, 0_u64, 0_u64);
     for pid in pids {
-        let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else { continue };
-        let Some((_, rest)) = stat.rsplit_once(')') else { continue };
-        let fields: Vec<u64> =
-            rest.split_whitespace().map(|field| field.parse().unwrap_or(0)).collect();
+        let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else {
+            continue;
+        };
+        let Some((_, rest)) = stat.rsplit_once(')') else {
+            continue;
+        };
+        let fields: Vec<u64> = rest
+            .split_whitespace()
+            .map(|field| field.parse().unwrap_or(0))
+            .collect();
         let field = |number: usize| fields.get(number - 3).copied().unwrap_or(0);
         found = true;
         cpu = cpu.saturating_add(field(14).saturating_add(field(15)) * 1_000_000 / ticks);
         tasks = tasks.saturating_add(field(20));
         memory = memory.saturating_add(field(24).saturating_mul(page));
     }
-    if found { (Some(memory), Some(cpu), Some(tasks)) } else { (None, None, None) }
+    if found {
+        (Some(memory), Some(cpu), Some(tasks))
+    } else {
+        (None, None, None)
+    }
 }

@@ -141,7 +141,13 @@ impl Processes {
     }
 
     /// Another process carries the run on: the box's own first process.
-    pub(super) fn move_to(&mut self, run: RunId, pid: i32, pidfd: OwnedFd, token: Token) -> Option<OwnedFd> {
+    pub(super) fn move_to(
+        &mut self,
+        run: RunId,
+        pid: i32,
+        pidfd: OwnedFd,
+        token: Token,
+    ) -> Option<OwnedFd> {
         let process = self.by_run.get_mut(&run)?;
         self.by_pid.remove(&process.pid);
         process.pid = pid;
@@ -160,7 +166,10 @@ impl Processes {
     }
 
     pub(super) fn of_service(&self, service: ServiceId) -> impl Iterator<Item = (RunId, &Process)> {
-        self.by_run.iter().filter(move |(_, p)| p.service == service).map(|(run, p)| (*run, p))
+        self.by_run
+            .iter()
+            .filter(move |(_, p)| p.service == service)
+            .map(|(run, p)| (*run, p))
     }
 
     pub(super) fn len(&self) -> usize {
@@ -201,8 +210,11 @@ pub(super) fn result_words(last: Option<ExitStatus>) -> (String, String, String)
         Some(ExitStatus::Signal { signal, core }) => {
             let name = signal.to_string();
             let name = name.strip_prefix("SIG").unwrap_or(&name).to_owned();
-            let (result, code) =
-                if core { ("core-dump", "dumped") } else { ("signal", "killed") };
+            let (result, code) = if core {
+                ("core-dump", "dumped")
+            } else {
+                ("signal", "killed")
+            };
             (result.into(), code.into(), name)
         }
         Some(ExitStatus::Unknown) => ("exit-code".into(), String::new(), String::new()),

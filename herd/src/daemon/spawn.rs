@@ -43,7 +43,10 @@ impl Daemon {
         let result = match &probe {
             Probe::Command(_) => match self.try_spawn(id, run, Task::Probe(purpose)) {
                 Ok(()) => {
-                    let probe = RunningProbe { service: id, kind: ProbeKind::Process };
+                    let probe = RunningProbe {
+                        service: id,
+                        kind: ProbeKind::Process,
+                    };
                     self.probes.insert(run, probe);
                     return;
                 }
@@ -54,7 +57,10 @@ impl Daemon {
                 Ok(Some(connection)) => {
                     let interest = Interest::READABLE | Interest::WRITABLE;
                     let registry = self.poll.registry();
-                    match self.sources.add(registry, &connection, Source::Probe(run), interest) {
+                    match self
+                        .sources
+                        .add(registry, &connection, Source::Probe(run), interest)
+                    {
                         Ok(token) => {
                             let kind = ProbeKind::Connection(connection, token);
                             self.probes.insert(run, RunningProbe { service: id, kind });
@@ -70,7 +76,9 @@ impl Daemon {
     }
 
     fn unit(&self, id: ServiceId) -> Option<Arc<Unit>> {
-        self.supervisor.service(id).map(|service| Arc::clone(service.unit()))
+        self.supervisor
+            .service(id)
+            .map(|service| Arc::clone(service.unit()))
     }
 
     fn try_spawn(&mut self, id: ServiceId, run: RunId, task: Task) -> Result<(), Arc<str>> {
@@ -117,9 +125,14 @@ impl Daemon {
                 .map_or(self.null.as_fd(), AsFd::as_fd),
             passed: &passed,
         };
-        let launched = self.launcher.launch(&plan, files).map_err(|error| reason(&error));
+        let launched = self
+            .launcher
+            .launch(&plan, files)
+            .map_err(|error| reason(&error));
         let group = plan.cgroup().cloned();
-        let Some(runtime) = self.runtimes.get_mut(&id) else { return Err("the unit is gone".into()) };
+        let Some(runtime) = self.runtimes.get_mut(&id) else {
+            return Err("the unit is gone".into());
+        };
         if group.is_some() {
             runtime.group = group;
             runtime.group_exists = true;
@@ -133,12 +146,19 @@ impl Daemon {
         let registry = self.poll.registry();
         let token = self
             .sources
-            .add(registry, &launched.pidfd, Source::Process(run), Interest::READABLE)
+            .add(
+                registry,
+                &launched.pidfd,
+                Source::Process(run),
+                Interest::READABLE,
+            )
             .map_err(|e| reason(&e))?;
         let status = match launched.status {
             Some(fd) => {
                 let interest = Interest::READABLE;
-                let token = self.sources.add(registry, &fd, Source::Status(run), interest);
+                let token = self
+                    .sources
+                    .add(registry, &fd, Source::Status(run), interest);
                 Some((fd, token.map_err(|e| reason(&e))?))
             }
             None => None,
@@ -164,7 +184,13 @@ impl Daemon {
             self.watch_memory(id);
         }
         if executed && !matches!(task, Task::Probe(_)) {
-            self.tell(id, Input::Spawned { run, pid: Pid(launched.pid) });
+            self.tell(
+                id,
+                Input::Spawned {
+                    run,
+                    pid: Pid(launched.pid),
+                },
+            );
         }
         Ok(())
     }
@@ -172,9 +198,20 @@ impl Daemon {
     fn prepare(&mut self, id: ServiceId, unit: &Unit, task: Task) -> Result<Prepared, Arc<str>> {
         self.refresh_users();
         let is_main = task == Task::Role(Role::Main);
-        let first = matches!(task, Task::Role(Role::Condition(0) | Role::Pre(0) | Role::Main));
-        let last_exit = self.supervisor.service(id).and_then(|s| s.last_exit()).map(|(s, _)| s);
-        let main_pid = self.supervisor.service(id).and_then(|s| s.state().main()).map(|m| m.pid.0);
+        let first = matches!(
+            task,
+            Task::Role(Role::Condition(0) | Role::Pre(0) | Role::Main)
+        );
+        let last_exit = self
+            .supervisor
+            .service(id)
+            .and_then(|s| s.last_exit())
+            .map(|(s, _)| s);
+        let main_pid = self
+            .supervisor
+            .service(id)
+            .and_then(|s| s.state().main())
+            .map(|m| m.pid.0);
         let invocation = new_invocation();
         let runtime = self.runtime(id).ok_or("the unit is gone")?;
         if first && (is_main || runtime.invocation.is_empty()) {
@@ -185,19 +222,26 @@ impl Daemon {
             main_pid: main_pid.filter(|_| !is_main),
             result: ends.then(|| result_words(last_exit)),
             listen_names: match is_main {
-                true => runtime.stored.iter().map(|stored| stored.name.clone()).collect(),
+                true => runtime
+                    .stored
+                    .iter()
+                    .map(|stored| stored.name.clone())
+                    .collect(),
                 false => Vec::new(),
             },
             invocation: runtime.invocation.clone(),
         };
         let prepared = match task {
-            Task::Role(role) => {
-                prepare::prepare(unit, role, &self.users, &self.surface, &occasion)
-            }
+            Task::Role(role) => prepare::prepare(unit, role, &self.users, &self.surface, &occasion),
             Task::Probe(purpose) => {
                 let command = probe_command(unit, purpose).ok_or("has no probe command")?;
                 prepare::prepare_command(
-                    unit, false, command, &self.users, &self.surface, &occasion,
+                    unit,
+                    false,
+                    command,
+                    &self.users,
+                    &self.surface,
+                    &occasion,
                 )
             }
             Task::Adopted => return Err("an adopted process is not started".into()),
@@ -208,10 +252,16 @@ impl Daemon {
     /// herd raised its own soft limit; its services get the one it was started with.
     fn add_open_files(&self, prepared: &mut Prepared) {
         let rlimits = &mut prepared.config.limits.rlimits;
-        if !rlimits.iter().any(|limit| limit.resource == Resource::OpenFiles) {
+        if !rlimits
+            .iter()
+            .any(|limit| limit.resource == Resource::OpenFiles)
+        {
             let (soft, hard) = self.open_files;
-            let limit =
-                Rlimit { resource: Resource::OpenFiles, soft: Some(soft), hard: Some(hard) };
+            let limit = Rlimit {
+                resource: Resource::OpenFiles,
+                soft: Some(soft),
+                hard: Some(hard),
+            };
             rlimits.push(limit);
         }
     }
@@ -260,7 +310,11 @@ impl Daemon {
         output: &Output,
     ) -> Result<Option<OwnedFd>, Arc<str>> {
         let target = unit.log.as_ref().map_or(LogTarget::File, |log| log.target);
-        let inherit = || rustix::stdio::stdout().try_clone_to_owned().map_err(|e| reason(&e));
+        let inherit = || {
+            rustix::stdio::stdout()
+                .try_clone_to_owned()
+                .map_err(|e| reason(&e))
+        };
         match output {
             Output::Log if target == LogTarget::Inherit => inherit().map(Some),
             Output::Log if target == LogTarget::Null => Ok(None),
@@ -275,9 +329,11 @@ impl Daemon {
             Output::Append(path) => {
                 open(path, OpenOptions::new().append(true).create(true)).map(Some)
             }
-            Output::Truncate(path) => {
-                open(path, OpenOptions::new().write(true).create(true).truncate(true)).map(Some)
-            }
+            Output::Truncate(path) => open(
+                path,
+                OpenOptions::new().write(true).create(true).truncate(true),
+            )
+            .map(Some),
         }
     }
 
@@ -316,7 +372,9 @@ impl Daemon {
     /// The newline that says "ready"; the end of the pipe without one says nothing.
     pub(super) fn read_ready_fd(&mut self, id: ServiceId) {
         use crate::supervisor::event::Notice;
-        let Some((fd, _)) = self.runtimes.get(&id).and_then(|r| r.ready_fd.as_ref()) else { return };
+        let Some((fd, _)) = self.runtimes.get(&id).and_then(|r| r.ready_fd.as_ref()) else {
+            return;
+        };
         let mut bytes = [0_u8; 256];
         loop {
             match rustix::io::read(fd, &mut bytes) {
@@ -337,8 +395,12 @@ impl Daemon {
     /// What a launch reports through its status channel. Reads all there is.
     pub(super) fn hear_launch(&mut self, run: RunId) {
         loop {
-            let Some(process) = self.processes.get(run) else { return };
-            let Some((fd, _)) = &process.status else { return };
+            let Some(process) = self.processes.get(run) else {
+                return;
+            };
+            let Some((fd, _)) = &process.status else {
+                return;
+            };
             let message = match status::receive(fd.as_fd()) {
                 Ok(Some(message)) => message,
                 Ok(None) => return,
@@ -350,11 +412,31 @@ impl Daemon {
             match message {
                 Message::Failed(failure) => self.launch_failed(run, &reason(&failure)),
                 Message::Executed { .. } => self.launched(run),
-                Message::Moved { pid, pidfd, main_pid, main_pidfd } => {
-                    self.moved(run, pid, pidfd, Inner { pid: main_pid, pidfd: main_pidfd });
+                Message::Moved {
+                    pid,
+                    pidfd,
+                    main_pid,
+                    main_pidfd,
+                } => {
+                    self.moved(
+                        run,
+                        pid,
+                        pidfd,
+                        Inner {
+                            pid: main_pid,
+                            pidfd: main_pidfd,
+                        },
+                    );
                 }
                 Message::Exited(status) => self.main_reported(run, status),
-                Message::Closed => return self.forget_status(run),
+                Message::Closed => {
+                    // An executor that becomes the service itself says nothing more: its end of
+                    // the channel closes with `execve`.
+                    if !process.executed && !process.failed {
+                        self.launched(run);
+                    }
+                    return self.forget_status(run);
+                }
             }
         }
     }
@@ -371,19 +453,29 @@ impl Daemon {
     }
 
     fn launch_failed(&mut self, run: RunId, why: &Arc<str>) {
-        let Some(process) = self.processes.get_mut(run) else { return };
+        let Some(process) = self.processes.get_mut(run) else {
+            return;
+        };
         process.failed = true;
         let (id, task) = (process.service, process.task);
         match task {
             Task::Probe(_) => self.probe_over(run, Err(Arc::clone(why))),
             Task::Role(_) | Task::Adopted => {
-                self.tell(id, Input::SpawnFailed { run, why: Arc::clone(why) });
+                self.tell(
+                    id,
+                    Input::SpawnFailed {
+                        run,
+                        why: Arc::clone(why),
+                    },
+                );
             }
         }
     }
 
     fn launched(&mut self, run: RunId) {
-        let Some(process) = self.processes.get_mut(run) else { return };
+        let Some(process) = self.processes.get_mut(run) else {
+            return;
+        };
         process.executed = true;
         let (id, pid) = (process.service, process.main_pid());
         if !matches!(process.task, Task::Probe(_)) {
@@ -393,7 +485,9 @@ impl Daemon {
 
     fn moved(&mut self, run: RunId, pid: i32, pidfd: OwnedFd, inner: Inner) {
         let source = Source::Process(run);
-        let added = self.sources.add(self.poll.registry(), &pidfd, source, Interest::READABLE);
+        let added = self
+            .sources
+            .add(self.poll.registry(), &pidfd, source, Interest::READABLE);
         let token = match added {
             Ok(token) => token,
             Err(error) => return self.note(&format!("cannot watch a box: {error}")),
@@ -405,7 +499,9 @@ impl Daemon {
             // The carrier has done its work; the sweep for orphans reaps it.
             self.sources.remove(self.poll.registry(), &old, old_token);
         }
-        let Some(process) = self.processes.get_mut(run) else { return };
+        let Some(process) = self.processes.get_mut(run) else {
+            return;
+        };
         process.inner = Some(inner);
         let id = process.service;
         if let Some(runtime) = self.runtimes.get_mut(&id) {
@@ -414,7 +510,10 @@ impl Daemon {
     }
 
     pub(super) fn forget_status(&mut self, run: RunId) {
-        let status = self.processes.get_mut(run).and_then(|process| process.status.take());
+        let status = self
+            .processes
+            .get_mut(run)
+            .and_then(|process| process.status.take());
         if let Some((fd, token)) = status {
             self.sources.remove(self.poll.registry(), &fd, token);
         }

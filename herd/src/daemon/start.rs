@@ -239,16 +239,14 @@ fn raise_open_files() -> (u64, u64) {
     let hard = before.maximum;
     let raised = Rlimit { current: hard, maximum: hard };
     // Fewer descriptors mean fewer services, which the launches will say by themselves.
-    drop(setrlimit(Resource::Nofile, raised));
+    setrlimit(Resource::Nofile, raised).ok();
     (before.current.unwrap_or(u64::MAX), hard.unwrap_or(u64::MAX))
 }
 
 /// Where the groups of services go: one place for each runtime directory, so that a herd that comes
 /// back finds its own, and two herds do not meet.
 fn cgroup_base(options: &Options, host: &Host, notes: &mut Vec<String>) -> Option<CgroupName> {
-    let usable = host.cgroups.v2.as_ref().is_some_and(|v2| v2.writable)
-        || host.cgroups.v1.values().any(|v1| v1.writable);
-    if !usable {
+    if !has_groups(host) {
         notes.push(
             "no cgroup is ours to use: services are tracked by session, and limits of [limits] \
              for groups cannot be set"
@@ -256,15 +254,13 @@ fn cgroup_base(options: &Options, host: &Host, notes: &mut Vec<String>) -> Optio
         );
         return None;
     }
-    let base = CgroupName(match options.runtime_dir.to_str() {
-        Some("/run/herd") => "herd".to_owned(),
-        _ => format!("herd-{:016x}", fnv(options.runtime_dir.as_os_str().as_encoded_bytes())),
-    });
+    let base = CgroupName(base_name(options));
     match cgroup::prepare_root(host, &base) {
         Ok(prepared) => {
             for (controller, error) in prepared.refused {
                 notes.push(format!("controller {controller}: {}", super::reason(&error)));
             }
+            clear_leftovers(&base, host, notes);
             Some(base)
         }
         Err(error) => {
@@ -274,6 +270,65 @@ fn cgroup_base(options: &Options, host: &Host, notes: &mut Vec<String>) -> Optio
     }
 }
 
+/// Whether there is a hierarchy in which we may make groups.
+pub(super) fn has_groups(host: &Host) -> bool {
+    host.cgroups.v2.as_ref().is_some_and(|v2| v2.writable)
+        || host.cgroups.v1.values().any(|v1| v1.writable)
+}
+
+pub(super) fn base_name(options: &Options) -> String {
+    match options.runtime_dir.to_str() {
+        Some("/run/herd") => "herd".to_owned(),
+        _ => format!("herd-{:016x}", fnv(options.runtime_dir.as_os_str().as_encoded_bytes())),
+    }
+}
+
+/// Ends what an earlier herd with this runtime directory left when it was killed: a second main
+/// process beside a forgotten one would be worse than a restart.
+fn clear_leftovers(base: &CgroupName, host: &Host, notes: &mut Vec<String>) {
+    let v2 = host.cgroups.v2.iter().map(|v2| v2.own.join(&base.0));
+    let v1 = host.cgroups.v1.values().map(|v1| v1.own.join(&base.0));
+    let mut names = std::collections::BTreeSet::new();
+    for directory in v2.chain(v1) {
+        let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+        let groups = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+        names.extend(groups.filter_map(|entry| entry.file_name().into_string().ok()));
+    }
+    for name in names {
+        let group = CgroupName(format!("{}/{name}", base.0));
+        let Ok(plan) = cgroup::plan(&group, &sandbox::config::CgroupLimits::default(), host) else {
+            continue;
+        };
+        if cgroup::is_populated(&plan).unwrap_or(false) {
+            notes.push(format!("{name}: ending what an earlier herd left running"));
+            if let Err(error) = cgroup::kill(&plan).and_then(|()| wait_until_empty(&plan)) {
+                notes.push(format!("{name}: {}", super::reason(&error)));
+            }
+        }
+        if let Err(error) = cgroup::remove(&plan) {
+            notes.push(format!("{name}: {}", super::reason(&error)));
+        }
+    }
+}
+
+/// Killed processes take a moment to go; the kernel tells when the last one has.
+fn wait_until_empty(plan: &cgroup::CgroupPlan) -> Result<(), cgroup::CgroupError> {
+    let Some(events) = cgroup::open_events(plan)? else { return Ok(()) };
+    let patience = rustix::time::Timespec { tv_sec: 5, tv_nsec: 0 };
+    while cgroup::is_populated(plan)? {
+        let mut waits = [rustix::event::PollFd::new(&events, rustix::event::PollFlags::PRI)];
+        match rustix::event::poll(&mut waits, Some(&patience)) {
+            // Time is up; what is left is unkillable, and its group says so when it is used.
+            Ok(0) => return Ok(()),
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(_) => return Ok(()),
+        }
+        let mut bytes = [0_u8; 256];
+        rustix::io::pread(&events, &mut bytes, 0).ok();
+    }
+    Ok(())
+}
+
 /// FNV-1a, 64 bits: the same number for the same path on every machine and in every version.
 fn fnv(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
@@ -281,7 +336,7 @@ fn fnv(bytes: &[u8]) -> u64 {
     })
 }
 
-fn surface(
+pub(super) fn surface(
     options: &Options,
     base: Option<&CgroupName>,
     notify: &Path,

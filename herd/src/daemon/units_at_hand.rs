@@ -28,12 +28,19 @@ pub(super) struct UnitsAtHand {
 
 impl UnitsAtHand {
     pub(super) fn new(facts: Facts) -> Self {
-        Self { facts, broken: BTreeMap::new(), digests: BTreeMap::new(), complaints: String::new() }
+        Self {
+            facts,
+            broken: BTreeMap::new(),
+            digests: BTreeMap::new(),
+            complaints: String::new(),
+        }
     }
 
     /// The diagnostics of one unit as text.
     pub(super) fn broken_text(&self, name: &UnitName) -> Option<String> {
-        self.broken.get(name).map(|diagnostics| render_all(diagnostics, false))
+        self.broken
+            .get(name)
+            .map(|diagnostics| render_all(diagnostics, false))
     }
 }
 
@@ -77,8 +84,11 @@ impl Daemon {
             self.note("the unit directory cannot be read; everything stays as it is");
             return reply;
         }
-        let digests: BTreeMap<UnitName, u64> =
-            loaded.units.iter().map(|(name, unit)| (name.clone(), unit.source.digest)).collect();
+        let digests: BTreeMap<UnitName, u64> = loaded
+            .units
+            .iter()
+            .map(|(name, unit)| (name.clone(), unit.source.digest))
+            .collect();
         for (name, digest) in &digests {
             match self.units.digests.get(name) {
                 None => reply.added.push(name.to_string()),
@@ -86,7 +96,11 @@ impl Daemon {
                 Some(_) => {}
             }
         }
-        let gone = self.units.digests.keys().filter(|name| !digests.contains_key(*name));
+        let gone = self
+            .units
+            .digests
+            .keys()
+            .filter(|name| !digests.contains_key(*name));
         reply.removed = gone.map(ToString::to_string).collect();
         self.units.digests = digests;
         for unit in loaded.units.values() {
@@ -104,7 +118,8 @@ impl Daemon {
     pub(super) fn cover_directories(&mut self) {
         let search = &self.options.search;
         let directories = [&search.enabled, &search.available, &search.vendor];
-        self.watch.cover(directories.into_iter().flatten().map(|path| path.as_path()));
+        self.watch
+            .cover(directories.into_iter().flatten().map(|path| path.as_path()));
     }
 
     /// Makes sure that a unit named by a client is known, reading it and all it needs if it is not
@@ -123,7 +138,12 @@ impl Daemon {
                 return Err(render_all(&parsed.diagnostics, false));
             };
             let ties = &unit.dependencies;
-            let lists = [&ties.requires, &ties.binds_to, &ties.requisite, &ties.upholds];
+            let lists = [
+                &ties.requires,
+                &ties.binds_to,
+                &ties.requisite,
+                &ties.upholds,
+            ];
             todo.extend(lists.into_iter().flatten().cloned());
             if unit.log.is_some() {
                 self.sink.set_policy(&unit.name, unit.log.as_deref());
@@ -142,16 +162,27 @@ impl Daemon {
 
     /// The files of a unit, its own first.
     pub(super) fn files_of(&self, name: &UnitName) -> Vec<std::path::PathBuf> {
-        let service = self.supervisor.id(name).and_then(|id| self.supervisor.service(id));
+        let service = self
+            .supervisor
+            .id(name)
+            .and_then(|id| self.supervisor.service(id));
         service.map_or_else(Vec::new, |service| {
             let source = &service.unit().source;
-            std::iter::once(source.path.clone()).chain(source.drop_ins.iter().cloned()).collect()
+            std::iter::once(source.path.clone())
+                .chain(source.drop_ins.iter().cloned())
+                .collect()
         })
     }
 }
 
 pub(super) fn all_diagnostics(loaded: &Loaded) -> Vec<Diagnostic> {
-    loaded.broken.values().flatten().chain(&loaded.diagnostics).cloned().collect()
+    loaded
+        .broken
+        .values()
+        .flatten()
+        .chain(&loaded.diagnostics)
+        .cloned()
+        .collect()
 }
 
 /// Directories of a search path, for `Info`.

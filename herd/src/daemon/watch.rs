@@ -26,7 +26,10 @@ impl Watch {
     /// # Errors
     /// When the kernel gives no inotify descriptor.
     pub(super) fn new() -> io::Result<Self> {
-        Ok(Self { inotify: Inotify::init()?, folders: HashMap::new() })
+        Ok(Self {
+            inotify: Inotify::init()?,
+            folders: HashMap::new(),
+        })
     }
 
     /// Watches the unit directories as they are now. Called again after each change: watching a
@@ -59,7 +62,10 @@ impl Watch {
             | WatchMask::MASK_ADD;
         // A directory that is not there has nothing to watch; its parent tells when it comes.
         if let Ok(descriptor) = self.inotify.watches().add(path, mask) {
-            let folder = self.folders.entry(descriptor).or_insert(Folder { only: only.clone() });
+            let folder = self
+                .folders
+                .entry(descriptor)
+                .or_insert(Folder { only: only.clone() });
             if only.is_none() {
                 folder.only = None;
             }
@@ -98,7 +104,10 @@ fn concerns(
     folders: &HashMap<WatchDescriptor, Folder>,
     event: &inotify::Event<&std::ffi::OsStr>,
 ) -> bool {
-    if event.mask.intersects(EventMask::Q_OVERFLOW | EventMask::DELETE_SELF | EventMask::MOVE_SELF) {
+    if event
+        .mask
+        .intersects(EventMask::Q_OVERFLOW | EventMask::DELETE_SELF | EventMask::MOVE_SELF)
+    {
         return true;
     }
     let Some(name) = event.name else { return false };

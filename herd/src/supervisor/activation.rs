@@ -191,6 +191,7 @@ impl Service {
                 self.signal_for(step, ending);
             }
             state if state.command() == Some(run) => {}
+            state if state.main().is_some_and(|main| main.run == run) => {}
             // Nobody waits for this process any more.
             _ => self.end_run(step, run),
         }

@@ -20,7 +20,7 @@ impl Service {
             State::Delayed { .. } | State::Checking { .. } | State::Backoff { .. } => {
                 self.settle(step, then);
             }
-            State::Idling { .. } => self.processes_over(step, then),
+            State::Idling { .. } => self.look_for_rest(step, then),
             State::Preparing { .. } | State::Launching { .. } => self.terminate(step, None, then),
             State::Starting { main, .. } | State::Posting { main, .. } => {
                 self.terminate(step, main, then);
@@ -87,7 +87,10 @@ impl Service {
 
     /// `STOPPING=1`: no signal is needed, but there is a limit to the patience.
     pub(super) fn stops_itself(&mut self, step: &mut Step<'_>) {
-        if let State::Active(active) | State::Reloading { active, .. } = self.state.clone() {
+        // A late word of a main process that has ended stops nothing.
+        if let State::Active(active) | State::Reloading { active, .. } = self.state.clone()
+            && active.main.is_some()
+        {
             self.cancel_probe(step);
             let give_up_at = self.stop_deadline(step.now);
             step.actions.push(Action::AwaitEmpty { id: self.id() });

@@ -345,7 +345,7 @@ impl Service {
                 watchdog.due = step.now + watchdog.every;
             }),
             Notice::WatchdogTrigger => {
-                if self.state.is_active() {
+                if self.state.is_active() && self.state.main().is_some() {
                     self.abort(step, Failure::Watchdog);
                 }
             }
@@ -362,7 +362,9 @@ impl Service {
     }
 
     fn set_watchdog(&mut self, now: Time, every: Duration) {
-        if let State::Active(active) | State::Reloading { active, .. } = &mut self.state {
+        if let State::Active(active) | State::Reloading { active, .. } = &mut self.state
+            && active.main.is_some()
+        {
             active.watchdog = (!every.is_zero()).then(|| Watchdog {
                 every,
                 due: now + every,

@@ -420,7 +420,10 @@ impl Supervisor {
         if state.is_stopping() {
             return;
         }
-        let spent = self.tries.get(&id).is_some_and(|tries| *tries > TRIES_AT_ONCE);
+        let spent = self
+            .tries
+            .get(&id)
+            .is_some_and(|tries| *tries > TRIES_AT_ONCE);
         if spent && *state == State::Failed(Failure::Unkillable) {
             self.set_job(id, None);
             return self.touch_neighbours(id);
@@ -710,6 +713,12 @@ impl Supervisor {
             });
             if waits_for_us {
                 self.start_quietly(other);
+                // What has just been done for it is not done again.
+                if let Some(entry) = self.entry_mut(id)
+                    && entry.service.state().is_at_rest()
+                {
+                    entry.job = None;
+                }
             }
         }
     }

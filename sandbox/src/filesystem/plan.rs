@@ -13,9 +13,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::step::{Hide, MountStep, Tmpfs};
-use crate::compile::{CompileError, absolute, c_path};
+use crate::compile::CompileError;
 use crate::config::{BoxPath, Config, ProtectHome, ProtectProc, ProtectSystem, Wall, Walls};
 use crate::host::Host;
+use crate::paths::{absolute, c_path};
 
 const CAP_MKNOD: u8 = 27;
 

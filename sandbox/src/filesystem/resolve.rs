@@ -3,10 +3,11 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags};
 
+use crate::paths::names;
 use crate::sys::Errno;
 
 /// A directory that paths of the box start from.
@@ -121,16 +122,7 @@ fn look_up(from: BorrowedFd<'_>, rest: &Path, strict: bool) -> Result<OwnedFd, E
 fn make(from: BorrowedFd<'_>, rest: &Path, directory: bool) -> Result<(), Errno> {
     let mut here = look_up(from, Path::new("."), true)?;
     let mut so_far = PathBuf::new();
-    let parts: Vec<_> = rest
-        .components()
-        .filter_map(|part| match part {
-            Component::Normal(name) => Some(name),
-            Component::Prefix(_)
-            | Component::RootDir
-            | Component::CurDir
-            | Component::ParentDir => None,
-        })
-        .collect();
+    let parts: Vec<_> = names(rest).collect();
     for (index, name) in parts.iter().enumerate() {
         so_far.push(name);
         match look_up(from, &so_far, false) {

@@ -19,6 +19,12 @@ pub(crate) fn own_pid() -> i32 {
     i32::try_from(pid).unwrap_or(0)
 }
 
+pub(crate) fn parent_pid() -> i32 {
+    // SAFETY: getppid(2) takes nothing and cannot fail.
+    let pid = unsafe { libc::syscall(libc::SYS_getppid) };
+    i32::try_from(pid).unwrap_or(0)
+}
+
 /// Claims that this process has one thread only.
 pub(crate) fn is_single_threaded() -> Result<bool, Errno> {
     let tasks = fs::read_dir("/proc/self/task")
@@ -118,6 +124,11 @@ pub(crate) fn set_timer_slack(nanoseconds: u64) -> Result<(), Errno> {
 
 pub(crate) fn die_with_parent() -> Result<(), Errno> {
     prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as u64, 0)
+}
+
+/// Takes [`die_with_parent`] back.
+pub(crate) fn outlive_parent() -> Result<(), Errno> {
+    prctl(libc::PR_SET_PDEATHSIG, 0, 0)
 }
 
 pub(crate) fn no_new_privileges() -> Result<(), Errno> {

@@ -261,7 +261,7 @@ pub(crate) const CASES: &[Case] = &[
     ("a_limit_in_cgroup_v1_holds_for_a_bare_process", || {
         use sandbox::cgroup::{Removal, remove};
         use sandbox::config::{Amount, CgroupName};
-        let mut config = shell("cat /proc/self/cgroup; (true); echo $?");
+        let mut config = shell("while read line; do echo $line; done < /proc/self/cgroup; (true)");
         let name = format!("herd-test-{}", std::process::id());
         config.cgroup = Some(CgroupName(name.clone()));
         config.limits.cgroup.tasks = Some(Amount::Exactly(1));

@@ -1,4 +1,5 @@
-//! Launches real processes. Its own harness: as `herd-exec` this binary is the executor, and cases
+//! Launches real processes. Its own harness: as `herd-exec` this binary is the executor, with
+//! `try` it is the probe, and cases
 //! run one after the other in one thread.
 #![allow(
     clippy::unwrap_used,
@@ -8,6 +9,10 @@
     reason = "a test"
 )]
 
+mod attacks;
+#[path = "../../../tests/probe/src/attempt.rs"]
+#[allow(unsafe_code, reason = "the probe makes system calls by number")]
+mod attempt;
 mod bare;
 mod boxed;
 mod fixture;
@@ -19,6 +24,10 @@ fn main() {
     if std::env::args().next().as_deref() == Some("herd-exec") {
         sandbox::herd_exec_main();
     }
-    let cases: Vec<Case> = [bare::CASES, boxed::CASES, user::CASES].concat();
-    std::process::exit(fixture::run(&cases, user::INNER));
+    attacks::try_if_asked();
+    let cases: Vec<Case> = [bare::CASES, boxed::CASES, attacks::CASES, user::CASES].concat();
+    std::process::exit(fixture::run(
+        &cases,
+        &[user::INNER, attacks::INNER].concat(),
+    ));
 }

@@ -43,13 +43,23 @@ fn newer(mut unit: Unit) -> Unit {
 #[test]
 fn a_dependant_of_a_service_that_recovers_is_started_again() {
     let db = one_shot_failure("db");
-    let mut stage = Stage::with(&[db, unit("web", |t| needs(t, "db")), unit("watch", |t| {
-        t.binds_to = names(&["db"]);
-        t.after = names(&["db"]);
-    })]);
+    let mut stage = Stage::with(&[
+        db,
+        unit("web", |t| needs(t, "db")),
+        unit("watch", |t| {
+            t.binds_to = names(&["db"]);
+            t.after = names(&["db"]);
+        }),
+    ]);
     stage.crashes("db");
-    assert_eq!(*stage.state("watch"), State::Inactive(Rest::Bound(name("db"))));
-    assert!(stage.is_active("web"), "only a bound service goes down with it");
+    assert_eq!(
+        *stage.state("watch"),
+        State::Inactive(Rest::Bound(name("db")))
+    );
+    assert!(
+        stage.is_active("web"),
+        "only a bound service goes down with it"
+    );
     stage.command(Verb::Start, &["db"]);
     assert!(stage.is_active("watch"));
 }
@@ -60,12 +70,21 @@ fn a_service_does_not_start_without_what_it_requires_and_starts_when_that_comes(
     db.ready = Ready::Notify;
     let mut stage = Stage::with(&[db, unit("web", |t| needs(t, "db"))]);
     assert!(stage.state("db").is_starting());
-    assert!(stage.state("web").is_at_rest(), "web waits for the word of db");
+    assert!(
+        stage.state("web").is_at_rest(),
+        "web waits for the word of db"
+    );
     stage.crashes("db");
-    assert_eq!(*stage.state("web"), State::Failed(Failure::Dependency(name("db"))));
+    assert_eq!(
+        *stage.state("web"),
+        State::Failed(Failure::Dependency(name("db")))
+    );
     stage.command(Verb::Start, &["db"]);
     let id = stage.id("db");
-    stage.tell(Event::Service { id, input: Input::Notified(Notice::Ready) });
+    stage.tell(Event::Service {
+        id,
+        input: Input::Notified(Notice::Ready),
+    });
     assert!(stage.is_active("web"));
 }
 
@@ -78,12 +97,21 @@ fn a_restart_takes_those_along_that_need_it_or_are_part_of_it() {
         unit("fan", |t| t.wants = names(&["db"])),
     ];
     let mut stage = Stage::with(&units);
-    let before = [stage.main("db"), stage.main("web"), stage.main("part"), stage.main("fan")];
+    let before = [
+        stage.main("db"),
+        stage.main("web"),
+        stage.main("part"),
+        stage.main("fan"),
+    ];
     stage.command(Verb::Restart, &["db"]);
     assert_ne!(stage.main("db"), before[0]);
     assert_ne!(stage.main("web"), before[1]);
     assert_ne!(stage.main("part"), before[2]);
-    assert_eq!(stage.main("fan"), before[3], "who only wanted it never stopped");
+    assert_eq!(
+        stage.main("fan"),
+        before[3],
+        "who only wanted it never stopped"
+    );
 }
 
 #[test]
@@ -126,14 +154,22 @@ fn services_stop_in_reverse_order() {
 
 #[test]
 fn conflicting_services_push_each_other_out() {
-    let mut stage =
-        Stage::enabled(&[plain("a"), unit("b", |t| t.conflicts = names(&["a"]))], &["a"]);
+    let mut stage = Stage::enabled(
+        &[plain("a"), unit("b", |t| t.conflicts = names(&["a"]))],
+        &["a"],
+    );
     stage.command(Verb::Start, &["b"]);
     assert!(stage.is_active("b"));
-    assert_eq!(*stage.state("a"), State::Inactive(Rest::Conflict(name("b"))));
+    assert_eq!(
+        *stage.state("a"),
+        State::Inactive(Rest::Conflict(name("b")))
+    );
     stage.command(Verb::Start, &["a"]);
     assert!(stage.is_active("a"));
-    assert_eq!(*stage.state("b"), State::Inactive(Rest::Conflict(name("a"))));
+    assert_eq!(
+        *stage.state("b"),
+        State::Inactive(Rest::Conflict(name("a")))
+    );
 }
 
 #[test]
@@ -148,13 +184,19 @@ fn a_start_that_would_pull_up_both_sides_of_a_conflict_is_refused() {
 
 #[test]
 fn a_requisite_is_not_pulled_up_and_its_lack_fails_the_start() {
-    let units = [plain("a"), unit("b", |t| {
-        t.requisite = names(&["a"]);
-        t.after = names(&["a"]);
-    })];
+    let units = [
+        plain("a"),
+        unit("b", |t| {
+            t.requisite = names(&["a"]);
+            t.after = names(&["a"]);
+        }),
+    ];
     let mut stage = Stage::enabled(&units, &[]);
     stage.command(Verb::Start, &["b"]);
-    assert_eq!(*stage.state("b"), State::Failed(Failure::Dependency(name("a"))));
+    assert_eq!(
+        *stage.state("b"),
+        State::Failed(Failure::Dependency(name("a")))
+    );
     assert_eq!(*stage.state("a"), State::Inactive(Rest::NeverStarted));
 }
 
@@ -267,7 +309,10 @@ fn a_needed_service_in_backoff_holds_its_dependants_and_a_wanted_one_does_not() 
     let Some(Answer::Failed(why)) = stage.answer(ticket) else {
         panic!("the client is told at once, not when the crash loop ends");
     };
-    assert!(why[0].1.contains("web waits for db, which is in backoff"), "{why:?}");
+    assert!(
+        why[0].1.contains("web waits for db, which is in backoff"),
+        "{why:?}"
+    );
     stage.pass(Duration::from_millis(100));
     assert!(stage.is_active("web"), "it comes with db");
 }
@@ -282,8 +327,19 @@ fn max_retries_is_exactly_so_many_restarts() {
         assert!(stage.is_active("a"));
     }
     stage.crashes("a");
-    assert_eq!(*stage.state("a"), State::Failed(Failure::Exit(ExitStatus::Code(1))));
-    let mains = stage.seen.iter().filter(|a| matches!(a, Action::Spawn { role: Role::Main, .. }));
+    assert_eq!(
+        *stage.state("a"),
+        State::Failed(Failure::Exit(ExitStatus::Code(1)))
+    );
+    let mains = stage.seen.iter().filter(|a| {
+        matches!(
+            a,
+            Action::Spawn {
+                role: Role::Main,
+                ..
+            }
+        )
+    });
     assert_eq!(mains.count(), 4);
 }
 
@@ -325,6 +381,11 @@ fn shutdown_now_runs_no_more_commands() {
     let mut stage = Stage::with(&[unit]);
     stage.seen.clear();
     stage.tell(Event::ShutdownNow);
-    assert!(!stage.seen.iter().any(|action| matches!(action, Action::Spawn { .. })));
+    assert!(
+        !stage
+            .seen
+            .iter()
+            .any(|action| matches!(action, Action::Spawn { .. }))
+    );
     assert_eq!(stage.world.exits, [0]);
 }

@@ -56,7 +56,10 @@ impl Ledger {
         order(&self.before, actions, herd, event)?;
         nothing_waits_in_vain(herd, world)?;
         if matches!(event, Event::Tick) && herd.deadline().is_some_and(|at| at <= now) {
-            return Err(format!("a deadline is left in the past: {:?}", herd.deadline()));
+            return Err(format!(
+                "a deadline is left in the past: {:?}",
+                herd.deadline()
+            ));
         }
         self.starts_are_bounded(now, event, herd)?;
         self.retries_are_exact(now, event, actions, herd)?;
@@ -76,7 +79,10 @@ impl Ledger {
         event: &Event,
         herd: &Supervisor,
     ) -> Result<(), String> {
-        if matches!(event, Event::Command { .. } | Event::Defined(_) | Event::Loaded(_)) {
+        if matches!(
+            event,
+            Event::Command { .. } | Event::Defined(_) | Event::Loaded(_)
+        ) {
             self.starts.clear();
         }
         for service in herd.services() {
@@ -89,12 +95,19 @@ impl Ledger {
             }
             let starts = self.starts.entry(id).or_default();
             starts.push_back(now);
-            while starts.front().is_some_and(|at| now.since(*at) > Duration::from_secs(2)) {
+            while starts
+                .front()
+                .is_some_and(|at| now.since(*at) > Duration::from_secs(2))
+            {
                 starts.pop_front();
             }
             // Its own delays allow 6; those that it depends on and that come back, some more.
             if starts.len() > 24 {
-                return Err(format!("{} was started {} times in 2 s", service.unit().name, starts.len()));
+                return Err(format!(
+                    "{} was started {} times in 2 s",
+                    service.unit().name,
+                    starts.len()
+                ));
             }
         }
         Ok(())
@@ -116,7 +129,9 @@ impl Ledger {
         for entry in herd.entries.iter().flatten() {
             let service = &entry.service;
             let (id, state) = (service.id(), service.state());
-            let Some((before, _)) = self.before.get(&id) else { continue };
+            let Some((before, _)) = self.before.get(&id) else {
+                continue;
+            };
             let unit = service.unit();
             if !herd.ties(id).upheld_by.is_empty() {
                 self.upheld.insert(id);
@@ -134,10 +149,11 @@ impl Ledger {
                 *retries = 0;
             }
             let left = |from: &State| std::mem::discriminant(from) != std::mem::discriminant(state);
-            let again = service.restarts() - self.restarts.insert(id, service.restarts()).unwrap_or(0);
-            let begins = left(before) && (state.is_starting() || state.is_active());
+            let again =
+                service.restarts() - self.restarts.insert(id, service.restarts()).unwrap_or(0);
             let released = |a: &Action| matches!(a, Action::Release { id: i, .. } if *i == id);
             let rested = before.is_at_rest() || actions.iter().any(released);
+            let begins = (left(before) || rested) && (state.is_starting() || state.is_active());
             match again {
                 0 if begins && rested => *retries = 0,
                 _ => *retries += again,
@@ -163,7 +179,10 @@ impl Ledger {
                         | Failure::OutOfMemory
                 )
             );
-            let looking = matches!(state, State::Failed(Failure::Timeout("looking at the conditions")));
+            let looking = matches!(
+                state,
+                State::Failed(Failure::Timeout("looking at the conditions"))
+            );
             if own
                 && !looking
                 && left(before)
@@ -171,7 +190,10 @@ impl Ledger {
                 && before.is_stopping()
                 && *retries < most
             {
-                return Err(format!("{}: failed after {retries} restarts of {most}", unit.name));
+                return Err(format!(
+                    "{}: failed after {retries} restarts of {most}",
+                    unit.name
+                ));
             }
         }
         Ok(())
@@ -186,16 +208,13 @@ impl Ledger {
                 return Err(format!("{ticket:?} was dropped and answered"));
             }
         }
-        self.open_tickets.retain(|ticket| !world.answers.contains_key(ticket));
+        self.open_tickets
+            .retain(|ticket| !world.answers.contains_key(ticket));
         Ok(())
     }
 }
 
-fn processes(
-    herd: &Supervisor,
-    world: &World,
-    spared: &HashSet<ServiceId>,
-) -> Result<(), String> {
+fn processes(herd: &Supervisor, world: &World, spared: &HashSet<ServiceId>) -> Result<(), String> {
     for service in herd.services() {
         let (id, state) = (service.id(), service.state());
         let name = &service.unit().name;
@@ -204,7 +223,10 @@ fn processes(
             && !mains.contains(&main.run)
             && !world.ended.contains(&(id, main.run))
         {
-            return Err(format!("{name}: its main process {:?} does not exist", main.run));
+            return Err(format!(
+                "{name}: its main process {:?} does not exist",
+                main.run
+            ));
         }
         if spares(herd, id) || spared.contains(&id) {
             continue;
@@ -219,7 +241,9 @@ fn processes(
                 || matches!(state, State::Failed(Failure::Unkillable))
         });
         if !known {
-            return Err(format!("{name}: a lost main process {mains:?} in {state:?}"));
+            return Err(format!(
+                "{name}: a lost main process {mains:?} in {state:?}"
+            ));
         }
     }
     Ok(())
@@ -236,29 +260,54 @@ fn order(
     herd: &Supervisor,
     event: &Event,
 ) -> Result<(), String> {
+    // One that came to rest, or up, within the event may have woken others (on_failure, recovery):
+    // those wishes are younger than a start that has just been made.
+    let cascade = actions
+        .iter()
+        .any(|a| matches!(a, Action::Release { .. } | Action::Forget { .. }))
+        || herd.services().any(|service| {
+            let was = before
+                .get(&service.id())
+                .is_some_and(|(state, _)| state.is_active());
+            service.state().is_active() && !was
+        });
     for entry in herd.entries.iter().flatten() {
         let id = entry.service.id();
         let state = entry.service.state();
-        let rested = before.get(&id).is_none_or(|(s, _)| {
-            s.is_at_rest() || matches!(s, State::Backoff { .. })
-        });
+        let rested = before
+            .get(&id)
+            .is_none_or(|(s, _)| s.is_at_rest() || matches!(s, State::Backoff { .. }));
         let began = rested && (state.is_starting() || state.is_active());
-        let spawns = actions.iter().any(|a| {
-            matches!(a, Action::Spawn { id: i, role: Role::Main, .. } if *i == id)
-        });
+        let spawns = actions
+            .iter()
+            .any(|a| matches!(a, Action::Spawn { id: i, role: Role::Main, .. } if *i == id));
         let name = &entry.service.unit().name;
         let ties = herd.ties(id);
         if began {
             for other in &ties.predecessors {
-                let Some(it) = herd.entry(*other) else { continue };
+                let Some(it) = herd.entry(*other) else {
+                    continue;
+                };
                 let was = before.get(other).is_some_and(|(state, job)| {
                     state.is_starting() || state.is_stopping() || job.is_some()
                 });
-                let asked = matches!(event, Event::Command { .. } | Event::Defined(_) | Event::Tick);
+                let asked = matches!(
+                    event,
+                    Event::Command { .. } | Event::Defined(_) | Event::Tick
+                );
                 // It came to rest within this event, and something that came after wants it again.
-                let again = actions.iter().any(|action| {
-                    matches!(action, Action::Release { id, .. } if id == other)
-                }) && it.service.state().is_starting();
+                let again = actions
+                    .iter()
+                    .any(|action| matches!(action, Action::Release { id, .. } if id == other))
+                    && it.service.state().is_starting();
+                // One that ended in between may have woken the other (on_failure and its kin).
+                let asked = asked && !cascade;
+                let stood_still = before.get(other).is_some_and(|(state, _)| {
+                    !state.is_at_rest()
+                        && !matches!(state, State::Backoff { .. })
+                        && state == it.service.state()
+                });
+                let was = was && (stood_still || !cascade);
                 if !again && under_way(it) && (was || asked && it.service.state().is_starting()) {
                     return Err(format!(
                         "{name} began while {}, before it in order, was under way: {:?} {:?}",
@@ -277,14 +326,23 @@ fn order(
                             | State::Inactive(Rest::Completed | Rest::Skipped(_) | Rest::Exited)
                     )
                 });
-                if !there {
+                let since = actions.iter().any(|action| match action {
+                    Action::Release { id, .. } | Action::Forget { id } => id == other,
+                    _ => false,
+                });
+                let was_there = before
+                    .get(other)
+                    .is_some_and(|(state, _)| state.is_active() || state.is_at_rest());
+                if !there && !since && !(cascade && was_there) {
                     return Err(format!(
                         "{name} began without {:?}",
-                        herd.entry(*other).map(|e| (&e.service.unit().name, e.service.state()))
+                        herd.entry(*other)
+                            .map(|e| (&e.service.unit().name, e.service.state()))
                     ));
                 }
             }
-            if !ties.missing.is_empty() {
+            let forgot = actions.iter().any(|a| matches!(a, Action::Forget { .. }));
+            if !ties.missing.is_empty() && !forgot {
                 return Err(format!("{name} began though {:?} is missing", ties.missing));
             }
         }
@@ -316,18 +374,16 @@ fn nothing_waits_in_vain(herd: &Supervisor, world: &World) -> Result<(), String>
             State::Inactive(_) | State::Failed(_) | State::Active(_) => false,
             State::Delayed { .. } | State::Checking { .. } | State::Idling { .. } => false,
             State::Backoff { .. } => entry.job.is_none() && !herd_wakes(herd, state),
-            State::Starting { waiting: Waiting::MainFound, give_up_at: None, .. } => {
-                !world.finding.contains(&id)
-            }
-            State::Starting { give_up_at: None, .. } => {
-                lifecycle.timeout_start.is_some() && service.next_unit.is_none()
-            }
+            State::Starting {
+                waiting: Waiting::MainFound,
+                give_up_at: None,
+                ..
+            } => !world.finding.contains(&id),
+            State::Starting {
+                give_up_at: None, ..
+            } => lifecycle.timeout_start.is_some() && service.next_unit.is_none(),
             // With a deadline, or for ever because of the unit: then a process is there.
-            _ => {
-                state.deadline().is_none()
-                    && !world.owes(id)
-                    && world.is_empty(id)
-            }
+            _ => state.deadline().is_none() && !world.owes(id) && world.is_empty(id),
         };
         if vain {
             return Err(format!("{name} waits in vain: {state:?}"));
@@ -353,7 +409,10 @@ fn nothing_waits_in_vain(herd: &Supervisor, world: &World) -> Result<(), String>
             Some(Job::Stop(_) | Job::Restart) => ties.successors.iter().any(busy),
         };
         if !held_up {
-            return Err(format!("{name} has a job that nothing holds up: {:?} in {state:?}", entry.job));
+            return Err(format!(
+                "{name} has a job that nothing holds up: {:?} in {state:?}",
+                entry.job
+            ));
         }
     }
     Ok(())
@@ -372,10 +431,22 @@ pub(super) fn stale_inputs(world: &World) -> Vec<(ServiceId, Input)> {
     if let Some((id, run)) = world.ended.last() {
         let status = crate::supervisor::event::ExitStatus::Code(1);
         all.push((*id, Input::Exited { run: *run, status }));
-        all.push((*id, Input::Probed { run: *run, result: Ok(()) }));
+        all.push((
+            *id,
+            Input::Probed {
+                run: *run,
+                result: Ok(()),
+            },
+        ));
         let pid = crate::supervisor::Pid(1);
         all.push((*id, Input::Spawned { run: *run, pid }));
-        all.push((*id, Input::SpawnFailed { run: *run, why: "late".into() }));
+        all.push((
+            *id,
+            Input::SpawnFailed {
+                run: *run,
+                why: "late".into(),
+            },
+        ));
     }
     all
 }

@@ -36,20 +36,42 @@ fn unit() -> Unit {
         reload_signal: Some(Signal::HUP),
         ..Lifecycle::default()
     });
-    unit.ready = Ready::Probe(Box::new(probe(Duration::from_secs(1), Duration::from_secs(1))));
+    unit.ready = Ready::Probe(Box::new(probe(
+        Duration::from_secs(1),
+        Duration::from_secs(1),
+    )));
     unit
 }
 
 fn states() -> Vec<(&'static str, State)> {
-    let main = Some(Main { run: MAIN, pid: Pid(100) });
+    let main = Some(Main {
+        run: MAIN,
+        pid: Pid(100),
+    });
     let give_up_at = Some(at(90));
-    let active = Active { main, since: NOW, watchdog: None, give_up_at: None, health: None };
+    let active = Active {
+        main,
+        since: NOW,
+        watchdog: None,
+        give_up_at: None,
+        health: None,
+    };
     let watched = Active {
-        watchdog: Some(Watchdog { every: Duration::from_secs(5), due: at(5) }),
+        watchdog: Some(Watchdog {
+            every: Duration::from_secs(5),
+            due: at(5),
+        }),
         ..active.clone()
     };
-    let exited = Active { main: None, ..active.clone() };
-    let starting = |waiting| State::Starting { main, waiting, give_up_at };
+    let exited = Active {
+        main: None,
+        ..active.clone()
+    };
+    let starting = |waiting| State::Starting {
+        main,
+        waiting,
+        give_up_at,
+    };
     let stopping = |main, launching, ending, then| State::Stopping {
         main,
         launching,
@@ -65,81 +87,200 @@ fn states() -> Vec<(&'static str, State)> {
         ("checking", State::Checking { give_up_at: at(30) }),
         (
             "preparing",
-            State::Preparing { stage: Stage::Pre, index: 0, run: COMMAND, give_up_at },
+            State::Preparing {
+                stage: Stage::Pre,
+                index: 0,
+                run: COMMAND,
+                give_up_at,
+            },
         ),
         (
             "condition",
-            State::Preparing { stage: Stage::Condition, index: 0, run: COMMAND, give_up_at },
+            State::Preparing {
+                stage: Stage::Condition,
+                index: 0,
+                run: COMMAND,
+                give_up_at,
+            },
         ),
-        ("idling", State::Idling { until: at(5), give_up_at }),
-        ("launching", State::Launching { run: MAIN, give_up_at }),
+        (
+            "idling",
+            State::Idling {
+                until: at(5),
+                give_up_at,
+            },
+        ),
+        (
+            "launching",
+            State::Launching {
+                run: MAIN,
+                give_up_at,
+            },
+        ),
         ("starting+word", starting(Waiting::Word)),
         ("starting+end", starting(Waiting::End)),
         ("starting+fork", starting(Waiting::Fork)),
         (
             "starting+found",
-            State::Starting { main: None, waiting: Waiting::MainFound, give_up_at },
+            State::Starting {
+                main: None,
+                waiting: Waiting::MainFound,
+                give_up_at,
+            },
         ),
         ("starting+probe", starting(Waiting::ProbeAt(at(1)))),
-        ("starting+probing", starting(Waiting::Probing { run: COMMAND, until: at(1) })),
-        ("posting", State::Posting { index: 0, run: COMMAND, main, give_up_at }),
+        (
+            "starting+probing",
+            starting(Waiting::Probing {
+                run: COMMAND,
+                until: at(1),
+            }),
+        ),
+        (
+            "posting",
+            State::Posting {
+                index: 0,
+                run: COMMAND,
+                main,
+                give_up_at,
+            },
+        ),
         ("active", State::Active(active.clone())),
         ("active+watchdog", State::Active(watched)),
         ("active+exited", State::Active(exited)),
         (
             "reloading+cmd",
             State::Reloading {
-                step: ReloadStep::Command { index: 0, run: COMMAND },
+                step: ReloadStep::Command {
+                    index: 0,
+                    run: COMMAND,
+                },
                 active: active.clone(),
                 give_up_at,
             },
         ),
         (
             "reloading+word",
-            State::Reloading { step: ReloadStep::Word, active, give_up_at },
+            State::Reloading {
+                step: ReloadStep::Word,
+                active,
+                give_up_at,
+            },
         ),
         (
             "stop command",
-            State::StopCommand { index: 0, run: COMMAND, main, give_up_at, then: rest() },
+            State::StopCommand {
+                index: 0,
+                run: COMMAND,
+                main,
+                give_up_at,
+                then: rest(),
+            },
         ),
-        ("stopping+looking", stopping(None, None, Ending::Looking, retry())),
-        ("stopping+own", stopping(main, None, Ending::Own, Then::Rest(Rest::Exited))),
-        ("stopping+asked", stopping(main, None, Ending::Asked, rest())),
-        ("stopping+launch", stopping(None, Some(MAIN), Ending::Asked, rest())),
-        ("stopping+aborted", stopping(main, None, Ending::Aborted, retry())),
-        ("stopping+killed", stopping(main, None, Ending::Killed, rest())),
-        ("stopping+again", stopping(main, None, Ending::Asked, retry())),
-        ("stop post", State::StopPost { index: 0, run: COMMAND, give_up_at, then: rest() }),
+        (
+            "stopping+looking",
+            stopping(None, None, Ending::Looking, retry()),
+        ),
+        (
+            "stopping+own",
+            stopping(main, None, Ending::Own, Then::Rest(Rest::Exited)),
+        ),
+        (
+            "stopping+asked",
+            stopping(main, None, Ending::Asked, rest()),
+        ),
+        (
+            "stopping+launch",
+            stopping(None, Some(MAIN), Ending::Asked, rest()),
+        ),
+        (
+            "stopping+aborted",
+            stopping(main, None, Ending::Aborted, retry()),
+        ),
+        (
+            "stopping+killed",
+            stopping(main, None, Ending::Killed, rest()),
+        ),
+        (
+            "stopping+again",
+            stopping(main, None, Ending::Asked, retry()),
+        ),
+        (
+            "stop post",
+            State::StopPost {
+                index: 0,
+                run: COMMAND,
+                give_up_at,
+                then: rest(),
+            },
+        ),
         (
             "stop post+again",
-            State::StopPost { index: 0, run: COMMAND, give_up_at, then: retry() },
+            State::StopPost {
+                index: 0,
+                run: COMMAND,
+                give_up_at,
+                then: retry(),
+            },
         ),
         (
             "backoff",
-            State::Backoff { until: at(1), failure: Failure::Exit(ExitStatus::Code(1)) },
+            State::Backoff {
+                until: at(1),
+                failure: Failure::Exit(ExitStatus::Code(1)),
+            },
         ),
         ("failed", State::Failed(Failure::Exit(ExitStatus::Code(1)))),
     ]
 }
 
 fn inputs() -> Vec<(&'static str, Input, Time)> {
-    let exit = |run, code| Input::Exited { run, status: ExitStatus::Code(code) };
+    let exit = |run, code| Input::Exited {
+        run,
+        status: ExitStatus::Code(code),
+    };
     let why: Arc<str> = "why".into();
     let soon = at(0);
     let note = Input::Notified;
     let mut all = vec![
         ("start", Input::Start, soon),
-        ("stop", Input::Stop { rest: Rest::Stopped }, soon),
-        ("restart", Input::Stop { rest: Rest::Restarting }, soon),
+        (
+            "stop",
+            Input::Stop {
+                rest: Rest::Stopped,
+            },
+            soon,
+        ),
+        (
+            "restart",
+            Input::Stop {
+                rest: Rest::Restarting,
+            },
+            soon,
+        ),
         ("reload", Input::Reload, soon),
         ("idle", Input::Idle, soon),
         ("met", Input::Checked(CheckResult::Met), soon),
-        ("skip", Input::Checked(CheckResult::Skip(Arc::clone(&why))), soon),
-        ("assert", Input::Checked(CheckResult::AssertFailed(Arc::clone(&why))), soon),
+        (
+            "skip",
+            Input::Checked(CheckResult::Skip(Arc::clone(&why))),
+            soon,
+        ),
+        (
+            "assert",
+            Input::Checked(CheckResult::AssertFailed(Arc::clone(&why))),
+            soon,
+        ),
     ];
     for (run, names) in [
-        (MAIN, ["main born", "main unborn", "main exit0", "main exit1"]),
-        (COMMAND, ["cmd born", "cmd unborn", "cmd exit0", "cmd exit1"]),
+        (
+            MAIN,
+            ["main born", "main unborn", "main exit0", "main exit1"],
+        ),
+        (
+            COMMAND,
+            ["cmd born", "cmd unborn", "cmd exit0", "cmd exit1"],
+        ),
         (STALE, ["old born", "old unborn", "old exit0", "old exit1"]),
     ] {
         let why = Arc::clone(&why);
@@ -149,8 +290,21 @@ fn inputs() -> Vec<(&'static str, Input, Time)> {
         all.push((names[3], exit(run, 1), soon));
     }
     all.extend([
-        ("moved", Input::MainMoved { run: RunId(4), pid: Pid(101) }, soon),
-        ("missing", Input::MainMissing { why: Arc::clone(&why) }, soon),
+        (
+            "moved",
+            Input::MainMoved {
+                run: RunId(4),
+                pid: Pid(101),
+            },
+            soon,
+        ),
+        (
+            "missing",
+            Input::MainMissing {
+                why: Arc::clone(&why),
+            },
+            soon,
+        ),
         ("emptied", Input::Emptied, soon),
         ("remaining", Input::Remaining, soon),
         ("oom", Input::OutOfMemory, soon),
@@ -158,13 +312,42 @@ fn inputs() -> Vec<(&'static str, Input, Time)> {
         ("RELOADING", note(Notice::Reloading), soon),
         ("STOPPING", note(Notice::Stopping), soon),
         ("STATUS", note(Notice::Status(Arc::clone(&why))), soon),
-        ("EXTEND", note(Notice::ExtendTimeout(Duration::from_secs(200))), soon),
+        (
+            "EXTEND",
+            note(Notice::ExtendTimeout(Duration::from_secs(200))),
+            soon,
+        ),
         ("WATCHDOG", note(Notice::WatchdogPing), at(2)),
         ("WD trigger", note(Notice::WatchdogTrigger), soon),
-        ("WD interval", note(Notice::WatchdogInterval(Duration::from_secs(7))), soon),
-        ("probe ok", Input::Probed { run: COMMAND, result: Ok(()) }, soon),
-        ("probe bad", Input::Probed { run: COMMAND, result: Err(Arc::clone(&why)) }, soon),
-        ("old probe", Input::Probed { run: STALE, result: Ok(()) }, soon),
+        (
+            "WD interval",
+            note(Notice::WatchdogInterval(Duration::from_secs(7))),
+            soon,
+        ),
+        (
+            "probe ok",
+            Input::Probed {
+                run: COMMAND,
+                result: Ok(()),
+            },
+            soon,
+        ),
+        (
+            "probe bad",
+            Input::Probed {
+                run: COMMAND,
+                result: Err(Arc::clone(&why)),
+            },
+            soon,
+        ),
+        (
+            "old probe",
+            Input::Probed {
+                run: STALE,
+                result: Ok(()),
+            },
+            soon,
+        ),
         ("tick early", Input::Tick, soon),
         ("tick late", Input::Tick, at(1_000)),
     ]);
@@ -195,8 +378,14 @@ fn label(state: &State) -> String {
             format!("reloading {}", text.split(' ').next().unwrap()).to_lowercase()
         }
         State::StopCommand { then: t, .. } => format!("stop command, {}", then(t)),
-        State::Stopping { ending, then: t, .. } => {
-            format!("stopping {}, {}", format!("{ending:?}").to_lowercase(), then(t))
+        State::Stopping {
+            ending, then: t, ..
+        } => {
+            format!(
+                "stopping {}, {}",
+                format!("{ending:?}").to_lowercase(),
+                then(t)
+            )
         }
         State::StopPost { then: t, .. } => format!("stop post, {}", then(t)),
         State::Backoff { .. } => "backoff".into(),
@@ -226,7 +415,12 @@ fn short(action: &Action) -> Option<String> {
         Action::FindMain { .. } => "find main".into(),
         Action::Probe { .. } => "probe".into(),
         Action::CancelProbe { .. } => "cancel probe".into(),
-        Action::Release { again, .. } => if *again { "release for again" } else { "release" }.into(),
+        Action::Release { again, .. } => if *again {
+            "release for again"
+        } else {
+            "release"
+        }
+        .into(),
         Action::Changed { .. } => return None,
         other => format!("{other:?}"),
     })
@@ -242,14 +436,22 @@ fn table(mode: KillMode) -> String {
             let mut service = Service::new(ServiceId(0), Arc::new(unit), NOW);
             service.state = state.clone();
             let (mut actions, mut next_run) = (Vec::new(), 10);
-            let mut step = Step { now, actions: &mut actions, next_run: &mut next_run };
+            let mut step = Step {
+                now,
+                actions: &mut actions,
+                next_run: &mut next_run,
+            };
             service.step(&mut step, input);
             let said: Vec<String> = actions.iter().filter_map(short).collect();
             let same = *service.state() == state;
             if same && said.is_empty() {
                 continue;
             }
-            let to = if same { "·".into() } else { label(service.state()) };
+            let to = if same {
+                "·".into()
+            } else {
+                label(service.state())
+            };
             writeln!(text, "    {column:12} {to:44} {}", said.join(", ")).unwrap();
         }
     }
@@ -271,11 +473,17 @@ fn every_state_meets_every_input_as_the_table_says() {
     ] {
         writeln!(text, "== {title}\n\n{}", table(mode)).unwrap();
     }
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/golden/transitions.txt");
+    let path = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../tests/golden/transitions.txt"
+    );
     if std::env::var_os("HERD_GOLDEN").is_some_and(|how| how == "write") {
         std::fs::create_dir_all(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/golden")).unwrap();
         std::fs::write(path, &text).unwrap();
     }
     let golden = std::fs::read_to_string(path).unwrap_or_default();
-    assert!(golden == text, "the transitions differ from {path}; read the difference: tests/dev golden");
+    assert!(
+        golden == text,
+        "the transitions differ from {path}; read the difference: tests/dev golden"
+    );
 }

@@ -9,11 +9,17 @@ use crate::supervisor::policy::{StartWindow, after_exit, after_failure, delay};
 use crate::supervisor::state::{Failure, Rest, Then};
 
 fn signal(signal: Signal) -> ExitStatus {
-    ExitStatus::Signal { signal, core: false }
+    ExitStatus::Signal {
+        signal,
+        core: false,
+    }
 }
 
 fn lifecycle(restart: Restart) -> Lifecycle {
-    Lifecycle { restart, ..Lifecycle::default() }
+    Lifecycle {
+        restart,
+        ..Lifecycle::default()
+    }
 }
 
 fn comes_back(then: &Then) -> bool {
@@ -24,11 +30,22 @@ fn comes_back(then: &Then) -> bool {
 #[test]
 fn restart_follows_the_table_of_systemd_service_5() {
     use Restart::{Always, No, OnAbnormal, OnAbort, OnFailure, OnSuccess, OnWatchdog};
-    let all = [No, Always, OnSuccess, OnFailure, OnAbnormal, OnAbort, OnWatchdog];
+    let all = [
+        No, Always, OnSuccess, OnFailure, OnAbnormal, OnAbort, OnWatchdog,
+    ];
     let table = [
-        ("clean exit", [false, true, true, false, false, false, false]),
-        ("unclean exit code", [false, true, false, true, false, false, false]),
-        ("unclean signal", [false, true, false, true, true, true, false]),
+        (
+            "clean exit",
+            [false, true, true, false, false, false, false],
+        ),
+        (
+            "unclean exit code",
+            [false, true, false, true, false, false, false],
+        ),
+        (
+            "unclean signal",
+            [false, true, false, true, true, true, false],
+        ),
         ("timeout", [false, true, false, true, true, false, false]),
         ("watchdog", [false, true, false, true, true, false, true]),
     ];
@@ -56,41 +73,75 @@ fn a_death_by_sigterm_is_a_failure() {
 #[test]
 fn a_listed_exit_status_is_a_success() {
     let mut lifecycle = lifecycle(Restart::OnFailure);
-    lifecycle.success_exit_status = ExitSet { codes: vec![3], signals: vec![Signal::TERM] };
+    lifecycle.success_exit_status = ExitSet {
+        codes: vec![3],
+        signals: vec![Signal::TERM],
+    };
     for status in [ExitStatus::Code(3), signal(Signal::TERM)] {
-        assert_eq!(after_exit(&lifecycle, status, Rest::Exited), Then::Rest(Rest::Exited));
+        assert_eq!(
+            after_exit(&lifecycle, status, Rest::Exited),
+            Then::Rest(Rest::Exited)
+        );
     }
 }
 
 #[test]
 fn prevent_goes_before_force_and_both_before_restart() {
-    let codes = |codes: &[u8]| ExitSet { codes: codes.to_vec(), signals: vec![] };
+    let codes = |codes: &[u8]| ExitSet {
+        codes: codes.to_vec(),
+        signals: vec![],
+    };
     let mut lifecycle = lifecycle(Restart::No);
     lifecycle.restart_force_exit_status = codes(&[4, 5]);
     lifecycle.restart_prevent_exit_status = codes(&[5]);
-    assert!(comes_back(&after_exit(&lifecycle, ExitStatus::Code(4), Rest::Exited)));
-    assert!(!comes_back(&after_exit(&lifecycle, ExitStatus::Code(5), Rest::Exited)));
+    assert!(comes_back(&after_exit(
+        &lifecycle,
+        ExitStatus::Code(4),
+        Rest::Exited
+    )));
+    assert!(!comes_back(&after_exit(
+        &lifecycle,
+        ExitStatus::Code(5),
+        Rest::Exited
+    )));
     lifecycle.restart = Restart::Always;
-    assert!(!comes_back(&after_exit(&lifecycle, ExitStatus::Code(5), Rest::Exited)));
+    assert!(!comes_back(&after_exit(
+        &lifecycle,
+        ExitStatus::Code(5),
+        Rest::Exited
+    )));
 }
 
 #[test]
 fn what_another_try_cannot_change_is_not_tried_again() {
     let lifecycle = lifecycle(Restart::Always);
-    for failure in [Failure::StartLimit, Failure::Unkillable, Failure::Assert("x".into())] {
-        assert_eq!(after_failure(&lifecycle, failure.clone()), Then::Fail(failure));
+    for failure in [
+        Failure::StartLimit,
+        Failure::Unkillable,
+        Failure::Assert("x".into()),
+    ] {
+        assert_eq!(
+            after_failure(&lifecycle, failure.clone()),
+            Then::Fail(failure)
+        );
     }
 }
 
 #[test]
 fn the_first_restart_is_immediate_then_the_delay_doubles_to_its_limit() {
-    let delays: Vec<u128> =
-        (0..12).map(|streak| delay(&Lifecycle::default(), streak).as_millis()).collect();
+    let delays: Vec<u128> = (0..12)
+        .map(|streak| delay(&Lifecycle::default(), streak).as_millis())
+        .collect();
     assert_eq!(
         delays,
-        [0, 100, 200, 400, 800, 1_600, 3_200, 6_400, 12_800, 25_600, 30_000, 30_000]
+        [
+            0, 100, 200, 400, 800, 1_600, 3_200, 6_400, 12_800, 25_600, 30_000, 30_000
+        ]
     );
-    assert_eq!(delay(&Lifecycle::default(), u32::MAX), Duration::from_secs(30));
+    assert_eq!(
+        delay(&Lifecycle::default(), u32::MAX),
+        Duration::from_secs(30)
+    );
 }
 
 #[test]
@@ -101,14 +152,18 @@ fn restart_steps_reach_the_longest_delay_in_so_many_steps() {
         restart_steps: Some(4),
         ..Lifecycle::default()
     };
-    let delays: Vec<u64> =
-        (1..8).map(|streak| delay(&lifecycle, streak).as_secs_f64().round() as u64).collect();
+    let delays: Vec<u64> = (1..8)
+        .map(|streak| delay(&lifecycle, streak).as_secs_f64().round() as u64)
+        .collect();
     assert_eq!(delays, [1, 2, 4, 8, 16, 16, 16]);
 }
 
 #[test]
 fn a_first_delay_over_the_longest_stays_as_it_is() {
-    let lifecycle = Lifecycle { restart_delay: Duration::from_secs(60), ..Lifecycle::default() };
+    let lifecycle = Lifecycle {
+        restart_delay: Duration::from_secs(60),
+        ..Lifecycle::default()
+    };
     assert_eq!(delay(&lifecycle, 1), Duration::from_secs(60));
     assert_eq!(delay(&lifecycle, 9), Duration::from_secs(60));
 }
@@ -124,8 +179,14 @@ fn the_start_limit_counts_within_its_window_only() {
     let at = |seconds: u64| Time::ZERO + Duration::from_secs(seconds);
     assert!(window.admit(limit, at(0)));
     assert!(window.admit(limit, at(9)));
-    assert!(!window.admit(limit, at(9)), "two starts in ten seconds are the limit");
-    assert!(window.admit(limit, at(10)), "the first start has left the window");
+    assert!(
+        !window.admit(limit, at(9)),
+        "two starts in ten seconds are the limit"
+    );
+    assert!(
+        window.admit(limit, at(10)),
+        "the first start has left the window"
+    );
     assert!(!window.admit(limit, at(18)));
     window.clear();
     assert!(window.admit(limit, at(18)));

@@ -13,7 +13,7 @@ use super::random::Random;
 use super::units_at_random::{self, name};
 use super::world::World;
 use crate::supervisor::action::Action;
-use crate::supervisor::event::{Definitions, Event, Verb};
+use crate::supervisor::event::{Definitions, Event, Input, Verb};
 use crate::supervisor::{ServiceId, State, Supervisor, Ticket, Time};
 
 struct Simulation {
@@ -78,7 +78,11 @@ impl Simulation {
     fn end(&mut self) -> Result<(), String> {
         self.ledger.shutdown_at = Some(self.world.now);
         let at_once = self.random.percent(25);
-        self.tell(if at_once { Event::ShutdownNow } else { Event::Shutdown })?;
+        self.tell(if at_once {
+            Event::ShutdownNow
+        } else {
+            Event::Shutdown
+        })?;
         if self.random.percent(30) {
             let wait = self.random.millis(0, 5_000);
             self.until(self.world.now + wait)?;
@@ -93,7 +97,10 @@ impl Simulation {
             self.until(self.world.now + Duration::from_secs(700))?;
         }
         if self.world.exits.len() != 1 {
-            return Err(format!("the shutdown did not end: {} exits", self.world.exits.len()));
+            return Err(format!(
+                "the shutdown did not end: {} exits",
+                self.world.exits.len()
+            ));
         }
         if let Some(ticket) = self.ledger.open_tickets.first() {
             return Err(format!("{ticket:?} was never answered"));
@@ -138,7 +145,10 @@ impl Simulation {
     fn something_stale(&mut self) -> Result<(), String> {
         for (id, input) in stale_inputs(&self.world) {
             let state = self.herd.service(id).map(|s| s.state().clone());
-            self.tell(Event::Service { id, input: input.clone() })?;
+            self.tell(Event::Service {
+                id,
+                input: input.clone(),
+            })?;
             if self.herd.service(id).map(|s| s.state().clone()) != state {
                 return Err(format!("{input:?} is stale and changed {state:?}"));
             }
@@ -168,7 +178,11 @@ impl Simulation {
                     names.push(name("nowhere"));
                 }
                 self.ledger.open_tickets.push(ticket);
-                self.tell(Event::Command { ticket, verb, names })
+                self.tell(Event::Command {
+                    ticket,
+                    verb,
+                    names,
+                })
             }
             12 => {
                 let Some(ticket) = self.ledger.open_tickets.first().copied() else {
@@ -191,7 +205,11 @@ impl Simulation {
                 if self.random.percent(50) {
                     self.enabled = self.some_names();
                 }
-                let away = if self.random.percent(40) { self.some_names() } else { BTreeSet::new() };
+                let away = if self.random.percent(40) {
+                    self.some_names()
+                } else {
+                    BTreeSet::new()
+                };
                 let definitions = self.definitions(&away);
                 self.tell(Event::Defined(definitions))
             }
@@ -210,22 +228,43 @@ impl Simulation {
 
     fn some_names(&mut self) -> BTreeSet<UnitName> {
         let names: Vec<UnitName> = self.units.iter().map(|u| u.name.clone()).collect();
-        names.into_iter().filter(|_| self.random.percent(60)).collect()
+        names
+            .into_iter()
+            .filter(|_| self.random.percent(60))
+            .collect()
     }
 
     /// The files as they are now, without those `away`: vanished, or broken.
     fn definitions(&mut self, away: &BTreeSet<UnitName>) -> Definitions {
-        let broken: BTreeSet<UnitName> =
-            away.iter().filter(|_| self.random.percent(50)).cloned().collect();
-        let units = self.units.iter().filter(|u| !away.contains(&u.name)).cloned().collect();
-        let enabled = self.enabled.iter().filter(|n| !away.contains(n)).cloned().collect();
+        let broken: BTreeSet<UnitName> = away
+            .iter()
+            .filter(|_| self.random.percent(50))
+            .cloned()
+            .collect();
+        let units = self
+            .units
+            .iter()
+            .filter(|u| !away.contains(&u.name))
+            .cloned()
+            .collect();
+        let enabled = self
+            .enabled
+            .iter()
+            .filter(|n| !away.contains(n))
+            .cloned()
+            .collect();
         let cycles = if self.random.percent(5) {
             let unit = self.random.pick(&self.units);
             vec![(unit.name.clone(), "a -> b -> a".into())]
         } else {
             Vec::new()
         };
-        Definitions { units, enabled, broken, cycles }
+        Definitions {
+            units,
+            enabled,
+            broken,
+            cycles,
+        }
     }
 
     fn tell(&mut self, event: Event) -> Result<(), String> {
@@ -237,6 +276,14 @@ impl Simulation {
         self.ledger.remember(&self.herd);
         let before = self.herd.deadline();
         let actions = self.herd.handle(now, event.clone());
+        if let Event::Service {
+            id,
+            input: Input::MainMoved { run, .. },
+        } = &event
+        {
+            let main = self.herd.service(*id).and_then(|s| s.state().main());
+            self.world.moved(*id, *run, main.map(|main| main.run));
+        }
         self.world.perform(&actions);
         for service in self.herd.services() {
             let units = std::iter::once(service.unit()).chain(&service.next_unit);
@@ -246,21 +293,28 @@ impl Simulation {
                     self.spared.insert(service.id());
                 }
             }
-            if matches!(service.state(), State::Failed(crate::supervisor::state::Failure::Unkillable)) {
+            if matches!(
+                service.state(),
+                State::Failed(crate::supervisor::state::Failure::Unkillable)
+            ) {
                 self.spared.insert(service.id());
             }
         }
         if self.shows {
             self.tell_story(now, &event, &actions, before);
         }
-        self.ledger.check(now, &event, &actions, &self.herd, &self.world, &self.spared)
+        self.ledger
+            .check(now, &event, &actions, &self.herd, &self.world, &self.spared)
     }
 
     fn tell_story(&mut self, now: Time, event: &Event, actions: &[Action], due: Option<Time>) {
         let event = match event {
             Event::Defined(d) => format!(
                 "Defined {:?} enabled {:?} broken {:?} cycles {:?}",
-                d.units.iter().map(|u| u.name.to_string()).collect::<Vec<_>>(),
+                d.units
+                    .iter()
+                    .map(|u| u.name.to_string())
+                    .collect::<Vec<_>>(),
                 d.enabled,
                 d.broken,
                 d.cycles
@@ -276,8 +330,13 @@ impl Simulation {
             let service = &entry.service;
             let (name, state) = (&service.unit().name, service.state());
             let streak = service.streak;
-            writeln!(self.story, "      {name} {:?} {:?} streak {streak} {state:?}", service.id(), entry.job)
-                .unwrap();
+            writeln!(
+                self.story,
+                "      {name} {:?} {:?} streak {streak} {state:?}",
+                service.id(),
+                entry.job
+            )
+            .unwrap();
         }
     }
 }
@@ -294,7 +353,11 @@ fn case(seed: u64, shows: bool) -> Result<(), String> {
 
 #[test]
 fn a_simulated_world_breaks_no_invariant() {
-    let number = |key: &str| std::env::var(key).ok().and_then(|text| text.parse::<u64>().ok());
+    let number = |key: &str| {
+        std::env::var(key)
+            .ok()
+            .and_then(|text| text.parse::<u64>().ok())
+    };
     if let Some(seed) = number("HERD_SIM_SEED") {
         if let Err(why) = case(seed, true) {
             panic!("seed {seed}: {why}");

@@ -44,7 +44,10 @@ impl Stage {
     pub(super) fn define(&mut self, units: &[Unit], enabled: &[&str]) {
         let definitions = Definitions {
             units: units.iter().cloned().map(Arc::new).collect(),
-            enabled: enabled.iter().map(|n| name(n)).collect::<BTreeSet<UnitName>>(),
+            enabled: enabled
+                .iter()
+                .map(|n| name(n))
+                .collect::<BTreeSet<UnitName>>(),
             broken: BTreeSet::new(),
             cycles: Vec::new(),
         };
@@ -108,7 +111,10 @@ impl Stage {
     pub(super) fn ends(&mut self, unit: &str, status: ExitStatus) {
         let (id, run) = (self.id(unit), self.main(unit));
         self.world.processes.remove(&run);
-        self.tell(Event::Service { id, input: Input::Exited { run, status } });
+        self.tell(Event::Service {
+            id,
+            input: Input::Exited { run, status },
+        });
     }
 
     pub(super) fn crashes(&mut self, unit: &str) {
@@ -119,7 +125,11 @@ impl Stage {
         self.tickets += 1;
         let ticket = Ticket(self.tickets);
         let names = names.iter().map(|n| name(n)).collect();
-        self.tell(Event::Command { ticket, verb, names });
+        self.tell(Event::Command {
+            ticket,
+            verb,
+            names,
+        });
         ticket
     }
 

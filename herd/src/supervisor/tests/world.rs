@@ -107,7 +107,9 @@ impl World {
         let live = self.processes.iter().filter(|(_, p)| p.id == id && p.alive);
         let live = live.filter(|(_, p)| is_main(p.role)).map(|(run, _)| *run);
         let born = self.launching.iter().filter(|(_, (i, _))| *i == id);
-        let born = born.filter(|(_, (_, r))| *r == Role::Main).map(|(run, _)| *run);
+        let born = born
+            .filter(|(_, (_, r))| *r == Role::Main)
+            .map(|(run, _)| *run);
         live.chain(born).collect()
     }
 
@@ -164,21 +166,39 @@ impl World {
                 match child {
                     Some((run, process)) => {
                         process.role = Some(Role::Main);
-                        (id, Input::MainMoved { run: *run, pid: pid(*run) })
+                        (
+                            id,
+                            Input::MainMoved {
+                                run: *run,
+                                pid: pid(*run),
+                            },
+                        )
                     }
-                    None => (id, Input::MainMissing { why: "no process".into() }),
+                    None => (
+                        id,
+                        Input::MainMissing {
+                            why: "no process".into(),
+                        },
+                    ),
                 }
             }
             Coming::Moves(run) => {
                 let id = self.processes.get(&run).filter(|p| p.alive)?.id;
-                let child = self.processes.iter_mut().find(|(_, p)| {
-                    p.id == id && p.alive && p.role.is_none() && !p.dying
-                });
+                let child = self
+                    .processes
+                    .iter_mut()
+                    .find(|(_, p)| p.id == id && p.alive && p.role.is_none() && !p.dying);
                 let (to, child) = child?;
                 child.role = Some(Role::Main);
                 let to = *to;
                 self.processes.get_mut(&run)?.role = None;
-                (id, Input::MainMoved { run: to, pid: pid(to) })
+                (
+                    id,
+                    Input::MainMoved {
+                        run: to,
+                        pid: pid(to),
+                    },
+                )
             }
         };
         Some(Event::Service { id, input })
@@ -244,7 +264,11 @@ impl World {
             Some(_) => {
                 if !self.random.percent(8) {
                     let wait = self.soon();
-                    let status = if self.random.percent(75) { ExitStatus::Code(0) } else { status };
+                    let status = if self.random.percent(75) {
+                        ExitStatus::Code(0)
+                    } else {
+                        status
+                    };
                     self.later(wait, Coming::Dies(run, status));
                 }
                 if self.random.percent(10) {
@@ -266,8 +290,14 @@ impl World {
             ExitStatus::Code(0),
             ExitStatus::Code(1),
             ExitStatus::Code(255),
-            ExitStatus::Signal { signal: Signal::KILL, core: false },
-            ExitStatus::Signal { signal: Signal::ABRT, core: true },
+            ExitStatus::Signal {
+                signal: Signal::KILL,
+                core: false,
+            },
+            ExitStatus::Signal {
+                signal: Signal::ABRT,
+                core: true,
+            },
             ExitStatus::Unknown,
         ])
     }
@@ -325,7 +355,9 @@ impl World {
     }
 
     fn signal(&mut self, run: RunId, signal: Signal) {
-        let Some(process) = self.processes.get_mut(&run) else { return };
+        let Some(process) = self.processes.get_mut(&run) else {
+            return;
+        };
         if process.dying || !process.alive {
             return;
         }
@@ -336,9 +368,21 @@ impl World {
         }
         let stuck = process.stuck_for;
         process.dying = kill;
-        let status = ExitStatus::Signal { signal, core: false };
+        let status = ExitStatus::Signal {
+            signal,
+            core: false,
+        };
         let wait = if kill { stuck } else { self.soon() };
         self.later(wait, Coming::Dies(run, status));
+    }
+
+    /// Nobody wanted to know of this main process any more: it is a child like others.
+    pub(super) fn moved(&mut self, id: ServiceId, to: RunId, main: Option<RunId>) {
+        if main != Some(to)
+            && let Some(process) = self.processes.get_mut(&to).filter(|p| p.id == id)
+        {
+            process.role = None;
+        }
     }
 
     fn runs_of(&self, id: ServiceId) -> Vec<RunId> {
@@ -429,7 +473,10 @@ impl World {
                 }
                 Action::Changed { .. } | Action::Forget { .. } => {}
                 Action::Answer { ticket, answer } => {
-                    self.answers.entry(*ticket).or_default().push(answer.clone());
+                    self.answers
+                        .entry(*ticket)
+                        .or_default()
+                        .push(answer.clone());
                 }
                 Action::Exit { code } => self.exits.push(*code),
             }
