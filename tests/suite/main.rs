@@ -20,4 +20,6 @@
 mod architecture;
 mod fixture;
 mod needs;
+mod quickstart;
+mod stack;
 mod status;
