@@ -39,7 +39,9 @@ fn shows_what_it_promises(builder: Builder) -> (Herd, Inside) {
     herd.wait_log("worker", "exit 1; starting again now");
     herd.wait_log("worker", "job 6: done");
     assert_eq!(herd.status("worker")["restarts"], 1);
-    assert_eq!(herd.status("web")["restarts"], 0);
+    if herd.status("web")["restarts"] != 0 {
+        herd.fail("web was started again, for no reason that is known");
+    }
     let order = herd.all_changes();
     let first = |unit: &str, state: &str| {
         let found = order
