@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use sandbox::config::{BoxPath, CgroupName, Directory, Limits, Process};
 use units::unit::{
-    Command, DirectoryKind, Input, OwnedDirectory, Surroundings, Unit, WorkingDirectory,
+    Command, DirectoryKind, Input, OwnedDirectory, Ready, Surroundings, Unit, WorkingDirectory,
 };
 
 use crate::supervisor::action::Role;
@@ -137,8 +137,13 @@ pub fn prepare_command(
     let lookup = |name: &str| environment.get(name).map(String::as_str);
     let argv = units::expand_variables(&command.argv, lookup);
     let ready_fd = match unit.ready {
-        units::unit::Ready::Fd(number) if is_main => Some(number),
-        _ => None,
+        Ready::Fd(number) if is_main => Some(number),
+        Ready::Fd(_)
+        | Ready::Exec
+        | Ready::Notify
+        | Ready::Forking { .. }
+        | Ready::Idle
+        | Ready::Probe(_) => None,
     };
     let directories: Vec<Directory> = around
         .directories
@@ -232,7 +237,7 @@ pub fn command_of(unit: &Unit, role: Role) -> Result<&Command, PrepareError> {
 
 /// Whether the service is handed the notify socket.
 pub fn speaks_notify(unit: &Unit) -> bool {
-    unit.ready == units::unit::Ready::Notify
+    unit.ready == Ready::Notify
         || unit.lifecycle.watchdog.is_some()
         || unit.lifecycle.file_descriptor_store_max > 0
 }

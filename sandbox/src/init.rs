@@ -151,6 +151,8 @@ impl Plan {
 
     /// Claims that the service has a session of its own.
     fn leaves_session(&self) -> bool {
-        self.steps.iter().any(|step| matches!(step, Step::Session { .. }))
+        self.steps
+            .iter()
+            .any(|step| matches!(step, Step::Session { .. }))
     }
 }

@@ -7,7 +7,7 @@ from adapters import Adapter, first_line
 from harness import HERE
 
 BINARY = os.environ.get('HERD', str(HERE.parents[1] / 'target/x86_64-unknown-linux-gnu/release/herd'))
-UNLIMITED = 'restart_delay = 0\nrestart_delay_max = 0\n'
+UNLIMITED = 'restart_delay = 0\nrestart_delay_max = "0s"\n'
 
 
 class Herd(Adapter):

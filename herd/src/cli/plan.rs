@@ -17,7 +17,9 @@ pub(super) fn plan(places: &Places, screen: &mut Screen, unit: &str) -> Result<E
     // A running herd answers from what it holds; without one the files are read here.
     let reply: PlanReply = match places.connect() {
         Ok(mut client) => client.call(&Call::Plan { unit }, Some(ANSWER_TIMEOUT))?,
-        Err(_) => PlanReply { plan: offline(places, screen, &unit)? },
+        Err(_) => PlanReply {
+            plan: offline(places, screen, &unit)?,
+        },
     };
     if screen.json {
         screen.document(&reply)?;
@@ -30,7 +32,11 @@ pub(super) fn plan(places: &Places, screen: &mut Screen, unit: &str) -> Result<E
 
 fn offline(places: &Places, screen: &Screen, unit: &UnitName) -> Result<String, Failure> {
     let options = Options {
-        mode: if places.is_user { Mode::User } else { Mode::System },
+        mode: if places.is_user {
+            Mode::User
+        } else {
+            Mode::System
+        },
         runtime_dir: places.runtime_dir.clone(),
         log_dir: places.log_dir.clone(),
         search: places.search.clone(),
@@ -38,7 +44,9 @@ fn offline(places: &Places, screen: &Screen, unit: &UnitName) -> Result<String, 
     };
     daemon::plan(&options, unit).map_err(|error| match error {
         NoPlan::Unit(diagnostics) => {
-            let missing = diagnostics.iter().any(|d| d.message.starts_with("there is no unit"));
+            let missing = diagnostics
+                .iter()
+                .any(|d| d.message.starts_with("there is no unit"));
             let code = if missing { NO_SUCH_UNIT } else { FAILED };
             let text = render_all(&diagnostics, screen.has_colour());
             Failure::new(code, format!("{unit} cannot be planned:\n{text}"))

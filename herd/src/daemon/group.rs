@@ -31,7 +31,9 @@ pub(super) fn members(id: ServiceId, runtime: &Runtime, processes: &Processes) -
 /// The first processes of the service's boxes. They pass signals on and end with the main process,
 /// so that one who signals all leaves them out: else the main process would hear it twice.
 pub(super) fn reapers(id: ServiceId, processes: &Processes) -> Vec<i32> {
-    let boxed = processes.of_service(id).filter(|(_, process)| process.inner.is_some());
+    let boxed = processes
+        .of_service(id)
+        .filter(|(_, process)| process.inner.is_some());
     boxed.map(|(_, process)| process.pid).collect()
 }
 

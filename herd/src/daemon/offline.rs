@@ -29,16 +29,17 @@ pub enum NoPlan {
 /// [`NoPlan`].
 pub fn plan(options: &Options, name: &UnitName) -> Result<String, NoPlan> {
     let parsed = load::load_one(&options.search, name, &load::host_facts());
-    let Some(unit) = parsed.unit else { return Err(NoPlan::Unit(parsed.diagnostics)) };
+    let Some(unit) = parsed.unit else {
+        return Err(NoPlan::Unit(parsed.diagnostics));
+    };
     let refused = |error: &(dyn std::error::Error + 'static)| NoPlan::Refused(reason(error));
     let host = Host::detect().map_err(|error| refused(&error))?;
     let users = Users::read().map_err(|error| refused(&error))?;
     let base = start::has_groups(&host).then(|| CgroupName(start::base_name(options)));
     let notify = options.runtime_dir.join("notify");
     let surface = start::surface(options, base.as_ref(), &notify, &host);
-    let prepared =
-        prepare::prepare(&unit, Role::Main, &users, &surface, &Occasion::default())
-            .map_err(|error| refused(&error))?;
+    let prepared = prepare::prepare(&unit, Role::Main, &users, &surface, &Occasion::default())
+        .map_err(|error| refused(&error))?;
     let plan = sandbox::compile(&prepared.config, &host).map_err(|error| refused(&error))?;
     Ok(plan.to_string())
 }

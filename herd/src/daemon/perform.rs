@@ -35,7 +35,9 @@ impl Daemon {
     }
 
     fn check(&mut self, id: ServiceId) {
-        let Some(service) = self.supervisor.service(id) else { return };
+        let Some(service) = self.supervisor.service(id) else {
+            return;
+        };
         let facts = checks::Facts {
             host: &self.host,
             users: &self.users,
@@ -46,7 +48,9 @@ impl Daemon {
     }
 
     pub(super) fn signal(&mut self, id: ServiceId, whom: Whom, signal: units::Signal) {
-        let Some(runtime) = self.runtimes.get(&id) else { return };
+        let Some(runtime) = self.runtimes.get(&id) else {
+            return;
+        };
         match whom {
             Whom::Main => {
                 let Some(process) = runtime.main.and_then(|run| self.processes.get(run)) else {
@@ -72,6 +76,7 @@ impl Daemon {
     }
 
     fn signal_all(&self, id: ServiceId, runtime: &Runtime, signal: units::Signal) {
+        // A box's first process hands signals on to the main one, which would hear them twice.
         let spared = match signal {
             units::Signal::KILL => Vec::new(),
             _ => group::reapers(id, &self.processes),
@@ -98,7 +103,9 @@ impl Daemon {
         if signal != units::Signal::KILL {
             return self.signal(id, Whom::All, signal);
         }
-        let Some(runtime) = self.runtimes.get(&id) else { return };
+        let Some(runtime) = self.runtimes.get(&id) else {
+            return;
+        };
         let reapers = group::reapers(id, &self.processes);
         let members = group::members(id, runtime, &self.processes);
         if members.iter().any(|pid| !reapers.contains(pid)) {
@@ -143,11 +150,15 @@ impl Daemon {
     }
 
     fn watch_group(&mut self, id: ServiceId) {
-        let Some(runtime) = self.runtimes.get_mut(&id) else { return };
+        let Some(runtime) = self.runtimes.get_mut(&id) else {
+            return;
+        };
         if runtime.group_watch.is_some() {
             return;
         }
-        let Some(plan) = group::tracked(runtime) else { return };
+        let Some(plan) = group::tracked(runtime) else {
+            return;
+        };
         let opened = cgroup::open_events(plan);
         let added = match opened {
             Ok(Some(file)) => {
@@ -177,7 +188,9 @@ impl Daemon {
     }
 
     pub(super) fn recheck_empty(&mut self, id: ServiceId) {
-        let Some(runtime) = self.runtimes.get_mut(&id) else { return };
+        let Some(runtime) = self.runtimes.get_mut(&id) else {
+            return;
+        };
         if let Some((file, _)) = &runtime.group_watch {
             let mut bytes = [0_u8; 256];
             // Re-arms the notification; what it says is asked for below.
@@ -206,9 +219,15 @@ impl Daemon {
     }
 
     fn find_main(&mut self, id: ServiceId) {
-        let Some(service) = self.supervisor.service(id) else { return };
-        let Ready::Forking { pid_file } = service.unit().ready.clone() else { return };
-        let Some(runtime) = self.runtimes.get(&id) else { return };
+        let Some(service) = self.supervisor.service(id) else {
+            return;
+        };
+        let Ready::Forking { pid_file } = service.unit().ready.clone() else {
+            return;
+        };
+        let Some(runtime) = self.runtimes.get(&id) else {
+            return;
+        };
         let members = group::members(id, runtime, &self.processes);
         let found = match &pid_file {
             Some(path) => match std::fs::read_to_string(path) {
@@ -223,7 +242,11 @@ impl Daemon {
                 Err(error) => Err(format!("cannot read {}: {error}", path.display())),
             },
             // Without a file: the only one, or the eldest.
-            None => members.iter().min().copied().ok_or_else(|| "no process is left".to_owned()),
+            None => members
+                .iter()
+                .min()
+                .copied()
+                .ok_or_else(|| "no process is left".to_owned()),
         };
         match found {
             Ok(pid) => {
@@ -246,14 +269,21 @@ impl Daemon {
             return Ok(());
         }
         let pidfd = pin(pid).ok_or_else(|| format!("process {pid} is gone"))?;
-        let Some(runtime) = self.runtimes.get(&id) else { return Err("the unit is gone".into()) };
+        let Some(runtime) = self.runtimes.get(&id) else {
+            return Err("the unit is gone".into());
+        };
         if !group::members(id, runtime, &self.processes).contains(&pid) {
             return Err(format!("process {pid} is not the service's own"));
         }
         let run = self.adopted_run();
         let token = self
             .sources
-            .add(self.poll.registry(), &pidfd, Source::Process(run), Interest::READABLE)
+            .add(
+                self.poll.registry(),
+                &pidfd,
+                Source::Process(run),
+                Interest::READABLE,
+            )
             .map_err(|error| error.to_string())?;
         let process = Process {
             service: id,
@@ -283,7 +313,11 @@ impl Daemon {
 
     fn cancel_probe(&mut self, id: ServiceId, run: RunId) {
         self.forget_probe(run);
-        if let Some(process) = self.processes.get(run).filter(|process| process.service == id) {
+        if let Some(process) = self
+            .processes
+            .get(run)
+            .filter(|process| process.service == id)
+        {
             send(&process.pidfd, units::Signal::KILL);
         }
     }
@@ -291,7 +325,11 @@ impl Daemon {
     fn release(&mut self, id: ServiceId, again: bool) {
         self.forget_ready_fd(id);
         let preserve = self.supervisor.service(id).and_then(|service| {
-            service.unit().surroundings.as_ref().map(|around| around.runtime_directory_preserve)
+            service
+                .unit()
+                .surroundings
+                .as_ref()
+                .map(|around| around.runtime_directory_preserve)
         });
         let keep_directories = match preserve.unwrap_or_default() {
             Preserve::Yes => true,
@@ -305,7 +343,9 @@ impl Daemon {
             return;
         }
         self.forget_memory_watch(id);
-        let Some(runtime) = self.runtimes.get_mut(&id) else { return };
+        let Some(runtime) = self.runtimes.get_mut(&id) else {
+            return;
+        };
         runtime.stored.clear();
         runtime.sessions.clear();
         runtime.invocation.clear();
@@ -313,7 +353,9 @@ impl Daemon {
         if let Some((file, token)) = runtime.group_watch.take() {
             self.sources.remove(self.poll.registry(), &file, token);
         }
-        let Some(plan) = runtime.group.as_ref().filter(|_| runtime.group_exists) else { return };
+        let Some(plan) = runtime.group.as_ref().filter(|_| runtime.group_exists) else {
+            return;
+        };
         match cgroup::remove(plan) {
             Ok(cgroup::Removal::Removed) => runtime.group_exists = false,
             // kill_mode left somebody alive: the group stays theirs.
@@ -326,14 +368,25 @@ impl Daemon {
     }
 
     fn remove_runtime_directories(&mut self, id: ServiceId) {
-        let Some(runtime) = self.runtimes.get_mut(&id) else { return };
+        let Some(runtime) = self.runtimes.get_mut(&id) else {
+            return;
+        };
         if !std::mem::take(&mut runtime.owns_runtime_directories) {
             return;
         }
-        let Some(service) = self.supervisor.service(id) else { return };
-        let Some(around) = service.unit().surroundings.as_ref() else { return };
-        let own = around.directories.iter().filter(|dir| dir.kind == DirectoryKind::Runtime);
-        let paths: Vec<_> = own.map(|dir| prepare::directory_path(dir, &self.surface)).collect();
+        let Some(service) = self.supervisor.service(id) else {
+            return;
+        };
+        let Some(around) = service.unit().surroundings.as_ref() else {
+            return;
+        };
+        let own = around
+            .directories
+            .iter()
+            .filter(|dir| dir.kind == DirectoryKind::Runtime);
+        let paths: Vec<_> = own
+            .map(|dir| prepare::directory_path(dir, &self.surface))
+            .collect();
         for path in paths {
             match std::fs::remove_dir_all(&path) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -345,32 +398,45 @@ impl Daemon {
     }
 
     fn forget(&mut self, id: ServiceId) {
-        let Some(runtime) = self.runtimes.remove(&id) else { return };
+        let Some(runtime) = self.runtimes.remove(&id) else {
+            return;
+        };
         for (capture, token) in &runtime.outputs {
             self.sources.remove(self.poll.registry(), capture, *token);
         }
     }
 
     pub(super) fn watch_memory(&mut self, id: ServiceId) {
-        let Some(runtime) = self.runtimes.get_mut(&id) else { return };
-        let Some(plan) = runtime.group.as_ref().filter(|_| runtime.group_exists) else { return };
+        let Some(runtime) = self.runtimes.get_mut(&id) else {
+            return;
+        };
+        let Some(plan) = runtime.group.as_ref().filter(|_| runtime.group_exists) else {
+            return;
+        };
         if runtime.memory_watch.is_some() {
             return;
         }
         runtime.oom_kills = cgroup::oom_kills(plan).ok().flatten().unwrap_or(0);
-        let Ok(Some(watch)) = cgroup::watch_oom(plan) else { return };
+        let Ok(Some(watch)) = cgroup::watch_oom(plan) else {
+            return;
+        };
         let interest = match &watch {
             cgroup::OomWatch::V2(_) => Interest::PRIORITY,
             cgroup::OomWatch::V1(_) => Interest::READABLE,
         };
-        let added = self.sources.add(self.poll.registry(), &watch, Source::Memory(id), interest);
+        let added = self
+            .sources
+            .add(self.poll.registry(), &watch, Source::Memory(id), interest);
         if let Ok(token) = added {
             runtime.memory_watch = Some((watch, token));
         }
     }
 
     fn forget_memory_watch(&mut self, id: ServiceId) {
-        if let Some((watch, token)) = self.runtimes.get_mut(&id).and_then(|r| r.memory_watch.take())
+        if let Some((watch, token)) = self
+            .runtimes
+            .get_mut(&id)
+            .and_then(|r| r.memory_watch.take())
         {
             self.sources.remove(self.poll.registry(), &watch, token);
         }
@@ -378,7 +444,9 @@ impl Daemon {
 
     /// Tells the supervisor when the kernel has killed a process of the service for its memory.
     pub(super) fn check_memory(&mut self, id: ServiceId) {
-        let Some(runtime) = self.runtimes.get_mut(&id) else { return };
+        let Some(runtime) = self.runtimes.get_mut(&id) else {
+            return;
+        };
         if let Some((watch, _)) = &runtime.memory_watch {
             let mut bytes = [0_u8; 256];
             // Takes the eventfd's count, or re-arms the file; either says nothing by itself.
@@ -389,12 +457,17 @@ impl Daemon {
                 cgroup::OomWatch::V2(file) => rustix::io::pread(file, &mut bytes, 0).ok(),
             };
         }
-        let Some(plan) = runtime.group.clone() else { return };
+        let Some(plan) = runtime.group.clone() else {
+            return;
+        };
         let kills = cgroup::oom_kills(&plan).ok().flatten().unwrap_or(0);
         if kills > runtime.oom_kills {
             runtime.oom_kills = kills;
             let name = runtime.name.clone();
-            self.say(&name, "out of memory: the kernel killed a process at its limit");
+            self.say(
+                &name,
+                "out of memory: the kernel killed a process at its limit",
+            );
             // v1 cannot take the whole group down by itself.
             if plan.oom_group == cgroup::OomGroup::Herd {
                 self.kill_all(id, units::Signal::KILL);
@@ -404,11 +477,17 @@ impl Daemon {
     }
 
     pub(super) fn speaks_notify(&self, id: ServiceId) -> bool {
-        self.supervisor.service(id).is_some_and(|s| prepare::speaks_notify(s.unit()))
+        self.supervisor
+            .service(id)
+            .is_some_and(|s| prepare::speaks_notify(s.unit()))
     }
 
     pub(super) fn shutdown_event(&mut self, force: bool) {
-        self.inbox.push_back(if force { Event::ShutdownNow } else { Event::Shutdown });
+        self.inbox.push_back(if force {
+            Event::ShutdownNow
+        } else {
+            Event::Shutdown
+        });
     }
 }
 

@@ -187,7 +187,9 @@ impl Daemon {
 
     /// A state changed: the log, and whoever watches.
     pub(super) fn announce(&mut self, id: ServiceId, state: &State) {
-        let Some(service) = self.supervisor.service(id) else { return };
+        let Some(service) = self.supervisor.service(id) else {
+            return;
+        };
         let name = service.unit().name.clone();
         match state {
             State::Active(active) => match active.main {
@@ -195,7 +197,8 @@ impl Daemon {
                 None => self.note(&format!("{name}: active")),
             },
             State::Backoff { until, failure } => {
-                let wait = until.since(clock::now());
+                // As it was decided; when it has begun already, at once.
+                let wait = until.since(service.since());
                 let when = if wait.is_zero() {
                     "now".to_owned()
                 } else {

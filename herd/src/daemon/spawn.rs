@@ -411,7 +411,7 @@ impl Daemon {
             };
             match message {
                 Message::Failed(failure) => self.launch_failed(run, &reason(&failure)),
-                Message::Executed { .. } => self.launched(run),
+                Message::Executed => self.launched(run),
                 Message::Moved {
                     pid,
                     pidfd,

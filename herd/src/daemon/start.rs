@@ -41,7 +41,10 @@ pub enum StartError {
     #[error("another herd (process {pid}) runs with the runtime directory {path}")]
     Taken { path: PathBuf, pid: String },
     #[error("cannot {what}")]
-    Set { what: &'static str, source: io::Error },
+    Set {
+        what: &'static str,
+        source: io::Error,
+    },
     #[error("cannot listen on {path}")]
     Listen { path: PathBuf, source: io::Error },
     #[error(transparent)]
@@ -92,8 +95,15 @@ fn set(what: &'static str) -> impl FnOnce(io::Error) -> StartError {
 
 /// The runtime directory, held by this herd alone as long as the descriptor lives.
 fn lock(directory: &Path) -> Result<OwnedFd, StartError> {
-    let failed = |source| StartError::RuntimeDirectory { path: directory.to_owned(), source };
-    fs::DirBuilder::new().recursive(true).mode(0o755).create(directory).map_err(failed)?;
+    let failed = |source| StartError::RuntimeDirectory {
+        path: directory.to_owned(),
+        source,
+    };
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o755)
+        .create(directory)
+        .map_err(failed)?;
     let path = directory.join("lock");
     let mut file = OpenOptions::new()
         .read(true)
@@ -105,8 +115,14 @@ fn lock(directory: &Path) -> Result<OwnedFd, StartError> {
         .open(&path)
         .map_err(failed)?;
     if rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
-        let pid = fs::read_to_string(&path).unwrap_or_default().trim().to_owned();
-        return Err(StartError::Taken { path: directory.to_owned(), pid });
+        let pid = fs::read_to_string(&path)
+            .unwrap_or_default()
+            .trim()
+            .to_owned();
+        return Err(StartError::Taken {
+            path: directory.to_owned(),
+            pid,
+        });
     }
     file.set_len(0).map_err(failed)?;
     writeln!(file, "{}", std::process::id()).map_err(failed)?;
@@ -144,14 +160,19 @@ impl Daemon {
         let socket = options.runtime_dir.join("control.sock");
         let listener = server::listen(&socket).map_err(listen(&socket))?;
         let uid = rustix::process::geteuid().as_raw();
-        let control = Server::new(listener, control_poll.registry(), 0, uid)
-            .map_err(listen(&socket))?;
+        let control =
+            Server::new(listener, control_poll.registry(), 0, uid).map_err(listen(&socket))?;
         let notify_path = options.runtime_dir.join("notify");
         let notify = NotifySocket::bind(&notify_path).map_err(listen(&notify_path))?;
         let watch = Watch::new().map_err(set("watch directories"))?;
         let watching = set("watch the sources of events");
         let added = sources
-            .add_raw(registry, control_poll.as_raw_fd(), Source::Control, readable)
+            .add_raw(
+                registry,
+                control_poll.as_raw_fd(),
+                Source::Control,
+                readable,
+            )
             .and_then(|_| sources.add(registry, &signals, Source::Signals, readable))
             .and_then(|_| sources.add(registry, &notify, Source::Notify, readable))
             .and_then(|_| sources.add(registry, &watch, Source::Watch, readable));
@@ -237,7 +258,10 @@ fn complain(text: &str) {
 fn raise_open_files() -> (u64, u64) {
     let before = getrlimit(Resource::Nofile);
     let hard = before.maximum;
-    let raised = Rlimit { current: hard, maximum: hard };
+    let raised = Rlimit {
+        current: hard,
+        maximum: hard,
+    };
     // Fewer descriptors mean fewer services, which the launches will say by themselves.
     setrlimit(Resource::Nofile, raised).ok();
     (before.current.unwrap_or(u64::MAX), hard.unwrap_or(u64::MAX))
@@ -258,7 +282,10 @@ fn cgroup_base(options: &Options, host: &Host, notes: &mut Vec<String>) -> Optio
     match cgroup::prepare_root(host, &base) {
         Ok(prepared) => {
             for (controller, error) in prepared.refused {
-                notes.push(format!("controller {controller}: {}", super::reason(&error)));
+                notes.push(format!(
+                    "controller {controller}: {}",
+                    super::reason(&error)
+                ));
             }
             clear_leftovers(&base, host, notes);
             Some(base)
@@ -279,7 +306,10 @@ pub(super) fn has_groups(host: &Host) -> bool {
 pub(super) fn base_name(options: &Options) -> String {
     match options.runtime_dir.to_str() {
         Some("/run/herd") => "herd".to_owned(),
-        _ => format!("herd-{:016x}", fnv(options.runtime_dir.as_os_str().as_encoded_bytes())),
+        _ => format!(
+            "herd-{:016x}",
+            fnv(options.runtime_dir.as_os_str().as_encoded_bytes())
+        ),
     }
 }
 
@@ -313,10 +343,18 @@ fn clear_leftovers(base: &CgroupName, host: &Host, notes: &mut Vec<String>) {
 
 /// Killed processes take a moment to go; the kernel tells when the last one has.
 fn wait_until_empty(plan: &cgroup::CgroupPlan) -> Result<(), cgroup::CgroupError> {
-    let Some(events) = cgroup::open_events(plan)? else { return Ok(()) };
-    let patience = rustix::time::Timespec { tv_sec: 5, tv_nsec: 0 };
+    let Some(events) = cgroup::open_events(plan)? else {
+        return Ok(());
+    };
+    let patience = rustix::time::Timespec {
+        tv_sec: 5,
+        tv_nsec: 0,
+    };
     while cgroup::is_populated(plan)? {
-        let mut waits = [rustix::event::PollFd::new(&events, rustix::event::PollFlags::PRI)];
+        let mut waits = [rustix::event::PollFd::new(
+            &events,
+            rustix::event::PollFlags::PRI,
+        )];
         match rustix::event::poll(&mut waits, Some(&patience)) {
             // Time is up; what is left is unkillable, and its group says so when it is used.
             Ok(0) => return Ok(()),
@@ -345,7 +383,14 @@ pub(super) fn surface(
     let environment: BTreeMap<String, String> = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect();
-    surface_of(options.mode, &options.runtime_dir, base, notify, host.uid == 0, environment)
+    surface_of(
+        options.mode,
+        &options.runtime_dir,
+        base,
+        notify,
+        host.uid == 0,
+        environment,
+    )
 }
 
 /// The directories of services: the machine's for root, the user's own otherwise.
@@ -361,11 +406,17 @@ pub(super) fn surface_of(
     let own = |variable: &str, below: &str| {
         // An empty or relative path there is none, as the XDG specification has it.
         let given = environment.get(variable).map(PathBuf::from);
-        given.filter(|path| path.is_absolute()).unwrap_or_else(|| home.join(below))
+        given
+            .filter(|path| path.is_absolute())
+            .unwrap_or_else(|| home.join(below))
     };
     let system = is_root && mode != Mode::User;
     let pick = |system_path: &str, user: PathBuf| {
-        if system { PathBuf::from(system_path) } else { user }
+        if system {
+            PathBuf::from(system_path)
+        } else {
+            user
+        }
     };
     Surface {
         runtime_dir: runtime_dir.to_owned(),
@@ -373,10 +424,17 @@ pub(super) fn surface_of(
         runtime_base: pick("/run", own("XDG_RUNTIME_DIR", ".cache/run")),
         state_base: pick("/var/lib", own("XDG_STATE_HOME", ".local/state")),
         cache_base: pick("/var/cache", own("XDG_CACHE_HOME", ".cache")),
-        logs_base: pick("/var/log", own("XDG_STATE_HOME", ".local/state").join("log")),
+        logs_base: pick(
+            "/var/log",
+            own("XDG_STATE_HOME", ".local/state").join("log"),
+        ),
         configuration_base: pick("/etc", own("XDG_CONFIG_HOME", ".config")),
         cgroup_base: base.map(|base| base.0.clone()),
-        inherited: if mode == Mode::System { &[] } else { SESSION_VARIABLES },
+        inherited: if mode == Mode::System {
+            &[]
+        } else {
+            SESSION_VARIABLES
+        },
         environment,
         is_root,
     }

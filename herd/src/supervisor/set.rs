@@ -237,10 +237,27 @@ impl Supervisor {
                 _ if running => entry.job = None,
                 _ => entry.job = Some(Job::Start),
             }
+            self.unhold(member);
             self.touch(member);
             self.touch_neighbours(member);
         }
         Ok(())
+    }
+
+    /// Its backoff holds nobody any more: who waits for it waits for a start now.
+    fn unhold(&mut self, id: ServiceId) {
+        let mut todo = vec![id];
+        while let Some(next) = todo.pop() {
+            for other in self.ties(next).successors.clone() {
+                if let Some(entry) = self.entry_mut(other)
+                    && entry.held
+                {
+                    entry.held = false;
+                    self.touch(other);
+                    todo.push(other);
+                }
+            }
+        }
     }
 
     /// The service and everything its start pulls in.

@@ -333,7 +333,8 @@ fn order(
                 let was_there = before
                     .get(other)
                     .is_some_and(|(state, _)| state.is_active() || state.is_at_rest());
-                if !there && !since && !(cascade && was_there) {
+                let excused = since || (cascade && was_there);
+                if !there && !excused {
                     return Err(format!(
                         "{name} began without {:?}",
                         herd.entry(*other)

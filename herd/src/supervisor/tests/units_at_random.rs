@@ -83,7 +83,7 @@ pub(super) fn unit(random: &mut Random, index: usize, count: usize, patient: boo
     if random.percent(20) {
         unit.health = Some(Box::new(Health {
             check: probe(random.millis(200, 3_000), random.millis(100, 2_000)),
-            retries: random.below(4) as u32,
+            retries: small(random.below(4)),
             start_period: random.millis(0, 2_000),
             on_unhealthy: random.pick(&[
                 OnUnhealthy::Restart,
@@ -170,10 +170,10 @@ fn lifecycle(random: &mut Random, patient: bool) -> Lifecycle {
         ]),
         restart_delay: random.millis(100, 1_000),
         restart_delay_max: random.millis(1_000, 30_000),
-        restart_steps: random.percent(30).then(|| 1 + random.below(5) as u32),
-        max_retries: random.percent(40).then(|| 1 + random.below(4) as u32),
+        restart_steps: random.percent(30).then(|| 1 + small(random.below(5))),
+        max_retries: random.percent(40).then(|| 1 + small(random.below(4))),
         start_limit: random.percent(20).then(|| StartLimit {
-            burst: 1 + random.below(4) as u32,
+            burst: 1 + small(random.below(4)),
             interval: random.millis(1_000, 10_000),
             action: EmergencyAction::None,
         }),
@@ -264,4 +264,9 @@ pub(super) fn wanted_by(unit: &mut Unit, other: &str) {
         wanted_by: vec![name(other)],
         ..Install::default()
     }));
+}
+
+/// The numbers drawn here are all below ten.
+fn small(number: usize) -> u32 {
+    u32::try_from(number).unwrap()
 }
