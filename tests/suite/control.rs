@@ -24,7 +24,16 @@ fn undisturbed(herd: &Herd, pid: i32) {
 #[test]
 fn a_garbage_frame_closes_its_connection_and_disturbs_nobody() {
     let (herd, pid) = one();
-    for garbage in [&b"garbage\0"[..], b"\0", b"{}\0", b"[]\0", b"{\"method\":7}\0", b"\xff\xfe\0", b"null\0", b"{\"method\":\"x\0"] {
+    for garbage in [
+        &b"garbage\0"[..],
+        b"\0",
+        b"{}\0",
+        b"[]\0",
+        b"{\"method\":7}\0",
+        b"\xff\xfe\0",
+        b"null\0",
+        b"{\"method\":\"x\0",
+    ] {
         let mut connection = Connection::open(&herd.socket());
         connection.stream().write_all(garbage).unwrap();
         // An answer that says so, or the end; never silence.
@@ -55,7 +64,9 @@ fn a_huge_frame_is_cut_off() {
 fn half_a_frame_and_a_client_that_does_not_read_block_nobody() {
     let (herd, pid) = one();
     let mut half = Connection::open(&herd.socket());
-    half.stream().write_all(b"{\"method\":\"org.herd.Man").unwrap();
+    half.stream()
+        .write_all(b"{\"method\":\"org.herd.Man")
+        .unwrap();
     let mut deaf = Connection::open(&herd.socket());
     deaf.stream().set_nonblocking(true).unwrap();
     let call = b"{\"method\":\"org.herd.Manager.Status\",\"parameters\":{}}\0";
@@ -66,7 +77,9 @@ fn half_a_frame_and_a_client_that_does_not_read_block_nobody() {
         }
     }
     undisturbed(&herd, pid);
-    half.stream().write_all(b"ager.Info\",\"parameters\":{}}\0").unwrap();
+    half.stream()
+        .write_all(b"ager.Info\",\"parameters\":{}}\0")
+        .unwrap();
     let answer = half.next().unwrap();
     assert_eq!(answer["parameters"]["pid"], herd.pid());
 }
@@ -133,12 +146,18 @@ fn names_that_cannot_be_one_are_refused_with_the_reason() {
             (output.code, output.stderr)
         })
         .collect();
-    let expected = [
-        (2, "herd: \"../x\" is no unit name: it holds '/'\n"),
-    ];
-    assert_eq!(told.iter().map(|(code, text)| (*code, text.as_str())).collect::<Vec<_>>(), expected);
+    let expected = [(2, "herd: \"../x\" is no unit name: it holds '/'\n")];
+    assert_eq!(
+        told.iter()
+            .map(|(code, text)| (*code, text.as_str()))
+            .collect::<Vec<_>>(),
+        expected
+    );
     let mut connection = Connection::open(&herd.socket());
-    let answer = connection.call("org.herd.Manager.Start", &json!({ "units": ["../../etc/passwd"] }));
+    let answer = connection.call(
+        "org.herd.Manager.Start",
+        &json!({ "units": ["../../etc/passwd"] }),
+    );
     assert_eq!(answer["error"], "org.herd.Manager.BadName");
     undisturbed(&herd, pid);
 }
@@ -160,7 +179,10 @@ fn an_unknown_verb_and_no_herd_have_their_exit_codes() {
     assert_eq!(output.code, 4);
     assert_eq!(
         output.stderr.lines().next().unwrap(),
-        format!("herd: cannot reach herd at {}/control.sock: no such file or directory", socket.display())
+        format!(
+            "herd: cannot reach herd at {}/control.sock: no such file or directory",
+            socket.display()
+        )
     );
 }
 
@@ -173,14 +195,27 @@ fn other_users_may_look_and_not_act() {
     let as_nobody = |arguments: &[&str]| {
         let herd_command = herd.command(arguments);
         let mut command = std::process::Command::new("setpriv");
-        command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups", "--"]);
+        command.args([
+            "--reuid",
+            "65534",
+            "--regid",
+            "65534",
+            "--clear-groups",
+            "--",
+        ]);
         // The binary may lie where nobody may enter.
-        command.arg(&herd.path("herd")).args(herd_command.get_args());
+        command
+            .arg(&herd.path("herd"))
+            .args(herd_command.get_args());
         run(&mut command)
     };
     std::fs::copy(env!("CARGO_BIN_EXE_herd"), herd.path("herd")).unwrap();
     let output = as_nobody(&["is-active", "web"]);
-    assert_eq!((output.code, output.stdout.as_str()), (0, "active\n"), "{output:?}");
+    assert_eq!(
+        (output.code, output.stdout.as_str()),
+        (0, "active\n"),
+        "{output:?}"
+    );
     assert_eq!(as_nobody(&["why", "web"]).code, 0);
     for act in [
         &["stop", "web"][..],
@@ -192,7 +227,10 @@ fn other_users_may_look_and_not_act() {
     ] {
         let output = as_nobody(act);
         assert_eq!(output.code, 1, "{act:?}: {output:?}");
-        assert!(output.stderr.starts_with("herd: permission denied: "), "{act:?}: {output:?}");
+        assert!(
+            output.stderr.starts_with("herd: permission denied: "),
+            "{act:?}: {output:?}"
+        );
     }
     undisturbed(&herd, pid);
 }
@@ -215,7 +253,9 @@ fn two_herds_cannot_share_a_runtime_directory() {
 
 #[test]
 fn herd_watch_shows_changes_until_herd_ends() {
-    let herd = Herd::builder().available("web", "command = 'sleep infinity'").start();
+    let herd = Herd::builder()
+        .available("web", "command = 'sleep infinity'")
+        .start();
     let mut watch = herd.command(&["watch", "--json"]);
     watch.stdout(std::process::Stdio::piped());
     let mut watch = watch.spawn().unwrap();
@@ -231,5 +271,9 @@ fn herd_watch_shows_changes_until_herd_ends() {
         states.push(change["state"].as_str().unwrap().to_owned());
     }
     assert!(watch.wait().unwrap().success());
-    assert_eq!(states.last().map(String::as_str), Some("inactive"), "{states:?}");
+    assert_eq!(
+        states.last().map(String::as_str),
+        Some("inactive"),
+        "{states:?}"
+    );
 }

@@ -34,7 +34,10 @@ fn services_start_in_their_order_and_stop_in_its_reverse() {
 fn a_requirement_is_started_and_its_failure_fails_what_requires_it() {
     let herd = Herd::builder()
         .available("db", "command = 'false'\noneshot = true")
-        .available("web", "command = 'sleep infinity'\nrequires = ['db']\nafter = ['db']")
+        .available(
+            "web",
+            "command = 'sleep infinity'\nrequires = ['db']\nafter = ['db']",
+        )
         .start();
     let output = herd.ctl(&["start", "web"]);
     assert_eq!(output.code, 1);
@@ -43,14 +46,23 @@ fn a_requirement_is_started_and_its_failure_fails_what_requires_it() {
         "herd: web: db, which it requires, is not active\nhint: `herd status web` shows more\n"
     );
     assert_eq!(herd.state("db"), "failed");
-    assert_eq!(herd.history("web").iter().filter(|state| state.contains("running")).count(), 0);
+    assert_eq!(
+        herd.history("web")
+            .iter()
+            .filter(|state| state.contains("running"))
+            .count(),
+        0
+    );
 }
 
 #[test]
 fn what_is_only_wanted_may_fail() {
     let herd = Herd::builder()
         .available("cache", "command = 'false'\noneshot = true")
-        .available("web", "command = 'sleep infinity'\nwants = ['cache']\nafter = ['cache']")
+        .available(
+            "web",
+            "command = 'sleep infinity'\nwants = ['cache']\nafter = ['cache']",
+        )
         .start();
     herd.ok(&["start", "web"]);
     assert_eq!(herd.state("cache"), "failed");
@@ -61,7 +73,10 @@ fn what_is_only_wanted_may_fail() {
 fn a_requisite_has_to_be_active_already() {
     let herd = Herd::builder()
         .available("net", "command = 'sleep infinity'")
-        .available("web", "command = 'sleep infinity'\nrequisite = ['net']\nafter = ['net']")
+        .available(
+            "web",
+            "command = 'sleep infinity'\nrequisite = ['net']\nafter = ['net']",
+        )
         .start();
     let output = herd.ctl(&["start", "web"]);
     assert_eq!(output.code, 1, "{output:?}");
@@ -88,8 +103,14 @@ fn stopping_a_requirement_stops_what_requires_it_first() {
 fn a_bound_service_stops_when_the_other_ends_by_itself() {
     let herd = Herd::builder()
         .gate("gate")
-        .unit("vpn", "command = ['sh', '-c', 'read go < @D@/gate']\nrestart = 'no'")
-        .unit("web", "command = 'sleep infinity'\nbinds_to = ['vpn']\nafter = ['vpn']")
+        .unit(
+            "vpn",
+            "command = ['sh', '-c', 'read go < @D@/gate']\nrestart = 'no'",
+        )
+        .unit(
+            "web",
+            "command = 'sleep infinity'\nbinds_to = ['vpn']\nafter = ['vpn']",
+        )
         .start();
     herd.wait_state("web", "active");
     herd.open_gate("gate");
@@ -117,13 +138,22 @@ fn a_part_stops_and_restarts_with_the_whole() {
 fn starting_one_of_a_conflict_stops_the_other() {
     let herd = Herd::builder()
         .available("apache", "command = 'sleep infinity'")
-        .available("nginx", "command = 'sleep infinity'\nconflicts = ['apache']")
+        .available(
+            "nginx",
+            "command = 'sleep infinity'\nconflicts = ['apache']",
+        )
         .start();
     herd.ok(&["start", "apache"]);
     herd.ok(&["start", "nginx"]);
-    assert_eq!((herd.state("apache"), herd.state("nginx")), ("inactive".into(), "active".into()));
+    assert_eq!(
+        (herd.state("apache"), herd.state("nginx")),
+        ("inactive".into(), "active".into())
+    );
     herd.ok(&["start", "apache"]);
-    assert_eq!((herd.state("apache"), herd.state("nginx")), ("active".into(), "inactive".into()));
+    assert_eq!(
+        (herd.state("apache"), herd.state("nginx")),
+        ("active".into(), "inactive".into())
+    );
 }
 
 #[test]
@@ -144,10 +174,22 @@ fn an_upheld_service_is_started_again() {
 #[test]
 fn on_failure_and_on_success_start_others() {
     let herd = Herd::builder()
-        .available("alarm", "command = ['sh', '-c', 'echo alarmed']\noneshot = true")
-        .available("cheer", "command = ['sh', '-c', 'echo cheered']\noneshot = true")
-        .available("bad", "command = 'false'\noneshot = true\non_failure = ['alarm']")
-        .available("good", "command = 'true'\noneshot = true\non_success = ['cheer']")
+        .available(
+            "alarm",
+            "command = ['sh', '-c', 'echo alarmed']\noneshot = true",
+        )
+        .available(
+            "cheer",
+            "command = ['sh', '-c', 'echo cheered']\noneshot = true",
+        )
+        .available(
+            "bad",
+            "command = 'false'\noneshot = true\non_failure = ['alarm']",
+        )
+        .available(
+            "good",
+            "command = 'true'\noneshot = true\non_success = ['cheer']",
+        )
         .start();
     herd.ctl(&["start", "bad"]);
     herd.wait_log("alarm", "alarmed");
@@ -167,7 +209,12 @@ fn a_cycle_is_told_as_the_path_walked_and_nothing_of_it_starts() {
     herd.wait_state("d", "active");
     let output = herd.ctl(&["start", "a"]);
     assert_eq!(output.code, 1, "{output:?}");
-    assert!(output.stderr.contains("ordering cycle: a after b after c after a"), "{output:?}");
+    assert!(
+        output
+            .stderr
+            .contains("ordering cycle: a after b after c after a"),
+        "{output:?}"
+    );
     for unit in ["a", "b", "c"] {
         assert_ne!(herd.state(unit), "active");
     }
@@ -182,7 +229,12 @@ fn a_target_is_active_when_what_it_orders_itself_after_is() {
         .start();
     herd.wait_substate("web", "starting");
     assert_eq!(
-        herd.json(&["why", "stack"])["sentences"][0].as_str().unwrap().split(';').next().unwrap(),
+        herd.json(&["why", "stack"])["sentences"][0]
+            .as_str()
+            .unwrap()
+            .split(';')
+            .next()
+            .unwrap(),
         "stack waits for web, which is starting and has not said that it is ready"
     );
     herd.open_gate("gate");

@@ -24,10 +24,12 @@ fn a_file_written_in_place_is_taken_up_when_it_is_whole() {
     let path = herd.path("enabled/web.toml");
     let mut file = fs::File::create(&path).unwrap();
     std::io::Write::write_all(&mut file, b"command = 'sleep").unwrap();
-    herd.wait_change(0, "the half to be seen", |change| change.unit == "web" || change.unit == "other")
-        .1
-        .failure
-        .unwrap();
+    herd.wait_change(0, "the half to be seen", |change| {
+        change.unit == "web" || change.unit == "other"
+    })
+    .1
+    .failure
+    .unwrap();
     std::io::Write::write_all(&mut file, b" infinity'\n").unwrap();
     drop(file);
     herd.wait_state("web", "active");
@@ -46,7 +48,10 @@ fn a_changed_file_is_reported_and_the_service_kept_until_its_restart() {
     assert!(herd.ok(&["status"]).contains("changed"));
     herd.ok(&["restart", "web"]);
     let status = herd.status("web");
-    assert_eq!((&status["changed"], &status["description"]), (&false.into(), &"two".into()));
+    assert_eq!(
+        (&status["changed"], &status["description"]),
+        (&false.into(), &"two".into())
+    );
     assert_ne!(herd.main_pid("web"), pid);
 }
 
@@ -67,7 +72,10 @@ fn on_change_restart_takes_the_new_file_at_once() {
 fn a_drop_in_changes_its_unit() {
     let herd = Herd::with(&[("web", "command = 'sleep infinity'")]);
     herd.wait_state("web", "active");
-    herd.write("enabled/web.toml.d/50-words.toml", "description = 'dropped in'");
+    herd.write(
+        "enabled/web.toml.d/50-words.toml",
+        "description = 'dropped in'",
+    );
     herd.ok(&["rescan"]);
     assert_eq!(herd.status("web")["changed"], true);
     herd.ok(&["restart", "web"]);
@@ -82,7 +90,10 @@ fn a_drop_in_changes_its_unit() {
 
 #[test]
 fn a_broken_file_keeps_the_last_good_definition() {
-    let herd = Herd::with(&[("web", "command = 'sleep infinity'"), ("other", "command = 'sleep infinity'")]);
+    let herd = Herd::with(&[
+        ("web", "command = 'sleep infinity'"),
+        ("other", "command = 'sleep infinity'"),
+    ]);
     herd.wait_state("web", "active");
     herd.wait_state("other", "active");
     let (web, other) = (herd.main_pid("web"), herd.main_pid("other"));
@@ -92,7 +103,10 @@ fn a_broken_file_keeps_the_last_good_definition() {
     assert!(output.stdout.contains("did you mean"), "{output:?}");
     assert_eq!((herd.main_pid("web"), herd.main_pid("other")), (web, other));
     let status = herd.status("web");
-    assert!(status["broken"].as_str().unwrap().contains("web.toml:1:1"), "{status}");
+    assert!(
+        status["broken"].as_str().unwrap().contains("web.toml:1:1"),
+        "{status}"
+    );
     // It still can be restarted, from what is known to work.
     herd.ok(&["restart", "web"]);
     assert_ne!(herd.main_pid("web"), web);
@@ -122,11 +136,19 @@ fn units_are_added_enabled_and_disabled() {
     assert!(!said.is_empty());
     let output = herd.ctl(&["add", "web", "sleep", "1"]);
     assert_eq!(output.code, 1, "nothing is overwritten: {output:?}");
-    assert_eq!(herd.ctl(&["check", herd.path("available/web.toml").to_str().unwrap()]).code, 0);
+    assert_eq!(
+        herd.ctl(&["check", herd.path("available/web.toml").to_str().unwrap()])
+            .code,
+        0
+    );
     assert!(herd.ok(&["config", "web"]).contains("Sleeps"));
     herd.ok(&["enable", "web"]);
     herd.wait_state("web", "active");
-    assert!(fs::symlink_metadata(herd.path("enabled/web.toml")).unwrap().is_symlink());
+    assert!(
+        fs::symlink_metadata(herd.path("enabled/web.toml"))
+            .unwrap()
+            .is_symlink()
+    );
     herd.ok(&["disable", "web"]);
     herd.wait_substate("web", "stopped");
     assert!(herd.path("available/web.toml").exists());
@@ -141,7 +163,10 @@ fn disabling_a_file_of_the_enabled_directory_moves_it() {
     herd.wait_state("web", "active");
     herd.ok(&["disable", "web"]);
     herd.wait_substate("web", "stopped");
-    assert_eq!(herd.read("available/web.toml"), "command = 'sleep infinity'");
+    assert_eq!(
+        herd.read("available/web.toml"),
+        "command = 'sleep infinity'"
+    );
 }
 
 #[test]
@@ -149,7 +174,11 @@ fn files_that_others_may_write_are_refused() {
     use std::os::unix::fs::PermissionsExt;
     let herd = Herd::with(&[]);
     herd.write("available/web.toml", "command = 'sleep infinity'");
-    fs::set_permissions(herd.path("available/web.toml"), fs::Permissions::from_mode(0o666)).unwrap();
+    fs::set_permissions(
+        herd.path("available/web.toml"),
+        fs::Permissions::from_mode(0o666),
+    )
+    .unwrap();
     let output = herd.ctl(&["start", "web"]);
     assert_eq!(output.code, 1);
     assert!(output.stderr.contains("web"), "{output:?}");

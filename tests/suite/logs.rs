@@ -8,7 +8,10 @@ use crate::needs;
 /// A oneshot that runs a shell script, started and waited for.
 fn after(script: &str, more: &str) -> Herd {
     let herd = Herd::builder()
-        .available("web", &format!("command = ['sh', '-c', '''{script}''']\noneshot = true\n{more}"))
+        .available(
+            "web",
+            &format!("command = ['sh', '-c', '''{script}''']\noneshot = true\n{more}"),
+        )
         .start();
     herd.ctl(&["start", "web"]);
     herd
@@ -22,7 +25,10 @@ fn text(herd: &Herd, more: &[&str]) -> String {
 
 #[test]
 fn both_outputs_are_kept_in_their_order() {
-    let herd = after("for i in 1 2 3 4 5; do echo out $i; echo err $i >&2; done", "");
+    let herd = after(
+        "for i in 1 2 3 4 5; do echo out $i; echo err $i >&2; done",
+        "",
+    );
     let expected: String = (1..=5).map(|i| format!("out {i}\nerr {i}\n")).collect();
     assert_eq!(text(&herd, &[]), expected);
 }
@@ -30,7 +36,10 @@ fn both_outputs_are_kept_in_their_order() {
 #[test]
 fn no_line_is_lost_that_was_written_before_the_end() {
     let herd = Herd::builder()
-        .available("web", "command = '@SERVICE@ lines:20000 die:SIGKILL'\nrestart = 'no'\noneshot = true")
+        .available(
+            "web",
+            "command = '@SERVICE@ lines:20000 die:SIGKILL'\nrestart = 'no'\noneshot = true",
+        )
         .start();
     herd.ctl(&["start", "web"]);
     herd.wait_log("web", "failed");
@@ -49,7 +58,10 @@ fn a_line_without_an_end_is_kept() {
 
 #[test]
 fn a_megabyte_in_one_line_is_cut_into_pieces_and_nothing_of_it_lost() {
-    let herd = after("head -c 1048576 /dev/zero | tr '\\0' x; echo; echo next", "");
+    let herd = after(
+        "head -c 1048576 /dev/zero | tr '\\0' x; echo; echo next",
+        "",
+    );
     let text = text(&herd, &[]);
     assert_eq!(text.matches('x').count(), 1 << 20);
     assert!(text.lines().all(|line| line.len() <= 16 << 10));
@@ -62,7 +74,11 @@ fn binary_output_is_kept_and_shown_harmlessly() {
     let line = herd.ok(&["logs", "web", "--json"]);
     let entry: serde_json::Value = serde_json::from_str(line.trim()).unwrap();
     assert!(entry.is_object());
-    assert!(std::fs::read(herd.path("log/web.log")).unwrap().ends_with(b"a\x1b[31mb\x01\xffc\n"));
+    assert!(
+        std::fs::read(herd.path("log/web.log"))
+            .unwrap()
+            .ends_with(b"a\x1b[31mb\x01\xffc\n")
+    );
 }
 
 #[test]
@@ -87,15 +103,26 @@ fn logs_rotate_by_size_and_count_and_are_read_as_one() {
         assert!(size <= 17 << 10, "{file} has {size} bytes");
     }
     let text = text(&herd, &[]);
-    let numbers: Vec<u32> =
-        text.lines().filter_map(|line| line.strip_prefix("line ")?.parse().ok()).collect();
+    let numbers: Vec<u32> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("line ")?.parse().ok())
+        .collect();
     assert!(numbers.len() > 500 && numbers.windows(2).all(|pair| pair[0] + 1 == pair[1]));
     assert_eq!(numbers.last(), Some(&5000));
     assert_eq!(self::text(&herd, &["-n", "2"]), "line 4999\nline 5000\n");
-    assert_eq!(self::text(&herd, &["--grep", "line 499", "-n", "3"]), "line 4997\nline 4998\nline 4999\n");
+    assert_eq!(
+        self::text(&herd, &["--grep", "line 499", "-n", "3"]),
+        "line 4997\nline 4998\nline 4999\n"
+    );
     assert_eq!(self::text(&herd, &["--grep", "LINE 5000"]), "");
-    assert_eq!(self::text(&herd, &["-i", "--grep", "LINE 5000"]), "line 5000\n");
-    assert_eq!(self::text(&herd, &["--since", "1 hour ago", "-n", "1"]), "line 5000\n");
+    assert_eq!(
+        self::text(&herd, &["-i", "--grep", "LINE 5000"]),
+        "line 5000\n"
+    );
+    assert_eq!(
+        self::text(&herd, &["--since", "1 hour ago", "-n", "1"]),
+        "line 5000\n"
+    );
     assert_eq!(self::text(&herd, &["--until", "1 hour ago"]), "");
 }
 
@@ -104,8 +131,14 @@ fn units_are_interleaved_by_time() {
     let herd = Herd::builder()
         .gate("a")
         .gate("b")
-        .unit("one", "command = ['sh', '-c', 'echo 1; read x < @D@/a; echo 3; exec sleep infinity']")
-        .unit("two", "command = ['sh', '-c', 'read x < @D@/b; echo 2; exec sleep infinity']")
+        .unit(
+            "one",
+            "command = ['sh', '-c', 'echo 1; read x < @D@/a; echo 3; exec sleep infinity']",
+        )
+        .unit(
+            "two",
+            "command = ['sh', '-c', 'read x < @D@/b; echo 2; exec sleep infinity']",
+        )
         .start();
     herd.wait_log("one", "1");
     herd.open_gate("b");

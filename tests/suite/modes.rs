@@ -34,7 +34,10 @@ fn run_shows_what_services_write_and_ctrl_c_stops_all_in_order() {
 #[test]
 fn a_second_ctrl_c_kills() {
     let mut herd = Herd::builder()
-        .unit("web", "command = '@SERVICE@ hold ready sleep'\nready = 'notify'\ntimeout_stop = '1h'")
+        .unit(
+            "web",
+            "command = '@SERVICE@ hold ready sleep'\nready = 'notify'\ntimeout_stop = '1h'",
+        )
         .foreground()
         .start();
     herd.wait_state("web", "active");
@@ -49,7 +52,10 @@ fn a_second_ctrl_c_kills() {
 #[test]
 fn failure_action_ends_herd_with_its_code() {
     let mut herd = Herd::builder()
-        .unit("job", "command = 'false'\nrestart = 'no'\nfailure_action = 'exit'\nafter = ['web']")
+        .unit(
+            "job",
+            "command = 'false'\nrestart = 'no'\nfailure_action = 'exit'\nafter = ['web']",
+        )
         .unit("web", "command = 'sleep infinity'")
         .start();
     assert_eq!(herd.wait_end().code(), Some(1));
@@ -58,7 +64,10 @@ fn failure_action_ends_herd_with_its_code() {
 #[test]
 fn success_action_ends_herd_well() {
     let mut herd = Herd::builder()
-        .unit("job", "command = 'true'\noneshot = true\nsuccess_action = 'exit'")
+        .unit(
+            "job",
+            "command = 'true'\noneshot = true\nsuccess_action = 'exit'",
+        )
         .unit("web", "command = 'sleep infinity'")
         .foreground()
         .start();
@@ -77,11 +86,17 @@ fn as_process_1_of_a_namespace_it_reaps_orphans_and_ends_on_term() {
         .wrap(&["unshare", "--pid", "--fork", "--mount-proc", "--kill-child=KILL"])
         .start();
     herd.wait_state("web", "active");
-    assert_eq!(herd.call("Info", &serde_json::json!({}))["parameters"]["pid"], 1);
+    assert_eq!(
+        herd.call("Info", &serde_json::json!({}))["parameters"]["pid"],
+        1
+    );
     herd.open_gate("gate");
     herd.wait_substate("parent", "exited");
     let states = herd.out("parent");
-    assert!(!states.is_empty() && states.iter().all(|state| !state.starts_with('Z')), "{states:?}");
+    assert!(
+        !states.is_empty() && states.iter().all(|state| !state.starts_with('Z')),
+        "{states:?}"
+    );
     // unshare(1) is not herd: ask by the socket.
     herd.ok(&["shutdown"]);
     assert_eq!(herd.wait_end().code(), Some(0));
@@ -135,8 +150,10 @@ fn a_users_own_herd_lets_nothing_escape_without_cgroups() {
     assert_eq!(herd.wait_out("web", 1), ["65534"]);
     let info = herd.call("Info", &serde_json::json!({}));
     assert_eq!(info["parameters"]["mode"], "user");
-    let pids: Vec<i32> =
-        ["one", "two"].iter().map(|name| herd.read(name).trim().parse().unwrap()).collect();
+    let pids: Vec<i32> = ["one", "two"]
+        .iter()
+        .map(|name| herd.read(name).trim().parse().unwrap())
+        .collect();
     herd.ok(&["stop", "web"]);
     for pid in pids {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"));
@@ -154,7 +171,13 @@ fn an_idle_herd_never_wakes_up() {
     herd.wait_state("api", "active");
     // Nothing is known to be under way; a second passes by a clock that is not herd's.
     let settle = |seconds: &str| {
-        assert!(std::process::Command::new("sleep").arg(seconds).status().unwrap().success());
+        assert!(
+            std::process::Command::new("sleep")
+                .arg(seconds)
+                .status()
+                .unwrap()
+                .success()
+        );
     };
     settle("0.3");
     let switches = |pid: i32| {
@@ -162,7 +185,12 @@ fn an_idle_herd_never_wakes_up() {
         for task in std::fs::read_dir(format!("/proc/{pid}/task")).unwrap() {
             let text = std::fs::read_to_string(task.unwrap().path().join("status")).unwrap();
             for line in text.lines().filter(|line| line.contains("ctxt_switches")) {
-                count += line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap();
+                count += line
+                    .split_whitespace()
+                    .nth(1)
+                    .unwrap()
+                    .parse::<u64>()
+                    .unwrap();
             }
         }
         count
@@ -179,12 +207,19 @@ fn a_thousand_restarts_cost_no_descriptor() {
         "command = '@SERVICE@ say:run exit:1'\nrestart = 'always'\nrestart_delay = '1ms'\n\
          restart_delay_max = '1ms'\nmax_retries = 1000",
     )]);
-    let fds = || std::fs::read_dir(format!("/proc/{}/fd", herd.pid())).unwrap().count();
+    let fds = || {
+        std::fs::read_dir(format!("/proc/{}/fd", herd.pid()))
+            .unwrap()
+            .count()
+    };
     herd.wait_out("web", 10);
     let early = fds();
     herd.wait_state("web", "failed");
     assert_eq!(herd.out("web").len(), 1001);
     assert_eq!(herd.status("web")["restarts"], 1000);
     let late = fds();
-    assert!(late <= early, "{early} descriptors after ten restarts, {late} after a thousand");
+    assert!(
+        late <= early,
+        "{early} descriptors after ten restarts, {late} after a thousand"
+    );
 }

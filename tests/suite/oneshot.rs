@@ -6,8 +6,14 @@ use crate::fixture::Herd;
 fn a_oneshot_lets_others_go_on_when_it_has_ended_well() {
     let herd = Herd::builder()
         .gate("gate")
-        .unit("migrate", "command = ['sh', '-c', 'read go < @D@/gate; echo migrated']\noneshot = true")
-        .unit("web", "command = 'sleep infinity'\nrequires = ['migrate']\nafter = ['migrate']")
+        .unit(
+            "migrate",
+            "command = ['sh', '-c', 'read go < @D@/gate; echo migrated']\noneshot = true",
+        )
+        .unit(
+            "web",
+            "command = 'sleep infinity'\nrequires = ['migrate']\nafter = ['migrate']",
+        )
         .start();
     herd.wait_change(0, "migrate to run", |change| {
         change.unit == "migrate" && change.state == "activating"
@@ -22,7 +28,10 @@ fn a_oneshot_lets_others_go_on_when_it_has_ended_well() {
 
 #[test]
 fn a_oneshot_that_remains_stays_active() {
-    let herd = Herd::with(&[("setup", "command = 'true'\noneshot = true\nremain_after_exit = true")]);
+    let herd = Herd::with(&[(
+        "setup",
+        "command = 'true'\noneshot = true\nremain_after_exit = true",
+    )]);
     herd.wait_state("setup", "active");
     assert_eq!(herd.status("setup")["main_pid"], serde_json::Value::Null);
     herd.ok(&["stop", "setup"]);
@@ -51,18 +60,30 @@ fn commands_run_in_their_order() {
     let mut out = herd.out("web");
     // The main process and command_post run side by side.
     out[3..5].sort();
-    assert_eq!(out, ["condition", "pre1", "pre2", "main", "post", "stop-post"]);
+    assert_eq!(
+        out,
+        ["condition", "pre1", "pre2", "main", "post", "stop-post"]
+    );
 }
 
 #[test]
 fn a_pre_command_that_fails_fails_the_start_unless_it_may() {
     let herd = Herd::builder()
-        .available("bad", "command = 'sleep infinity'\ncommand_pre = ['false']\nrestart = 'no'")
-        .available("good", "command = 'sleep infinity'\ncommand_pre = [{ run = 'false', ignore_failure = true }]")
+        .available(
+            "bad",
+            "command = 'sleep infinity'\ncommand_pre = ['false']\nrestart = 'no'",
+        )
+        .available(
+            "good",
+            "command = 'sleep infinity'\ncommand_pre = [{ run = 'false', ignore_failure = true }]",
+        )
         .start();
     let output = herd.ctl(&["start", "bad"]);
     assert_eq!(output.code, 1);
-    assert!(output.stderr.starts_with("herd: bad: command_pre"), "{output:?}");
+    assert!(
+        output.stderr.starts_with("herd: bad: command_pre"),
+        "{output:?}"
+    );
     herd.ok(&["start", "good"]);
 }
 
@@ -87,7 +108,10 @@ fn a_condition_that_does_not_hold_skips_quietly_and_an_assert_fails() {
         "skipped is inactive\n  skipped is inactive: skipped: path_exists = \"$D/missing\" does not hold\n"
     );
     assert_eq!(
-        herd.status("asserted")["failure"].as_str().unwrap().replace(&dir, "$D"),
+        herd.status("asserted")["failure"]
+            .as_str()
+            .unwrap()
+            .replace(&dir, "$D"),
         "assertion: path_is_directory = \"$D/missing\" does not hold"
     );
 }
@@ -108,7 +132,9 @@ fn many_kinds_of_conditions_are_looked_at() {
         .environment("HERD_SUITE", "1")
         .start();
     herd.wait_change(0, "an answer", |change| {
-        change.unit == "yes" && ["active", "inactive"].contains(&&*change.state) && change.substate != "dead"
+        change.unit == "yes"
+            && ["active", "inactive"].contains(&&*change.state)
+            && change.substate != "dead"
     });
     assert_eq!(herd.state("yes"), "active", "{}", herd.ok(&["why", "yes"]));
 }

@@ -11,7 +11,10 @@ const AFTER: &str = "command = 'sleep infinity'\nafter = ['web']\nrequires = ['w
 fn is_ready_only_after_the_gate(ready: &str, word: &str) {
     let herd = Herd::builder()
         .gate("gate")
-        .unit("web", &format!("command = '@SERVICE@ say:up gate:@D@/gate {word} sleep'\nready = {ready}"))
+        .unit(
+            "web",
+            &format!("command = '@SERVICE@ say:up gate:@D@/gate {word} sleep'\nready = {ready}"),
+        )
         .unit("next", AFTER)
         .start();
     herd.wait_log("web", "up");
@@ -20,7 +23,13 @@ fn is_ready_only_after_the_gate(ready: &str, word: &str) {
     herd.open_gate("gate");
     herd.wait_state("next", "active");
     assert_eq!(herd.state("web"), "active");
-    assert_eq!(herd.history("next").iter().filter(|word| *word == "active/running").count(), 1);
+    assert_eq!(
+        herd.history("next")
+            .iter()
+            .filter(|word| *word == "active/running")
+            .count(),
+        1
+    );
 }
 
 #[test]
@@ -58,7 +67,11 @@ fn a_command_probe_waits_for_its_success() {
 
 /// A port that was free a moment ago.
 fn port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
 }
 
 #[test]
@@ -94,7 +107,10 @@ fn an_http_error_is_no_readiness() {
         .start();
     let output = herd.ctl(&["start", "web"]);
     assert_eq!(output.code, 1);
-    assert!(output.stderr.starts_with("herd: web: timeout: not ready"), "{output:?}");
+    assert!(
+        output.stderr.starts_with("herd: web: timeout: not ready"),
+        "{output:?}"
+    );
     assert_eq!(herd.state("web"), "failed");
 }
 
@@ -115,7 +131,11 @@ fn forking_waits_for_the_daemon_and_follows_its_pid_file() {
     let pid: i32 = herd.read("pid").trim().parse().unwrap();
     assert_eq!(herd.main_pid("web"), pid);
     let mark = herd.mark();
-    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL).unwrap();
+    nix::sys::signal::kill(
+        nix::unistd::Pid::from_raw(pid),
+        nix::sys::signal::Signal::SIGKILL,
+    )
+    .unwrap();
     let (_, change) = herd.wait_change(mark, "the daemon's end", |change| {
         change.unit == "web" && change.state == "failed"
     });
@@ -196,15 +216,30 @@ fn a_stranger_cannot_speak_for_a_service() {
     herd.wait_log("web", "up");
     herd.wait_log("liar", "lied");
     let socket = UnixDatagram::unbound().unwrap();
-    for text in ["READY=1", "READY=1\nMAINPID=1", "WATCHDOG=trigger", "STOPPING=1", "\u{0}", "="] {
-        socket.send_to(text.as_bytes(), herd.path("run/notify")).unwrap();
+    for text in [
+        "READY=1",
+        "READY=1\nMAINPID=1",
+        "WATCHDOG=trigger",
+        "STOPPING=1",
+        "\u{0}",
+        "=",
+    ] {
+        socket
+            .send_to(text.as_bytes(), herd.path("run/notify"))
+            .unwrap();
     }
     // The socket is read in order: once the word below was heard, so were those above.
     assert_eq!(herd.state("web"), "activating");
     herd.open_gate("gate");
     herd.wait_state("web", "active");
     assert_eq!(herd.status("web")["status_text"], serde_json::Value::Null);
-    assert_eq!(herd.history("web").iter().filter(|word| *word == "active/running").count(), 1);
+    assert_eq!(
+        herd.history("web")
+            .iter()
+            .filter(|word| *word == "active/running")
+            .count(),
+        1
+    );
 }
 
 #[test]

@@ -36,7 +36,10 @@ fn no_never_restarts() {
 
 #[test]
 fn on_failure_restarts_after_codes_and_signals() {
-    assert_eq!(restarted("on-failure"), ["exit:1", "die:SIGTERM", "die:SIGKILL"]);
+    assert_eq!(
+        restarted("on-failure"),
+        ["exit:1", "die:SIGTERM", "die:SIGKILL"]
+    );
 }
 
 #[test]
@@ -51,14 +54,20 @@ fn on_success_restarts_after_good_ends() {
 
 #[test]
 fn always_restarts_after_every_end() {
-    assert_eq!(restarted("always"), ["exit:0", "exit:1", "die:SIGTERM", "die:SIGKILL"]);
+    assert_eq!(
+        restarted("always"),
+        ["exit:0", "exit:1", "die:SIGTERM", "die:SIGKILL"]
+    );
 }
 
 #[test]
 fn max_retries_is_exact() {
     let herd = Herd::with(&[(
         "web",
-        &ending("exit:3", "restart = 'always'\nmax_retries = 3\nrestart_delay = '1ms'"),
+        &ending(
+            "exit:3",
+            "restart = 'always'\nmax_retries = 3\nrestart_delay = '1ms'",
+        ),
     )]);
     herd.wait_state("web", "failed");
     assert_eq!(herd.out("web"), ["run"; 4]);
@@ -81,7 +90,10 @@ fn the_first_restart_is_immediate_and_the_next_waits_double() {
     let waits: Vec<String> = herd
         .log("web")
         .into_iter()
-        .filter_map(|line| line.split_once("starting again ").map(|(_, when)| when.to_owned()))
+        .filter_map(|line| {
+            line.split_once("starting again ")
+                .map(|(_, when)| when.to_owned())
+        })
         .collect();
     assert_eq!(waits, ["in 20 ms", "in 40 ms", "in 80 ms", "in 80 ms"]);
 }
@@ -147,7 +159,10 @@ fn a_killed_service_comes_back_and_says_why_it_went() {
 fn why_speaks_of_the_backoff_and_reset_failed_forgets() {
     let herd = Herd::with(&[(
         "web",
-        &ending("exit:1", "restart = 'always'\nrestart_delay = '1h'\nrestart_delay_max = '1h'"),
+        &ending(
+            "exit:1",
+            "restart = 'always'\nrestart_delay = '1h'\nrestart_delay_max = '1h'",
+        ),
     )]);
     herd.wait_log("web", "starting again in");
     herd.wait_substate("web", "backoff");
@@ -158,7 +173,10 @@ fn why_speaks_of_the_backoff_and_reset_failed_forgets() {
     );
     assert!(herd.status("web")["next_try"].as_i64().is_some());
     // Who waits for it says so.
-    herd.write_unit("next", "command = 'sleep infinity'\nrequires = ['web']\nafter = ['web']");
+    herd.write_unit(
+        "next",
+        "command = 'sleep infinity'\nrequires = ['web']\nafter = ['web']",
+    );
     herd.wait_substate("next", "waiting");
     let why = herd.ok(&["why", "next"]);
     assert!(
@@ -173,14 +191,33 @@ fn why_speaks_of_the_backoff_and_reset_failed_forgets() {
 fn a_command_that_cannot_be_run_is_told_with_its_reason() {
     let herd = Herd::builder()
         .available("missing", "command = '/no/such/program'\nrestart = 'no'")
-        .available("user", "command = 'true'\nuser = 'nobodyatall'\nrestart = 'no'")
-        .available("dir", "command = 'true'\nworking_directory = '/no/such'\nrestart = 'no'")
-        .available("noexec", "command = '@D@/available/noexec.toml'\nrestart = 'no'")
-        .available("bare", "command = 'no-such-program-anywhere'\nrestart = 'no'")
+        .available(
+            "user",
+            "command = 'true'\nuser = 'nobodyatall'\nrestart = 'no'",
+        )
+        .available(
+            "dir",
+            "command = 'true'\nworking_directory = '/no/such'\nrestart = 'no'",
+        )
+        .available(
+            "noexec",
+            "command = '@D@/available/noexec.toml'\nrestart = 'no'",
+        )
+        .available(
+            "bare",
+            "command = 'no-such-program-anywhere'\nrestart = 'no'",
+        )
         .start();
     let told: Vec<String> = ["missing", "user", "dir", "noexec", "bare"]
         .iter()
-        .map(|unit| herd.ctl(&["start", unit]).stderr.lines().next().unwrap().replace(&herd.dir().display().to_string(), "$D"))
+        .map(|unit| {
+            herd.ctl(&["start", unit])
+                .stderr
+                .lines()
+                .next()
+                .unwrap()
+                .replace(&herd.dir().display().to_string(), "$D")
+        })
         .collect();
     assert_eq!(
         told,

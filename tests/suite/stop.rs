@@ -5,7 +5,10 @@ use crate::needs;
 
 #[test]
 fn a_service_that_ignores_term_is_killed_after_its_timeout() {
-    let herd = Herd::with(&[("web", "command = '@SERVICE@ hold ready sleep'\nready = 'notify'\ntimeout_stop = '200ms'")]);
+    let herd = Herd::with(&[(
+        "web",
+        "command = '@SERVICE@ hold ready sleep'\nready = 'notify'\ntimeout_stop = '200ms'",
+    )]);
     herd.wait_state("web", "active");
     let pid = herd.main_pid("web");
     herd.ok(&["stop", "web"]);
@@ -24,8 +27,10 @@ fn an_orphan_in_a_session_of_its_own_does_not_escape() {
          hold sleep; @SERVICE@ ready sleep']\nready = 'notify'\ntimeout_stop = '200ms'",
     )]);
     herd.wait_state("web", "active");
-    let pids: Vec<i32> =
-        ["one", "two"].iter().map(|name| herd.read(name).trim().parse().unwrap()).collect();
+    let pids: Vec<i32> = ["one", "two"]
+        .iter()
+        .map(|name| herd.read(name).trim().parse().unwrap())
+        .collect();
     herd.ok(&["stop", "web"]);
     for pid in pids {
         assert!(!std::path::Path::new(&format!("/proc/{pid}")).exists() || gone(pid));
@@ -46,7 +51,10 @@ fn a_stopped_process_can_be_stopped() {
 fn what_the_main_process_leaves_is_ended_too() {
     let herd = Herd::builder()
         .gate("gate")
-        .unit("web", "command = '@SERVICE@ orphan:@D@/pid sleep'\nrestart = 'no'")
+        .unit(
+            "web",
+            "command = '@SERVICE@ orphan:@D@/pid sleep'\nrestart = 'no'",
+        )
         .start();
     herd.wait_substate("web", "exited");
     let pid: i32 = herd.read("pid").trim().parse().unwrap();
@@ -74,7 +82,11 @@ fn kill_mode_says_whom_a_stop_asks() {
     herd.wait_file("kept", "\n");
     herd.wait_state("kept", "active");
     herd.ok(&["stop", "all"]);
-    let mut lines: Vec<String> = herd.read("control-group").lines().map(str::to_owned).collect();
+    let mut lines: Vec<String> = herd
+        .read("control-group")
+        .lines()
+        .map(str::to_owned)
+        .collect();
     lines.sort();
     assert_eq!(lines, ["child", "main"]);
     let main = herd.main_pid("kept");
@@ -82,7 +94,11 @@ fn kill_mode_says_whom_a_stop_asks() {
     herd.ok(&["stop", "kept"]);
     assert!(gone(main));
     assert!(std::path::Path::new(&format!("/proc/{kept}")).exists());
-    nix::sys::signal::kill(nix::unistd::Pid::from_raw(kept), nix::sys::signal::Signal::SIGKILL).unwrap();
+    nix::sys::signal::kill(
+        nix::unistd::Pid::from_raw(kept),
+        nix::sys::signal::Signal::SIGKILL,
+    )
+    .unwrap();
     assert!(gone(kept));
 }
 
@@ -106,7 +122,10 @@ fn stop_commands_know_the_main_process_and_the_result() {
     assert_eq!(herd.read("bad-said"), "bad exit-code exited 7\n");
     let pid = herd.main_pid("web");
     herd.ok(&["stop", "web"]);
-    assert_eq!(herd.read("said"), format!("stop {pid}\npost success killed TERM\n"));
+    assert_eq!(
+        herd.read("said"),
+        format!("stop {pid}\npost success killed TERM\n")
+    );
 }
 
 #[test]
@@ -118,8 +137,17 @@ fn the_signals_of_a_stop_can_be_chosen() {
         )
     };
     let herd = Herd::builder()
-        .unit("int", &format!("{}kill_signal = 'INT'\nkill_mode = 'mixed'", trap("int")))
-        .unit("usr", &format!("{}restart_kill_signal = 'USR2'\nkill_mode = 'mixed'", trap("usr")))
+        .unit(
+            "int",
+            &format!("{}kill_signal = 'INT'\nkill_mode = 'mixed'", trap("int")),
+        )
+        .unit(
+            "usr",
+            &format!(
+                "{}restart_kill_signal = 'USR2'\nkill_mode = 'mixed'",
+                trap("usr")
+            ),
+        )
         .start();
     herd.wait_state("int", "active");
     herd.wait_state("usr", "active");
@@ -160,7 +188,10 @@ fn a_reload_runs_its_command_or_sends_its_signal() {
 
 #[test]
 fn runtime_max_ends_a_service() {
-    let herd = Herd::with(&[("web", "command = 'sleep infinity'\nruntime_max = '100ms'\nrestart = 'no'")]);
+    let herd = Herd::with(&[(
+        "web",
+        "command = 'sleep infinity'\nruntime_max = '100ms'\nrestart = 'no'",
+    )]);
     herd.wait_state("web", "failed");
     let failure = herd.status("web")["failure"].as_str().unwrap().to_owned();
     assert!(failure.contains("runtime_max"), "{failure}");

@@ -160,13 +160,19 @@ impl Daemon {
     /// comes by `CLONE_INTO_CGROUP`, and kill it. So it is removed, and the next launch makes it
     /// anew.
     pub(super) fn replace_killed_group(&mut self, id: ServiceId) {
-        let Some(runtime) = self.runtimes.get(&id) else { return };
+        let Some(runtime) = self.runtimes.get(&id) else {
+            return;
+        };
         if !runtime.group_killed {
             return;
         }
         self.forget_memory_watch(id);
-        let Some(runtime) = self.runtimes.get_mut(&id) else { return };
-        let Some(plan) = runtime.group.as_ref().filter(|_| runtime.group_exists) else { return };
+        let Some(runtime) = self.runtimes.get_mut(&id) else {
+            return;
+        };
+        let Some(plan) = runtime.group.as_ref().filter(|_| runtime.group_exists) else {
+            return;
+        };
         match cgroup::remove(plan) {
             Ok(cgroup::Removal::Removed) => {
                 runtime.group_killed = false;

@@ -197,7 +197,8 @@ impl Daemon {
                 None => self.note(&format!("{name}: active")),
             },
             State::Backoff { until, failure } => {
-                let wait = until.since(clock::now());
+                // As it was decided; when it has begun already, at once.
+                let wait = until.since(service.since());
                 let when = if wait.is_zero() {
                     "now".to_owned()
                 } else {
@@ -219,12 +220,6 @@ impl Daemon {
                     ),
                 ..
             } => self.say(&name, &format!("{failure}; restarting it")),
-            State::Stopping {
-                ending: Ending::Killed,
-                ..
-            } => {
-                self.say(&name, "killing what is left of it");
-            }
             _ => {}
         }
         if self.has_watchers() {

@@ -272,8 +272,8 @@ fn raise_open_files() -> (u64, u64) {
 fn cgroup_base(options: &Options, host: &Host, notes: &mut Vec<String>) -> Option<CgroupName> {
     if !has_groups(host) {
         notes.push(
-            "no cgroup is ours to use: services are tracked by session, and limits of [limits] \
-             for groups cannot be set"
+            "no cgroup is ours to use: processes are told apart by session, and a unit with \
+             limits on memory, CPU or tasks does not start"
                 .to_owned(),
         );
         return None;
@@ -404,9 +404,11 @@ pub(super) fn surface_of(
 ) -> Surface {
     let home = PathBuf::from(environment.get("HOME").map_or("/", String::as_str));
     let own = |variable: &str, below: &str| {
-        environment
-            .get(variable)
-            .map_or_else(|| home.join(below), PathBuf::from)
+        // An empty or relative path there is none, as the XDG specification has it.
+        let given = environment.get(variable).map(PathBuf::from);
+        given
+            .filter(|path| path.is_absolute())
+            .unwrap_or_else(|| home.join(below))
     };
     let system = is_root && mode != Mode::User;
     let pick = |system_path: &str, user: PathBuf| {

@@ -39,6 +39,9 @@ pub enum State {
     Launching {
         run: RunId,
         give_up_at: Option<Time>,
+        /// The service said that it is ready before the launch was told to be over: its word and
+        /// the launch's come by different ways.
+        said_ready: bool,
     },
     /// The main process runs and is not ready. A forking service has no main process between the
     /// end of its first process and the answer to `FindMain`.

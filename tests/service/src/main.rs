@@ -32,7 +32,9 @@ fn main() {
             "gate" => gate(value),
             "hold" => SigSet::from(Signal::SIGTERM).thread_block().unwrap(),
             "fd" => {
-                let mut file = fs::OpenOptions::new().write(true).open(format!("/dev/fd/{value}"));
+                let mut file = fs::OpenOptions::new()
+                    .write(true)
+                    .open(format!("/dev/fd/{value}"));
                 file.as_mut().unwrap().write_all(b"\n").unwrap();
             }
             "daemon" => {
@@ -52,10 +54,16 @@ fn main() {
                 let mut child = myself(rest).spawn().unwrap();
                 exit(child.wait().unwrap().code().unwrap_or(1));
             }
-            "tcp" => serve_tcp(TcpListener::bind(("127.0.0.1", number(value))).unwrap(), None),
+            "tcp" => serve_tcp(
+                TcpListener::bind(("127.0.0.1", number(value))).unwrap(),
+                None,
+            ),
             "port" => {
                 let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
-                write_file(value, &format!("{}\n", listener.local_addr().unwrap().port()));
+                write_file(
+                    value,
+                    &format!("{}\n", listener.local_addr().unwrap().port()),
+                );
                 serve_tcp(listener, None);
             }
             "http" => {
@@ -77,7 +85,11 @@ fn main() {
             }
             "fds" => {
                 let variable = |name| std::env::var(name).unwrap_or_default();
-                say(&format!("fds {} {}", variable("LISTEN_FDS"), variable("LISTEN_FDNAMES")));
+                say(&format!(
+                    "fds {} {}",
+                    variable("LISTEN_FDS"),
+                    variable("LISTEN_FDNAMES")
+                ));
             }
             "lines" => {
                 let mut out = std::io::stdout().lock();
@@ -109,7 +121,10 @@ fn say(text: &str) {
 fn notify(text: &str) {
     let text = text.replace("$PID", &std::process::id().to_string());
     let path = std::env::var_os("NOTIFY_SOCKET").expect("NOTIFY_SOCKET");
-    UnixDatagram::unbound().unwrap().send_to(text.as_bytes(), path).unwrap();
+    UnixDatagram::unbound()
+        .unwrap()
+        .send_to(text.as_bytes(), path)
+        .unwrap();
 }
 
 fn gate(path: &str) {
