@@ -191,6 +191,10 @@ impl Daemon {
         if std::mem::take(&mut self.notify_unread) {
             self.hear_notifications();
         }
+        // Those beyond the last helping; their sockets will not speak again.
+        if self.control.has_calls() {
+            self.serve_clients();
+        }
         if self.supervisor.deadline().is_some_and(|at| at <= now) {
             self.inbox.push_back(Event::Tick);
         }

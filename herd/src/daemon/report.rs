@@ -236,6 +236,22 @@ impl Daemon {
     }
 }
 
+impl Daemon {
+    /// A unit whose file is gone has come to rest, and is known no more.
+    pub(super) fn announce_gone(&mut self, name: &UnitName) {
+        self.note(&format!("{name}: stopped, and forgotten with its file"));
+        let change = StateChange {
+            unit: name.to_string(),
+            state: WireState::Inactive,
+            substate: "gone".to_owned(),
+            at: clock::wall().0,
+            main_pid: None,
+            failure: None,
+        };
+        self.broadcast(name, &change);
+    }
+}
+
 fn kind_of(kind: Kind) -> UnitKind {
     match kind {
         Kind::Service => UnitKind::Service,
