@@ -148,12 +148,30 @@ fn names_that_cannot_be_one_are_refused_with_the_reason() {
         .collect();
     let rule = "letters, digits and _ - . : \\ @ are allowed";
     let expected = [
-        (2, format!("herd: \"../x\" is no unit name: a unit name cannot hold '/'; {rule}\n")),
-        (2, format!("herd: \"a/b\" is no unit name: a unit name cannot hold '/'; {rule}\n")),
-        (2, "herd: \"\" is no unit name: a unit name cannot be empty\n".to_owned()),
-        (2, format!("herd: \"a b\" is no unit name: a unit name cannot hold ' '; {rule}\n")),
-        (2, format!("herd: \"x\\ny\" is no unit name: a unit name cannot hold '\\n'; {rule}\n")),
-        (3, "herd: nothing: no such unit\nhint: `herd list --all` shows every unit\n".to_owned()),
+        (
+            2,
+            format!("herd: \"../x\" is no unit name: a unit name cannot hold '/'; {rule}\n"),
+        ),
+        (
+            2,
+            format!("herd: \"a/b\" is no unit name: a unit name cannot hold '/'; {rule}\n"),
+        ),
+        (
+            2,
+            "herd: \"\" is no unit name: a unit name cannot be empty\n".to_owned(),
+        ),
+        (
+            2,
+            format!("herd: \"a b\" is no unit name: a unit name cannot hold ' '; {rule}\n"),
+        ),
+        (
+            2,
+            format!("herd: \"x\\ny\" is no unit name: a unit name cannot hold '\\n'; {rule}\n"),
+        ),
+        (
+            3,
+            "herd: nothing: no such unit\nhint: `herd list --all` shows every unit\n".to_owned(),
+        ),
     ];
     assert_eq!(told, expected);
     let mut connection = Connection::open(&herd.socket());
@@ -172,7 +190,7 @@ fn an_unknown_verb_and_no_herd_have_their_exit_codes() {
     assert_eq!(output.code, 2);
     assert!(output.stderr.contains("status"), "{output:?}");
     let socket = herd.dir().join("nowhere");
-    
+
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_herd"));
     command.args(["status", "--runtime-dir"]).arg(&socket);
     let output = run(&mut command);

@@ -70,12 +70,16 @@ fn a_megabyte_in_one_line_is_cut_into_pieces_and_nothing_of_it_lost() {
 
 #[test]
 fn binary_output_is_kept_and_shown_harmlessly() {
-    let herd = after(r"printf 'a\\033[31mb\\001\\377c\\n'", "");
+    let herd = after(r"printf 'a\033[31mb\001\377c\n'", "");
     let line = herd.ok(&["logs", "web", "--json"]);
     let entry: serde_json::Value = serde_json::from_str(line.trim()).unwrap();
     assert!(entry.is_object());
     let file = std::fs::read(herd.path("log/web.log")).unwrap();
-    assert!(file.windows(12).any(|bytes| bytes == b"a\x1b[31mb\x01\xffc\n"), "{entry} {file:?}");
+    assert!(
+        file.windows(12)
+            .any(|bytes| bytes == b"a\x1b[31mb\x01\xffc\n"),
+        "{entry} {file:?}"
+    );
 }
 
 #[test]

@@ -95,7 +95,10 @@ fn the_first_restart_is_immediate_and_the_next_waits_double() {
                 .map(|(_, when)| when.to_owned())
         })
         .collect();
-    assert_eq!(waits, ["in 20 ms", "in 40 ms", "in 80 ms", "in 80 ms"]);
+    assert_eq!(
+        waits,
+        ["now", "in 20 ms", "in 40 ms", "in 80 ms", "in 80 ms"]
+    );
 }
 
 #[test]
@@ -151,7 +154,10 @@ fn a_killed_service_comes_back_and_says_why_it_went() {
     assert_eq!(status["last_exit"]["signal"], 9);
     assert_eq!(
         herd.log("web"),
-        [format!("herd process {pid} ended: killed by SIGKILL")]
+        [
+            format!("herd process {pid} ended: killed by SIGKILL"),
+            "herd killed by SIGKILL; starting again now".to_owned(),
+        ]
     );
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use units::UnitName;
 
-use super::{Daemon, clock, reason, units_at_hand};
+use super::{CLIENT_EVENTS, Daemon, clock, reason, units_at_hand};
 use crate::control::protocol::{
     Call, CatReply, Info, Job, JobFailure, ListReply, Mode as WireMode, PlanReply, Refusal, Reply,
     StateChange, StatusReply, UnitFile, Whom as WireWhom, WhyReply,
@@ -39,6 +39,7 @@ impl Daemon {
         {
             return self.note(&format!("cannot wait for clients: {error}"));
         }
+        self.clients_unheard = self.control_events.iter().count() >= CLIENT_EVENTS;
         let base = self.surface.cgroup_base.clone();
         let supervisor = &self.supervisor;
         let is_boxed = |path: &str| is_boxed(base.as_deref(), supervisor, path);

@@ -167,11 +167,15 @@ impl Daemon {
             return;
         }
         self.forget_memory_watch(id);
-        let Some(runtime) = self.runtimes.get_mut(&id) else { return };
+        let Some(runtime) = self.runtimes.get_mut(&id) else {
+            return;
+        };
         if let Some((file, token)) = runtime.group_watch.take() {
             self.sources.remove(self.poll.registry(), &file, token);
         }
-        let Some(plan) = runtime.group.as_ref().filter(|_| runtime.group_exists) else { return };
+        let Some(plan) = runtime.group.as_ref().filter(|_| runtime.group_exists) else {
+            return;
+        };
         match cgroup::remove(plan) {
             Ok(cgroup::Removal::Removed) => {
                 runtime.group_killed = false;
@@ -475,7 +479,9 @@ impl Daemon {
     }
 
     fn forget(&mut self, id: ServiceId) {
-        let Some(runtime) = self.runtimes.remove(&id) else { return };
+        let Some(runtime) = self.runtimes.remove(&id) else {
+            return;
+        };
         self.announce_gone(&runtime.name);
         for (capture, token) in &runtime.outputs {
             self.sources.remove(self.poll.registry(), capture, *token);

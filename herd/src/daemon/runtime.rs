@@ -11,9 +11,9 @@ use units::UnitName;
 
 use super::probes::Connection;
 use crate::logs::Capture;
-use crate::supervisor::state::{Failure, State, Then};
 use crate::supervisor::action::{Purpose, Role};
 use crate::supervisor::event::ExitStatus;
+use crate::supervisor::state::{Failure, State, Then};
 use crate::supervisor::{RunId, Service, ServiceId};
 
 /// One service's belongings, from its first start until it is forgotten.

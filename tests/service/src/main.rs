@@ -124,7 +124,10 @@ fn say(text: &str) {
 fn notify(text: &str) {
     let text = text.replace("$PID", &std::process::id().to_string());
     let path = std::env::var_os("NOTIFY_SOCKET").expect("NOTIFY_SOCKET");
-    UnixDatagram::unbound().unwrap().send_to(text.as_bytes(), path).unwrap();
+    UnixDatagram::unbound()
+        .unwrap()
+        .send_to(text.as_bytes(), path)
+        .unwrap();
     barrier();
 }
 
