@@ -83,7 +83,7 @@ fn the_table_and_the_list_show_each_unit() {
     assert_eq!(lines[2], ["web", "active", "(running)"]);
     assert_eq!(lines.len(), 3);
     let list = herd.ok(&["list"]);
-    assert_eq!(list.lines().count(), 2, "{list}");
+    assert_eq!(list.lines().count(), 3, "{list}");
     let json = herd.json(&["list"]);
     assert_eq!(json[1]["name"], "web");
     assert_eq!(json[1]["state"], "active");

@@ -109,7 +109,12 @@ fn templates_and_specifiers_are_filled_in() {
         herd.wait_out("worker@three", 1),
         ["worker@three worker three %"]
     );
-    assert_ne!(herd.ctl(&["start", "worker@"]).code, 0);
+    let output = herd.ctl(&["start", "worker@"]);
+    assert_eq!(output.code, 1);
+    assert!(
+        output.stderr.contains("worker@ is a template"),
+        "{output:?}"
+    );
 }
 
 #[test]
@@ -156,7 +161,7 @@ fn words_are_split_as_a_shell_splits_them_and_no_shell_runs() {
     let herd = Herd::builder()
         .unit(
             "web",
-            "command = \"printf '<%s>\\\\n' 'two words' $LIST ${LIST} $$HOME * > x\"\nenvironment = { LIST = '1 2' }\nrestart = 'no'",
+            "command = \"printf '<%%s>\\\\n' 'two words' $LIST ${LIST} $$HOME * > x\"\nenvironment = { LIST = '1 2' }\nrestart = 'no'",
         )
         .start();
     assert_eq!(

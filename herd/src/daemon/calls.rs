@@ -239,7 +239,9 @@ impl Daemon {
             let broken: Vec<UnitName> = self.units.broken.keys().cloned().collect();
             units.extend(broken.iter().filter_map(|name| self.broken_status(name)));
         }
-        let _everything = all;
+        if all && names.is_empty() {
+            units.extend(self.at_rest_on_disk());
+        }
         units.extend(ids.into_iter().filter_map(|id| self.unit_status(id)));
         units.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(Reply::Status(StatusReply { units }))
