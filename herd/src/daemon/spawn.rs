@@ -15,7 +15,7 @@ use units::Unit;
 use units::unit::{Input as Stdin, LogTarget, Output, Surroundings};
 
 use super::runtime::{
-    Inner, ProbeKind, Process, RunningProbe, StoredFd, Task, exit_status, result_words,
+    Inner, ProbeKind, Process, RunningProbe, StoredFd, Task, exit_status, result_of,
 };
 use super::sources::Source;
 use super::{Daemon, reason};
@@ -203,11 +203,7 @@ impl Daemon {
             task,
             Task::Role(Role::Condition(0) | Role::Pre(0) | Role::Main)
         );
-        let last_exit = self
-            .supervisor
-            .service(id)
-            .and_then(|s| s.last_exit())
-            .map(|(s, _)| s);
+        let result = self.supervisor.service(id).map(result_of);
         let main_pid = self
             .supervisor
             .service(id)
@@ -221,7 +217,7 @@ impl Daemon {
         let ends = matches!(task, Task::Role(Role::Stop(_) | Role::StopPost(_)));
         let occasion = Occasion {
             main_pid: main_pid.filter(|_| !is_main),
-            result: ends.then(|| result_words(last_exit)),
+            result: result.filter(|_| ends),
             listen_names: match is_main {
                 true => runtime
                     .stored
