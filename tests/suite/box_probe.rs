@@ -50,10 +50,7 @@ impl Boxed {
 
     /// The unit that runs the probe with these words, its standard output in the file `out`.
     pub(crate) fn unit(&self, words: &str) -> String {
-        format!(
-            "stdout = 'file:@D@/out'\noneshot = true\n{}",
-            self.service(words)
-        )
+        format!("stdout = 'file:@D@/out'\noneshot = true\n{}", self.service(words))
     }
 
     /// The same as a service whose lines are logged.
@@ -121,13 +118,7 @@ pub(crate) fn user_boxes() -> bool {
 /// A repository below a home is not to be entered by another user.
 fn is_reachable_by_others() -> bool {
     let reachable = std::process::Command::new("setpriv")
-        .args([
-            "--reuid=65534",
-            "--regid=65534",
-            "--clear-groups",
-            "test",
-            "-x",
-        ])
+        .args(["--reuid=65534", "--regid=65534", "--clear-groups", "test", "-x"])
         .arg(probe())
         .status();
     let reachable = reachable.is_ok_and(|status| status.success());
@@ -142,27 +133,26 @@ pub(crate) fn is_refused(answer: &str) -> bool {
     ["EPERM", "EACCES", "ENOSYS"].contains(&answer)
 }
 
-/// Living processes below this one whose name is `name`.
+/// Living processes below this one that were run as `name`.
 pub(crate) fn children_named(name: &str, above: i32) -> Vec<i32> {
     let mut parents = std::collections::HashMap::new();
     for entry in std::fs::read_dir("/proc").unwrap().flatten() {
-        let Some(pid) = entry
-            .file_name()
-            .to_str()
-            .and_then(|text| text.parse::<i32>().ok())
-        else {
+        let Some(pid) = entry.file_name().to_str().and_then(|text| text.parse::<i32>().ok()) else {
             continue;
         };
         let Ok(stat) = std::fs::read_to_string(entry.path().join("stat")) else {
             continue;
         };
-        let Some((start, rest)) = stat.rsplit_once(')') else {
+        let Some((_, rest)) = stat.rsplit_once(')') else {
             continue;
         };
+        let cmdline = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        let first = cmdline.split(|byte| *byte == 0).next().unwrap_or_default();
+        let first = String::from_utf8_lossy(first).into_owned();
+        let program = first.rsplit('/').next().unwrap_or_default().to_owned();
         let mut fields = rest.split_whitespace();
         let (state, parent) = (fields.next().unwrap(), fields.next().unwrap());
-        let comm = start.split_once('(').unwrap().1.to_owned();
-        parents.insert(pid, (parent.parse::<i32>().unwrap(), comm, state == "Z"));
+        parents.insert(pid, (parent.parse::<i32>().unwrap(), program, state == "Z"));
     }
     let is_below = |mut pid: i32| {
         while let Some((parent, ..)) = parents.get(&pid) {
@@ -173,8 +163,8 @@ pub(crate) fn children_named(name: &str, above: i32) -> Vec<i32> {
         }
         false
     };
-    let found = parents
-        .iter()
-        .filter(|(pid, (_, comm, dead))| !dead && comm == name && is_below(**pid));
+    let found = parents.iter().filter(|(pid, (_, program, dead))| {
+        !dead && program == name && is_below(**pid)
+    });
     found.map(|(pid, _)| *pid).collect()
 }

@@ -474,8 +474,12 @@ impl Daemon {
             return;
         };
         process.executed = true;
-        let (id, pid) = (process.service, process.main_pid());
-        if !matches!(process.task, Task::Probe(_)) {
+        let (id, pid, task) = (process.service, process.main_pid(), process.task);
+        if task == Task::Role(Role::Main) {
+            // An executor makes the group itself: before this there was none to watch.
+            self.watch_memory(id);
+        }
+        if !matches!(task, Task::Probe(_)) {
             self.tell(id, Input::Spawned { run, pid: Pid(pid) });
         }
     }
