@@ -18,8 +18,31 @@
 )]
 
 mod architecture;
+mod attacks;
+mod attacks_control;
+mod attacks_files;
+mod attacks_processes;
+mod box_ends;
+mod box_keys;
+mod box_plans;
+mod box_probe;
+mod box_refusals;
+mod box_root;
+mod box_user;
+mod boxes;
+mod control;
+mod dependencies;
+mod files;
 mod fixture;
+mod health;
+mod limits;
+mod logs;
+mod modes;
 mod needs;
+mod oneshot;
 mod quickstart;
+mod readiness;
+mod restart;
 mod stack;
 mod status;
+mod stop;

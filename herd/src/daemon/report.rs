@@ -11,7 +11,7 @@ use crate::control::protocol::{
     Watchdog,
 };
 use crate::supervisor::event::ExitStatus;
-use crate::supervisor::state::{Failure, HealthCheck, Rest, Stage, Waiting};
+use crate::supervisor::state::{Ending, Failure, HealthCheck, Rest, Stage, Then, Waiting};
 use crate::supervisor::{ServiceId, State};
 
 impl Daemon {
@@ -211,6 +211,15 @@ impl Daemon {
             }
             State::Inactive(Rest::Restarting) => {}
             State::Inactive(rest) => self.note(&format!("{name}: {rest}")),
+            // herd's own decision, which no end of a process explains.
+            State::Stopping {
+                ending: Ending::Asked | Ending::Aborted,
+                then:
+                    Then::Retry(
+                        failure @ (Failure::Unhealthy(_) | Failure::Timeout(_) | Failure::Watchdog),
+                    ),
+                ..
+            } => self.say(&name, &format!("{failure}; restarting it")),
             _ => {}
         }
         if self.has_watchers() {

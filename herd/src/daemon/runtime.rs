@@ -22,6 +22,8 @@ pub(super) struct Runtime {
     /// Where its processes live; `None` until the first launch, or where there are no cgroups.
     pub group: Option<CgroupPlan>,
     pub group_exists: bool,
+    /// `cgroup.kill` was used on it.
+    pub group_killed: bool,
     /// `cgroup.events`, while somebody waits for the group to be empty.
     pub group_watch: Option<(std::fs::File, Token)>,
     pub memory_watch: Option<(sandbox::cgroup::OomWatch, Token)>,
@@ -56,6 +58,7 @@ impl Runtime {
             name,
             group: None,
             group_exists: false,
+            group_killed: false,
             group_watch: None,
             memory_watch: None,
             oom_kills: 0,
@@ -120,11 +123,16 @@ impl Process {
 pub(super) struct Processes {
     by_run: HashMap<RunId, Process>,
     by_pid: HashMap<i32, RunId>,
+    by_service: HashMap<ServiceId, Vec<RunId>>,
 }
 
 impl Processes {
     pub(super) fn insert(&mut self, run: RunId, process: Process) {
         self.by_pid.insert(process.pid, run);
+        self.by_service
+            .entry(process.service)
+            .or_default()
+            .push(run);
         self.by_run.insert(run, process);
     }
 
@@ -162,14 +170,23 @@ impl Processes {
         if self.by_pid.get(&process.pid) == Some(&run) {
             self.by_pid.remove(&process.pid);
         }
+        if let Some(runs) = self.by_service.get_mut(&process.service) {
+            runs.retain(|known| *known != run);
+            if runs.is_empty() {
+                self.by_service.remove(&process.service);
+            }
+        }
         Some(process)
     }
 
     pub(super) fn of_service(&self, service: ServiceId) -> impl Iterator<Item = (RunId, &Process)> {
-        self.by_run
-            .iter()
-            .filter(move |(_, p)| p.service == service)
-            .map(|(run, p)| (*run, p))
+        let runs = self.by_service.get(&service).into_iter().flatten();
+        runs.filter_map(|run| self.by_run.get(run).map(|process| (*run, process)))
+    }
+
+    /// Whether a process that we started or adopted for the service has not been reaped.
+    pub(super) fn has_any(&self, service: ServiceId) -> bool {
+        self.by_service.contains_key(&service)
     }
 
     pub(super) fn len(&self) -> usize {

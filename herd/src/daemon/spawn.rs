@@ -97,6 +97,7 @@ impl Daemon {
                 runtime.given_up = given_up;
             }
         }
+        self.replace_killed_group(id);
         let none = Surroundings::default();
         let around = unit.surroundings.as_deref().unwrap_or(&none);
         let stdin = self.stdin(around)?;

@@ -249,7 +249,7 @@ impl fmt::Display for Failure {
             Self::Assert(why) => write!(f, "assertion: {why}"),
             Self::NoMain(why) => write!(f, "no main process: {why}"),
             Self::StartLimit => f.write_str("started too often"),
-            Self::Dependency(name) => write!(f, "{name}, which it requires, is not there"),
+            Self::Dependency(name) => write!(f, "{name}, which it requires, is not active"),
             Self::Cycle(path) => write!(f, "ordering cycle: {path}"),
             Self::Unkillable => f.write_str("processes remain that did not end in time"),
         }

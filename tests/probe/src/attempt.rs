@@ -9,9 +9,11 @@ use nix::errno::Errno;
 
 type Answer = Result<(), Errno>;
 type Attempt = fn(&[&str]) -> Answer;
+/// Name, what arguments it takes, and what it does.
+pub(crate) type Attack = (&'static str, &'static str, Attempt);
 
 /// Name, what arguments it takes, and what it does.
-pub(crate) const ATTACKS: &[(&str, &str, Attempt)] = &[
+pub(crate) const ATTACKS: &[Attack] = &[
     ("read", "PATH", |a| {
         fs::read(word_at(a, 0)).map(drop).map_err(errno)
     }),

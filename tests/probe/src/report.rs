@@ -42,8 +42,17 @@ pub(crate) fn everything() -> Value {
         "routes": lines("/proc/net/route").len().saturating_sub(1),
         "keys": lines("/proc/keys"),
         "uid_map": lines("/proc/self/uid_map"),
+        "nice": nice(),
+        "cpus": status.get("Cpus_allowed_list"),
         "oom_score_adj": lines("/proc/self/oom_score_adj").first(),
     })
+}
+
+fn nice() -> Option<i64> {
+    let stat = lines("/proc/self/stat");
+    // What follows the name, which may hold anything: field 3 of proc(5) is the first.
+    let fields = stat.first()?.rsplit(')').next()?;
+    fields.split_whitespace().nth(16)?.parse().ok()
 }
 
 fn lines(file: &str) -> Vec<String> {
