@@ -155,6 +155,24 @@ impl Daemon {
                 }
             })
             .collect();
+        let never_sound = self.units.broken.keys();
+        let never_sound = never_sound.filter_map(|name| self.broken_status(name));
+        entries.extend(never_sound.map(|unit| ListEntry {
+            name: unit.name,
+            kind: unit.kind,
+            state: unit.state,
+            substate: unit.substate,
+            since: unit.since,
+            restarts: 0,
+            enabled: unit.enabled,
+            changed: false,
+            broken: true,
+            main_pid: None,
+            memory: None,
+            cpu_usec: None,
+            next_try: None,
+            description: unit.failure,
+        }));
         entries.sort_by(|a, b| a.name.cmp(&b.name));
         entries
     }

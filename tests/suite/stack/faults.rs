@@ -50,6 +50,15 @@ fn a_broken_unit_disturbs_nobody() {
     for words in ["extra.toml:2:1", "boxd", "boxed", "redis.toml", "'many'"] {
         assert!(told.contains(words), "no {words:?} in\n{told}");
     }
+    let table = herd.ok(&["status"]);
+    let row = |name: &str| {
+        table
+            .lines()
+            .find(|line| line.starts_with(name))
+            .unwrap_or("")
+    };
+    assert!(row("extra").contains("failed (broken)"), "{table}");
+    assert!(row("redis").contains("active (running) broken"), "{table}");
     assert_eq!(stack.pids(), before);
     stack.assert_answers();
 
