@@ -206,7 +206,7 @@ impl Daemon {
             since: unit.since,
             enabled: unit.enabled,
             broken: unit.broken.is_some(),
-            description: unit.description,
+            description: unit.failure.or(unit.description),
             ..ListEntry::default()
         }));
         entries.sort_by(|a, b| a.name.cmp(&b.name));

@@ -113,9 +113,11 @@ pub(super) struct Inner {
 }
 
 impl Process {
-    /// The pid that users know.
+    /// The pid that users know. A main process that was reaped before we heard of it has none any
+    /// more: its box's first process, which ends with it, stands for it.
     pub(super) fn main_pid(&self) -> i32 {
-        self.inner.as_ref().map_or(self.pid, |inner| inner.pid)
+        let inner = self.inner.as_ref().map(|inner| inner.pid);
+        inner.filter(|pid| *pid > 0).unwrap_or(self.pid)
     }
 }
 
