@@ -181,8 +181,9 @@ impl Daemon {
         if let Some((read, _)) = ready_pipe {
             self.watch_ready_fd(id, read)?;
         }
-        if is_main {
+        if is_main && executed {
             self.watch_memory(id);
+            self.mark_group(id, launched.pid);
         }
         if executed && !matches!(task, Task::Probe(_)) {
             self.tell(
@@ -478,10 +479,32 @@ impl Daemon {
         if task == Task::Role(Role::Main) {
             // An executor makes the group itself: before this there was none to watch.
             self.watch_memory(id);
+            self.mark_group(id, pid);
         }
         if !matches!(task, Task::Probe(_)) {
             self.tell(id, Input::Spawned { run, pid: Pid(pid) });
         }
+    }
+
+    /// Writes onto the service's group who its main process is, where a herd that comes back will
+    /// look: it lives exactly as long as the group, and is one system call (`user.*` attributes of
+    /// cgroup files, kernel 5.7).
+    pub(super) fn mark_group(&self, id: ServiceId, main_pid: i32) {
+        let Some(runtime) = self.runtimes.get(&id) else {
+            return;
+        };
+        let Some(leaf) = runtime.group.as_ref().and_then(|plan| plan.v2_leaf()) else {
+            return;
+        };
+        let value = format!("{main_pid} {}", runtime.invocation);
+        // Nothing of today depends on it, and an older kernel has no such attributes.
+        rustix::fs::setxattr(
+            leaf,
+            "user.herd.main",
+            value.as_bytes(),
+            rustix::fs::XattrFlags::empty(),
+        )
+        .ok();
     }
 
     fn moved(&mut self, run: RunId, pid: i32, pidfd: OwnedFd, inner: Inner) {
