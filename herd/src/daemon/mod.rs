@@ -93,6 +93,8 @@ pub(crate) struct Daemon {
     unfinished: Vec<(ServiceId, Token)>,
     rescan_at: Option<Time>,
     sweep_at: Option<Time>,
+    /// When to look again for a kill that the kernel announced, and how often still.
+    memory_again: Vec<(Time, ServiceId, u32)>,
     terminations: u32,
     adopted: u64,
     notify_unread: bool,
@@ -206,6 +208,13 @@ impl Daemon {
             self.sweep_at = None;
             self.sweep();
         }
+        for (at, id, left) in std::mem::take(&mut self.memory_again) {
+            if at <= now {
+                self.look_at_memory(id, left);
+            } else {
+                self.memory_again.push((at, id, left));
+            }
+        }
         if self.rescan_at.is_some_and(|at| at <= now) {
             self.rescan_at = None;
             self.rescan();
@@ -221,7 +230,8 @@ impl Daemon {
         {
             return Some(Duration::ZERO);
         }
-        let times = [self.supervisor.deadline(), self.rescan_at, self.sweep_at];
+        let memory = self.memory_again.iter().map(|(at, ..)| *at).min();
+        let times = [self.supervisor.deadline(), self.rescan_at, self.sweep_at, memory];
         let next = times.into_iter().flatten().min()?;
         // Rounded up by the poll; a deadline is never met too early.
         Some(next.since(clock::now()))

@@ -10,10 +10,14 @@ use units::unit::{DirectoryKind, Preserve, Ready};
 
 use super::runtime::{Process, Runtime, Task};
 use super::sources::Source;
-use super::{Daemon, checks, group, reason};
+use super::{Daemon, checks, clock, group, reason};
 use crate::prepare;
 use crate::supervisor::action::{Action, Whom};
 use crate::supervisor::{Event, Input, Pid, RunId, ServiceId};
+
+/// Looks for an announced out-of-memory kill, 2 ms and then twice as long apart: an eighth of a
+/// second in all.
+const MEMORY_LOOKS: u32 = 6;
 
 impl Daemon {
     pub(super) fn perform(&mut self, action: Action) {
@@ -526,6 +530,12 @@ impl Daemon {
 
     /// Tells the supervisor when the kernel has killed a process of the service for its memory.
     pub(super) fn check_memory(&mut self, id: ServiceId) {
+        self.look_at_memory(id, MEMORY_LOOKS);
+    }
+
+    /// v1 announces a kill before it counts it, so one that is announced is looked for a few times.
+    pub(super) fn look_at_memory(&mut self, id: ServiceId, left: u32) {
+        let mut announced = left < MEMORY_LOOKS;
         let Some(runtime) = self.runtimes.get_mut(&id) else {
             return;
         };
@@ -534,10 +544,11 @@ impl Daemon {
             // Takes the eventfd's count, or re-arms the file; either says nothing by itself.
             match watch {
                 cgroup::OomWatch::V1(fd) => {
-                    rustix::io::read(fd, bytes.get_mut(..8).unwrap_or_default()).ok()
+                    let read = rustix::io::read(fd, bytes.get_mut(..8).unwrap_or_default());
+                    announced |= read.is_ok();
                 }
-                cgroup::OomWatch::V2(file) => rustix::io::pread(file, &mut bytes, 0).ok(),
-            };
+                cgroup::OomWatch::V2(file) => drop(rustix::io::pread(file, &mut bytes, 0).ok()),
+            }
         }
         let Some(plan) = runtime.group.clone() else {
             return;
@@ -555,6 +566,9 @@ impl Daemon {
                 self.kill_all(id, units::Signal::KILL);
             }
             self.tell(id, Input::OutOfMemory);
+        } else if announced && left > 0 {
+            let wait = std::time::Duration::from_millis(2) * (1 << (MEMORY_LOOKS - left));
+            self.memory_again.push((clock::now() + wait, id, left - 1));
         }
     }
 

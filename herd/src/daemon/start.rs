@@ -214,6 +214,7 @@ impl Daemon {
             unfinished: Vec::new(),
             rescan_at: None,
             sweep_at: None,
+            memory_again: Vec::new(),
             terminations: 0,
             adopted: 0,
             notify_unread: false,
