@@ -142,7 +142,7 @@ pub(crate) fn is_refused(answer: &str) -> bool {
     ["EPERM", "EACCES", "ENOSYS"].contains(&answer)
 }
 
-/// Living processes below this one whose name is `name`.
+/// Living processes below this one that were run as `name`.
 pub(crate) fn children_named(name: &str, above: i32) -> Vec<i32> {
     let mut parents = std::collections::HashMap::new();
     for entry in std::fs::read_dir("/proc").unwrap().flatten() {
@@ -156,13 +156,16 @@ pub(crate) fn children_named(name: &str, above: i32) -> Vec<i32> {
         let Ok(stat) = std::fs::read_to_string(entry.path().join("stat")) else {
             continue;
         };
-        let Some((start, rest)) = stat.rsplit_once(')') else {
+        let Some((_, rest)) = stat.rsplit_once(')') else {
             continue;
         };
+        let cmdline = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        let first = cmdline.split(|byte| *byte == 0).next().unwrap_or_default();
+        let first = String::from_utf8_lossy(first).into_owned();
+        let program = first.rsplit('/').next().unwrap_or_default().to_owned();
         let mut fields = rest.split_whitespace();
         let (state, parent) = (fields.next().unwrap(), fields.next().unwrap());
-        let comm = start.split_once('(').unwrap().1.to_owned();
-        parents.insert(pid, (parent.parse::<i32>().unwrap(), comm, state == "Z"));
+        parents.insert(pid, (parent.parse::<i32>().unwrap(), program, state == "Z"));
     }
     let is_below = |mut pid: i32| {
         while let Some((parent, ..)) = parents.get(&pid) {
@@ -175,6 +178,6 @@ pub(crate) fn children_named(name: &str, above: i32) -> Vec<i32> {
     };
     let found = parents
         .iter()
-        .filter(|(pid, (_, comm, dead))| !dead && comm == name && is_below(**pid));
+        .filter(|(pid, (_, program, dead))| !dead && program == name && is_below(**pid));
     found.map(|(pid, _)| *pid).collect()
 }

@@ -59,25 +59,26 @@ fn a_line_without_an_end_is_kept() {
 #[test]
 fn a_megabyte_in_one_line_is_cut_into_pieces_and_nothing_of_it_lost() {
     let herd = after(
-        "head -c 1048576 /dev/zero | tr '\\0' x; echo; echo next",
+        "head -c 1048576 /dev/zero | tr '\\0' y; echo; echo next",
         "",
     );
     let text = text(&herd, &[]);
-    assert_eq!(text.matches('x').count(), 1 << 20);
+    assert_eq!(text.matches('y').count(), 1 << 20);
     assert!(text.lines().all(|line| line.len() <= 16 << 10));
     assert!(text.ends_with("\nnext\n"));
 }
 
 #[test]
 fn binary_output_is_kept_and_shown_harmlessly() {
-    let herd = after(r"printf 'a\\033[31mb\\001\\377c\\n'", "");
+    let herd = after(r"printf 'a\033[31mb\001\377c\n'", "");
     let line = herd.ok(&["logs", "web", "--json"]);
     let entry: serde_json::Value = serde_json::from_str(line.trim()).unwrap();
     assert!(entry.is_object());
+    let file = std::fs::read(herd.path("log/web.log")).unwrap();
     assert!(
-        std::fs::read(herd.path("log/web.log"))
-            .unwrap()
-            .ends_with(b"a\x1b[31mb\x01\xffc\n")
+        file.windows(11)
+            .any(|bytes| bytes == b"a\x1b[31mb\x01\xffc\n"),
+        "{entry} {file:?}"
     );
 }
 

@@ -46,3 +46,4 @@ mod restart;
 mod stack;
 mod status;
 mod stop;
+mod units;

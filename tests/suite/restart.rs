@@ -95,7 +95,10 @@ fn the_first_restart_is_immediate_and_the_next_waits_double() {
                 .map(|(_, when)| when.to_owned())
         })
         .collect();
-    assert_eq!(waits, ["in 20 ms", "in 40 ms", "in 80 ms", "in 80 ms"]);
+    assert_eq!(
+        waits,
+        ["now", "in 20 ms", "in 40 ms", "in 80 ms", "in 80 ms"]
+    );
 }
 
 #[test]
@@ -123,7 +126,7 @@ fn listed_ends_count_as_listed() {
         .unit("prevented", &ending("exit:78", "restart = 'always'\nrestart_prevent_exit_status = ['CONFIG']"))
         .unit(
             "forced",
-            &ending("exit:0", "restart = 'no'\nrestart_force_exit_status = [0]\nmax_retries = 2\nrestart_delay = '1ms'"),
+            &ending("exit:0", "restart = 'on-failure'\nrestart_force_exit_status = [0]\nmax_retries = 2\nrestart_delay = '1ms'"),
         )
         .start();
     herd.wait_state("success", "inactive");
@@ -151,7 +154,10 @@ fn a_killed_service_comes_back_and_says_why_it_went() {
     assert_eq!(status["last_exit"]["signal"], 9);
     assert_eq!(
         herd.log("web"),
-        [format!("herd process {pid} ended: killed by SIGKILL")]
+        [
+            format!("herd process {pid} ended: killed by SIGKILL"),
+            "herd killed by SIGKILL; starting again now".to_owned(),
+        ]
     );
 }
 
@@ -177,7 +183,8 @@ fn why_speaks_of_the_backoff_and_reset_failed_forgets() {
         "next",
         "command = 'sleep infinity'\nrequires = ['web']\nafter = ['web']",
     );
-    herd.wait_substate("next", "waiting");
+    herd.ok(&["rescan"]);
+    assert_eq!(herd.status("next")["substate"], "waiting");
     let why = herd.ok(&["why", "next"]);
     assert!(
         why.contains("\n  next waits for web, which is in backoff after exit 1; next try in "),
@@ -226,7 +233,8 @@ fn a_command_that_cannot_be_run_is_told_with_its_reason() {
             "herd: user: user nobodyatall does not exist",
             "herd: dir: change directory to /no/such (step 8 of 9): no such file or directory",
             "herd: noexec: command $D/available/noexec.toml: permission denied",
-            "herd: bare: no-such-program-anywhere",
+            "herd: bare: no-such-program-anywhere: not found in PATH \
+             (/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin)",
         ]
     );
     herd.ok(&["reset-failed"]);

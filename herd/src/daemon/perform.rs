@@ -170,6 +170,9 @@ impl Daemon {
         let Some(runtime) = self.runtimes.get_mut(&id) else {
             return;
         };
+        if let Some((file, token)) = runtime.group_watch.take() {
+            self.sources.remove(self.poll.registry(), &file, token);
+        }
         let Some(plan) = runtime.group.as_ref().filter(|_| runtime.group_exists) else {
             return;
         };
@@ -479,6 +482,7 @@ impl Daemon {
         let Some(runtime) = self.runtimes.remove(&id) else {
             return;
         };
+        self.announce_gone(&runtime.name);
         for (capture, token) in &runtime.outputs {
             self.sources.remove(self.poll.registry(), capture, *token);
         }

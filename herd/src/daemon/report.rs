@@ -3,6 +3,8 @@
 
 use sandbox::cgroup::{self, Usage};
 use units::UnitName;
+use units::diagnostic::render_all;
+use units::load;
 use units::unit::Kind;
 
 use super::{Daemon, clock, group};
@@ -118,8 +120,39 @@ impl Daemon {
         })
     }
 
+    /// Units that exist in the directories and that nobody has asked for yet.
+    pub(super) fn at_rest_on_disk(&self) -> Vec<UnitStatus> {
+        let names = load::names(&self.options.search, &self.units.facts);
+        let unknown = names
+            .into_iter()
+            .filter(|name| !self.supervisor.knows(name) && !self.units.broken.contains_key(name));
+        unknown
+            .map(|name| {
+                let parsed = load::load_one(&self.options.search, &name, &self.units.facts);
+                let status = UnitStatus {
+                    name: name.to_string(),
+                    ..UnitStatus::default()
+                };
+                match parsed.unit {
+                    Some(unit) => UnitStatus {
+                        kind: kind_of(unit.kind),
+                        substate: "dead".to_owned(),
+                        boxed: unit.walls.is_some(),
+                        source: unit.source.path.display().to_string(),
+                        description: unit.description.as_deref().map(str::to_owned),
+                        ..status
+                    },
+                    None => UnitStatus {
+                        substate: "broken".to_owned(),
+                        broken: Some(render_all(&parsed.diagnostics, false)),
+                        ..status
+                    },
+                }
+            })
+            .collect()
+    }
+
     pub(super) fn list(&self, all: bool, usage: bool) -> Vec<ListEntry> {
-        let _everything = all;
         let mut entries: Vec<ListEntry> = self
             .supervisor
             .services()
@@ -155,23 +188,26 @@ impl Daemon {
                 }
             })
             .collect();
-        let never_sound = self.units.broken.keys();
-        let never_sound = never_sound.filter_map(|name| self.broken_status(name));
-        entries.extend(never_sound.map(|unit| ListEntry {
+        let broken = self
+            .units
+            .broken
+            .keys()
+            .filter_map(|name| self.broken_status(name));
+        let others = if all {
+            self.at_rest_on_disk()
+        } else {
+            Vec::new()
+        };
+        entries.extend(broken.chain(others).map(|unit| ListEntry {
             name: unit.name,
             kind: unit.kind,
             state: unit.state,
             substate: unit.substate,
             since: unit.since,
-            restarts: 0,
             enabled: unit.enabled,
-            changed: false,
-            broken: true,
-            main_pid: None,
-            memory: None,
-            cpu_usec: None,
-            next_try: None,
-            description: unit.failure,
+            broken: unit.broken.is_some(),
+            description: unit.failure.or(unit.description),
+            ..ListEntry::default()
         }));
         entries.sort_by(|a, b| a.name.cmp(&b.name));
         entries
@@ -256,6 +292,22 @@ impl Daemon {
             };
             self.broadcast(&name, &change);
         }
+    }
+}
+
+impl Daemon {
+    /// A unit whose file is gone has come to rest, and is known no more.
+    pub(super) fn announce_gone(&mut self, name: &UnitName) {
+        self.note(&format!("{name}: stopped, and forgotten with its file"));
+        let change = StateChange {
+            unit: name.to_string(),
+            state: WireState::Inactive,
+            substate: "gone".to_owned(),
+            at: clock::wall().0,
+            main_pid: None,
+            failure: None,
+        };
+        self.broadcast(name, &change);
     }
 }
 

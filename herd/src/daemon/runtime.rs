@@ -13,7 +13,8 @@ use super::probes::Connection;
 use crate::logs::Capture;
 use crate::supervisor::action::{Purpose, Role};
 use crate::supervisor::event::ExitStatus;
-use crate::supervisor::{RunId, ServiceId};
+use crate::supervisor::state::{Failure, State, Then};
+use crate::supervisor::{RunId, Service, ServiceId};
 
 /// One service's belongings, from its first start until it is forgotten.
 #[derive(Debug)]
@@ -220,8 +221,32 @@ pub(super) fn exit_status(code: i32, signalled: bool, core: bool) -> ExitStatus 
     u8::try_from(code & 0xff).map_or(ExitStatus::Unknown, ExitStatus::Code)
 }
 
-/// Words for `$SERVICE_RESULT`, `$EXIT_CODE`, `$EXIT_STATUS` (systemd.exec(5)).
-pub(super) fn result_words(last: Option<ExitStatus>) -> (String, String, String) {
+/// Words for `$SERVICE_RESULT`, `$EXIT_CODE`, `$EXIT_STATUS` (systemd.exec(5)) of a service that is
+/// on its way down.
+pub(super) fn result_of(service: &Service) -> (String, String, String) {
+    let last = service.last_exit().map(|(status, _)| status);
+    let (result, code, status) = match service.state().main() {
+        // It still runs; what is known is the end of an earlier one.
+        Some(_) => result_words(None),
+        None => result_words(last),
+    };
+    let then = match service.state() {
+        State::StopCommand { then, .. }
+        | State::Stopping { then, .. }
+        | State::StopPost { then, .. } => then,
+        _ => return (result, code, status),
+    };
+    let result = match then {
+        Then::Rest(_) => "success",
+        Then::Retry(Failure::Timeout(_)) | Then::Fail(Failure::Timeout(_)) => "timeout",
+        Then::Retry(Failure::Watchdog) | Then::Fail(Failure::Watchdog) => "watchdog",
+        Then::Retry(Failure::OutOfMemory) | Then::Fail(Failure::OutOfMemory) => "oom-kill",
+        Then::Retry(_) | Then::Fail(_) => result.as_str(),
+    };
+    (result.to_owned(), code, status)
+}
+
+fn result_words(last: Option<ExitStatus>) -> (String, String, String) {
     match last {
         None => ("success".into(), String::new(), String::new()),
         Some(ExitStatus::Code(0)) => ("success".into(), "exited".into(), "0".into()),

@@ -15,7 +15,7 @@ use units::Unit;
 use units::unit::{Input as Stdin, LogTarget, Output, Surroundings};
 
 use super::runtime::{
-    Inner, ProbeKind, Process, RunningProbe, StoredFd, Task, exit_status, result_words,
+    Inner, ProbeKind, Process, RunningProbe, StoredFd, Task, exit_status, result_of,
 };
 use super::sources::Source;
 use super::{Daemon, reason};
@@ -203,11 +203,7 @@ impl Daemon {
             task,
             Task::Role(Role::Condition(0) | Role::Pre(0) | Role::Main)
         );
-        let last_exit = self
-            .supervisor
-            .service(id)
-            .and_then(|s| s.last_exit())
-            .map(|(s, _)| s);
+        let result = self.supervisor.service(id).map(result_of);
         let main_pid = self
             .supervisor
             .service(id)
@@ -221,7 +217,7 @@ impl Daemon {
         let ends = matches!(task, Task::Role(Role::Stop(_) | Role::StopPost(_)));
         let occasion = Occasion {
             main_pid: main_pid.filter(|_| !is_main),
-            result: ends.then(|| result_words(last_exit)),
+            result: result.filter(|_| ends),
             listen_names: match is_main {
                 true => runtime
                     .stored
@@ -478,8 +474,12 @@ impl Daemon {
             return;
         };
         process.executed = true;
-        let (id, pid) = (process.service, process.main_pid());
-        if !matches!(process.task, Task::Probe(_)) {
+        let (id, pid, task) = (process.service, process.main_pid(), process.task);
+        if task == Task::Role(Role::Main) {
+            // An executor makes the group itself: before this there was none to watch.
+            self.watch_memory(id);
+        }
+        if !matches!(task, Task::Probe(_)) {
             self.tell(id, Input::Spawned { run, pid: Pid(pid) });
         }
     }

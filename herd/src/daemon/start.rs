@@ -25,7 +25,7 @@ use super::signals::Signals;
 use super::sources::{Source, Sources};
 use super::units_at_hand::UnitsAtHand;
 use super::watch::Watch;
-use super::{Daemon, clock};
+use super::{CLIENT_EVENTS, Daemon, clock};
 use crate::control::server::{self, Server};
 use crate::logs::sink::Setup;
 use crate::logs::{Sink, capture};
@@ -205,7 +205,7 @@ impl Daemon {
             watch,
             control,
             control_poll,
-            control_events: Events::with_capacity(64),
+            control_events: Events::with_capacity(CLIENT_EVENTS),
             calls: Waiting::default(),
             users,
             users_stamp: None,
@@ -217,6 +217,7 @@ impl Daemon {
             terminations: 0,
             adopted: 0,
             notify_unread: false,
+            clients_unheard: false,
             exit: None,
             started_at: clock::wall().0,
             open_files,

@@ -134,6 +134,11 @@ impl Daemon {
             if self.supervisor.knows(&name) {
                 continue;
             }
+            if name.is_template() {
+                return Err(format!(
+                    "{name} is a template; name an instance of it, as {name}one"
+                ));
+            }
             let parsed = load::load_one(&self.options.search, &name, &self.units.facts);
             let Some(unit) = parsed.unit else {
                 let problem = render_all(&parsed.diagnostics, false);

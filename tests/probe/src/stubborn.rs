@@ -17,6 +17,14 @@ pub(crate) fn act(name: &str, arguments: &[&str]) -> Option<ExitCode> {
         "burn" => burn(first.parse().unwrap_or(100)),
         "open-many" => open_many(),
         "write-file" => return Some(write_file(first, arguments)),
+        "send-and-stay" => {
+            let socket = std::os::unix::net::UnixDatagram::unbound().expect("a socket");
+            let to = std::env::var_os("NOTIFY_SOCKET").expect("the service is told where");
+            socket.send_to(first.as_bytes(), to).expect("herd listens");
+            loop {
+                nix::unistd::pause();
+            }
+        }
         "run" => return Some(run(arguments)),
         _ => return None,
     }

@@ -28,7 +28,10 @@ fn main() {
         match verb {
             "say" => say(value),
             "notify" => notify(&value.replace(';', "\n")),
-            "ready" => sd_notify::notify(&[sd_notify::NotifyState::Ready]).unwrap(),
+            "ready" => {
+                sd_notify::notify(&[sd_notify::NotifyState::Ready]).unwrap();
+                barrier();
+            }
             "gate" => gate(value),
             "hold" => SigSet::from(Signal::SIGTERM).thread_block().unwrap(),
             "fd" => {
@@ -125,6 +128,17 @@ fn notify(text: &str) {
         .unwrap()
         .send_to(text.as_bytes(), path)
         .unwrap();
+    barrier();
+}
+
+/// Returns once all that was said has been heard (`sd_notify_barrier(3)`): the word of a process
+/// that has ended cannot be told from a stranger's.
+fn barrier() {
+    let (mut read, write) = std::io::pipe().unwrap();
+    let words = [sd_notify::NotifyState::Custom("BARRIER=1")];
+    sd_notify::notify_with_fds(&words, &[write.as_fd()]).unwrap();
+    drop(write);
+    read.read_to_end(&mut Vec::new()).unwrap();
 }
 
 fn gate(path: &str) {
