@@ -222,9 +222,7 @@ fn other_users_may_look_and_not_act() {
             "--",
         ]);
         // The binary may lie where nobody may enter.
-        command
-            .arg(&herd.path("herd"))
-            .args(herd_command.get_args());
+        command.arg(herd.path("herd")).args(herd_command.get_args());
         run(&mut command)
     };
     std::fs::copy(env!("CARGO_BIN_EXE_herd"), herd.path("herd")).unwrap();

@@ -92,7 +92,7 @@ fn as_process_1_of_a_namespace_it_reaps_orphans_and_ends_in_order() {
         .start();
     herd.wait_log("herd", "web: active");
     herd.wait_log("parent", "made");
-    assert_eq!(herd.main_pid("web") > 1, true);
+    assert!(herd.main_pid("web") > 1);
     herd.open_gate("gate");
     herd.wait_log("herd", "parent: exited");
     let states = herd.out("parent");
@@ -195,7 +195,7 @@ fn an_idle_herd_never_wakes_up() {
         .start();
     herd.wait_state("web", "active");
     herd.wait_state("api", "active");
-    // Nothing is known to be under way; a second passes by a clock that is not herd's.
+    // The event that bounds the time is the end of a process that herd knows nothing of.
     let settle = |seconds: &str| {
         assert!(
             std::process::Command::new("sleep")

@@ -8,6 +8,11 @@
 //! `http:PORT:STATUS` answer for ever in a thread; `port:FILE` takes a free TCP port, writes it
 //! there and answers; `store:NAME` gives a descriptor to the store; `fds` says which descriptors
 //! came by LISTEN_FDS; `lines:N` prints lines fast; `exit:N`, `die:SIGNAL`, `sleep` for ever.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::zombie_processes,
+    reason = "it starts programs badly on purpose: what herd has to clean up"
+)]
 
 use std::fs;
 use std::io::{Read, Write};
