@@ -1,8 +1,12 @@
 //! `herd run examples/quickstart`, the README's first command, with the example's files as they are.
 
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
 use nix::sys::signal::Signal;
 
-use crate::fixture::{Builder, Herd, Inside};
+use crate::fixture::{Builder, Herd, Inside, run};
 use crate::needs;
 
 const PAGE: &str = "http://127.0.0.1:8080/";
@@ -128,4 +132,30 @@ fn a_second_ctrl_c_kills() {
     herd.signal(Signal::SIGINT);
     herd.wait_end();
     assert!(herd.read("herd.out").contains("killing everything"));
+}
+
+#[test]
+fn every_unit_of_the_examples_and_of_debian_is_sound() {
+    let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    for folder in [
+        "examples/quickstart",
+        "examples/stack",
+        "tests/units/debian",
+    ] {
+        let folder = top.join(folder);
+        let units = fs::read_dir(&folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().path());
+        let units = units.filter(|path| path.extension().is_some_and(|kind| kind == "toml"));
+        let count = units.count();
+        assert!(count > 0, "{}", folder.display());
+        let told = run(Command::new(env!("CARGO_BIN_EXE_herd"))
+            .arg("check")
+            .arg(&folder));
+        assert_eq!(told.code, 0, "{told:?}");
+        // An instance that something names counts beside its template.
+        let (sound, problems) = told.stdout.split_once(" units sound, ").unwrap();
+        assert!(sound.parse::<usize>().unwrap() >= count, "{told:?}");
+        assert_eq!(problems, "0 errors, 0 warnings\n");
+    }
 }

@@ -261,7 +261,12 @@ impl Daemon {
                 self.say(&name, &format!("{failure}; starting again {when}"));
             }
             State::Failed(failure) => {
-                self.say(&name, &format!("failed: {failure}"));
+                let most = service.unit().lifecycle.max_retries;
+                let most = most.filter(|most| *most > 0 && service.restarts() >= *most);
+                let limit = most.map_or_else(String::new, |most| {
+                    format!("; no more tries: max_retries = {most}")
+                });
+                self.say(&name, &format!("failed: {failure}{limit}"));
             }
             State::Inactive(Rest::Restarting) => {}
             State::Inactive(rest) => self.note(&format!("{name}: {rest}")),

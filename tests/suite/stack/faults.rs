@@ -6,7 +6,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::{SERVICES, Stack};
-use crate::fixture::{Builder, Deadline, until_changed};
+use crate::fixture::{Builder, Deadline, Herd, until_changed};
 
 #[test]
 fn survives_the_kill_of_each_main_process() {
@@ -113,4 +113,14 @@ fn a_full_disk_costs_log_lines_and_nothing_else() {
     }
     herd.ok(&["start", "nginx"]);
     stack.assert_answers();
+}
+
+#[test]
+fn a_log_that_was_removed_is_made_anew() {
+    let talker = "trap 'echo two' USR1; echo one; while :; do sleep 1000 & wait; done";
+    let herd = Herd::with(&[("talker", &format!("command = ['sh', '-c', \"{talker}\"]"))]);
+    herd.wait_log("talker", "one");
+    std::fs::remove_file(herd.path("log/talker.log")).unwrap();
+    herd.ok(&["kill", "-s", "USR1", "--whom", "main", "talker"]);
+    herd.wait_log("talker", "two");
 }
