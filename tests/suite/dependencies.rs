@@ -127,9 +127,12 @@ fn a_part_stops_and_restarts_with_the_whole() {
     herd.wait_state("web", "active");
     herd.wait_state("stack", "active");
     let before = herd.main_pid("web");
+    let mark = herd.mark();
     herd.ok(&["restart", "stack"]);
+    herd.wait_change(mark, "web to run anew", |change| {
+        change.unit == "web" && change.main_pid.is_some_and(|pid| pid != i64::from(before))
+    });
     herd.wait_state("web", "active");
-    assert_ne!(herd.main_pid("web"), before);
     herd.ok(&["stop", "stack"]);
     herd.wait_state("web", "inactive");
 }

@@ -13,7 +13,9 @@ fn after(script: &str, more: &str) -> Herd {
             &format!("command = ['sh', '-c', '''{script}''']\noneshot = true\n{more}"),
         )
         .start();
-    herd.ctl(&["start", "web"]);
+    herd.ok(&["start", "web"]);
+    // Lines are written by a thread of their own, in the order in which they came.
+    herd.wait_log("herd", "web: completed");
     herd
 }
 
