@@ -240,7 +240,7 @@ fn a_thousand_restarts_cost_no_descriptor() {
     herd.wait_out("web", 10);
     let early = fds();
     herd.wait_state("web", "failed");
-    assert_eq!(herd.out("web").len(), 1001);
+    assert_eq!(herd.wait_out("web", 1001).len(), 1001);
     assert_eq!(herd.status("web")["restarts"], 1000);
     // Two of them may be connections of this test.
     let late = fds();
