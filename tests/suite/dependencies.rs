@@ -6,7 +6,7 @@ use crate::fixture::Herd;
 fn noting(name: &str, more: &str) -> String {
     format!(
         "command = ['sh', '-c', 'trap \"echo -{name} >> @D@/order; exit\" TERM; \
-         echo +{name} >> @D@/order; echo >&3; while :; do sleep 1000 & wait; done']\n\
+         echo +{name} >> @D@/order; sleep infinity & echo >&3; while :; do wait; done']\n\
          ready = 'fd:3'\n{more}"
     )
 }

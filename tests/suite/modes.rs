@@ -9,8 +9,8 @@ use crate::needs;
 fn run_shows_what_services_write_and_ctrl_c_stops_all_in_order() {
     let noting = |name: &str, more: &str| {
         format!(
-            "command = ['sh', '-c', 'trap \"echo stopping {name}; exit\" TERM; echo up {name}; echo >&3; \
-             while :; do sleep 1000 & wait; done']\nready = 'fd:3'\n{more}"
+            "command = ['sh', '-c', 'trap \"echo stopping {name}; exit\" TERM; echo up {name}; sleep infinity & echo >\&3; \
+             while :; do wait; done']\nready = 'fd:3'\n{more}"
         )
     };
     let mut herd = Herd::builder()
