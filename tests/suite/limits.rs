@@ -5,13 +5,13 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use crate::box_probe::{default_box, probe};
+use crate::box_probe::{default_box, machine, probe};
 use crate::fixture::Herd;
 use crate::needs;
 
 /// An unboxed service of the probe with these limits.
 fn bare(words: &str, limits: &str) -> String {
-    format!("command = '{} {words}'\nrestart = 'no'\n[limits]\n{limits}\n", probe().display())
+    format!("command = '{} {words}'\nrestart = 'no'\n{}[limits]\n{limits}\n", probe().display(), machine())
 }
 
 fn boxed(words: &str, limits: &str) -> String {
@@ -240,8 +240,9 @@ fn the_whole_group_goes_where_the_unit_says_so() {
     // The shell would live on: one of its children is what the kernel picks.
     let unit = format!(
         "command = [\"sh\", \"-c\", \"{} eat-memory 200; echo survived; exec sleep 1000\"]\n\
-         restart = 'no'\n[limits]\nmemory = '24M'\noom_group = true",
-        probe().display()
+         restart = 'no'\n{}[limits]\nmemory = '24M'\noom_group = true",
+        probe().display(),
+        machine()
     );
     let herd = Herd::builder().unit("web", &unit).start();
     herd.wait_state("web", "failed");
