@@ -236,7 +236,7 @@ fn a_signal_reaches_every_process() {
     }
     let group = Group::new("signal", &CgroupLimits::default());
     let mut shell = group.start("sleep 1000 & sleep 1000");
-    cgroup::signal(&group.plan, 15, &[]).unwrap();
+    cgroup::signal(&group.plan, &[15], &[]).unwrap();
     assert_eq!(shell.wait().unwrap().signal(), Some(15));
     // Whoever was forked in between is left to the kill.
     group.finish();

@@ -77,7 +77,10 @@ pub(crate) const CALLS: &[&str] = &[
 ];
 
 fn let_through(case: &Boxed, attacks: &[&str]) -> Vec<(String, String)> {
-    case.tries(attacks).into_iter().filter(|(_, answer)| !is_refused(answer)).collect()
+    case.tries(attacks)
+        .into_iter()
+        .filter(|(_, answer)| !is_refused(answer))
+        .collect()
 }
 
 #[test]
@@ -93,7 +96,10 @@ fn nothing_forbidden_is_let_to_a_box_of_another_user() {
     if !needs::root() {
         return;
     }
-    assert_eq!(let_through(&default_box().top("user = 'nobody'"), CALLS), []);
+    assert_eq!(
+        let_through(&default_box().top("user = 'nobody'"), CALLS),
+        []
+    );
 }
 
 #[test]
@@ -145,7 +151,10 @@ fn a_box_pushes_no_input_into_its_terminal() {
     let pushed = || rustix::io::ioctl_fionread(slave.as_fd()).unwrap();
     let case = default_box().top(&format!("stdin = 'tty'\ntty = '{name}'"));
     let answers = case.tries(&["tiocsti", "tiocsti-high", "tioclinux"]);
-    assert!(answers.values().all(|answer| answer == "EPERM"), "{answers:?}");
+    assert!(
+        answers.values().all(|answer| answer == "EPERM"),
+        "{answers:?}"
+    );
     assert_eq!(pushed(), 0);
     // That it would be pushed without the box is what makes this a test.
     let bare = case.keys("profile = 'none'");
@@ -164,7 +173,10 @@ fn a_box_reaches_no_terminal_of_the_host() {
         return;
     }
     let (_master, name) = terminal();
-    assert_eq!(default_box().answer(&format!("open-write|{name}")), "ENOENT");
+    assert_eq!(
+        default_box().answer(&format!("open-write|{name}")),
+        "ENOENT"
+    );
     let user = default_box().top("user = 'nobody'");
     assert_eq!(user.answer(&format!("open-write|{name}")), "ENOENT");
 }
@@ -178,13 +190,23 @@ fn each_box_has_a_session_keyring_of_its_own() {
     let serials = || -> Vec<String> {
         let report = case.report();
         let lines = report["keys"].as_array().unwrap().clone();
-        let sessions = lines.iter().filter(|line| line.as_str().unwrap().contains("_ses"));
-        sessions.map(|line| line.as_str().unwrap()[..8].to_owned()).collect()
+        let sessions = lines
+            .iter()
+            .filter(|line| line.as_str().unwrap().contains("_ses"));
+        sessions
+            .map(|line| line.as_str().unwrap()[..8].to_owned())
+            .collect()
     };
     let (one, other) = (serials(), serials());
     // Those of the user himself are in both lists; the session's own is in one alone.
-    assert!(one.iter().any(|serial| !other.contains(serial)), "{one:?} {other:?}");
-    assert!(other.iter().any(|serial| !one.contains(serial)), "{one:?} {other:?}");
+    assert!(
+        one.iter().any(|serial| !other.contains(serial)),
+        "{one:?} {other:?}"
+    );
+    assert!(
+        other.iter().any(|serial| !one.contains(serial)),
+        "{one:?} {other:?}"
+    );
 }
 
 #[test]
@@ -194,7 +216,10 @@ fn a_box_cannot_raise_its_own_limits() {
     }
     let case = default_box().tables("[limits]\nopen_files = 100");
     let answers = case.tries(&["open-files|200", "open-files|50"]);
-    assert_eq!((&*answers["open-files|200"], &*answers["open-files|50"]), ("EPERM", "ok"));
+    assert_eq!(
+        (&*answers["open-files|200"], &*answers["open-files|50"]),
+        ("EPERM", "ok")
+    );
 }
 
 /// Item 29 as far as a shared network goes: what is not to be had is named by family.
@@ -205,9 +230,18 @@ fn families_can_be_shut_by_name() {
     }
     let case = default_box().keys("restrict_address_families = ['AF_UNIX', 'AF_INET', 'AF_INET6']");
     // netlink, AF_ALG, vsock, packet
-    let answers = case.tries(&["socket|16|3", "socket|38|5", "socket|40|1", "socket|17|3", "socket|2|1"]);
+    let answers = case.tries(&[
+        "socket|16|3",
+        "socket|38|5",
+        "socket|40|1",
+        "socket|17|3",
+        "socket|2|1",
+    ]);
     assert_eq!(answers["socket|2|1"], "ok");
     for (attack, answer) in &answers {
-        assert!(attack == "socket|2|1" || answer == "EAFNOSUPPORT", "{attack}: {answer}");
+        assert!(
+            attack == "socket|2|1" || answer == "EAFNOSUPPORT",
+            "{attack}: {answer}"
+        );
     }
 }

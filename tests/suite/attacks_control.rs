@@ -14,7 +14,10 @@ use crate::needs;
 
 /// A oneshot that sees herd's runtime directory at /mnt.
 fn with_socket(case: &Boxed) -> Boxed {
-    let keys = format!("bind_read_only_paths = ['{}']\nbind_paths = ['@D@/run:/mnt']", probe().display());
+    let keys = format!(
+        "bind_read_only_paths = ['{}']\nbind_paths = ['@D@/run:/mnt']",
+        probe().display()
+    );
     case.clone().keys(&keys)
 }
 
@@ -23,8 +26,12 @@ fn calls() -> Vec<String> {
     ["Status", "List", "Shutdown", "Info"]
         .iter()
         .map(|method| {
-            let message = json!({ "method": format!("org.herd.Manager.{method}"), "parameters": {} });
-            format!("varlink|/mnt/control.sock|{}", message.to_string().replace('"', "\\\\\\\""))
+            let message =
+                json!({ "method": format!("org.herd.Manager.{method}"), "parameters": {} });
+            format!(
+                "varlink|/mnt/control.sock|{}",
+                message.to_string().replace('"', "\\\\\\\"")
+            )
         })
         .collect()
 }
@@ -77,12 +84,24 @@ fn a_notification_counts_for_its_own_service_alone() {
     herd.wait_substate("victim", "starting");
     let pid = herd.main_pid("victim");
     // The liar has the socket, and knows the other's process.
-    let words = format!("tries send|/mnt/notify|READY=1 send|/mnt/notify|MAINPID=1 send|/mnt/notify|MAINPID={pid}");
-    herd.write("available/web.toml", &with_socket(&default_box()).unit(&words));
+    let words = format!(
+        "tries send|/mnt/notify|READY=1 send|/mnt/notify|MAINPID=1 send|/mnt/notify|MAINPID={pid}"
+    );
+    herd.write(
+        "available/web.toml",
+        &with_socket(&default_box()).unit(&words),
+    );
     herd.ok(&["rescan"]);
     herd.ok(&["start", "web"]);
     let answers: Value = serde_json::from_str(&herd.read("out")).unwrap();
-    assert!(answers.as_object().unwrap().values().all(|answer| answer == "ok"), "{answers}");
+    assert!(
+        answers
+            .as_object()
+            .unwrap()
+            .values()
+            .all(|answer| answer == "ok"),
+        "{answers}"
+    );
     assert_eq!(herd.state("victim"), "activating");
     assert_eq!(herd.main_pid("victim"), pid);
 }
@@ -92,7 +111,10 @@ fn a_service_cannot_make_another_process_its_main_one() {
     if !needs::root() {
         return;
     }
-    let mut victim = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+    let mut victim = std::process::Command::new("sleep")
+        .arg("60")
+        .spawn()
+        .unwrap();
     let text = format!("READY=1;MAINPID={}", victim.id()).replace(';', "\\n");
     let herd = Herd::builder()
         .unit(
@@ -107,7 +129,10 @@ fn a_service_cannot_make_another_process_its_main_one() {
     herd.wait_log("web", "is ignored");
     assert_ne!(herd.main_pid("web"), i32::try_from(victim.id()).unwrap());
     herd.ok(&["stop", "web"]);
-    assert!(victim.try_wait().unwrap().is_none(), "the stop took the other process");
+    assert!(
+        victim.try_wait().unwrap().is_none(),
+        "the stop took the other process"
+    );
     victim.kill().unwrap();
     victim.wait().unwrap();
 }
@@ -116,13 +141,27 @@ fn a_service_cannot_make_another_process_its_main_one() {
 fn names_with_paths_in_them_are_refused() {
     let herd = Herd::with(&[]);
     fs::write(herd.path("evil.toml"), "command = '/bin/true'").unwrap();
-    for name in ["../evil", "a/b", "/etc/passwd", "..", ".", "a\nb", "a\u{1b}[31mb", "", "-x", "a@b@c"] {
+    for name in [
+        "../evil",
+        "a/b",
+        "/etc/passwd",
+        "..",
+        ".",
+        "a\nb",
+        "a\u{1b}[31mb",
+        "",
+        "-x",
+        "a@b@c",
+    ] {
         let output = herd.ctl(&["start", "--", name]);
         assert_ne!(output.code, 0, "{name:?}");
         assert!(!output.stderr.contains('\u{1b}'), "{:?}", output.stderr);
         let answer = herd.call("Start", &json!({ "units": [name] }));
         let error = answer["error"].as_str().unwrap_or_default();
-        assert!(error.ends_with("BadName") || error.ends_with("InvalidParameter"), "{name:?}: {answer}");
+        assert!(
+            error.ends_with("BadName") || error.ends_with("InvalidParameter"),
+            "{name:?}: {answer}"
+        );
         let answer = herd.call("Cat", &json!({ "unit": name }));
         assert!(answer["error"].is_string(), "{name:?}: {answer}");
     }
@@ -142,7 +181,11 @@ fn unit_files_that_others_may_write_or_own_are_refused() {
         assert_ne!(herd.state(name), "active");
     };
     herd.write("elsewhere/open.toml", unit);
-    fs::set_permissions(herd.path("elsewhere/open.toml"), fs::Permissions::from_mode(0o666)).unwrap();
+    fs::set_permissions(
+        herd.path("elsewhere/open.toml"),
+        fs::Permissions::from_mode(0o666),
+    )
+    .unwrap();
     herd.write("elsewhere/theirs.toml", unit);
     chown(herd.path("elsewhere/theirs.toml"), Some(65534), Some(65534)).unwrap();
     for name in ["open", "theirs"] {
@@ -188,7 +231,11 @@ fn what_is_no_file_in_the_directory_harms_nobody() {
 /// What a verb shows on a terminal without colours.
 fn on_a_terminal(herd: &Herd, verb: &[&str]) -> String {
     let (master, slave) = terminal();
-    let slave = fs::File::options().read(true).write(true).open(slave).unwrap();
+    let slave = fs::File::options()
+        .read(true)
+        .write(true)
+        .open(slave)
+        .unwrap();
     let mut child = herd
         .command(verb)
         .env("NO_COLOR", "1")
@@ -249,7 +296,14 @@ fn lines_with_terminal_escapes_reach_no_terminal_as_they_are() {
 fn garbage_on_the_socket_disturbs_nobody() {
     let herd = Herd::with(&[("web", "command = 'sleep infinity'")]);
     herd.wait_state("web", "active");
-    for garbage in [&b"\0\0\0"[..], b"{}\0", b"[1,2]\0", b"{\"method\":7}\0", b"\xff\xfe\0", b"{\"method\":\"a.b.C\"}\0"] {
+    for garbage in [
+        &b"\0\0\0"[..],
+        b"{}\0",
+        b"[1,2]\0",
+        b"{\"method\":7}\0",
+        b"\xff\xfe\0",
+        b"{\"method\":\"a.b.C\"}\0",
+    ] {
         let mut stream = std::os::unix::net::UnixStream::connect(herd.socket()).unwrap();
         stream.write_all(garbage).unwrap();
         stream.shutdown(std::net::Shutdown::Write).unwrap();

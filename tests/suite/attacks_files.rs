@@ -51,7 +51,10 @@ fn no_way_into_the_kernel_is_open_for_writing() {
         "/proc/1/mem",
         "/proc/1/exe",
     ];
-    let attacks: Vec<String> = files.iter().map(|file| format!("open-write|{file}")).collect();
+    let attacks: Vec<String> = files
+        .iter()
+        .map(|file| format!("open-write|{file}"))
+        .collect();
     let attacks: Vec<&str> = attacks.iter().map(String::as_str).collect();
     for case in [default_box(), default_box().top("user = 'nobody'")] {
         for (attack, answer) in case.tries(&attacks) {
@@ -139,7 +142,10 @@ fn a_file_of_the_host_that_root_owns_stays_as_it_is() {
         assert!(refused, "{attack}: {answer}");
     }
     let after = fs::metadata("/dev/null").unwrap();
-    assert_eq!((before.uid(), before.gid(), before.mode()), (after.uid(), after.gid(), after.mode()));
+    assert_eq!(
+        (before.uid(), before.gid(), before.mode()),
+        (after.uid(), after.gid(), after.mode())
+    );
 }
 
 /// CVE-2024-21626: a working directory by a descriptor.
@@ -150,10 +156,16 @@ fn a_working_directory_by_descriptor_leads_out_of_nothing() {
     }
     for number in [3, 4, 5, 6, 7, 8, 9, 10] {
         let case = default_box().top(&format!("working_directory = '/proc/self/fd/{number}'"));
-        let herd = Herd::builder().available("web", &case.unit("report")).start();
+        let herd = Herd::builder()
+            .available("web", &case.unit("report"))
+            .start();
         let output = herd.ctl(&["start", "web"]);
         assert_eq!(output.code, 1, "{number}: {}", herd.read("out"));
-        assert!(output.stderr.contains("change directory to /proc/self/fd/"), "{}", output.stderr);
+        assert!(
+            output.stderr.contains("change directory to /proc/self/fd/"),
+            "{}",
+            output.stderr
+        );
     }
 }
 
@@ -170,14 +182,24 @@ fn a_state_directory_that_is_a_link_opens_nothing() {
     symlink(outside.path(), state.join("sub")).unwrap();
     std::os::unix::fs::lchown(&state, Some(65534), Some(65534)).unwrap();
     std::os::unix::fs::lchown(state.join("sub"), Some(65534), Some(65534)).unwrap();
-    let case = default_box().top(&format!("user = 'nobody'\nstate_directory = ['{name}', '{name}/sub']"));
+    let case = default_box().top(&format!(
+        "user = 'nobody'\nstate_directory = ['{name}', '{name}/sub']"
+    ));
     let words = format!("tries create|/var/lib/{name}/sub/x");
     let herd = Herd::builder().available("web", &case.unit(&words)).start();
     let output = herd.ctl(&["start", "web"]);
     fs::remove_dir_all(&state).unwrap();
     assert_eq!(output.code, 1);
-    assert!(output.stderr.contains("too many levels of symbolic links"), "{}", output.stderr);
-    assert_eq!(fs::metadata(outside.path()).unwrap().uid(), 0, "given to nobody");
+    assert!(
+        output.stderr.contains("too many levels of symbolic links"),
+        "{}",
+        output.stderr
+    );
+    assert_eq!(
+        fs::metadata(outside.path()).unwrap().uid(),
+        0,
+        "given to nobody"
+    );
 }
 
 #[test]
@@ -186,7 +208,9 @@ fn capabilities_of_files_count_for_nothing() {
         return;
     }
     // cap_net_bind_service and cap_sys_admin, effective and permitted (VFS_CAP_REVISION_2)
-    let value = [1u8, 0, 0, 2, 0, 4, 32, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    let value = [
+        1u8, 0, 0, 2, 0, 4, 32, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+    ];
     let builder = Herd::builder();
     let program = builder.dir().join("capable");
     fs::copy(probe(), &program).unwrap();
@@ -218,7 +242,10 @@ fn no_mount_of_a_box_can_be_undone() {
     }
     let report = default_box().report();
     let mounts = report["mounts"].as_array().unwrap();
-    let paths: Vec<&str> = mounts.iter().map(|mount| mount["path"].as_str().unwrap()).collect();
+    let paths: Vec<&str> = mounts
+        .iter()
+        .map(|mount| mount["path"].as_str().unwrap())
+        .collect();
     assert!(paths.len() > 20);
     let attacks: Vec<String> = paths
         .iter()

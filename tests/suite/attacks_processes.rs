@@ -33,7 +33,10 @@ fn a_process_of_the_host_is_out_of_reach_for_its_own_user() {
     if !needs::root() {
         return;
     }
-    for (uid, case) in [(0, default_box()), (65534, default_box().top("user = 'nobody'"))] {
+    for (uid, case) in [
+        (0, default_box()),
+        (65534, default_box().top("user = 'nobody'")),
+    ] {
         let victim = Victim::new(uid);
         let pid = victim.0.id();
         let attacks = [
@@ -58,19 +61,21 @@ fn a_sibling_box_of_the_same_user_is_out_of_reach() {
         return;
     }
     let case = default_box().top("user = 'nobody'");
-    let herd = Herd::builder()
-        .unit("one", &case.service("stay"))
-        .start();
+    let herd = Herd::builder().unit("one", &case.service("stay")).start();
     herd.wait_state("one", "active");
     let pid = herd.main_pid("one");
-    let words = format!("tries kill|{pid} ptrace|{pid} read|/proc/{pid}/status process-vm-readv|{pid}");
+    let words =
+        format!("tries kill|{pid} ptrace|{pid} read|/proc/{pid}/status process-vm-readv|{pid}");
     herd.write("available/web.toml", &case.unit(&words));
     herd.ok(&["rescan"]);
     herd.ok(&["start", "web"]);
     let answers: serde_json::Value = serde_json::from_str(&herd.read("out")).unwrap();
     for (attack, answer) in answers.as_object().unwrap() {
         let answer = answer.as_str().unwrap();
-        assert!(is_refused(answer) || ["ESRCH", "ENOENT"].contains(&answer), "{attack}: {answer}");
+        assert!(
+            is_refused(answer) || ["ESRCH", "ENOENT"].contains(&answer),
+            "{attack}: {answer}"
+        );
     }
     assert_eq!(herd.state("one"), "active");
 }
@@ -84,7 +89,10 @@ fn objects_of_system_v_and_posix_are_a_boxes_own() {
     let text = String::from_utf8(output.stdout).unwrap();
     let id = text.split_whitespace().next_back().unwrap().to_owned();
     let list = std::fs::read_to_string("/proc/sysvipc/shm").unwrap();
-    let line = list.lines().find(|line| line.split_whitespace().nth(1) == Some(&id)).unwrap();
+    let line = list
+        .lines()
+        .find(|line| line.split_whitespace().nth(1) == Some(&id))
+        .unwrap();
     let key: i64 = line.split_whitespace().next().unwrap().parse().unwrap();
     let attack = format!("shmget|{key}");
     let boxed = default_box().answer(&attack);
@@ -103,7 +111,11 @@ fn abstract_sockets_of_the_host_end_at_a_network_of_its_own() {
     let address = SocketAddr::from_abstract_name(&name).unwrap();
     let _listener = UnixListener::bind_addr(&address).unwrap();
     let attack = format!("connect-unix|@{name}");
-    assert_eq!(default_box().answer(&attack), "ok", "the network is the host's, as documented");
+    assert_eq!(
+        default_box().answer(&attack),
+        "ok",
+        "the network is the host's, as documented"
+    );
     for mode in ["none", "loopback"] {
         let case = default_box().tables(&format!("[network]\nmode = '{mode}'"));
         assert_eq!(case.answer(&attack), "ECONNREFUSED", "{mode}");
@@ -128,12 +140,23 @@ fn the_hosts_loopback_ends_at_a_network_of_its_own() {
     if !needs::program("bash") {
         return;
     }
-    assert_eq!((connect("host"), connect("loopback"), connect("none")), (0, 1, 1));
+    assert_eq!(
+        (connect("host"), connect("loopback"), connect("none")),
+        (0, 1, 1)
+    );
 }
 
 /// A service that leaves behind whatever can be left behind.
 fn hides(case: &Boxed, end: &str) -> Herd {
-    let herd = Herd::builder().unit("web", &case.clone().top("timeout_stop = '300ms'").service(&format!("hide {end}"))).start();
+    let herd = Herd::builder()
+        .unit(
+            "web",
+            &case
+                .clone()
+                .top("timeout_stop = '300ms'")
+                .service(&format!("hide {end}")),
+        )
+        .start();
     herd.wait_log("web", "hidden");
     herd
 }

@@ -15,11 +15,19 @@ fn groups(herd: &Herd) -> Vec<String> {
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
     for line in mounts.lines().filter(|line| line.contains(" - cgroup")) {
         let point = line.split(' ').nth(4).unwrap();
-        let Ok(names) = fs::read_dir(point) else { continue };
-        let bases = names.flatten().filter(|entry| entry.file_name().to_string_lossy().starts_with("herd-"));
+        let Ok(names) = fs::read_dir(point) else {
+            continue;
+        };
+        let bases = names
+            .flatten()
+            .filter(|entry| entry.file_name().to_string_lossy().starts_with("herd-"));
         for base in bases {
-            let Ok(entries) = fs::read_dir(base.path()) else { continue };
-            let unit = entries.flatten().filter(|entry| entry.file_name().to_string_lossy().starts_with(UNIT));
+            let Ok(entries) = fs::read_dir(base.path()) else {
+                continue;
+            };
+            let unit = entries
+                .flatten()
+                .filter(|entry| entry.file_name().to_string_lossy().starts_with(UNIT));
             found.extend(unit.map(|entry| entry.path().display().to_string()));
         }
     }
@@ -30,7 +38,9 @@ fn groups(herd: &Herd) -> Vec<String> {
 const UNIT: &str = "boxends";
 
 fn descriptors(herd: &Herd) -> usize {
-    fs::read_dir(format!("/proc/{}/fd", herd.pid())).unwrap().count()
+    fs::read_dir(format!("/proc/{}/fd", herd.pid()))
+        .unwrap()
+        .count()
 }
 
 #[test]
@@ -39,7 +49,11 @@ fn a_box_that_does_not_stand_leaves_nothing() {
         return;
     }
     let stay = |top: &str, keys: &str, tables: &str| {
-        default_box().top(top).keys(keys).tables(tables).service("stay")
+        default_box()
+            .top(top)
+            .keys(keys)
+            .tables(tables)
+            .service("stay")
     };
     let cases = [
         ("root", stay("box_root = '/nowhere'", "", "")),
@@ -49,9 +63,22 @@ fn a_box_that_does_not_stand_leaves_nothing() {
         ("target", stay("", "bind_paths = ['/usr:/nowhere/x']", "")),
         ("directory", stay("working_directory = '/nowhere'", "", "")),
         ("user", stay("user = 'no-such-user'", "", "")),
-        ("command", "command = '/nowhere'\nboxed = true\nrestart = 'no'".to_owned()),
-        ("limit", stay("", "", "[limits]\ntasks = 5\nopen_files = 4294967295")),
-        ("network", stay("", "bind_paths = ['/nowhere']", "[network]\nmode = 'loopback'")),
+        (
+            "command",
+            "command = '/nowhere'\nboxed = true\nrestart = 'no'".to_owned(),
+        ),
+        (
+            "limit",
+            stay("", "", "[limits]\ntasks = 5\nopen_files = 4294967295"),
+        ),
+        (
+            "network",
+            stay(
+                "",
+                "bind_paths = ['/nowhere']",
+                "[network]\nmode = 'loopback'",
+            ),
+        ),
     ];
     let mut builder = Herd::builder();
     for (name, unit) in &cases {
@@ -62,17 +89,24 @@ fn a_box_that_does_not_stand_leaves_nothing() {
     for (name, _) in &cases {
         herd.ctl(&["start", &format!("{UNIT}-{name}")]);
     }
-    let before = (descriptors(&herd), fs::read_to_string(format!("/proc/{}/mountinfo", herd.pid())).unwrap());
+    let before = (
+        descriptors(&herd),
+        fs::read_to_string(format!("/proc/{}/mountinfo", herd.pid())).unwrap(),
+    );
     for (name, _) in &cases {
         let output = herd.ctl(&["start", &format!("{UNIT}-{name}")]);
         assert_eq!(output.code, 1, "{name}: {output:?}");
-        let says_why = output.stderr.contains("(step ") || output.stderr.contains("no-such-user")
+        let says_why = output.stderr.contains("(step ")
+            || output.stderr.contains("no-such-user")
             || output.stderr.contains("command /nowhere");
         assert!(says_why, "{name}: {}", output.stderr);
     }
     assert_eq!(children_named("herd-exec", herd.pid()), Vec::<i32>::new());
     assert_eq!(groups(&herd), Vec::<String>::new());
-    let after = (descriptors(&herd), fs::read_to_string(format!("/proc/{}/mountinfo", herd.pid())).unwrap());
+    let after = (
+        descriptors(&herd),
+        fs::read_to_string(format!("/proc/{}/mountinfo", herd.pid())).unwrap(),
+    );
     assert_eq!(before, after);
 }
 
@@ -102,10 +136,16 @@ fn a_killed_herd_leaves_boxes_that_stand_and_none_that_was_being_built() {
         return;
     }
     for microseconds in [0u64, 700, 1_500, 3_000, 5_000, 9_000] {
-        let mut herd = Herd::builder().available("web", &default_box().service("stay")).start();
+        let mut herd = Herd::builder()
+            .available("web", &default_box().service("stay"))
+            .start();
         let base = herd_group(&herd);
         let answer = std::thread::scope(|scope| {
-            let starter = scope.spawn(|| herd.command(&["start", "--no-wait", "web"]).output().unwrap());
+            let starter = scope.spawn(|| {
+                herd.command(&["start", "--no-wait", "web"])
+                    .output()
+                    .unwrap()
+            });
             // Not to wait for anything: any moment is a good one.
             std::thread::park_timeout(Duration::from_micros(microseconds));
             herd.signal(nix::sys::signal::Signal::SIGKILL);
@@ -117,7 +157,10 @@ fn a_killed_herd_leaves_boxes_that_stand_and_none_that_was_being_built() {
         let alive = settled(&base);
         let probes = alive.iter().filter(|name| name.ends_with("/probe")).count();
         let builders = alive.iter().filter(|name| *name == "herd-exec").count();
-        assert!((probes, builders) == (0, 0) || (probes, builders) == (1, 1), "{alive:?}");
+        assert!(
+            (probes, builders) == (0, 0) || (probes, builders) == (1, 1),
+            "{alive:?}"
+        );
         end_all(&base);
         for socket in ["run/control.sock", "run/notify"] {
             fs::remove_file(herd.path(socket)).unwrap();
@@ -141,10 +184,20 @@ fn remove(base: &std::path::Path) {
 /// The group of all services of this herd, once there is one.
 fn herd_group(herd: &Herd) -> std::path::PathBuf {
     let directory = herd.path("run");
-    let name = directory.as_os_str().as_encoded_bytes().iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-    });
-    sandbox::Host::detect().unwrap().cgroups.v2.unwrap().own.join(format!("herd-{name:016x}"))
+    let name = directory
+        .as_os_str()
+        .as_encoded_bytes()
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+    sandbox::Host::detect()
+        .unwrap()
+        .cgroups
+        .v2
+        .unwrap()
+        .own
+        .join(format!("herd-{name:016x}"))
 }
 
 fn pids(base: &std::path::Path) -> Vec<i32> {
@@ -155,7 +208,11 @@ fn pids(base: &std::path::Path) -> Vec<i32> {
         }
     }
     let text = fs::read_to_string(base.join("cgroup.procs")).unwrap_or_default();
-    found.extend(text.lines().filter_map(|line| line.parse::<i32>().ok()).filter(|pid| *pid > 0));
+    found.extend(
+        text.lines()
+            .filter_map(|line| line.parse::<i32>().ok())
+            .filter(|pid| *pid > 0),
+    );
     found
 }
 
@@ -164,9 +221,13 @@ fn settled(base: &std::path::Path) -> Vec<String> {
     let names = |pids: &[i32]| -> Vec<String> {
         let first = |pid: &i32| {
             let bytes = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            String::from_utf8_lossy(bytes.split(|byte| *byte == 0).next().unwrap_or_default()).into_owned()
+            String::from_utf8_lossy(bytes.split(|byte| *byte == 0).next().unwrap_or_default())
+                .into_owned()
         };
-        pids.iter().map(first).filter(|name| !name.is_empty()).collect()
+        pids.iter()
+            .map(first)
+            .filter(|name| !name.is_empty())
+            .collect()
     };
     let deadline = crate::fixture::Deadline::new();
     loop {
@@ -181,7 +242,11 @@ fn settled(base: &std::path::Path) -> Vec<String> {
 
 fn end_all(base: &std::path::Path) {
     for pid in pids(base) {
-        drop(nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL));
+        nix::sys::signal::kill(
+            nix::unistd::Pid::from_raw(pid),
+            nix::sys::signal::Signal::SIGKILL,
+        )
+        .ok();
         assert!(crate::fixture::gone(pid));
     }
 }

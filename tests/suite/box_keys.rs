@@ -11,7 +11,10 @@ use crate::needs;
 
 /// The answer to an attack in the default box, and with these lines of `[box]`.
 fn both(attack: &str, keys: &str) -> (String, String) {
-    (default_box().answer(attack), default_box().keys(keys).answer(attack))
+    (
+        default_box().answer(attack),
+        default_box().keys(keys).answer(attack),
+    )
 }
 
 /// A `[box]` with data of the fixture below `/tmp`, which is the host's.
@@ -20,7 +23,9 @@ fn on_the_hosts_tmp(keys: &str) -> Boxed {
 }
 
 fn tries(case: &Boxed, attacks: &str) -> Value {
-    let builder = Herd::builder().file("data/a", "content").file("other/b", "content");
+    let builder = Herd::builder()
+        .file("data/a", "content")
+        .file("other/b", "content");
     let directory = builder.dir().display().to_string();
     let words = format!("tries {}", attacks.replace("@D@", &directory));
     let (_herd, output) = run(builder, &case.unit(&words));
@@ -33,23 +38,44 @@ fn profile_strict_takes_more_and_minimal_and_none_less() {
     if !needs::root() {
         return;
     }
-    let attacks = ["socket|2", "write-execute", "create|/etc/x", "keyctl", "read|/proc/meminfo"];
+    let attacks = [
+        "socket|2",
+        "write-execute",
+        "create|/etc/x",
+        "keyctl",
+        "read|/proc/meminfo",
+    ];
     let answers = |profile: &str| -> Vec<String> {
         let case = default_box().keys(&format!("profile = '{profile}'"));
         let mut found = case.tries(&attacks);
-        attacks.iter().map(|attack| found.remove(*attack).unwrap()).collect()
+        attacks
+            .iter()
+            .map(|attack| found.remove(*attack).unwrap())
+            .collect()
     };
     assert_eq!(answers("default"), ["ok", "ok", "EROFS", "EPERM", "ok"]);
-    assert_eq!(answers("strict"), ["EAFNOSUPPORT", "EPERM", "EROFS", "EPERM", "ENOENT"]);
+    assert_eq!(
+        answers("strict"),
+        ["EAFNOSUPPORT", "EPERM", "EROFS", "EPERM", "ENOENT"]
+    );
     assert_eq!(answers("minimal"), ["ok", "ok", "ok", "ok", "ok"]);
     assert_eq!(answers("none"), ["ok", "ok", "ok", "ok", "ok"]);
     let report = default_box().keys("profile = 'minimal'").report();
-    assert_eq!((&report["no_new_privs"], &report["pid"]), (&json!(true), &json!(2)));
+    assert_eq!(
+        (&report["no_new_privs"], &report["pid"]),
+        (&json!(true), &json!(2))
+    );
     let report = default_box().keys("profile = 'none'").report();
     assert_eq!(report["no_new_privs"], false);
-    assert_eq!(report["namespaces"]["pid"], json!(fs::read_link("/proc/self/ns/pid").unwrap()));
+    assert_eq!(
+        report["namespaces"]["pid"],
+        json!(fs::read_link("/proc/self/ns/pid").unwrap())
+    );
     let report = default_box().keys("profile = 'strict'").report();
-    assert_ne!(report["namespaces"]["net"], json!(fs::read_link("/proc/self/ns/net").unwrap()));
+    assert_ne!(
+        report["namespaces"]["net"],
+        json!(fs::read_link("/proc/self/ns/net").unwrap())
+    );
 }
 
 #[test]
@@ -57,7 +83,9 @@ fn namespaces_are_exactly_those_of_the_list() {
     if !needs::root() {
         return;
     }
-    let report = default_box().keys("namespaces = [\"mount\", \"uts\"]").report();
+    let report = default_box()
+        .keys("namespaces = [\"mount\", \"uts\"]")
+        .report();
     let is_new = |kind: &str| {
         report["namespaces"][kind] != json!(fs::read_link(format!("/proc/self/ns/{kind}")).unwrap())
     };
@@ -71,10 +99,18 @@ fn restrict_namespaces_can_allow_some() {
         return;
     }
     let keys = "capability_bounding_set = ['CAP_SYS_ADMIN']\nsystem_call_filter = ['@system-service', '@mount', 'unshare', 'setns']";
-    let some = default_box().keys(keys).keys("restrict_namespaces = ['uts']");
-    assert_eq!((some.answer("unshare|uts"), some.answer("unshare|ipc")), ("ok".into(), "EPERM".into()));
+    let some = default_box()
+        .keys(keys)
+        .keys("restrict_namespaces = ['uts']");
+    assert_eq!(
+        (some.answer("unshare|uts"), some.answer("unshare|ipc")),
+        ("ok".into(), "EPERM".into())
+    );
     let none = default_box().keys(keys).keys("restrict_namespaces = false");
-    assert_eq!((none.answer("unshare|uts"), none.answer("unshare|ipc")), ("ok".into(), "ok".into()));
+    assert_eq!(
+        (none.answer("unshare|uts"), none.answer("unshare|ipc")),
+        ("ok".into(), "ok".into())
+    );
     let all = default_box().keys(keys);
     assert_eq!(all.answer("unshare|uts"), "EPERM");
 }
@@ -84,7 +120,11 @@ fn read_only_root_and_protect_system_decide_what_of_the_tree_is_writable() {
     if !needs::root() {
         return;
     }
-    let attacks = ["create|/usr/herd-x", "create|/etc/herd-x", "create|/var/herd-x"];
+    let attacks = [
+        "create|/usr/herd-x",
+        "create|/etc/herd-x",
+        "create|/var/herd-x",
+    ];
     for (keys, expected) in [
         ("protect_system = 'strict'", ["EROFS", "EROFS", "EROFS"]),
         ("protect_system = 'full'", ["EROFS", "EROFS", "ok"]),
@@ -106,7 +146,11 @@ fn protect_home_hides_empties_or_only_protects() {
     }
     let place = tempfile::tempdir_in("/root").unwrap();
     let path = place.path().display();
-    let attacks = [format!("list|{path}"), format!("create|{path}/x"), "list|/root".to_owned()];
+    let attacks = [
+        format!("list|{path}"),
+        format!("create|{path}/x"),
+        "list|/root".to_owned(),
+    ];
     for (value, expected) in [
         ("true", ["EACCES", "EACCES", "EACCES"]),
         ("'tmpfs'", ["ENOENT", "ENOENT", "ok"]),
@@ -129,9 +173,15 @@ fn private_tmp_is_another_tmp() {
         return;
     }
     let answers = tries(&default_box(), "list|@D@ create|/tmp/x create|/var/tmp/x");
-    assert_eq!(answers, json!({ "list|@D@": "ENOENT", "create|/tmp/x": "ok", "create|/var/tmp/x": "ok" }));
+    assert_eq!(
+        answers,
+        json!({ "list|@D@": "ENOENT", "create|/tmp/x": "ok", "create|/var/tmp/x": "ok" })
+    );
     let answers = tries(&on_the_hosts_tmp(""), "list|@D@ create|@D@/x");
-    assert_eq!(answers, json!({ "list|@D@": "ok", "create|@D@/x": "EROFS" }));
+    assert_eq!(
+        answers,
+        json!({ "list|@D@": "ok", "create|@D@/x": "EROFS" })
+    );
 }
 
 #[test]
@@ -160,7 +210,11 @@ fn protect_proc_hides_the_processes_of_others() {
             .report()
     };
     let sees_first = |report: &Value| {
-        report["processes"].as_array().unwrap().iter().any(|pid| pid == "1")
+        report["processes"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|pid| pid == "1")
     };
     assert!(!sees_first(&case("invisible")));
     assert!(!sees_first(&case("ptraceable")));
@@ -193,7 +247,10 @@ fn read_write_paths_are_writable_and_the_rest_is_not() {
     }
     let case = on_the_hosts_tmp("read_write_paths = ['@D@/data', '-/nowhere']");
     let answers = tries(&case, "create|@D@/data/x create|@D@/other/x");
-    assert_eq!(answers, json!({ "create|@D@/data/x": "ok", "create|@D@/other/x": "EROFS" }));
+    assert_eq!(
+        answers,
+        json!({ "create|@D@/data/x": "ok", "create|@D@/other/x": "EROFS" })
+    );
 }
 
 #[test]
@@ -201,10 +258,13 @@ fn read_only_paths_are_read_only_in_a_writable_tree() {
     if !needs::root() {
         return;
     }
-    let case = on_the_hosts_tmp("protect_system = false\nread_only_paths = ['@D@/data', '-/nowhere']");
-    let answers = tries(&case, "read|@D@/data/a create|@D@/data/x create|@D@/other/x");
-    let expected =
-        json!({ "read|@D@/data/a": "ok", "create|@D@/data/x": "EROFS", "create|@D@/other/x": "ok" });
+    let case =
+        on_the_hosts_tmp("protect_system = false\nread_only_paths = ['@D@/data', '-/nowhere']");
+    let answers = tries(
+        &case,
+        "read|@D@/data/a create|@D@/data/x create|@D@/other/x",
+    );
+    let expected = json!({ "read|@D@/data/a": "ok", "create|@D@/data/x": "EROFS", "create|@D@/other/x": "ok" });
     assert_eq!(answers, expected);
 }
 
@@ -214,7 +274,10 @@ fn inaccessible_paths_are_shut_files_and_directories() {
         return;
     }
     let case = on_the_hosts_tmp("inaccessible_paths = ['@D@/data', '@D@/other/b', '-/nowhere']");
-    let answers = tries(&case, "list|@D@/data read|@D@/data/a read|@D@/other/b list|@D@/other");
+    let answers = tries(
+        &case,
+        "list|@D@/data read|@D@/data/a read|@D@/other/b list|@D@/other",
+    );
     let expected = json!({
         "list|@D@/data": "EACCES", "read|@D@/data/a": "EACCES", "read|@D@/other/b": "EACCES",
         "list|@D@/other": "ok",
@@ -227,13 +290,28 @@ fn a_path_that_is_missing_and_not_optional_stops_the_start() {
     if !needs::root() {
         return;
     }
-    for key in ["read_only_paths", "read_write_paths", "inaccessible_paths", "bind_paths"] {
-        let unit = default_box().keys(&format!("{key} = ['/nowhere']")).unit("report");
+    for key in [
+        "read_only_paths",
+        "read_write_paths",
+        "inaccessible_paths",
+        "bind_paths",
+    ] {
+        let unit = default_box()
+            .keys(&format!("{key} = ['/nowhere']"))
+            .unit("report");
         let herd = Herd::builder().available("web", &unit).start();
         let output = herd.ctl(&["start", "web"]);
         assert_eq!(output.code, 1, "{key}");
-        assert!(output.stderr.contains("/nowhere"), "{key}: {}", output.stderr);
-        assert!(output.stderr.contains("no such file or directory"), "{key}: {}", output.stderr);
+        assert!(
+            output.stderr.contains("/nowhere"),
+            "{key}: {}",
+            output.stderr
+        );
+        assert!(
+            output.stderr.contains("no such file or directory"),
+            "{key}: {}",
+            output.stderr
+        );
     }
 }
 
@@ -244,7 +322,10 @@ fn temporary_file_systems_have_their_mode_size_and_flags() {
     }
     let case = default_box().keys("temporary_file_system = ['/mnt:size=64K,mode=0700', '/srv:ro']");
     let answers = tries(&case, "create|/mnt/x create|/srv/x list|/srv");
-    assert_eq!(answers, json!({ "create|/mnt/x": "ok", "create|/srv/x": "EROFS", "list|/srv": "ok" }));
+    assert_eq!(
+        answers,
+        json!({ "create|/mnt/x": "ok", "create|/srv/x": "EROFS", "list|/srv": "ok" })
+    );
     let output = run_output(&case, "write-file /mnt/big 1");
     assert!(output.contains("No space left"), "{output}");
 }
@@ -263,11 +344,17 @@ fn binds_show_a_path_elsewhere_writable_or_not() {
     }
     let case = default_box().keys("bind_paths = ['@D@/data:/mnt', '-/nowhere']");
     let answers = tries(&case, "read|/mnt/a create|/mnt/x list|@D@");
-    assert_eq!(answers, json!({ "read|/mnt/a": "ok", "create|/mnt/x": "ok", "list|@D@": "ENOENT" }));
+    assert_eq!(
+        answers,
+        json!({ "read|/mnt/a": "ok", "create|/mnt/x": "ok", "list|@D@": "ENOENT" })
+    );
     let probe = crate::box_probe::probe().display().to_string();
     let keys = format!("bind_read_only_paths = ['{probe}', '@D@/data:/mnt:norbind']");
     let answers = tries(&default_box().keys(&keys), "read|/mnt/a create|/mnt/x");
-    assert_eq!(answers, json!({ "read|/mnt/a": "ok", "create|/mnt/x": "EROFS" }));
+    assert_eq!(
+        answers,
+        json!({ "read|/mnt/a": "ok", "create|/mnt/x": "EROFS" })
+    );
 }
 
 #[test]
@@ -275,21 +362,31 @@ fn no_new_privileges_stops_a_setuid_program() {
     if !needs::root() {
         return;
     }
-    for (profile, nnp, euid) in [("none", false, 0), ("none", true, NOBODY), ("default", true, NOBODY)] {
+    for (profile, nnp, euid) in [
+        ("none", false, 0),
+        ("none", true, NOBODY),
+        ("default", true, NOBODY),
+    ] {
         let builder = Herd::builder();
         let program = builder.dir().join("data/suid");
         fs::create_dir(builder.dir().join("data")).unwrap();
         fs::copy(crate::box_probe::probe(), &program).unwrap();
         fs::set_permissions(&program, fs::Permissions::from_mode(0o4755)).unwrap();
         let path = program.display().to_string();
-        let mut case = default_box().top("user = 'nobody'").keys(&format!("profile = '{profile}'"));
+        let mut case = default_box()
+            .top("user = 'nobody'")
+            .keys(&format!("profile = '{profile}'"));
         case = match profile {
             "none" => case.keys(&format!("no_new_privileges = {nnp}")),
             _ => case.keys("private_tmp = false"),
         };
         let (_herd, output) = run(builder, &case.unit(&format!("run {path} report")));
         let report: Value = serde_json::from_str(&output).unwrap();
-        assert_eq!(report["uid"], json!([NOBODY, euid, euid, euid]), "{profile} {nnp}");
+        assert_eq!(
+            report["uid"],
+            json!([NOBODY, euid, euid, euid]),
+            "{profile} {nnp}"
+        );
     }
 }
 
@@ -299,19 +396,44 @@ fn capabilities_are_bounded_and_given() {
         return;
     }
     let net_bind = "0000000000000400";
-    let kept = default_box().keys("capability_bounding_set = ['CAP_NET_BIND_SERVICE']").report();
+    let kept = default_box()
+        .keys("capability_bounding_set = ['CAP_NET_BIND_SERVICE']")
+        .report();
     let sets = &kept["capabilities"];
-    assert_eq!((&sets["bounding"], &sets["effective"]), (&json!(net_bind), &json!(net_bind)));
+    assert_eq!(
+        (&sets["bounding"], &sets["effective"]),
+        (&json!(net_bind), &json!(net_bind))
+    );
     let case = default_box().top("user = 'nobody'");
-    let given = case.clone().keys("ambient_capabilities = ['CAP_NET_BIND_SERVICE']").report();
-    for set in ["permitted", "effective", "bounding", "ambient", "inheritable"] {
+    let given = case
+        .clone()
+        .keys("ambient_capabilities = ['CAP_NET_BIND_SERVICE']")
+        .report();
+    for set in [
+        "permitted",
+        "effective",
+        "bounding",
+        "ambient",
+        "inheritable",
+    ] {
         assert_eq!(given["capabilities"][set], net_bind, "{set}");
     }
-    let bounded = case.keys("capability_bounding_set = ['CAP_NET_BIND_SERVICE']").report();
+    let bounded = case
+        .keys("capability_bounding_set = ['CAP_NET_BIND_SERVICE']")
+        .report();
     assert_eq!(bounded["capabilities"]["effective"], "0000000000000000");
-    let all_but = default_box().keys("capability_bounding_set = ['~CAP_SYS_ADMIN']").report();
-    let bounding = all_but["capabilities"]["bounding"].as_str().unwrap().to_owned();
-    assert_eq!(u64::from_str_radix(&bounding, 16).unwrap() >> 21 & 1, 0, "{bounding}");
+    let all_but = default_box()
+        .keys("capability_bounding_set = ['~CAP_SYS_ADMIN']")
+        .report();
+    let bounding = all_but["capabilities"]["bounding"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    assert_eq!(
+        u64::from_str_radix(&bounding, 16).unwrap() >> 21 & 1,
+        0,
+        "{bounding}"
+    );
 }
 
 #[test]
@@ -321,8 +443,16 @@ fn each_wall_of_system_calls_falls_by_its_own_key() {
     }
     for (attack, keys, without) in [
         ("personality", "lock_personality = false", "ok"),
-        ("chmod-suid|/tmp/none", "restrict_suid_sgid = false", "ENOENT"),
-        ("keyctl", "system_call_filter = ['@system-service', '@keyring']", "ok"),
+        (
+            "chmod-suid|/tmp/none",
+            "restrict_suid_sgid = false",
+            "ENOENT",
+        ),
+        (
+            "keyctl",
+            "system_call_filter = ['@system-service', '@keyring']",
+            "ok",
+        ),
         ("keyctl", "system_call_error_number = 'EACCES'", "EACCES"),
         ("keyctl", "system_call_error_number = 125", "ECANCELED"),
         ("keyctl", "system_call_filter = []", "ok"),
@@ -341,11 +471,17 @@ fn the_gate_of_i386_is_shut_and_opens_only_where_nothing_is_filtered() {
     let shut = default_box().answer("int80");
     assert!(is_refused(&shut), "{shut}");
     // A filter of native calls would not see the others.
-    let unit = default_box().keys("system_call_architectures = []").unit("report");
+    let unit = default_box()
+        .keys("system_call_architectures = []")
+        .unit("report");
     let herd = Herd::builder().available("web", &unit).start();
     let output = herd.ctl(&["start", "web"]);
     assert_eq!(output.code, 1);
-    assert!(output.stderr.contains("system_call_architectures"), "{}", output.stderr);
+    assert!(
+        output.stderr.contains("system_call_architectures"),
+        "{}",
+        output.stderr
+    );
     let open = default_box().keys("profile = 'minimal'").answer("int80");
     if open != "ok" {
         eprintln!("SKIPPED: needs a kernel with the gate of i386");
@@ -359,11 +495,27 @@ fn further_walls_rise_by_their_own_key() {
     }
     for (attack, keys, with) in [
         ("write-execute", "memory_deny_write_execute = true", "EPERM"),
-        ("socket|2", "restrict_address_families = ['AF_UNIX']", "EAFNOSUPPORT"),
-        ("socket|2", "restrict_address_families = ['~AF_INET']", "EAFNOSUPPORT"),
-        ("socket|1", "restrict_address_families = 'none'", "EAFNOSUPPORT"),
+        (
+            "socket|2",
+            "restrict_address_families = ['AF_UNIX']",
+            "EAFNOSUPPORT",
+        ),
+        (
+            "socket|2",
+            "restrict_address_families = ['~AF_INET']",
+            "EAFNOSUPPORT",
+        ),
+        (
+            "socket|1",
+            "restrict_address_families = 'none'",
+            "EAFNOSUPPORT",
+        ),
         ("socket|2", "system_call_filter = ['~@network-io']", "EPERM"),
-        ("socket|2", "system_call_filter = ['~socket:ENOLINK']", "ENOLINK"),
+        (
+            "socket|2",
+            "system_call_filter = ['~socket:ENOLINK']",
+            "ENOLINK",
+        ),
     ] {
         let (default, raised) = both(attack, keys);
         assert_eq!(default, "ok", "{attack}");
@@ -380,7 +532,10 @@ fn restrict_realtime_is_what_refuses_a_fifo() {
     }
     let keys = "capability_bounding_set = ['CAP_SYS_NICE']";
     let shut = default_box().keys(keys).answer("sched-fifo");
-    let open = default_box().keys(keys).keys("restrict_realtime = false").answer("sched-fifo");
+    let open = default_box()
+        .keys(keys)
+        .keys("restrict_realtime = false")
+        .answer("sched-fifo");
     assert_eq!((shut.as_str(), open.as_str()), ("EPERM", "ok"));
 }
 
@@ -389,10 +544,15 @@ fn a_refused_call_can_be_the_end() {
     if !needs::root() {
         return;
     }
-    let unit = default_box().keys("system_call_error_number = 'kill'").unit("try keyctl");
+    let unit = default_box()
+        .keys("system_call_error_number = 'kill'")
+        .unit("try keyctl");
     let herd = Herd::builder().available("web", &unit).start();
     assert_eq!(herd.ctl(&["start", "web"]).code, 1);
-    let reason = herd.status("web")["last_exit"]["reason"].as_str().unwrap().to_owned();
+    let reason = herd.status("web")["last_exit"]["reason"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     assert!(reason.contains("SIGSYS"), "{reason}");
 }
 
@@ -401,10 +561,13 @@ fn kernel_walls_fall_by_their_keys() {
     if !needs::root() {
         return;
     }
-    let (shut, open) =
-        both("open-write|/proc/sys/kernel/core_pattern", "protect_kernel_tunables = false");
+    let (shut, open) = both(
+        "open-write|/proc/sys/kernel/core_pattern",
+        "protect_kernel_tunables = false",
+    );
     assert_eq!((shut.as_str(), open.as_str()), ("EROFS", "ok"));
-    let admin = "capability_bounding_set = ['CAP_SYS_ADMIN', 'CAP_SYS_TIME']\nsystem_call_filter = []";
+    let admin =
+        "capability_bounding_set = ['CAP_SYS_ADMIN', 'CAP_SYS_TIME']\nsystem_call_filter = []";
     let with = |attack: &str, keys: &str| default_box().keys(admin).keys(keys).answer(attack);
     assert_eq!(with("sethostname", ""), "EPERM");
     assert_eq!(with("sethostname", "protect_hostname = false"), "ok");
@@ -424,7 +587,10 @@ fn protect_control_groups_is_what_shuts_the_groups() {
     let attack = format!("open-write|{}/cgroup.procs", v2.mount.display());
     let keys = "protect_kernel_tunables = false";
     assert_eq!(default_box().keys(keys).answer(&attack), "EROFS");
-    let open = default_box().keys(keys).keys("protect_control_groups = false").answer(&attack);
+    let open = default_box()
+        .keys(keys)
+        .keys("protect_control_groups = false")
+        .answer(&attack);
     assert_eq!(open, "ok");
 }
 
@@ -434,7 +600,9 @@ fn protect_kernel_modules_hides_their_files() {
         return;
     }
     let plan = |keys: &str| {
-        let herd = Herd::builder().available("web", &default_box().keys(keys).unit("report")).start();
+        let herd = Herd::builder()
+            .available("web", &default_box().keys(keys).unit("report"))
+            .start();
         herd.ok(&["plan", "web"])
     };
     assert!(plan("").contains("hide /usr/lib/modules"));
@@ -451,14 +619,24 @@ fn keyring_mode_decides_whose_session_keyring_it_is() {
         return;
     }
     let keyring = |mode: &str| {
-        let keys = format!("keyring_mode = '{mode}'\nsystem_call_filter = ['@system-service', '@keyring']\nprotect_kernel_tunables = false");
+        let keys = format!(
+            "keyring_mode = '{mode}'\nsystem_call_filter = ['@system-service', '@keyring']\nprotect_kernel_tunables = false"
+        );
         let report = default_box().keys(&keys).report();
         let lines = report["keys"].as_array().unwrap().clone();
-        lines.iter().filter(|line| line.as_str().unwrap().contains("_ses")).count()
+        lines
+            .iter()
+            .filter(|line| line.as_str().unwrap().contains("_ses"))
+            .count()
     };
     assert!(keyring("private") >= 1);
     let herd = Herd::builder()
-        .available("web", &default_box().keys("keyring_mode = 'inherit'").unit("report"))
+        .available(
+            "web",
+            &default_box()
+                .keys("keyring_mode = 'inherit'")
+                .unit("report"),
+        )
         .start();
     assert!(!herd.ok(&["plan", "web"]).contains("session keyring"));
 }
@@ -468,8 +646,13 @@ fn hostname_and_process_1_are_as_the_unit_says() {
     if !needs::root() {
         return;
     }
-    let report = default_box().keys("hostname = 'db-1'\nas_pid_1 = true").report();
-    assert_eq!((&report["hostname"], &report["pid"]), (&json!("db-1"), &json!(1)));
+    let report = default_box()
+        .keys("hostname = 'db-1'\nas_pid_1 = true")
+        .report();
+    assert_eq!(
+        (&report["hostname"], &report["pid"]),
+        (&json!("db-1"), &json!(1))
+    );
     assert_eq!(report["processes"], json!(["1"]));
 }
 
@@ -479,7 +662,9 @@ fn network_none_and_loopback() {
         return;
     }
     let report = |mode: &str| {
-        default_box().tables(&format!("[network]\nmode = '{mode}'")).report()
+        default_box()
+            .tables(&format!("[network]\nmode = '{mode}'"))
+            .report()
     };
     let outside = json!(fs::read_link("/proc/self/ns/net").unwrap());
     for mode in ["none", "loopback"] {
@@ -489,7 +674,9 @@ fn network_none_and_loopback() {
     }
     assert_eq!(report("host")["namespaces"]["net"], outside);
     let listen = |mode: &str| {
-        let unit = default_box().tables(&format!("[network]\nmode = '{mode}'")).service("listen 0");
+        let unit = default_box()
+            .tables(&format!("[network]\nmode = '{mode}'"))
+            .service("listen 0");
         let herd = Herd::builder().unit("web", &unit).start();
         herd.wait_log("web", "listening ");
     };
@@ -513,18 +700,36 @@ fn a_wall_given_up_is_in_the_status() {
             "echo 0 >/proc/sys/user/max_user_namespaces && exec setpriv --inh-caps=-all --ambient-caps=-all -- \"$0\" \"$@\"",
         ])
     };
-    let herd = wrap(Herd::builder()).available("web", &default_box().service("stay")).start();
+    let herd = wrap(Herd::builder())
+        .available("web", &default_box().service("stay"))
+        .start();
     let output = herd.ctl(&["start", "web"]);
     assert_eq!(output.code, 1, "{output:?}");
-    assert!(output.stderr.contains("user namespace"), "{}", output.stderr);
+    assert!(
+        output.stderr.contains("user namespace"),
+        "{}",
+        output.stderr
+    );
     drop(herd);
     let walls = ["mount", "pid", "ipc", "uts", "cgroup"].map(|kind| format!("'{kind}_namespace'"));
-    let unit = default_box().keys(&format!("best_effort = [{}]", walls.join(", "))).service("stay");
+    let unit = default_box()
+        .keys(&format!("best_effort = [{}]", walls.join(", ")))
+        .service("stay");
     let herd = wrap(Herd::builder()).available("web", &unit).start();
     herd.ok(&["start", "web"]);
     let status = herd.status("web");
     let given_up = status["walls_given_up"].as_array().unwrap();
     assert_eq!(given_up.len(), 5, "{status}");
-    assert!(given_up[0]["reason"].as_str().unwrap().contains("user namespace"), "{status}");
-    assert!(herd.ok(&["status", "web"]).contains("MountNamespace"), "{}", herd.ok(&["status", "web"]));
+    assert!(
+        given_up[0]["reason"]
+            .as_str()
+            .unwrap()
+            .contains("user namespace"),
+        "{status}"
+    );
+    assert!(
+        herd.ok(&["status", "web"]).contains("MountNamespace"),
+        "{}",
+        herd.ok(&["status", "web"])
+    );
 }

@@ -6,13 +6,17 @@ use crate::needs;
 
 /// The plan of this unit, without what is the machine's.
 fn plan(text: &str) -> String {
-    let unit = format!("command = '/usr/bin/web --port 80'\nuser = 'nobody'\nboxed = true\n{text}\n");
+    let unit =
+        format!("command = '/usr/bin/web --port 80'\nuser = 'nobody'\nboxed = true\n{text}\n");
     let herd = Herd::builder().available("web", &unit).start();
     let directory = herd.dir().display().to_string();
     let plan = herd.ok(&["plan", "web"]);
     let mut lines = Vec::new();
     for line in plan.lines() {
-        let step = line.trim_start().split_once(". ").map_or(line, |(_, step)| step);
+        let step = line
+            .trim_start()
+            .split_once(". ")
+            .map_or(line, |(_, step)| step);
         let is_the_machines = ["create cgroup", "join cgroup", "limit OpenFiles"];
         if is_the_machines.iter().any(|begin| step.starts_with(begin)) {
             continue;
@@ -54,7 +58,12 @@ fn is_as_the_golden_file(name: &str, text: &str) {
         std::fs::write(&path, &found).unwrap();
     }
     let golden = std::fs::read_to_string(&path).unwrap_or_default();
-    assert_eq!(found, golden, "tests/dev golden rewrites {}", path.display());
+    assert_eq!(
+        found,
+        golden,
+        "tests/dev golden rewrites {}",
+        path.display()
+    );
 }
 
 #[test]

@@ -60,7 +60,10 @@ impl Boxed {
 
     /// The unit that runs the probe with these words, its standard output in the file `out`.
     pub(crate) fn unit(&self, words: &str) -> String {
-        format!("stdout = 'file:@D@/out'\noneshot = true\n{}", self.service(words))
+        format!(
+            "stdout = 'file:@D@/out'\noneshot = true\n{}",
+            self.service(words)
+        )
     }
 
     /// The same as a service whose lines are logged.
@@ -129,7 +132,13 @@ pub(crate) fn user_boxes() -> bool {
 /// A repository below a home is not to be entered by another user.
 fn is_reachable_by_others() -> bool {
     let reachable = std::process::Command::new("setpriv")
-        .args(["--reuid=65534", "--regid=65534", "--clear-groups", "test", "-x"])
+        .args([
+            "--reuid=65534",
+            "--regid=65534",
+            "--clear-groups",
+            "test",
+            "-x",
+        ])
         .arg(probe())
         .status();
     let reachable = reachable.is_ok_and(|status| status.success());
@@ -148,7 +157,11 @@ pub(crate) fn is_refused(answer: &str) -> bool {
 pub(crate) fn children_named(name: &str, above: i32) -> Vec<i32> {
     let mut parents = std::collections::HashMap::new();
     for entry in std::fs::read_dir("/proc").unwrap().flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|text| text.parse::<i32>().ok()) else {
+        let Some(pid) = entry
+            .file_name()
+            .to_str()
+            .and_then(|text| text.parse::<i32>().ok())
+        else {
             continue;
         };
         let Ok(stat) = std::fs::read_to_string(entry.path().join("stat")) else {
@@ -174,8 +187,8 @@ pub(crate) fn children_named(name: &str, above: i32) -> Vec<i32> {
         }
         false
     };
-    let found = parents.iter().filter(|(pid, (_, program, dead))| {
-        !dead && program == name && is_below(**pid)
-    });
+    let found = parents
+        .iter()
+        .filter(|(pid, (_, program, dead))| !dead && program == name && is_below(**pid));
     found.map(|(pid, _)| *pid).collect()
 }

@@ -29,11 +29,19 @@ fn every_key_of_a_box_refuses_what_it_cannot_be() {
         ("read_only_paths", "['etc']", "absolute"),
         ("read_write_paths", "['var/lib']", "absolute"),
         ("inaccessible_paths", "[1]", "text"),
-        ("temporary_file_system", "['/x:speed=9']", "is no option here"),
+        (
+            "temporary_file_system",
+            "['/x:speed=9']",
+            "is no option here",
+        ),
         ("bind_paths", "['/a:/b:/c:/d']", "is no bind"),
         ("bind_read_only_paths", "['a']", "absolute"),
         ("no_new_privileges", "'on'", "true or false"),
-        ("capability_bounding_set", "['CAP_NET_BIND']", "CAP_NET_BIND_SERVICE"),
+        (
+            "capability_bounding_set",
+            "['CAP_NET_BIND']",
+            "CAP_NET_BIND_SERVICE",
+        ),
         ("ambient_capabilities", "['NET']", "is no capability"),
         ("lock_personality", "0", "true or false"),
         ("memory_deny_write_execute", "'x'", "true or false"),
@@ -42,8 +50,16 @@ fn every_key_of_a_box_refuses_what_it_cannot_be() {
         ("system_call_filter", "['opn']", "did you mean \"open\""),
         ("system_call_filter", "['@file']", "no group of them"),
         ("system_call_error_number", "'EWHAT'", "is no errno"),
-        ("system_call_architectures", "['arm']", "\"arm\" is not supported"),
-        ("restrict_address_families", "['INET']", "is no address family"),
+        (
+            "system_call_architectures",
+            "['arm']",
+            "\"arm\" is not supported",
+        ),
+        (
+            "restrict_address_families",
+            "['INET']",
+            "is no address family",
+        ),
         ("protect_kernel_tunables", "'x'", "true or false"),
         ("protect_kernel_modules", "'x'", "true or false"),
         ("protect_kernel_logs", "'x'", "true or false"),
@@ -67,15 +83,27 @@ fn keys_that_contradict_one_another_are_told() {
     for (text, said) in [
         ("[box]\nprivate_tmp = true", "boxed"),
         ("boxed = false\nbox_root = '/srv/web'", "boxed"),
-        ("boxed = true\n[box]\nnamespaces = [\"pid\"]\nas_pid_1 = true\nprivate_tmp = true", "mount"),
-        ("boxed = true\n[box]\nnamespaces = [\"mount\"]\nas_pid_1 = true", "pid namespace"),
-        ("boxed = true\n[box]\nnamespaces = [\"mount\"]\nhostname = 'x'", "uts namespace"),
+        (
+            "boxed = true\n[box]\nnamespaces = [\"pid\"]\nas_pid_1 = true\nprivate_tmp = true",
+            "mount",
+        ),
+        (
+            "boxed = true\n[box]\nnamespaces = [\"mount\"]\nas_pid_1 = true",
+            "pid namespace",
+        ),
+        (
+            "boxed = true\n[box]\nnamespaces = [\"mount\"]\nhostname = 'x'",
+            "uts namespace",
+        ),
         (
             "boxed = true\n[box]\ncapability_bounding_set = []\nambient_capabilities = ['CAP_KILL']",
             "not in the bounding set",
         ),
         ("boxed = true\n[box]\nlandlock = []", "not supported yet"),
-        ("boxed = true\n[network]\nmode = 'bridge'", "not supported yet"),
+        (
+            "boxed = true\n[network]\nmode = 'bridge'",
+            "not supported yet",
+        ),
         ("boxed = true\nbox_root = 'srv'", "absolute"),
     ] {
         let output = check(text);
@@ -88,7 +116,10 @@ fn keys_that_contradict_one_another_are_told() {
 #[test]
 fn a_user_that_does_not_exist_is_named() {
     let herd = Herd::builder()
-        .available("web", "command = '/bin/true'\nboxed = true\nuser = 'no-such-user'")
+        .available(
+            "web",
+            "command = '/bin/true'\nboxed = true\nuser = 'no-such-user'",
+        )
         .start();
     let output = herd.ctl(&["start", "web"]);
     assert_eq!(output.code, 1);
@@ -98,12 +129,17 @@ fn a_user_that_does_not_exist_is_named() {
 #[test]
 fn a_command_that_is_not_in_the_box_is_named() {
     let herd = Herd::builder()
-        .available("web", "command = '/tmp/no-such-command'\nboxed = true\nrestart = 'no'")
+        .available(
+            "web",
+            "command = '/tmp/no-such-command'\nboxed = true\nrestart = 'no'",
+        )
         .start();
     let output = herd.ctl(&["start", "web"]);
     assert_eq!(output.code, 1);
     assert!(
-        output.stderr.contains("command /tmp/no-such-command: no such file or directory"),
+        output
+            .stderr
+            .contains("command /tmp/no-such-command: no such file or directory"),
         "{}",
         output.stderr
     );

@@ -49,7 +49,10 @@ fn a_box_root_holds_nothing_of_the_host() {
         return;
     }
     let report = report(with_tree(), "", "");
-    assert_eq!(report["root"], serde_json::json!(["bin", "dev", "proc", "tmp"]));
+    assert_eq!(
+        report["root"],
+        serde_json::json!(["bin", "dev", "proc", "tmp"])
+    );
     for mount in report["mounts"].as_array().unwrap() {
         let kind = mount["type"].as_str().unwrap();
         let path = mount["path"].as_str().unwrap();
@@ -90,7 +93,10 @@ fn a_box_root_can_be_writable() {
     }
     let keys = "read_only_root = false";
     let answers = tries(with_tree(), "create|/x create|/tmp/x", keys);
-    assert_eq!(answers, serde_json::json!({ "create|/x": "ok", "create|/tmp/x": "ok" }));
+    assert_eq!(
+        answers,
+        serde_json::json!({ "create|/x": "ok", "create|/tmp/x": "ok" })
+    );
 }
 
 #[test]
@@ -102,8 +108,14 @@ fn a_box_root_has_what_the_unit_binds_and_its_own_directories() {
     let name = format!("herd-test-root-{}", std::process::id());
     let top = format!("state_directory = '{name}'\nuser = 'nobody'");
     let keys = "bind_read_only_paths = ['@D@/config:/etc/web', '-/nowhere:/nowhere']";
-    let words = format!("tries read|/etc/web/a open-write|/etc/web/a create|/var/lib/{name}/x list|/nowhere");
-    fs::set_permissions(builder.dir().join("config/a"), fs::Permissions::from_mode(0o666)).unwrap();
+    let words = format!(
+        "tries read|/etc/web/a open-write|/etc/web/a create|/var/lib/{name}/x list|/nowhere"
+    );
+    fs::set_permissions(
+        builder.dir().join("config/a"),
+        fs::Permissions::from_mode(0o666),
+    )
+    .unwrap();
     let (_herd, output) = run(builder, &unit(&words, &top, keys));
     fs::remove_dir(format!("/var/lib/{name}")).unwrap();
     let answers: Value = serde_json::from_str(&output).unwrap();
@@ -122,7 +134,9 @@ fn the_seeds_own_unit_runs_with_busybox() {
     let bin = builder.dir().join("tree/bin");
     fs::create_dir_all(&bin).unwrap();
     let path = std::env::var_os("PATH").unwrap();
-    let busybox = std::env::split_paths(&path).map(|dir| dir.join("busybox")).find(|p| p.is_file());
+    let busybox = std::env::split_paths(&path)
+        .map(|dir| dir.join("busybox"))
+        .find(|p| p.is_file());
     fs::copy(busybox.unwrap(), bin.join("sh")).unwrap();
     let herd = builder
         .unit(
@@ -163,7 +177,10 @@ fn a_link_in_the_place_of_a_mount_point_is_refused() {
         fs::create_dir(&elsewhere).unwrap();
         symlink(&elsewhere, builder.dir().join("tree").join(name)).unwrap();
         let said = refusal(builder, "");
-        assert!(said.contains(&format!("/{name}")) && said.contains(" (step "), "{said}");
+        assert!(
+            said.contains(&format!("/{name}")) && said.contains(" (step "),
+            "{said}"
+        );
         assert!(said.contains("too many levels of symbolic links"), "{said}");
         assert_eq!(fs::read_dir(&elsewhere).map_or(0, Iterator::count), 0);
     }
@@ -188,12 +205,18 @@ fn a_link_in_the_root_leads_no_mount_to_the_host() {
         let root = tree.display();
         let text = unit("report", "", &keys)
             .replace("@D@/tree", &root.to_string())
-            .replace("@D@/config", &builder.dir().join("config").display().to_string());
+            .replace(
+                "@D@/config",
+                &builder.dir().join("config").display().to_string(),
+            );
         let herd = herd.available("web", &text).start();
         herd.ctl(&["start", "web"]);
         assert_eq!(fs::read_dir(&outside).unwrap().count(), 0, "{target}");
     }
-    assert_eq!(fs::metadata(&outside).unwrap().permissions().mode() & 0o777, 0o755);
+    assert_eq!(
+        fs::metadata(&outside).unwrap().permissions().mode() & 0o777,
+        0o755
+    );
 }
 
 /// CVE-2021-30465: a mount point that is a directory now and a link then.
@@ -210,22 +233,32 @@ fn a_mount_point_that_changes_while_the_box_starts_leads_nowhere_else() {
     fs::create_dir_all(tree.join("etc/web")).unwrap();
     symlink(&outside, tree.join("swap")).unwrap();
     let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
-    let (etc, swap, until) = (tree.join("etc"), tree.join("swap"), std::sync::Arc::clone(&stop));
+    let (etc, swap, until) = (
+        tree.join("etc"),
+        tree.join("swap"),
+        std::sync::Arc::clone(&stop),
+    );
     let racer = std::thread::spawn(move || {
         let mut rounds = 0u32;
         while !until.load(std::sync::atomic::Ordering::Relaxed) {
             let flags = rustix::fs::RenameFlags::EXCHANGE;
-            rustix::fs::renameat_with(rustix::fs::CWD, &etc, rustix::fs::CWD, &swap, flags).unwrap();
+            rustix::fs::renameat_with(rustix::fs::CWD, &etc, rustix::fs::CWD, &swap, flags)
+                .unwrap();
             rounds += 1;
         }
         rounds
     });
     let keys = "bind_paths = ['@D@/config:/etc/web']";
-    let herd = builder.available("web", &unit("tries create|/etc/web/mine", "", keys)).start();
+    let herd = builder
+        .available("web", &unit("tries create|/etc/web/mine", "", keys))
+        .start();
     for _ in 0..25 {
         // Some starts are refused, which is as good as one that stands.
         herd.ctl(&["start", "web"]);
-        assert_eq!(fs::read_to_string(outside.join("sentinel")).unwrap(), "untouched");
+        assert_eq!(
+            fs::read_to_string(outside.join("sentinel")).unwrap(),
+            "untouched"
+        );
         assert_eq!(fs::read_dir(&outside).unwrap().count(), 1);
     }
     stop.store(true, std::sync::atomic::Ordering::Relaxed);

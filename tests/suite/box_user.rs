@@ -26,12 +26,29 @@ fn a_users_box_has_a_user_namespace_in_which_only_the_user_exists() {
     let report: Value = serde_json::from_str(&output).unwrap();
     for kind in ["mnt", "pid", "ipc", "uts", "cgroup", "user"] {
         let outside = fs::read_link(format!("/proc/{}/ns/{kind}", herd.pid())).unwrap();
-        assert_ne!(report["namespaces"][kind], outside.display().to_string(), "{kind}");
+        assert_ne!(
+            report["namespaces"][kind],
+            outside.display().to_string(),
+            "{kind}"
+        );
     }
-    let map: Vec<&str> = report["uid_map"][0].as_str().unwrap().split_whitespace().collect();
+    let map: Vec<&str> = report["uid_map"][0]
+        .as_str()
+        .unwrap()
+        .split_whitespace()
+        .collect();
     assert_eq!(map, ["65534", "65534", "1"]);
-    assert_eq!(report["uid"], serde_json::json!([NOBODY, NOBODY, NOBODY, NOBODY]));
-    for set in ["inheritable", "permitted", "effective", "bounding", "ambient"] {
+    assert_eq!(
+        report["uid"],
+        serde_json::json!([NOBODY, NOBODY, NOBODY, NOBODY])
+    );
+    for set in [
+        "inheritable",
+        "permitted",
+        "effective",
+        "bounding",
+        "ambient",
+    ] {
         assert_eq!(report["capabilities"][set], "0000000000000000", "{set}");
     }
     assert_eq!(report["no_new_privs"], true);
@@ -63,7 +80,10 @@ fn a_users_box_can_write_to_its_state_and_to_nothing_else() {
     for (attack, answer) in answers.as_object().unwrap() {
         let allowed = attack.starts_with(&format!("create|{state}")) || attack == "create|/tmp/x";
         let refused = ["EPERM", "EACCES", "EROFS", "ENOSYS", "EINVAL"];
-        assert!(allowed || refused.contains(&answer.as_str().unwrap()), "{attack}: {answer}");
+        assert!(
+            allowed || refused.contains(&answer.as_str().unwrap()),
+            "{attack}: {answer}"
+        );
     }
 }
 
@@ -72,10 +92,17 @@ fn a_users_herd_cannot_start_a_service_as_somebody_else() {
     if !user_boxes() {
         return;
     }
-    let herd = herd().available("web", &default_box().top("user = 'root'").unit("report")).start();
+    let herd = herd()
+        .available("web", &default_box().top("user = 'root'").unit("report"))
+        .start();
     let output = herd.ctl(&["start", "web"]);
     assert_eq!(output.code, 1);
-    assert!(output.stderr.contains("only root can start a service as another user"), "{output:?}");
+    assert!(
+        output
+            .stderr
+            .contains("only root can start a service as another user"),
+        "{output:?}"
+    );
 }
 
 #[test]
@@ -91,7 +118,10 @@ fn a_users_box_root_works_too() {
                 box_root = '@D@/tree'\nstdout = 'file:@D@/out'";
     let (_herd, output) = run(builder, unit);
     let report: Value = serde_json::from_str(&output).unwrap();
-    assert_eq!(report["root"], serde_json::json!(["bin", "dev", "proc", "tmp"]));
+    assert_eq!(
+        report["root"],
+        serde_json::json!(["bin", "dev", "proc", "tmp"])
+    );
     assert_eq!(report["capabilities"]["bounding"], "0000000000000000");
 }
 
@@ -105,5 +135,8 @@ fn a_users_herd_of_its_own_stops_a_box_as_a_whole() {
     let pid = herd.main_pid("web");
     herd.ok(&["stop", "web"]);
     herd.wait_gone(pid);
-    assert_eq!(crate::box_probe::children_named("probe", herd.pid()), Vec::<i32>::new());
+    assert_eq!(
+        crate::box_probe::children_named("probe", herd.pid()),
+        Vec::<i32>::new()
+    );
 }

@@ -1,7 +1,7 @@
 //! What no single key shows: keys that contradict one another, or that need another.
 #![forbid(unsafe_code)]
 
-use sandbox::config::{Amount, CpuPolicy, Network};
+use sandbox::config::{Amount, CpuPolicy, Network, ProtectHome};
 
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::document::Document;
@@ -299,6 +299,34 @@ impl Check<'_, '_, '_> {
         }
         if !walls.namespaces.mount {
             self.file_system_without_mounts();
+        }
+        let hides_homes = matches!(walls.protect_home, ProtectHome::Yes | ProtectHome::Tmpfs);
+        if hides_homes && !self.given("box_root") {
+            self.command_in_a_hidden_home(&draft.unit);
+        }
+    }
+
+    /// It would end in a bare "permission denied" at the start.
+    fn command_in_a_hidden_home(&mut self, unit: &Unit) {
+        let bound = ["box.bind_paths", "box.bind_read_only_paths"];
+        let program = unit.commands.main.as_ref().filter(|main| !main.unboxed);
+        let Some(program) = program.and_then(|main| main.argv.first()) else {
+            return;
+        };
+        let homes = ["/home/", "/root/", "/run/user/"];
+        let Some(home) = homes.iter().find(|home| program.starts_with(**home)) else {
+            return;
+        };
+        if let Some(entry) = self.document.find("command")
+            && !bound.iter().any(|path| self.given(path))
+        {
+            let (file, span) = (entry.file, entry.key_span.clone());
+            let home = home.trim_end_matches('/');
+            let message = format!("the command lies in {home}, which the box hides");
+            let hint = "install it elsewhere, or set `protect_home = \"read-only\"` in [box]";
+            let hint = Some(hint.to_owned());
+            self.reader
+                .report(Severity::Warning, file, span, message, hint);
         }
     }
 

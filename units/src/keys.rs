@@ -267,7 +267,7 @@ pub static KEYS: [Key; 323] = [
     key(Lifecycle, "start_limit_burst", "1 to 4294967295", "", "so many starts within start_limit_interval, then failed"),
     key(Lifecycle, "start_limit_interval", "duration", "\"10s\"", "the time over which starts are counted"),
     key(Lifecycle, "start_limit_action", "\"none\", \"exit\", \"exit-force\"", "\"none\"", "what herd does when the start limit is reached"),
-    key(Lifecycle, "success_exit_status", "list of exit codes and signals", "[]", "ends that count as success, beside 0, SIGHUP, SIGINT, SIGTERM and SIGPIPE"),
+    key(Lifecycle, "success_exit_status", "list of exit codes and signals", "[]", "ends that count as success, beside 0"),
     key(Lifecycle, "restart_prevent_exit_status", "list of exit codes and signals", "[]", "ends that are never followed by a restart"),
     key(Lifecycle, "restart_force_exit_status", "list of exit codes and signals", "[]", "ends that are always followed by a restart"),
     key(Lifecycle, "start_delay", "duration, or milliseconds", "\"0s\"", "the wait before the first start"),

@@ -1,7 +1,7 @@
 //! Where herd's files lie, by option, environment and user.
 
-use std::env;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
+use std::{env, fs};
 
 use units::SearchPath;
 
@@ -126,8 +126,19 @@ impl Places {
     }
 }
 
+/// Absolute and without `..`, which the paths that units make of it (`%Y`) may not have.
 pub(super) fn absolute(path: &Path) -> Result<PathBuf, Failure> {
-    std::path::absolute(path).map_err(|error| Failure::file("find", path, &error))
+    let fail = |error| Failure::file("find", path, &error);
+    let whole = std::path::absolute(path).map_err(fail)?;
+    if !whole.components().any(|part| part == Component::ParentDir) {
+        return Ok(whole);
+    }
+    // The last name may be a link, and is the unit's own.
+    match (whole.parent(), whole.file_name()) {
+        (Some(parent), Some(name)) => fs::canonicalize(parent).map(|parent| parent.join(name)),
+        _ => fs::canonicalize(&whole),
+    }
+    .map_err(fail)
 }
 
 /// A directory of the XDG base directory specification; relative ones are to be ignored.

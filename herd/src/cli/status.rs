@@ -58,7 +58,7 @@ fn table(places: &Places, screen: &mut Screen, all: bool) -> Result<ExitCode, Fa
         .units
         .iter()
         .map(|unit| {
-            let mut state = format!("{} ({})", unit.state.as_str(), unit.substate);
+            let mut state = both_words(unit.state, &unit.substate);
             let flags = flags(unit);
             if !flags.is_empty() {
                 state = format!("{state} {flags}");
@@ -86,11 +86,19 @@ fn table(places: &Places, screen: &mut Screen, all: bool) -> Result<ExitCode, Fa
     Ok(ExitCode::SUCCESS)
 }
 
+/// systemd's word for the state, and herd's finer one where it says more.
+pub(super) fn both_words(state: State, substate: &str) -> String {
+    match state.as_str() {
+        word if word == substate => word.to_owned(),
+        word => format!("{word} ({substate})"),
+    }
+}
+
 /// What is to be known of a unit beside its state.
 pub(super) fn flags(unit: &ListEntry) -> String {
     let flags = [
         (unit.changed, "changed"),
-        (unit.broken, "broken"),
+        (unit.broken && unit.substate != "broken", "broken"),
         (!unit.enabled, "not enabled"),
     ];
     let set: Vec<&str> = flags
@@ -144,7 +152,7 @@ fn fields(screen: &Screen, unit: &UnitStatus, now: i64) -> Vec<(&'static str, St
         let drop_ins: Vec<String> = unit.drop_ins.iter().map(|p| screen.foreign(p)).collect();
         fields.push(("Drop-in", drop_ins.join("\n")));
     }
-    let state = format!("{} ({})", unit.state.as_str(), unit.substate);
+    let state = both_words(unit.state, &unit.substate);
     let mut active = screen.paint(colour_of(unit.state), state);
     if unit.since > 0 {
         let since = format!(

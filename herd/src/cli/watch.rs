@@ -7,7 +7,7 @@ use jiff::tz::TimeZone;
 use super::failure::{Failure, names};
 use super::places::Places;
 use super::screen::{Colour, Screen};
-use super::status::colour_of;
+use super::status::{both_words, colour_of};
 use crate::control::client::ClientError;
 use crate::control::protocol::{Call, StateChange};
 
@@ -39,7 +39,7 @@ fn show(screen: &mut Screen, change: &StateChange) -> Result<(), Failure> {
     let at = jiff::Timestamp::from_microsecond(change.at).unwrap_or_default();
     let at = at.to_zoned(TimeZone::system());
     let at = at.strftime("%H:%M:%S%.3f").to_string();
-    let state = format!("{} ({})", change.state.as_str(), change.substate);
+    let state = both_words(change.state, &change.substate);
     let mut line = format!(
         "{} {} {}",
         screen.paint(Colour::Dim, at),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use units::UnitName;
 
-use super::{Daemon, clock, reason, units_at_hand};
+use super::{CLIENT_EVENTS, Daemon, clock, reason, units_at_hand};
 use crate::control::protocol::{
     Call, CatReply, Info, Job, JobFailure, ListReply, Mode as WireMode, PlanReply, Refusal, Reply,
     StateChange, StatusReply, UnitFile, Whom as WireWhom, WhyReply,
@@ -39,6 +39,7 @@ impl Daemon {
         {
             return self.note(&format!("cannot wait for clients: {error}"));
         }
+        self.clients_unheard = self.control_events.iter().count() >= CLIENT_EVENTS;
         let base = self.surface.cgroup_base.clone();
         let supervisor = &self.supervisor;
         let is_boxed = |path: &str| is_boxed(base.as_deref(), supervisor, path);
@@ -238,7 +239,9 @@ impl Daemon {
             let broken: Vec<UnitName> = self.units.broken.keys().cloned().collect();
             units.extend(broken.iter().filter_map(|name| self.broken_status(name)));
         }
-        let _everything = all;
+        if all && names.is_empty() {
+            units.extend(self.at_rest_on_disk());
+        }
         units.extend(ids.into_iter().filter_map(|id| self.unit_status(id)));
         units.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(Reply::Status(StatusReply { units }))

@@ -54,6 +54,7 @@ use watch::Watch;
 /// Events taken from the kernel at once. Between every few of them clients are served, so that a
 /// storm of exits does not keep `herd status` waiting.
 const BATCH: usize = 128;
+const CLIENT_EVENTS: usize = 64;
 const SERVE_CLIENTS_EVERY: usize = 8;
 /// Changes of files come in bursts; they are read this long after the first.
 const RESCAN_AFTER: Duration = Duration::from_millis(20);
@@ -97,6 +98,9 @@ pub(crate) struct Daemon {
     terminations: u32,
     adopted: u64,
     notify_unread: bool,
+    /// Clients that spoke up were more than one asking tells of; the loop's poll says each thing
+    /// once.
+    clients_unheard: bool,
     exit: Option<u8>,
     started_at: i64,
     /// The soft limit that herd itself was started with, for its services.
@@ -193,6 +197,10 @@ impl Daemon {
         if std::mem::take(&mut self.notify_unread) {
             self.hear_notifications();
         }
+        // Those beyond the last helping; their sockets will not speak again.
+        if self.clients_unheard || self.control.has_calls() {
+            self.serve_clients();
+        }
         if self.supervisor.deadline().is_some_and(|at| at <= now) {
             self.inbox.push_back(Event::Tick);
         }
@@ -215,7 +223,11 @@ impl Daemon {
     }
 
     fn timeout(&self) -> Option<Duration> {
-        if !self.unfinished.is_empty() || self.notify_unread || self.control.has_calls() {
+        if !self.unfinished.is_empty()
+            || self.notify_unread
+            || self.clients_unheard
+            || self.control.has_calls()
+        {
             return Some(Duration::ZERO);
         }
         let memory = self.memory_again.iter().map(|(at, ..)| *at).min();

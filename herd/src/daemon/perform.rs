@@ -81,31 +81,53 @@ impl Daemon {
 
     fn signal_all(&self, id: ServiceId, runtime: &Runtime, signal: units::Signal) {
         // A box's first process hands signals on to the main one, which would hear them twice.
-        let spared = match signal {
+        let mut spared = match signal {
             units::Signal::KILL => Vec::new(),
             _ => group::reapers(id, &self.processes),
         };
-        let Some(plan) = group::tracked(runtime) else {
-            let members = group::members(id, runtime, &self.processes);
-            for pid in members.into_iter().filter(|pid| !spared.contains(pid)) {
-                if let Some(fd) = pin(pid) {
-                    send(&fd, signal);
-                    wake(&fd, signal);
+        let mut strangers = Vec::new();
+        for pid in group::members(id, runtime, &self.processes) {
+            let own = self
+                .processes
+                .run_of(pid)
+                .and_then(|run| self.processes.get(run));
+            match own.filter(|process| process.service == id) {
+                _ if spared.contains(&pid) => {}
+                // Ours and not reaped: its descriptor cannot mean anybody else.
+                Some(process) => {
+                    send(&process.pidfd, signal);
+                    wake(&process.pidfd, signal);
+                    spared.push(pid);
                 }
+                None => strangers.push(pid),
+            }
+        }
+        if strangers.is_empty() {
+            return;
+        }
+        let Some(plan) = group::tracked(runtime) else {
+            for fd in strangers.into_iter().filter_map(pin) {
+                send(&fd, signal);
+                wake(&fd, signal);
             }
             return;
         };
-        let wake = needs_wake(signal).then_some(units::Signal::CONT);
-        for number in [Some(signal), wake].into_iter().flatten() {
-            if let Err(error) = cgroup::signal(plan, number.as_number(), &spared) {
-                self.note(&format!("{}: {}", runtime.name, reason(&error)));
-            }
+        let cont = needs_wake(signal).then_some(units::Signal::CONT);
+        let numbers: Vec<i32> = std::iter::once(signal)
+            .chain(cont)
+            .map(units::Signal::as_number)
+            .collect();
+        if let Err(error) = cgroup::signal(plan, &numbers, &spared) {
+            self.note(&format!("{}: {}", runtime.name, reason(&error)));
         }
     }
 
     fn kill_all(&mut self, id: ServiceId, signal: units::Signal) {
         if signal != units::Signal::KILL {
             return self.signal(id, Whom::All, signal);
+        }
+        if let Some(runtime) = self.runtimes.get_mut(&id) {
+            runtime.group_killed = true;
         }
         let Some(runtime) = self.runtimes.get(&id) else {
             return;
@@ -137,20 +159,58 @@ impl Daemon {
         }
     }
 
+    /// Into a group that was once ended by `cgroup.kill` nobody can be born any more: kernels up to
+    /// at least 6.18 compare its count of kills with that of the parent's own group when a child
+    /// comes by `CLONE_INTO_CGROUP`, and kill it. So it is removed, and the next launch makes it
+    /// anew.
+    pub(super) fn replace_killed_group(&mut self, id: ServiceId) {
+        let Some(runtime) = self.runtimes.get(&id) else {
+            return;
+        };
+        if !runtime.group_killed {
+            return;
+        }
+        self.forget_memory_watch(id);
+        let Some(runtime) = self.runtimes.get_mut(&id) else {
+            return;
+        };
+        if let Some((file, token)) = runtime.group_watch.take() {
+            self.sources.remove(self.poll.registry(), &file, token);
+        }
+        let Some(plan) = runtime.group.as_ref().filter(|_| runtime.group_exists) else {
+            return;
+        };
+        match cgroup::remove(plan) {
+            Ok(cgroup::Removal::Removed) => {
+                runtime.group_killed = false;
+                runtime.group_exists = false;
+            }
+            Ok(cgroup::Removal::Busy(_)) => {}
+            Err(error) => {
+                let text = format!("{}: {}", runtime.name, reason(&error));
+                self.note(&text);
+            }
+        }
+    }
+
     fn await_empty(&mut self, id: ServiceId) {
         let Some(runtime) = self.runtimes.get_mut(&id) else {
             return self.tell(id, Input::Emptied);
         };
-        runtime.awaits_empty = true;
-        if group::is_populated(id, runtime, &self.processes) {
-            self.watch_group(id);
-            self.tell(id, Input::Remaining);
-            // It may have emptied before the watch stood.
-            self.recheck_empty(id);
-        } else {
-            runtime.awaits_empty = false;
-            self.tell(id, Input::Emptied);
+        // The end of a process of our own is told by itself, and asks again then.
+        if self.processes.has_any(id) {
+            runtime.awaits_empty = true;
+            return self.tell(id, Input::Remaining);
         }
+        if !group::is_populated(id, runtime, &self.processes) {
+            runtime.awaits_empty = false;
+            return self.tell(id, Input::Emptied);
+        }
+        runtime.awaits_empty = true;
+        self.watch_group(id);
+        self.tell(id, Input::Remaining);
+        // It may have emptied before the watch stood.
+        self.recheck_empty(id);
     }
 
     fn watch_group(&mut self, id: ServiceId) {
@@ -200,13 +260,31 @@ impl Daemon {
             // Re-arms the notification; what it says is asked for below.
             rustix::io::pread(file, &mut bytes, 0).ok();
         }
-        if runtime.awaits_empty && !group::is_populated(id, runtime, &self.processes) {
-            runtime.awaits_empty = false;
-            if let Some((file, token)) = runtime.group_watch.take() {
-                self.sources.remove(self.poll.registry(), &file, token);
-            }
-            self.tell(id, Input::Emptied);
+        // While a process of our own is left, its end is what is waited for.
+        if !runtime.awaits_empty || self.processes.has_any(id) {
+            return;
         }
+        if group::is_populated(id, runtime, &self.processes) {
+            if runtime.group_watch.is_some() || group::tracked(runtime).is_none() {
+                return;
+            }
+            self.watch_group(id);
+            let Some(runtime) = self.runtimes.get(&id) else {
+                return;
+            };
+            // It may have emptied before the watch stood.
+            if group::is_populated(id, runtime, &self.processes) {
+                return;
+            }
+        }
+        let Some(runtime) = self.runtimes.get_mut(&id) else {
+            return;
+        };
+        runtime.awaits_empty = false;
+        if let Some((file, token)) = runtime.group_watch.take() {
+            self.sources.remove(self.poll.registry(), &file, token);
+        }
+        self.tell(id, Input::Emptied);
     }
 
     /// After a sweep: services whose stragglers only the process table shows.
@@ -361,7 +439,10 @@ impl Daemon {
             return;
         };
         match cgroup::remove(plan) {
-            Ok(cgroup::Removal::Removed) => runtime.group_exists = false,
+            Ok(cgroup::Removal::Removed) => {
+                runtime.group_exists = false;
+                runtime.group_killed = false;
+            }
             // kill_mode left somebody alive: the group stays theirs.
             Ok(cgroup::Removal::Busy(_)) => {}
             Err(error) => {
@@ -405,6 +486,7 @@ impl Daemon {
         let Some(runtime) = self.runtimes.remove(&id) else {
             return;
         };
+        self.announce_gone(&runtime.name);
         for (capture, token) in &runtime.outputs {
             self.sources.remove(self.poll.registry(), capture, *token);
         }

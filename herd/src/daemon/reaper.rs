@@ -57,8 +57,13 @@ impl Daemon {
     }
 
     fn ended(&mut self, run: RunId, status: ExitStatus) {
+        let pid = self.processes.get(run).map(|process| process.pid);
         // What the launch and the service said last comes first.
         self.hear_launch(run);
+        if self.processes.get(run).map(|process| process.pid) != pid {
+            // That was the executor, whose work is done: the run is another process now.
+            return;
+        }
         self.forget_status(run);
         let Some(process) = self.processes.remove(run) else {
             return;

@@ -3,6 +3,8 @@
 
 use sandbox::cgroup::{self, Usage};
 use units::UnitName;
+use units::diagnostic::render_all;
+use units::load;
 use units::unit::Kind;
 
 use super::{Daemon, clock, group};
@@ -11,7 +13,7 @@ use crate::control::protocol::{
     Watchdog,
 };
 use crate::supervisor::event::ExitStatus;
-use crate::supervisor::state::{Failure, HealthCheck, Rest, Stage, Waiting};
+use crate::supervisor::state::{Ending, Failure, HealthCheck, Rest, Stage, Then, Waiting};
 use crate::supervisor::{ServiceId, State};
 
 impl Daemon {
@@ -118,8 +120,39 @@ impl Daemon {
         })
     }
 
+    /// Units that exist in the directories and that nobody has asked for yet.
+    pub(super) fn at_rest_on_disk(&self) -> Vec<UnitStatus> {
+        let names = load::names(&self.options.search, &self.units.facts);
+        let unknown = names
+            .into_iter()
+            .filter(|name| !self.supervisor.knows(name) && !self.units.broken.contains_key(name));
+        unknown
+            .map(|name| {
+                let parsed = load::load_one(&self.options.search, &name, &self.units.facts);
+                let status = UnitStatus {
+                    name: name.to_string(),
+                    ..UnitStatus::default()
+                };
+                match parsed.unit {
+                    Some(unit) => UnitStatus {
+                        kind: kind_of(unit.kind),
+                        substate: "dead".to_owned(),
+                        boxed: unit.walls.is_some(),
+                        source: unit.source.path.display().to_string(),
+                        description: unit.description.as_deref().map(str::to_owned),
+                        ..status
+                    },
+                    None => UnitStatus {
+                        substate: "broken".to_owned(),
+                        broken: Some(render_all(&parsed.diagnostics, false)),
+                        ..status
+                    },
+                }
+            })
+            .collect()
+    }
+
     pub(super) fn list(&self, all: bool, usage: bool) -> Vec<ListEntry> {
-        let _everything = all;
         let mut entries: Vec<ListEntry> = self
             .supervisor
             .services()
@@ -155,6 +188,27 @@ impl Daemon {
                 }
             })
             .collect();
+        let broken = self
+            .units
+            .broken
+            .keys()
+            .filter_map(|name| self.broken_status(name));
+        let others = if all {
+            self.at_rest_on_disk()
+        } else {
+            Vec::new()
+        };
+        entries.extend(broken.chain(others).map(|unit| ListEntry {
+            name: unit.name,
+            kind: unit.kind,
+            state: unit.state,
+            substate: unit.substate,
+            since: unit.since,
+            enabled: unit.enabled,
+            broken: unit.broken.is_some(),
+            description: unit.failure.or(unit.description),
+            ..ListEntry::default()
+        }));
         entries.sort_by(|a, b| a.name.cmp(&b.name));
         entries
     }
@@ -197,7 +251,8 @@ impl Daemon {
                 None => self.note(&format!("{name}: active")),
             },
             State::Backoff { until, failure } => {
-                let wait = until.since(clock::now());
+                // As it was decided; when it has begun already, at once.
+                let wait = until.since(service.since());
                 let when = if wait.is_zero() {
                     "now".to_owned()
                 } else {
@@ -206,16 +261,24 @@ impl Daemon {
                 self.say(&name, &format!("{failure}; starting again {when}"));
             }
             State::Failed(failure) => {
-                self.say(&name, &format!("failed: {failure}"));
+                let most = service.unit().lifecycle.max_retries;
+                let most = most.filter(|most| *most > 0 && service.restarts() >= *most);
+                let limit = most.map_or_else(String::new, |most| {
+                    format!("; no more tries: max_retries = {most}")
+                });
+                self.say(&name, &format!("failed: {failure}{limit}"));
             }
             State::Inactive(Rest::Restarting) => {}
             State::Inactive(rest) => self.note(&format!("{name}: {rest}")),
+            // herd's own decision, which no end of a process explains.
             State::Stopping {
-                ending: crate::supervisor::state::Ending::Killed,
+                ending: Ending::Asked | Ending::Aborted,
+                then:
+                    Then::Retry(
+                        failure @ (Failure::Unhealthy(_) | Failure::Timeout(_) | Failure::Watchdog),
+                    ),
                 ..
-            } => {
-                self.say(&name, "killing what is left of it");
-            }
+            } => self.say(&name, &format!("{failure}; restarting it")),
             _ => {}
         }
         if self.has_watchers() {
@@ -229,6 +292,22 @@ impl Daemon {
             };
             self.broadcast(&name, &change);
         }
+    }
+}
+
+impl Daemon {
+    /// A unit whose file is gone has come to rest, and is known no more.
+    pub(super) fn announce_gone(&mut self, name: &UnitName) {
+        self.note(&format!("{name}: stopped, and forgotten with its file"));
+        let change = StateChange {
+            unit: name.to_string(),
+            state: WireState::Inactive,
+            substate: "gone".to_owned(),
+            at: clock::wall().0,
+            main_pid: None,
+            failure: None,
+        };
+        self.broadcast(name, &change);
     }
 }
 

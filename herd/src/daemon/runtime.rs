@@ -13,7 +13,8 @@ use super::probes::Connection;
 use crate::logs::Capture;
 use crate::supervisor::action::{Purpose, Role};
 use crate::supervisor::event::ExitStatus;
-use crate::supervisor::{RunId, ServiceId};
+use crate::supervisor::state::{Failure, State, Then};
+use crate::supervisor::{RunId, Service, ServiceId};
 
 /// One service's belongings, from its first start until it is forgotten.
 #[derive(Debug)]
@@ -22,6 +23,8 @@ pub(super) struct Runtime {
     /// Where its processes live; `None` until the first launch, or where there are no cgroups.
     pub group: Option<CgroupPlan>,
     pub group_exists: bool,
+    /// `cgroup.kill` was used on it.
+    pub group_killed: bool,
     /// `cgroup.events`, while somebody waits for the group to be empty.
     pub group_watch: Option<(std::fs::File, Token)>,
     pub memory_watch: Option<(sandbox::cgroup::OomWatch, Token)>,
@@ -56,6 +59,7 @@ impl Runtime {
             name,
             group: None,
             group_exists: false,
+            group_killed: false,
             group_watch: None,
             memory_watch: None,
             oom_kills: 0,
@@ -109,9 +113,11 @@ pub(super) struct Inner {
 }
 
 impl Process {
-    /// The pid that users know.
+    /// The pid that users know. A main process that was reaped before we heard of it has none any
+    /// more: its box's first process, which ends with it, stands for it.
     pub(super) fn main_pid(&self) -> i32 {
-        self.inner.as_ref().map_or(self.pid, |inner| inner.pid)
+        let inner = self.inner.as_ref().map(|inner| inner.pid);
+        inner.filter(|pid| *pid > 0).unwrap_or(self.pid)
     }
 }
 
@@ -120,11 +126,16 @@ impl Process {
 pub(super) struct Processes {
     by_run: HashMap<RunId, Process>,
     by_pid: HashMap<i32, RunId>,
+    by_service: HashMap<ServiceId, Vec<RunId>>,
 }
 
 impl Processes {
     pub(super) fn insert(&mut self, run: RunId, process: Process) {
         self.by_pid.insert(process.pid, run);
+        self.by_service
+            .entry(process.service)
+            .or_default()
+            .push(run);
         self.by_run.insert(run, process);
     }
 
@@ -162,14 +173,23 @@ impl Processes {
         if self.by_pid.get(&process.pid) == Some(&run) {
             self.by_pid.remove(&process.pid);
         }
+        if let Some(runs) = self.by_service.get_mut(&process.service) {
+            runs.retain(|known| *known != run);
+            if runs.is_empty() {
+                self.by_service.remove(&process.service);
+            }
+        }
         Some(process)
     }
 
     pub(super) fn of_service(&self, service: ServiceId) -> impl Iterator<Item = (RunId, &Process)> {
-        self.by_run
-            .iter()
-            .filter(move |(_, p)| p.service == service)
-            .map(|(run, p)| (*run, p))
+        let runs = self.by_service.get(&service).into_iter().flatten();
+        runs.filter_map(|run| self.by_run.get(run).map(|process| (*run, process)))
+    }
+
+    /// Whether a process that we started or adopted for the service has not been reaped.
+    pub(super) fn has_any(&self, service: ServiceId) -> bool {
+        self.by_service.contains_key(&service)
     }
 
     pub(super) fn len(&self) -> usize {
@@ -201,8 +221,32 @@ pub(super) fn exit_status(code: i32, signalled: bool, core: bool) -> ExitStatus 
     u8::try_from(code & 0xff).map_or(ExitStatus::Unknown, ExitStatus::Code)
 }
 
-/// Words for `$SERVICE_RESULT`, `$EXIT_CODE`, `$EXIT_STATUS` (systemd.exec(5)).
-pub(super) fn result_words(last: Option<ExitStatus>) -> (String, String, String) {
+/// Words for `$SERVICE_RESULT`, `$EXIT_CODE`, `$EXIT_STATUS` (systemd.exec(5)) of a service that is
+/// on its way down.
+pub(super) fn result_of(service: &Service) -> (String, String, String) {
+    let last = service.last_exit().map(|(status, _)| status);
+    let (result, code, status) = match service.state().main() {
+        // It still runs; what is known is the end of an earlier one.
+        Some(_) => result_words(None),
+        None => result_words(last),
+    };
+    let then = match service.state() {
+        State::StopCommand { then, .. }
+        | State::Stopping { then, .. }
+        | State::StopPost { then, .. } => then,
+        _ => return (result, code, status),
+    };
+    let result = match then {
+        Then::Rest(_) => "success",
+        Then::Retry(Failure::Timeout(_)) | Then::Fail(Failure::Timeout(_)) => "timeout",
+        Then::Retry(Failure::Watchdog) | Then::Fail(Failure::Watchdog) => "watchdog",
+        Then::Retry(Failure::OutOfMemory) | Then::Fail(Failure::OutOfMemory) => "oom-kill",
+        Then::Retry(_) | Then::Fail(_) => result.as_str(),
+    };
+    (result.to_owned(), code, status)
+}
+
+fn result_words(last: Option<ExitStatus>) -> (String, String, String) {
     match last {
         None => ("success".into(), String::new(), String::new()),
         Some(ExitStatus::Code(0)) => ("success".into(), "exited".into(), "0".into()),

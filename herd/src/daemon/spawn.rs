@@ -15,7 +15,7 @@ use units::Unit;
 use units::unit::{Input as Stdin, LogTarget, Output, Surroundings};
 
 use super::runtime::{
-    Inner, ProbeKind, Process, RunningProbe, StoredFd, Task, exit_status, result_words,
+    Inner, ProbeKind, Process, RunningProbe, StoredFd, Task, exit_status, result_of,
 };
 use super::sources::Source;
 use super::{Daemon, reason};
@@ -97,6 +97,7 @@ impl Daemon {
                 runtime.given_up = given_up;
             }
         }
+        self.replace_killed_group(id);
         let none = Surroundings::default();
         let around = unit.surroundings.as_deref().unwrap_or(&none);
         let stdin = self.stdin(around)?;
@@ -180,8 +181,9 @@ impl Daemon {
         if let Some((read, _)) = ready_pipe {
             self.watch_ready_fd(id, read)?;
         }
-        if is_main {
+        if is_main && executed {
             self.watch_memory(id);
+            self.mark_group(id, launched.pid);
         }
         if executed && !matches!(task, Task::Probe(_)) {
             self.tell(
@@ -202,11 +204,7 @@ impl Daemon {
             task,
             Task::Role(Role::Condition(0) | Role::Pre(0) | Role::Main)
         );
-        let last_exit = self
-            .supervisor
-            .service(id)
-            .and_then(|s| s.last_exit())
-            .map(|(s, _)| s);
+        let result = self.supervisor.service(id).map(result_of);
         let main_pid = self
             .supervisor
             .service(id)
@@ -220,7 +218,7 @@ impl Daemon {
         let ends = matches!(task, Task::Role(Role::Stop(_) | Role::StopPost(_)));
         let occasion = Occasion {
             main_pid: main_pid.filter(|_| !is_main),
-            result: ends.then(|| result_words(last_exit)),
+            result: result.filter(|_| ends),
             listen_names: match is_main {
                 true => runtime
                     .stored
@@ -481,10 +479,32 @@ impl Daemon {
         if task == Task::Role(Role::Main) {
             // An executor makes the group itself: before this there was none to watch.
             self.watch_memory(id);
+            self.mark_group(id, pid);
         }
         if !matches!(task, Task::Probe(_)) {
             self.tell(id, Input::Spawned { run, pid: Pid(pid) });
         }
+    }
+
+    /// Writes onto the service's group who its main process is, where a herd that comes back will
+    /// look: it lives exactly as long as the group, and is one system call (`user.*` attributes of
+    /// cgroup files, kernel 5.7).
+    pub(super) fn mark_group(&self, id: ServiceId, main_pid: i32) {
+        let Some(runtime) = self.runtimes.get(&id) else {
+            return;
+        };
+        let Some(leaf) = runtime.group.as_ref().and_then(|plan| plan.v2_leaf()) else {
+            return;
+        };
+        let value = format!("{main_pid} {}", runtime.invocation);
+        // Nothing of today depends on it, and an older kernel has no such attributes.
+        rustix::fs::setxattr(
+            leaf,
+            "user.herd.main",
+            value.as_bytes(),
+            rustix::fs::XattrFlags::empty(),
+        )
+        .ok();
     }
 
     fn moved(&mut self, run: RunId, pid: i32, pidfd: OwnedFd, inner: Inner) {

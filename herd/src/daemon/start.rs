@@ -25,7 +25,7 @@ use super::signals::Signals;
 use super::sources::{Source, Sources};
 use super::units_at_hand::UnitsAtHand;
 use super::watch::Watch;
-use super::{Daemon, clock};
+use super::{CLIENT_EVENTS, Daemon, clock};
 use crate::control::server::{self, Server};
 use crate::logs::sink::Setup;
 use crate::logs::{Sink, capture};
@@ -205,7 +205,7 @@ impl Daemon {
             watch,
             control,
             control_poll,
-            control_events: Events::with_capacity(64),
+            control_events: Events::with_capacity(CLIENT_EVENTS),
             calls: Waiting::default(),
             users,
             users_stamp: None,
@@ -218,6 +218,7 @@ impl Daemon {
             terminations: 0,
             adopted: 0,
             notify_unread: false,
+            clients_unheard: false,
             exit: None,
             started_at: clock::wall().0,
             open_files,
@@ -273,8 +274,8 @@ fn raise_open_files() -> (u64, u64) {
 fn cgroup_base(options: &Options, host: &Host, notes: &mut Vec<String>) -> Option<CgroupName> {
     if !has_groups(host) {
         notes.push(
-            "no cgroup is ours to use: services are tracked by session, and limits of [limits] \
-             for groups cannot be set"
+            "no cgroup is ours to use: processes are told apart by session, and a unit with \
+             limits on memory, CPU or tasks does not start"
                 .to_owned(),
         );
         return None;
@@ -405,9 +406,11 @@ pub(super) fn surface_of(
 ) -> Surface {
     let home = PathBuf::from(environment.get("HOME").map_or("/", String::as_str));
     let own = |variable: &str, below: &str| {
-        environment
-            .get(variable)
-            .map_or_else(|| home.join(below), PathBuf::from)
+        // An empty or relative path there is none, as the XDG specification has it.
+        let given = environment.get(variable).map(PathBuf::from);
+        given
+            .filter(|path| path.is_absolute())
+            .unwrap_or_else(|| home.join(below))
     };
     let system = is_root && mode != Mode::User;
     let pick = |system_path: &str, user: PathBuf| {

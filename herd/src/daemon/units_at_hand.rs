@@ -128,23 +128,40 @@ impl Daemon {
     /// # Errors
     /// What is wrong with it, or that there is none.
     pub(super) fn bring_in(&mut self, name: &UnitName) -> Result<(), String> {
-        let mut todo = vec![name.clone()];
-        while let Some(name) = todo.pop() {
+        let mut todo = vec![(name.clone(), true)];
+        // What is only wished for may be missing or broken, with a word in the log.
+        while let Some((name, needed)) = todo.pop() {
             if self.supervisor.knows(&name) {
                 continue;
             }
+            if name.is_template() {
+                return Err(format!(
+                    "{name} is a template; name an instance of it, as {name}one"
+                ));
+            }
             let parsed = load::load_one(&self.options.search, &name, &self.units.facts);
             let Some(unit) = parsed.unit else {
-                return Err(render_all(&parsed.diagnostics, false));
+                let problem = render_all(&parsed.diagnostics, false);
+                if needed {
+                    return Err(problem);
+                }
+                problem.lines().for_each(|line| self.note(line));
+                continue;
             };
             let ties = &unit.dependencies;
-            let lists = [
+            let needs = [
                 &ties.requires,
                 &ties.binds_to,
                 &ties.requisite,
                 &ties.upholds,
             ];
-            todo.extend(lists.into_iter().flatten().cloned());
+            let wishes = [&ties.wants, &ties.on_failure, &ties.on_success];
+            let named = |lists: &[&Vec<UnitName>], needed: bool| -> Vec<(UnitName, bool)> {
+                let names = lists.iter().flat_map(|list| list.iter());
+                names.map(|name| (name.clone(), needed)).collect()
+            };
+            todo.extend(named(&wishes, false));
+            todo.extend(named(&needs, needed));
             if unit.log.is_some() {
                 self.sink.set_policy(&unit.name, unit.log.as_deref());
             }

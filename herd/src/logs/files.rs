@@ -142,6 +142,11 @@ impl LogFile {
         !is_empty && !self.has_room(length, policy, now, now)
     }
 
+    /// Claims that somebody removed the file: what is written to it is lost, and takes room.
+    pub(super) fn is_removed(&self) -> bool {
+        fstat(&self.file).is_ok_and(|stat| stat.st_nlink == 0)
+    }
+
     /// Claims that `length` bytes may be appended whose first record is from `first` and whose last
     /// is from `last`.
     pub(super) fn has_room(

@@ -238,6 +238,9 @@ impl WriterUnit {
         let now = first.at;
         let begin = run.begin(entries);
         let notice = self.notice(now);
+        if self.file.as_ref().is_some_and(LogFile::is_removed) {
+            self.file = None;
+        }
         let file = match &mut self.file {
             Some(file) => file,
             closed => closed.insert(

@@ -162,7 +162,14 @@ impl Service {
         }
         let run = self.spawn(step, Role::Main);
         let give_up_at = self.start_deadline(step.now);
-        self.enter(step, State::Launching { run, give_up_at });
+        self.enter(
+            step,
+            State::Launching {
+                run,
+                give_up_at,
+                said_ready: false,
+            },
+        );
     }
 
     pub(super) fn spawned(&mut self, step: &mut Step<'_>, run: RunId, pid: Pid) {
@@ -170,8 +177,13 @@ impl Service {
             State::Launching {
                 run: asked,
                 give_up_at,
+                said_ready,
             } if asked == run => {
-                self.launched(step, Main { run, pid }, give_up_at);
+                let main = Main { run, pid };
+                self.launched(step, main, give_up_at);
+                if said_ready {
+                    self.said_ready(step);
+                }
             }
             // The stop overtook the launch: the newcomer hears it too.
             State::Stopping {

@@ -170,8 +170,8 @@ impl fmt::Display for ExitStatus {
             Self::Signal {
                 signal,
                 core: false,
-            } => write!(f, "{signal}"),
-            Self::Signal { signal, core: true } => write!(f, "{signal}, core dumped"),
+            } => write!(f, "killed by {signal}"),
+            Self::Signal { signal, core: true } => write!(f, "killed by {signal}, core dumped"),
             Self::Unknown => write!(f, "unknown end"),
         }
     }

@@ -149,8 +149,8 @@ fn clause(now: Time, service: &Service) -> String {
         }
         State::Posting { .. } => "runs command_post".into(),
         State::Active(active) => match active.main {
-            Some(main) => format!("is active since {since}, as process {}", main.pid.0),
-            None => format!("is active since {since}"),
+            Some(main) => format!("has been active for {since}, as process {}", main.pid.0),
+            None => format!("has been active for {since}"),
         },
         State::Reloading {
             step: ReloadStep::Command { .. },

@@ -308,21 +308,7 @@ impl Service {
                 self.status_text = (!text.is_empty()).then_some(text);
                 self.tell(step);
             }
-            Notice::Ready => match self.state.clone() {
-                State::Starting {
-                    main,
-                    waiting: Waiting::Word,
-                    ..
-                } => self.ready(step, main),
-                State::Reloading {
-                    step: ReloadStep::Word,
-                    active,
-                    ..
-                } => {
-                    self.enter(step, State::Active(active));
-                }
-                _ => {}
-            },
+            Notice::Ready => self.said_ready(step),
             Notice::Reloading => {
                 if let State::Active(active) = self.state.clone()
                     && active.main.is_some()
@@ -350,6 +336,31 @@ impl Service {
                 }
             }
             Notice::WatchdogInterval(every) => self.set_watchdog(step.now, every),
+        }
+    }
+
+    pub(super) fn said_ready(&mut self, step: &mut Step<'_>) {
+        match self.state.clone() {
+            State::Launching {
+                run, give_up_at, ..
+            } => self.stay(State::Launching {
+                run,
+                give_up_at,
+                said_ready: true,
+            }),
+            State::Starting {
+                main,
+                waiting: Waiting::Word,
+                ..
+            } => self.ready(step, main),
+            State::Reloading {
+                step: ReloadStep::Word,
+                active,
+                ..
+            } => {
+                self.enter(step, State::Active(active));
+            }
+            _ => {}
         }
     }
 

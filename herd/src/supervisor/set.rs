@@ -67,6 +67,8 @@ pub struct Supervisor {
     idling: HashSet<ServiceId>,
     pub(super) shutting_down: Option<u8>,
     exited: bool,
+    /// Services that are not at rest.
+    up: usize,
     /// How often each was tried within one event: `on_failure` and its kin may go in a circle.
     tries: HashMap<ServiceId, u32>,
     /// A unit was forgotten since the ties were worked out.
@@ -600,6 +602,11 @@ impl Supervisor {
             State::Backoff { until, .. } if *until <= now && entry.armed.is_none() => None,
             _ => after.deadline(),
         };
+        match (before.is_at_rest(), after.is_at_rest()) {
+            (true, false) => self.up += 1,
+            (false, true) => self.up = self.up.saturating_sub(1),
+            (true, true) | (false, false) => {}
+        }
         let idles = matches!(after, State::Idling { .. });
         let changed =
             std::mem::discriminant(&before) != std::mem::discriminant(after) || before.is_at_rest();
@@ -926,12 +933,7 @@ impl Supervisor {
         let Some(code) = self.shutting_down else {
             return;
         };
-        let done = self
-            .entries
-            .iter()
-            .flatten()
-            .all(|e| e.service.state().is_at_rest());
-        if done && !self.exited {
+        if self.up == 0 && !self.exited {
             self.exited = true;
             self.actions.push(Action::Exit { code });
         }

@@ -39,6 +39,9 @@ pub enum State {
     Launching {
         run: RunId,
         give_up_at: Option<Time>,
+        /// The service said that it is ready before the launch was told to be over: its word and
+        /// the launch's come by different ways.
+        said_ready: bool,
     },
     /// The main process runs and is not ready. A forking service has no main process between the
     /// end of its first process and the answer to `FindMain`.
@@ -246,7 +249,7 @@ impl fmt::Display for Failure {
             Self::Assert(why) => write!(f, "assertion: {why}"),
             Self::NoMain(why) => write!(f, "no main process: {why}"),
             Self::StartLimit => f.write_str("started too often"),
-            Self::Dependency(name) => write!(f, "{name}, which it requires, is not there"),
+            Self::Dependency(name) => write!(f, "{name}, which it requires, is not active"),
             Self::Cycle(path) => write!(f, "ordering cycle: {path}"),
             Self::Unkillable => f.write_str("processes remain that did not end in time"),
         }

@@ -67,7 +67,7 @@ pub fn kill(plan: &CgroupPlan) -> Result<(), CgroupError> {
         if found.is_subset(&killed) {
             break;
         }
-        signal_these(plan, &found, Signal::KILL)?;
+        signal_these(plan, &found, &[Signal::KILL])?;
         killed.extend(found);
     }
     // Only a plan without a freezer cannot be frozen, and that one needs no thawing either.
@@ -80,14 +80,18 @@ pub fn kill(plan: &CgroupPlan) -> Result<(), CgroupError> {
 /// A fork bomb outruns us at most this often.
 const MAX_PASSES: u32 = 1000;
 
-/// Sends `number` to every process of the service but those in `spared`.
+/// Sends the signals `numbers`, in this order, to every process of the service but those in `spared`.
 ///
 /// # Errors
 /// [`CgroupError::Signal`] for a process that we may not signal; all others got it. One that died
 /// in between is no error.
-pub fn signal(plan: &CgroupPlan, number: i32, spared: &[i32]) -> Result<(), CgroupError> {
+pub fn signal(plan: &CgroupPlan, numbers: &[i32], spared: &[i32]) -> Result<(), CgroupError> {
     let path = plan.tracking_path().ok_or(CgroupError::NoHierarchy)?;
-    let Some(signal) = Signal::from_named_raw(number) else {
+    let signals: Option<Vec<Signal>> = numbers
+        .iter()
+        .map(|number| Signal::from_named_raw(*number))
+        .collect();
+    let Some(signals) = signals else {
         return Err(CgroupError::Signal {
             pid: 0,
             path: path.to_owned(),
@@ -95,7 +99,7 @@ pub fn signal(plan: &CgroupPlan, number: i32, spared: &[i32]) -> Result<(), Cgro
         });
     };
     let wanted = pids(plan)?.into_iter().filter(|pid| !spared.contains(pid));
-    signal_these(plan, &wanted.collect(), signal)
+    signal_these(plan, &wanted.collect(), &signals)
 }
 
 /// Stops every process of the service where it is. It takes effect soon after, not at once.
@@ -132,7 +136,7 @@ fn v1_freezer(plan: &CgroupPlan, state: &str) -> Result<(), CgroupError> {
 fn signal_these(
     plan: &CgroupPlan,
     wanted: &BTreeSet<i32>,
-    signal: Signal,
+    signals: &[Signal],
 ) -> Result<(), CgroupError> {
     // The descriptor pins the process: looked up in the group again afterwards, it cannot be a
     // stranger that got the number.
@@ -150,10 +154,12 @@ fn signal_these(
         if !still.contains(&number) {
             continue;
         }
-        match pidfd_send_signal(pidfd, signal) {
-            Ok(()) | Err(Errno::SRCH) => {}
-            Err(errno) => {
-                refused.get_or_insert((number, errno));
+        for signal in signals {
+            match pidfd_send_signal(pidfd, *signal) {
+                Ok(()) | Err(Errno::SRCH) => {}
+                Err(errno) => {
+                    refused.get_or_insert((number, errno));
+                }
             }
         }
     }

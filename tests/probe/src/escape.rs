@@ -32,7 +32,9 @@ pub(crate) const ATTACKS: &[Attack] = &[
             .map(drop)
             .map_err(errno)
     }),
-    ("varlink", "PATH MESSAGE", |a| varlink(word(a, 0), word(a, 1))),
+    ("varlink", "PATH MESSAGE", |a| {
+        varlink(word(a, 0), word(a, 1))
+    }),
     ("read-link", "PATH", |a| {
         fs::read_link(word(a, 0)).map(drop).map_err(errno)
     }),
@@ -50,7 +52,13 @@ pub(crate) const ATTACKS: &[Attack] = &[
         let name = c"security.capability";
         // SAFETY: both strings end in NUL and `value` is as long as told; all outlive the call.
         let answer = unsafe {
-            libc::setxattr(path.as_ptr(), name.as_ptr(), value.as_ptr().cast(), value.len(), 0)
+            libc::setxattr(
+                path.as_ptr(),
+                name.as_ptr(),
+                value.as_ptr().cast(),
+                value.len(),
+                0,
+            )
         };
         Errno::result(answer).map(drop)
     }),
@@ -67,12 +75,18 @@ pub(crate) const ATTACKS: &[Attack] = &[
         prctl(libc::PR_SET_SECUREBITS, 4, 0)
     }),
     ("ambient", "NUMBER", |a| {
-        prctl(libc::PR_CAP_AMBIENT, i64::from(libc::PR_CAP_AMBIENT_RAISE), number(a, 0))
+        prctl(
+            libc::PR_CAP_AMBIENT,
+            i64::from(libc::PR_CAP_AMBIENT_RAISE),
+            number(a, 0),
+        )
     }),
     ("move-cgroup", "FILE", |a| {
         fs::write(word(a, 0), std::process::id().to_string()).map_err(errno)
     }),
-    ("write-map", "", |_| fs::write("/proc/self/uid_map", "0 0 1").map_err(errno)),
+    ("write-map", "", |_| {
+        fs::write("/proc/self/uid_map", "0 0 1").map_err(errno)
+    }),
     ("chroot-climb", "", |_| {
         fs::create_dir_all("/tmp/jail").map_err(errno)?;
         std::os::unix::fs::chroot("/tmp/jail").map_err(errno)
@@ -85,7 +99,9 @@ pub(crate) const ATTACKS: &[Attack] = &[
         );
         // SAFETY: the path ends in NUL and outlives the call.
         Errno::result(unsafe { libc::mknod(path.as_ptr(), libc::S_IFBLK | 0o600, device) })?;
-        fs::read(path.to_str().unwrap_or_default()).map(drop).map_err(errno)
+        fs::read(path.to_str().unwrap_or_default())
+            .map(drop)
+            .map_err(errno)
     }),
 ];
 

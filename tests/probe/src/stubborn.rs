@@ -102,7 +102,10 @@ fn open_many() {
 
 /// Writes so many MiB, through to the disk; says how long it took or why it failed.
 fn write_file(path: &str, arguments: &[&str]) -> ExitCode {
-    let mebibytes: u32 = arguments.get(1).and_then(|text| text.parse().ok()).unwrap_or(1);
+    let mebibytes: u32 = arguments
+        .get(1)
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(1);
     let begin = Instant::now();
     let write = || -> std::io::Result<()> {
         let mut file = fs::File::create(path)?;

@@ -87,6 +87,18 @@ pub fn load_one(search: &SearchPath, name: &UnitName, facts: &Facts) -> Parsed {
     }
 }
 
+/// The names of the units in all directories, broken ones too, templates not.
+pub fn names(search: &SearchPath, facts: &Facts) -> BTreeSet<UnitName> {
+    let trust = search.trust(facts);
+    let lists = search
+        .directories()
+        .filter_map(|directory| list(directory, trust).ok().flatten());
+    let names = lists
+        .flatten()
+        .filter_map(|file| UnitName::new(file.strip_suffix(".toml")?).ok());
+    names.filter(|name| !name.is_template()).collect()
+}
+
 struct Loader<'a> {
     search: &'a SearchPath,
     facts: &'a Facts,

@@ -52,3 +52,29 @@ fn escapes_of_a_terminal_never_reach_it() {
     }
     assert!(parsed.diagnostics.len() >= 2);
 }
+
+#[test]
+fn a_command_that_the_box_hides_is_warned_of() {
+    let name = UnitName::new("tool").unwrap();
+    let warnings = |text: &str| {
+        let files = [SourceText::new("tool.toml", text)];
+        let parsed = parse_unit(&name, &files, &Facts::of_the_system());
+        assert!(parsed.unit.is_some());
+        render_all(&parsed.diagnostics, false)
+    };
+    let unit = "command = \"/root/bin/tool\"\nboxed = true\n";
+    let shown = warnings(unit);
+    assert!(
+        shown.starts_with("warning: the command lies in /root, which the box hides"),
+        "{shown}"
+    );
+    for harmless in [
+        "command = \"/root/bin/tool\"\n".to_owned(),
+        "command = \"/usr/bin/tool\"\nboxed = true\n".to_owned(),
+        format!("{unit}box_root = \"/srv/tool\"\n"),
+        format!("{unit}[box]\nprotect_home = \"read-only\"\n"),
+        format!("{unit}[box]\nbind_read_only_paths = [\"/root/bin\"]\n"),
+    ] {
+        assert_eq!(warnings(&harmless), "", "{harmless}");
+    }
+}

@@ -50,7 +50,7 @@ fn why_says_since_when_a_service_is_active() {
         .0;
     assert_eq!(
         stage.why("web"),
-        format!("web is active since 2 min 5 s, as process {pid}")
+        format!("web has been active for 2 min 5 s, as process {pid}")
     );
 }
 

@@ -115,6 +115,15 @@ fn states() -> Vec<(&'static str, State)> {
             State::Launching {
                 run: MAIN,
                 give_up_at,
+                said_ready: false,
+            },
+        ),
+        (
+            "launching+ready",
+            State::Launching {
+                run: MAIN,
+                give_up_at,
+                said_ready: true,
             },
         ),
         ("starting+word", starting(Waiting::Word)),
@@ -366,7 +375,12 @@ fn label(state: &State) -> String {
         State::Checking { .. } => "checking".into(),
         State::Preparing { stage, .. } => format!("preparing {stage:?}").to_lowercase(),
         State::Idling { .. } => "idling".into(),
-        State::Launching { .. } => "launching".into(),
+        State::Launching {
+            said_ready: false, ..
+        } => "launching".into(),
+        State::Launching {
+            said_ready: true, ..
+        } => "launching+ready".into(),
         State::Starting { waiting, .. } => {
             let text = format!("{waiting:?}");
             format!("starting {}", text.split([' ', '(']).next().unwrap()).to_lowercase()
