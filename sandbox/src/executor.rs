@@ -1,8 +1,10 @@
 //! The executor: this binary, executed again to build one box and become its first process.
 
+use std::ffi::CString;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
 
 use rustix::fs::{MemfdFlags, SealFlags};
 use serde::{Deserialize, Serialize};
@@ -86,7 +88,7 @@ impl Start {
             ignored,
             caller: process::own_pid(),
             arguments: StringArray::new(vec![executor_name()]),
-            environment: StringArray::new(Vec::new()),
+            environment: StringArray::new(settings()),
             failure: Failure::none(),
         }
     }
@@ -110,6 +112,16 @@ impl Start {
         reset_signals(self.ignored, false)?;
         Err(execveat(image, &self.arguments, &self.environment))
     }
+}
+
+/// All that the executor is told of our environment: how the C library is to run on this machine.
+fn settings() -> Vec<CString> {
+    let name = "GLIBC_TUNABLES";
+    let value = std::env::var_os(name);
+    let both = value.map(|value| [name.as_bytes(), b"=", value.as_bytes()].concat());
+    both.and_then(|both| CString::new(both).ok())
+        .into_iter()
+        .collect()
 }
 
 /// The executor's `main`: this binary with `argv[0]` = `herd-exec`. Descriptors are as

@@ -29,6 +29,16 @@ pub(crate) fn probe() -> PathBuf {
     program("probe")
 }
 
+/// What a service needs to run on this machine: in user-mode Linux a C library that uses the larger
+/// registers crashes (tests/vm/launch.c), and is told not to.
+pub(crate) fn machine() -> &'static str {
+    if std::env::var_os("HERD_VM").is_some() {
+        "pass_environment = ['GLIBC_TUNABLES']\n"
+    } else {
+        ""
+    }
+}
+
 impl Boxed {
     pub(crate) fn top(mut self, lines: &str) -> Self {
         self.top.push_str(lines);
@@ -66,8 +76,9 @@ impl Boxed {
         } else {
             format!("bind_read_only_paths = ['{probe}']\n")
         };
+        let machine = if self.top.contains("pass_environment") { "" } else { machine() };
         format!(
-            "command = \"{probe} {words}\"\nrestart = 'no'\nboxed = true\n{}[box]\n{bind}{}{}",
+            "command = \"{probe} {words}\"\nrestart = 'no'\nboxed = true\n{machine}{}[box]\n{bind}{}{}",
             self.top, self.keys, self.tables
         )
     }
