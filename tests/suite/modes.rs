@@ -9,7 +9,7 @@ use crate::needs;
 fn run_shows_what_services_write_and_ctrl_c_stops_all_in_order() {
     let noting = |name: &str, more: &str| {
         format!(
-            "command = ['sh', '-c', 'trap \"echo stopping {name}; exit\" TERM; echo up {name}; sleep infinity & echo >\&3; \
+            "command = ['sh', '-c', 'trap \"echo stopping {name}; exit\" TERM; echo up {name}; sleep infinity & echo >&3; \
              while :; do wait; done']\nready = 'fd:3'\n{more}"
         )
     };

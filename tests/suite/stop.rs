@@ -69,7 +69,7 @@ fn kill_mode_says_whom_a_stop_asks() {
     // Both processes note the signal; the child outlives the main process a moment.
     let unit = |mode: &str| {
         format!(
-            "command = ['sh', '-c', 'sh -c \"trap \\\"echo child >> @D@/{mode}; exit\\\" TERM; sleep infinity & echo >\&3; \
+            "command = ['sh', '-c', 'sh -c \"trap \\\"echo child >> @D@/{mode}; exit\\\" TERM; sleep infinity & echo >&3; \
              while :; do wait; done\" & trap \"echo main >> @D@/{mode}; wait; exit\" TERM; wait; wait']\n\
              ready = 'fd:3'\nkill_mode = '{mode}'\ntimeout_stop = '1s'"
         )
