@@ -124,7 +124,11 @@ fn two_hundred_boxes_leave_no_descriptor_and_no_process() {
         assert!(answer["error"].is_null(), "{answer}");
     }
     // Give or take a client's connection that herd has not seen the end of.
-    assert!(descriptors(&herd) <= before + 2, "{before} before, {} after", descriptors(&herd));
+    assert!(
+        descriptors(&herd) <= before + 2,
+        "{before} before, {} after",
+        descriptors(&herd)
+    );
     assert_eq!(children_named("herd-exec", herd.pid()), Vec::<i32>::new());
 }
 
