@@ -190,10 +190,28 @@ impl Compiler<'_> {
     }
 
     fn cgroup(&mut self) -> Result<Option<cgroup::CgroupPlan>, CompileError> {
+        let relaxed = |walls: &Walls| walls.best_effort.contains(&Wall::Limits);
         let Some(name) = &self.config.cgroup else {
+            if self.config.limits.cgroup.is_empty() {
+                return Ok(None);
+            }
+            // A limit that nobody would hold is no limit.
+            let reason = "limits on memory, CPU, tasks or I/O need a cgroup, and none is ours to \
+                          use here"
+                .to_owned();
+            let given_up = GivenUp {
+                wall: Wall::Limits,
+                reason: reason.clone(),
+            };
+            if !self.config.walls.as_ref().is_some_and(relaxed) {
+                return Err(CompileError::Wall {
+                    wall: Wall::Limits,
+                    reason,
+                });
+            }
+            self.warnings.push(given_up);
             return Ok(None);
         };
-        let relaxed = |walls: &Walls| walls.best_effort.contains(&Wall::Limits);
         let group = match cgroup::plan(name, &self.config.limits.cgroup, self.host) {
             Err(error) if self.config.walls.as_ref().is_some_and(relaxed) => {
                 let reason = error.to_string();

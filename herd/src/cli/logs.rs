@@ -9,11 +9,14 @@ use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Span, Zoned};
 use serde_json::json;
+use units::UnitName;
 
 use super::failure::{Failure, NO_SUCH_UNIT, USAGE, names};
 use super::now::now;
 use super::places::Places;
 use super::screen::{Colour, Screen};
+use crate::control::client::ANSWER_TIMEOUT;
+use crate::control::protocol::{Call, WhyReply};
 use crate::logs::escape::sanitise;
 use crate::logs::follow::Follow;
 use crate::logs::read::{self, Entry, Filter, Needle};
@@ -82,7 +85,9 @@ pub(super) fn logs(
         .map_err(cannot_read)?;
     let there = read::units(directory).map_err(cannot_read)?;
     if !wanted.follow
-        && let Some(unknown) = asked.iter().find(|unit| !there.contains(unit))
+        && let Some(unknown) = asked
+            .iter()
+            .find(|unit| !there.contains(unit) && !exists(places, unit))
     {
         let message = format!("{unknown}: no log in {}", directory.display());
         return Err(Failure::new(NO_SUCH_UNIT, message));
@@ -258,4 +263,17 @@ mod tests {
             assert_eq!(read(text), None, "{text}");
         }
     }
+}
+
+/// A unit that has said nothing yet has no log, and is no mistake.
+fn exists(places: &Places, unit: &UnitName) -> bool {
+    let facts = units::load::host_facts();
+    units::load::load_one(&places.search, unit, &facts)
+        .unit
+        .is_some()
+        || places.connect().is_ok_and(|mut client| {
+            let call = Call::Why { unit: unit.clone() };
+            let answer: Result<WhyReply, _> = client.call(&call, Some(ANSWER_TIMEOUT));
+            answer.is_ok()
+        })
 }

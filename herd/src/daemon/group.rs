@@ -90,3 +90,19 @@ fn belongs(pid: i32, runtime: &Runtime, mark: &[u8]) -> bool {
         && fs::read(format!("/proc/{pid}/environ"))
             .is_ok_and(|environ| environ.split(|b| *b == 0).any(|entry| entry == mark))
 }
+
+/// The children of this process that have not ended, launchers and strays alike.
+pub(super) fn own_children() -> Vec<i32> {
+    let own = std::process::id().to_string();
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    pids.filter(|pid| {
+        let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else {
+            return false;
+        };
+        let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
+        let mut fields = fields.split_whitespace();
+        fields.next() != Some("Z") && fields.next() == Some(own.as_str())
+    })
+    .collect()
+}

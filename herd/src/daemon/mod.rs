@@ -61,6 +61,8 @@ const RESCAN_AFTER: Duration = Duration::from_millis(20);
 /// With many children a sweep for orphans costs time in proportion; then it waits this long.
 const SWEEP_AFTER: Duration = Duration::from_millis(50);
 const MANY_CHILDREN: usize = 1000;
+/// A log writer that stands still (a disk that hangs) holds services up for so long at most.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 pub(crate) struct Daemon {
     options: Options,
@@ -91,6 +93,10 @@ pub(crate) struct Daemon {
     buffer: Box<[u8]>,
     /// Outputs that had more than one reading holds.
     unfinished: Vec<(ServiceId, Token)>,
+    /// Outputs left unread because the log writer is behind, and since when.
+    paused: Vec<(ServiceId, Token)>,
+    paused_since: Option<Time>,
+    reads_anyway: bool,
     rescan_at: Option<Time>,
     sweep_at: Option<Time>,
     /// When to look again for a kill that the kernel announced, and how often still.
@@ -166,6 +172,7 @@ impl Daemon {
         match source {
             Source::Control => self.serve_clients(),
             Source::Signals => self.hear_signals(),
+            Source::Room => self.read_paused(false),
             Source::Notify => self.hear_notifications(),
             Source::Watch => self.notice_files(),
             Source::Process(run) => self.reap(run),
@@ -204,6 +211,9 @@ impl Daemon {
         if self.supervisor.deadline().is_some_and(|at| at <= now) {
             self.inbox.push_back(Event::Tick);
         }
+        if self.paused_since.is_some_and(|at| at + PATIENCE <= now) {
+            self.read_paused(true);
+        }
         if self.sweep_at.is_some_and(|at| at <= now) {
             self.sweep_at = None;
             self.sweep();
@@ -235,6 +245,7 @@ impl Daemon {
             self.supervisor.deadline(),
             self.rescan_at,
             self.sweep_at,
+            self.paused_since.map(|at| at + PATIENCE),
             memory,
         ];
         let next = times.into_iter().flatten().min()?;
@@ -308,6 +319,17 @@ impl Daemon {
         self.inbox.push_back(Event::Service { id, input });
     }
 
+    /// Goes on with the outputs that were left unread: the writer has room, or has stood still for so
+    /// long that lines are dropped (and counted) rather than services held.
+    fn read_paused(&mut self, anyway: bool) {
+        self.paused_since = None;
+        self.reads_anyway = anyway;
+        for (id, token) in std::mem::take(&mut self.paused) {
+            self.read_output(id, token);
+        }
+        self.reads_anyway = false;
+    }
+
     fn read_output(&mut self, id: ServiceId, token: Token) {
         let Some(runtime) = self.runtimes.get_mut(&id) else {
             return;
@@ -318,6 +340,14 @@ impl Daemon {
         let Some((capture, _)) = runtime.outputs.get_mut(index) else {
             return;
         };
+        if !self.reads_anyway && !self.sink.has_room(capture.unit()) {
+            // The service waits for the log, as it would for a file; herd does not.
+            self.paused_since.get_or_insert(clock::now());
+            if !self.paused.contains(&(id, token)) {
+                self.paused.push((id, token));
+            }
+            return;
+        }
         match capture.drain(&mut self.buffer, clock::wall(), &self.sink) {
             Drained::Empty => {}
             Drained::More => self.unfinished.push((id, token)),

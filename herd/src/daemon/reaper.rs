@@ -9,6 +9,7 @@ use rustix::process::{WaitId, WaitIdOptions, WaitIdStatus, waitid};
 use super::probes::Progress;
 use super::runtime::{ProbeKind, Process, Task, exit_status};
 use super::{Daemon, clock};
+use crate::supervisor::action::Role;
 use crate::supervisor::event::ExitStatus;
 use crate::supervisor::{Input, RunId, ServiceId};
 
@@ -135,8 +136,17 @@ impl Daemon {
         let Some(service) = self.supervisor.service(id) else {
             return;
         };
-        if status != ExitStatus::Code(0) && !service.state().is_stopping() {
-            let name = &service.unit().name;
+        let name = &service.unit().name;
+        if status == ExitStatus::Code(0) {
+            return;
+        }
+        if let Task::Role(role) = process.task
+            && role != Role::Main
+        {
+            // A command beside the main one, whose failure may have no other consequence.
+            return self.say(name, &format!("{}: {status}", key_of(role)));
+        }
+        if !service.state().is_stopping() {
             self.say(
                 name,
                 &format!("process {} ended: {status}", process.main_pid()),
@@ -187,6 +197,19 @@ impl Daemon {
                 .remove(self.poll.registry(), connection, *token);
         }
         Some(probe.service)
+    }
+}
+
+/// The key that gives the command of a role.
+pub(super) fn key_of(role: Role) -> &'static str {
+    match role {
+        Role::Main => "command",
+        Role::Condition(_) => "command_condition",
+        Role::Pre(_) => "command_pre",
+        Role::Post(_) => "command_post",
+        Role::Reload(_) => "command_reload",
+        Role::Stop(_) => "command_stop",
+        Role::StopPost(_) => "command_stop_post",
     }
 }
 

@@ -13,6 +13,8 @@ use crate::supervisor::{RunId, ServiceId};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Source {
     Signals,
+    /// The log writer has room again.
+    Room,
     Notify,
     Watch,
     Control,
@@ -65,6 +67,19 @@ impl Sources {
         source: Source,
         interest: Interest,
     ) -> io::Result<Token> {
+        let token = self.reserve(source)?;
+        if let Err(error) = registry.register(&mut SourceFd(&raw), token, interest) {
+            self.forget(token);
+            return Err(error);
+        }
+        Ok(token)
+    }
+
+    /// A token for something that registers itself (`mio::Waker`).
+    ///
+    /// # Errors
+    /// When there are more than 2^32 of them.
+    pub(super) fn reserve(&mut self, source: Source) -> io::Result<Token> {
         let index = match self.free.pop() {
             Some(index) => index,
             None => {
@@ -75,13 +90,8 @@ impl Sources {
         let Some(slot) = self.slots.get_mut(index as usize) else {
             return Err(io::Error::other("no slot"));
         };
-        let token = token_of(index, slot.0);
-        if let Err(error) = registry.register(&mut SourceFd(&raw), token, interest) {
-            self.free.push(index);
-            return Err(error);
-        }
         slot.1 = Some(source);
-        Ok(token)
+        Ok(token_of(index, slot.0))
     }
 
     /// Stops listening. Always before the descriptor is closed: a child that was just started may
@@ -90,6 +100,10 @@ impl Sources {
         let raw = fd.as_fd().as_raw_fd();
         // The only failure is that it is not registered, which is what is wanted.
         drop(registry.deregister(&mut SourceFd(&raw)));
+        self.forget(token);
+    }
+
+    fn forget(&mut self, token: Token) {
         let (index, generation) = split(token);
         if let Some(slot) = self.slots.get_mut(index as usize)
             && slot.0 == generation

@@ -27,6 +27,11 @@ use crate::supervisor::{Input, Pid, RunId, ServiceId};
 impl Daemon {
     pub(super) fn spawn(&mut self, id: ServiceId, run: RunId, role: Role) {
         if let Err(why) = self.try_spawn(id, run, Task::Role(role)) {
+            if role != Role::Main
+                && let Some(name) = self.name(id)
+            {
+                self.say(&name, &format!("{}: {why}", super::reaper::key_of(role)));
+            }
             self.tell(id, Input::SpawnFailed { run, why });
         }
     }

@@ -177,6 +177,10 @@ impl Daemon {
             .and_then(|_| sources.add(registry, &notify, Source::Notify, readable))
             .and_then(|_| sources.add(registry, &watch, Source::Watch, readable));
         added.map_err(watching)?;
+        let room = sources
+            .reserve(Source::Room)
+            .and_then(|token| mio::Waker::new(registry, token));
+        sink.set_waker(room.map_err(set("be woken by the log writer"))?);
         let mut notes = Vec::new();
         let base = cgroup_base(&options, &host, &mut notes);
         let surface = surface(&options, base.as_ref(), &notify_path, &host);
@@ -212,6 +216,9 @@ impl Daemon {
             null: null.into(),
             buffer: vec![0; capture::DRAIN_SIZE].into_boxed_slice(),
             unfinished: Vec::new(),
+            paused: Vec::new(),
+            paused_since: None,
+            reads_anyway: false,
             rescan_at: None,
             sweep_at: None,
             memory_again: Vec::new(),
@@ -231,6 +238,8 @@ impl Daemon {
     }
 
     fn finish(&mut self, base: Option<&CgroupName>) {
+        self.end_strays();
+        self.read_last_words();
         self.answer_shutdowns();
         // Flushes what clients still have to hear.
         self.serve_clients();
@@ -250,6 +259,51 @@ impl Daemon {
         }
     }
 }
+
+impl Daemon {
+    /// Without cgroups a process that left its session and its environment belongs to no service that
+    /// we know of; but it is our child by now, and nothing of ours outlives us unless its unit says so.
+    fn end_strays(&mut self) {
+        use units::unit::KillMode;
+        let spares = |service: &crate::supervisor::Service| {
+            matches!(
+                service.unit().lifecycle.kill_mode,
+                KillMode::Process | KillMode::None
+            )
+        };
+        if self.surface.cgroup_base.is_some() || self.supervisor.services().any(spares) {
+            return;
+        }
+        for pid in super::group::own_children() {
+            let Some(pid) = rustix::process::Pid::from_raw(pid) else {
+                continue;
+            };
+            self.note(&format!("ending process {}, a stray", pid.as_raw_nonzero()));
+            // Ours and unreaped, so the number is still its own.
+            rustix::process::kill_process(pid, rustix::process::Signal::KILL).ok();
+        }
+    }
+
+    /// What the services wrote last and was not read yet: nobody writes any more, so each pipe ends.
+    fn read_last_words(&mut self) {
+        let outputs: Vec<_> = self
+            .runtimes
+            .iter()
+            .flat_map(|(id, runtime)| runtime.outputs.iter().map(|(_, token)| (*id, *token)))
+            .collect();
+        self.paused = outputs;
+        for _ in 0..LAST_READINGS {
+            self.read_paused(true);
+            self.paused = std::mem::take(&mut self.unfinished);
+            if self.paused.is_empty() {
+                return;
+            }
+        }
+    }
+}
+
+/// Of 64 KiB of each pipe.
+const LAST_READINGS: usize = 16;
 
 #[expect(clippy::print_stderr, reason = "the log itself is what failed")]
 fn complain(text: &str) {

@@ -129,10 +129,17 @@ impl Daemon {
     /// What is wrong with it, or that there is none.
     pub(super) fn bring_in(&mut self, name: &UnitName) -> Result<(), String> {
         let mut todo = vec![(name.clone(), true)];
+        // All are read before any is taken in, so that one which cannot be had changes nothing.
+        let mut found: Vec<Arc<Unit>> = Vec::new();
         // What is only wished for may be missing or broken, with a word in the log.
         while let Some((name, needed)) = todo.pop() {
-            if self.supervisor.knows(&name) {
+            if self.supervisor.knows(&name) || found.iter().any(|unit| unit.name == name) {
                 continue;
+            }
+            if let Some(problem) = self.units.broken_text(&name)
+                && needed
+            {
+                return Err(problem);
             }
             if name.is_template() {
                 return Err(format!(
@@ -162,10 +169,13 @@ impl Daemon {
             };
             todo.extend(named(&wishes, false));
             todo.extend(named(&needs, needed));
+            found.push(Arc::new(unit));
+        }
+        for unit in found {
             if unit.log.is_some() {
                 self.sink.set_policy(&unit.name, unit.log.as_deref());
             }
-            self.load_unit(Arc::new(unit));
+            self.load_unit(unit);
         }
         Ok(())
     }

@@ -17,9 +17,13 @@ use super::timestamp::Timestamp;
 use super::writer::Writer;
 
 /// Bytes waiting to be written, of all units.
-const MAX_QUEUED: usize = 4 << 20;
+const MAX_QUEUED: usize = 16 << 20;
 /// Bytes waiting to be written, of one unit.
-const MAX_QUEUED_OF_UNIT: usize = 1 << 20;
+const MAX_QUEUED_OF_UNIT: usize = 4 << 20;
+/// Up to here a unit's pipe is read on. What one reading of 64 KiB makes of the shortest lines still
+/// fits in above, so that a line is dropped only when the writer stands still.
+const ROOM_OF_UNIT: usize = 1 << 20;
+const ROOM: usize = 8 << 20;
 
 /// What a unit without `[log]` gets: 10 MiB a file, five rotated ones.
 pub const DEFAULT_POLICY: LogPolicy = LogPolicy {
@@ -83,6 +87,8 @@ struct State {
     /// Names and policies the writer has not seen.
     news: Vec<News>,
     is_waiting: bool,
+    wants_room: bool,
+    waker: Option<mio::Waker>,
     is_closing: bool,
     is_done: bool,
 }
@@ -200,6 +206,21 @@ impl Sink {
         }
     }
 
+    /// Whether the unit's pipe may be read on. If not, `waker` is woken when it may.
+    pub fn has_room(&self, unit: &UnitName) -> bool {
+        let mut state = self.shared.lock();
+        let slot = state.slot(unit);
+        let held = state.unit(slot).map_or(0, |unit| unit.held);
+        let has_room = held < ROOM_OF_UNIT && state.held < ROOM;
+        state.wants_room |= !has_room;
+        has_room
+    }
+
+    /// Who is to be woken when there is room again.
+    pub fn set_waker(&self, waker: mio::Waker) {
+        self.shared.lock().waker = Some(waker);
+    }
+
     /// Lines of the unit dropped since herd started, for whatever reason.
     pub fn lost(&self, unit: &UnitName) -> u64 {
         let state = self.shared.lock();
@@ -283,6 +304,12 @@ impl Shared {
             if let Some(unit) = state.unit(*slot) {
                 unit.lost += lines;
             }
+        }
+        if std::mem::take(&mut state.wants_room)
+            && let Some(waker) = &state.waker
+        {
+            // Cannot fail but for a full event counter, which wakes as well.
+            waker.wake().ok();
         }
     }
 

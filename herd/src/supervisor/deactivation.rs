@@ -285,6 +285,10 @@ impl Service {
                     give_up_at,
                     then,
                 });
+                // A child that was being forked when all were signalled has not heard it.
+                if ending == Ending::Asked {
+                    self.signal_for(step, ending);
+                }
             }
         }
     }

@@ -126,6 +126,7 @@ impl Service {
 
     pub(super) fn reset_failed(&mut self, step: &mut Step<'_>) {
         self.streak = 0;
+        self.restarts = 0;
         if let Some(starts) = &mut self.starts {
             starts.clear();
         }

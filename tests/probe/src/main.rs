@@ -6,6 +6,11 @@
 //! `probe tries ATTACK|ARGUMENT… …` tries several and prints one JSON object. What is refused has no effect; what is let is undone where that is possible.
 //! `probe KEEP…` forms stay alive, for tests of limits and of stopping.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the probe is a program under test's care, not part of herd"
+)]
+
 mod attempt;
 mod burden;
 mod escape;
