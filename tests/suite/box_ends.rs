@@ -124,8 +124,33 @@ fn two_hundred_boxes_leave_no_descriptor_and_no_process() {
         assert!(answer["error"].is_null(), "{answer}");
     }
     // Give or take a client's connection that herd has not seen the end of.
-    assert!(descriptors(&herd) <= before + 2, "{before} before, {} after", descriptors(&herd));
+    assert!(
+        descriptors(&herd) <= before + 2,
+        "{before} before, {} after",
+        descriptors(&herd)
+    );
     assert_eq!(children_named("herd-exec", herd.pid()), Vec::<i32>::new());
+}
+
+/// The first process of such a box may have ended before herd is told that there is one.
+#[test]
+fn the_end_of_a_box_of_one_process_is_never_lost() {
+    if !needs::root() {
+        return;
+    }
+    let unit = "command = 'sh -c \"exit 7\"'\nboxed = true\nrestart = 'no'\n[box]\nas_pid_1 = true";
+    let herd = Herd::builder().available("web", unit).start();
+    for _ in 0..40 {
+        let mark = herd.mark();
+        herd.command(&["start", "web"]).output().unwrap();
+        herd.wait_change(mark, "the end", |change| change.state == "failed");
+        assert_eq!(
+            herd.status("web")["last_exit"]["code"],
+            7,
+            "{}",
+            herd.status("web")
+        );
+    }
 }
 
 /// Until running services are taken up again, a box outlives a herd that was killed; one that was

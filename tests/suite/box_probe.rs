@@ -76,7 +76,11 @@ impl Boxed {
         } else {
             format!("bind_read_only_paths = ['{probe}']\n")
         };
-        let machine = if self.top.contains("pass_environment") { "" } else { machine() };
+        let machine = if self.top.contains("pass_environment") {
+            ""
+        } else {
+            machine()
+        };
         format!(
             "command = \"{probe} {words}\"\nrestart = 'no'\nboxed = true\n{machine}{}[box]\n{bind}{}{}",
             self.top, self.keys, self.tables

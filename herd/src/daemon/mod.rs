@@ -231,7 +231,12 @@ impl Daemon {
             return Some(Duration::ZERO);
         }
         let memory = self.memory_again.iter().map(|(at, ..)| *at).min();
-        let times = [self.supervisor.deadline(), self.rescan_at, self.sweep_at, memory];
+        let times = [
+            self.supervisor.deadline(),
+            self.rescan_at,
+            self.sweep_at,
+            memory,
+        ];
         let next = times.into_iter().flatten().min()?;
         // Rounded up by the poll; a deadline is never met too early.
         Some(next.since(clock::now()))
