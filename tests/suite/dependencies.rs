@@ -6,7 +6,7 @@ use crate::fixture::Herd;
 fn noting(name: &str, more: &str) -> String {
     format!(
         "command = ['sh', '-c', 'trap \"echo -{name} >> @D@/order; exit\" TERM; \
-         echo +{name} >> @D@/order; echo >&3; while :; do sleep 1000 & wait; done']\n\
+         echo +{name} >> @D@/order; sleep infinity & echo >&3; while :; do wait; done']\n\
          ready = 'fd:3'\n{more}"
     )
 }
@@ -127,9 +127,12 @@ fn a_part_stops_and_restarts_with_the_whole() {
     herd.wait_state("web", "active");
     herd.wait_state("stack", "active");
     let before = herd.main_pid("web");
+    let mark = herd.mark();
     herd.ok(&["restart", "stack"]);
+    herd.wait_change(mark, "web to run anew", |change| {
+        change.unit == "web" && change.main_pid.is_some_and(|pid| pid != i64::from(before))
+    });
     herd.wait_state("web", "active");
-    assert_ne!(herd.main_pid("web"), before);
     herd.ok(&["stop", "stack"]);
     herd.wait_state("web", "inactive");
 }

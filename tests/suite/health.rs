@@ -44,11 +44,12 @@ fn an_unhealthy_service_is_restarted() {
         .file("alive", "")
         .unit(
             "web",
-            "command = ['sh', '-c', 'touch @D@/alive; sleep infinity']\n\
+            "command = ['sh', '-c', 'touch @D@/alive; echo up; sleep infinity']\n\
              [health]\npath = '@D@/alive'\ninterval = '20ms'\nretries = 2",
         )
         .start();
     herd.wait_state("web", "active");
+    herd.wait_log("web", "up");
     let pid = herd.main_pid("web");
     let mark = herd.mark();
     std::fs::remove_file(herd.path("alive")).unwrap();

@@ -70,7 +70,7 @@ fn max_retries_is_exact() {
         ),
     )]);
     herd.wait_state("web", "failed");
-    assert_eq!(herd.out("web"), ["run"; 4]);
+    assert_eq!(herd.wait_out("web", 4), ["run"; 4]);
     let status = herd.status("web");
     assert_eq!(status["restarts"], 3);
     assert_eq!(status["last_exit"]["code"], 3);
@@ -114,7 +114,7 @@ fn the_start_limit_ends_a_loop_and_may_end_herd() {
         )
         .start();
     let status = herd.wait_end();
-    assert_eq!(herd.out("web"), ["run"; 3]);
+    assert_eq!(herd.wait_out("web", 3), ["run"; 3]);
     assert_eq!(status.code(), Some(1));
 }
 
@@ -133,9 +133,9 @@ fn listed_ends_count_as_listed() {
     herd.wait_state("signal", "inactive");
     herd.wait_state("prevented", "failed");
     herd.wait_out("forced", 3);
-    assert_eq!(herd.out("prevented"), ["run"]);
-    assert_eq!(herd.out("forced"), ["run"; 3]);
-    assert_eq!(herd.out("success"), ["run"]);
+    assert_eq!(herd.wait_out("prevented", 1), ["run"]);
+    assert_eq!(herd.wait_out("forced", 3), ["run"; 3]);
+    assert_eq!(herd.wait_out("success", 1), ["run"]);
 }
 
 #[test]

@@ -69,8 +69,8 @@ fn kill_mode_says_whom_a_stop_asks() {
     // Both processes note the signal; the child outlives the main process a moment.
     let unit = |mode: &str| {
         format!(
-            "command = ['sh', '-c', 'sh -c \"trap \\\"echo child >> @D@/{mode}; exit\\\" TERM; echo >&3; \
-             while :; do sleep 1000 & wait; done\" & trap \"echo main >> @D@/{mode}; wait; exit\" TERM; wait; wait']\n\
+            "command = ['sh', '-c', 'sh -c \"trap \\\"echo child >> @D@/{mode}; exit\\\" TERM; sleep infinity & echo >&3; \
+             while :; do wait; done\" & trap \"echo main >> @D@/{mode}; wait; exit\" TERM; wait; wait']\n\
              ready = 'fd:3'\nkill_mode = '{mode}'\ntimeout_stop = '1s'"
         )
     };
@@ -133,7 +133,7 @@ fn the_signals_of_a_stop_can_be_chosen() {
     let trap = |name: &str| {
         format!(
             "command = ['sh', '-c', 'for s in INT HUP USR1 USR2 TERM; do trap \"echo $s >> @D@/{name}; \
-             test $s = HUP || exit\" $s; done; echo >&3; while :; do sleep 1000 & wait; done']\nready = 'fd:3'\n"
+             test $s = HUP || exit\" $s; done; sleep infinity & echo >&3; while :; do wait; done']\nready = 'fd:3'\n"
         )
     };
     let herd = Herd::builder()
@@ -164,7 +164,7 @@ fn a_reload_runs_its_command_or_sends_its_signal() {
     let herd = Herd::builder()
         .unit(
             "web",
-            "command = ['sh', '-c', 'trap \"echo hup\" HUP; echo >&3; while :; do sleep 1000 & wait; done']\n\
+            "command = ['sh', '-c', 'trap \"echo hup\" HUP; sleep infinity & echo >&3; while :; do wait; done']\n\
              ready = 'fd:3'\nreload_signal = 'HUP'",
         )
         .unit(

@@ -12,6 +12,8 @@ use super::{Daemon, clock};
 use crate::supervisor::event::ExitStatus;
 use crate::supervisor::{Input, RunId, ServiceId};
 
+/// Of 64 KiB each (`/proc/sys/fs/pipe-max-size` is 1 MiB).
+const READINGS_AT_THE_END: usize = 16;
 /// Orphans reaped in one go before the loop looks at everything else again.
 const SWEEP_AT_MOST: usize = 4096;
 
@@ -170,7 +172,15 @@ impl Daemon {
         };
         let tokens: Vec<_> = runtime.outputs.iter().map(|(_, token)| *token).collect();
         for token in tokens {
-            self.read_output(id, token);
+            // A pipe holds 1 MiB at most; whoever fills it faster than that is still alive, and
+            // their lines may come after the word of this end.
+            for _ in 0..READINGS_AT_THE_END {
+                self.read_output(id, token);
+                if self.unfinished.last() != Some(&(id, token)) {
+                    break;
+                }
+                self.unfinished.pop();
+            }
         }
     }
 
