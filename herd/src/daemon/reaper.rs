@@ -37,12 +37,26 @@ impl Daemon {
 
     /// Reaps whoever is left: orphans that came to us as init or subreaper, and launchers whose work
     /// is done. One of ours that is met here is treated as if its pidfd had spoken.
+    ///
+    /// While a launch goes on, a child that nobody knows may be the box's first process, which has
+    /// ended before we were told of it: it is left until the launch is concluded, or its end would
+    /// be lost.
     pub(super) fn sweep(&mut self) {
         use nix::errno::Errno;
         use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
         let options = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG;
         for _ in 0..SWEEP_AT_MOST {
-            let (pid, status) = match waitid(Id::All, options) {
+            let mut next = Id::All;
+            if self.processes.any_is_launching() {
+                match waitid(Id::All, options | WaitPidFlag::WNOWAIT).map(|status| status.pid()) {
+                    Ok(Some(pid)) if self.processes.run_of(pid.as_raw()).is_none() => {
+                        return self.recheck_without_groups();
+                    }
+                    Ok(Some(pid)) => next = Id::Pid(pid),
+                    Ok(None) | Err(_) => {}
+                }
+            }
+            let (pid, status) = match waitid(next, options) {
                 Ok(WaitStatus::Exited(pid, code)) => (pid, exit_status(code, false, false)),
                 Ok(WaitStatus::Signaled(pid, signal, core)) => {
                     (pid, exit_status(signal as i32, true, core))
@@ -59,6 +73,13 @@ impl Daemon {
         self.sweep_at = Some(clock::now());
     }
 
+    /// The launch of this run is over: what was left for its sake may be swept.
+    pub(super) fn conclude(&mut self, run: RunId) {
+        if self.processes.conclude(run) {
+            self.sweep_at = Some(clock::now());
+        }
+    }
+
     fn ended(&mut self, run: RunId, status: ExitStatus) {
         let pid = self.processes.get(run).map(|process| process.pid);
         // What the launch and the service said last comes first.
@@ -68,6 +89,7 @@ impl Daemon {
             return;
         }
         self.forget_status(run);
+        self.conclude(run);
         let Some(process) = self.processes.remove(run) else {
             return;
         };

@@ -2,7 +2,7 @@
 //! decisions.
 #![forbid(unsafe_code)]
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::os::fd::OwnedFd;
 
 use mio::Token;
@@ -127,16 +127,31 @@ pub(super) struct Processes {
     by_run: HashMap<RunId, Process>,
     by_pid: HashMap<i32, RunId>,
     by_service: HashMap<ServiceId, Vec<RunId>>,
+    /// Runs whose executor has not said yet which process carries them on.
+    launching: HashSet<RunId>,
 }
 
 impl Processes {
     pub(super) fn insert(&mut self, run: RunId, process: Process) {
+        if process.status.is_some() {
+            self.launching.insert(run);
+        }
         self.by_pid.insert(process.pid, run);
         self.by_service
             .entry(process.service)
             .or_default()
             .push(run);
         self.by_run.insert(run, process);
+    }
+
+    /// Whether there may be a child of ours whose pid we have not been told.
+    pub(super) fn any_is_launching(&self) -> bool {
+        !self.launching.is_empty()
+    }
+
+    /// The executor of this run has told all; `false` when that was known.
+    pub(super) fn conclude(&mut self, run: RunId) -> bool {
+        self.launching.remove(&run)
     }
 
     pub(super) fn get(&self, run: RunId) -> Option<&Process> {

@@ -461,6 +461,7 @@ impl Daemon {
         };
         process.failed = true;
         let (id, task) = (process.service, process.task);
+        self.conclude(run);
         match task {
             Task::Probe(_) => self.probe_over(run, Err(Arc::clone(why))),
             Task::Role(_) | Task::Adopted => {
@@ -481,6 +482,7 @@ impl Daemon {
         };
         process.executed = true;
         let (id, pid, task) = (process.service, process.main_pid(), process.task);
+        self.conclude(run);
         if task == Task::Role(Role::Main) {
             // An executor makes the group itself: before this there was none to watch.
             self.watch_memory(id);
