@@ -231,6 +231,19 @@ fn clock_time(text: &str) -> Option<jiff::civil::Time> {
     text.contains(':').then(|| text.parse().ok()).flatten()
 }
 
+/// A unit that has said nothing yet has no log, and is no mistake.
+fn exists(places: &Places, unit: &UnitName) -> bool {
+    let facts = units::load::host_facts();
+    units::load::load_one(&places.search, unit, &facts)
+        .unit
+        .is_some()
+        || places.connect().is_ok_and(|mut client| {
+            let call = Call::Why { unit: unit.clone() };
+            let answer: Result<WhyReply, _> = client.call(&call, Some(ANSWER_TIMEOUT));
+            answer.is_ok()
+        })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -263,17 +276,4 @@ mod tests {
             assert_eq!(read(text), None, "{text}");
         }
     }
-}
-
-/// A unit that has said nothing yet has no log, and is no mistake.
-fn exists(places: &Places, unit: &UnitName) -> bool {
-    let facts = units::load::host_facts();
-    units::load::load_one(&places.search, unit, &facts)
-        .unit
-        .is_some()
-        || places.connect().is_ok_and(|mut client| {
-            let call = Call::Why { unit: unit.clone() };
-            let answer: Result<WhyReply, _> = client.call(&call, Some(ANSWER_TIMEOUT));
-            answer.is_ok()
-        })
 }
