@@ -293,3 +293,21 @@ fn herd_watch_shows_changes_until_herd_ends() {
         "{states:?}"
     );
 }
+
+#[test]
+fn asking_about_a_broken_unit_changes_nothing() {
+    let herd = Herd::with(&[("miss", "command = 'sleep 50'\nrequires = ['gone']")]);
+    let before = herd.ctl(&["list"]).stdout;
+    assert!(before.contains("broken"), "{before}");
+    for verb in ["why", "is-failed", "status", "start"] {
+        herd.ctl(&[verb, "miss"]);
+    }
+    assert_eq!(herd.ctl(&["list"]).stdout, before);
+    let refused = herd.ctl(&["start", "miss"]);
+    assert_eq!(refused.code, 1);
+    assert!(
+        refused.stderr.contains("miss.toml:2:"),
+        "{}",
+        refused.stderr
+    );
+}

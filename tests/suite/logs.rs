@@ -228,3 +228,31 @@ fn a_full_disk_costs_lines_and_nothing_else() {
     herd.ok(&["stop", "web"]);
     assert!(gone(pid));
 }
+
+#[test]
+fn a_unit_that_said_nothing_has_an_empty_log() {
+    let herd = Herd::with(&[("quiet", "command = 'sleep infinity'")]);
+    herd.wait_state("quiet", "active");
+    assert_eq!(herd.ok(&["logs", "quiet"]), "");
+    let unknown = herd.ctl(&["logs", "nobody"]);
+    assert_eq!(unknown.code, 3);
+}
+
+#[test]
+fn an_output_file_that_is_a_link_is_not_followed() {
+    let herd = Herd::builder()
+        .available(
+            "web",
+            "command = 'echo x'\nstdout = 'file:@D@/link'\noneshot = true",
+        )
+        .start();
+    std::os::unix::fs::symlink(herd.path("target"), herd.path("link")).unwrap();
+    let refused = herd.ctl(&["start", "web"]);
+    assert_eq!(refused.code, 1);
+    assert!(
+        refused.stderr.contains("symbolic link"),
+        "{}",
+        refused.stderr
+    );
+    assert!(!herd.path("target").exists());
+}

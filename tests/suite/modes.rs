@@ -187,6 +187,30 @@ fn a_users_own_herd_lets_nothing_escape_without_cgroups() {
 }
 
 #[test]
+fn limits_that_no_cgroup_can_hold_are_refused() {
+    if !needs::root() || !needs::program("setpriv") {
+        return;
+    }
+    let herd = as_nobody(&[("web", "command = 'sleep 50'\n[limits]\ntasks = 5")]);
+    herd.wait_log("web", "need a cgroup, and none is ours to use here");
+    assert_ne!(herd.state("web"), "active");
+}
+
+#[test]
+fn a_stray_that_hid_from_its_service_ends_with_herd() {
+    if !needs::root() || !needs::program("setpriv") {
+        return;
+    }
+    let herd = as_nobody(&[(
+        "web",
+        r"command = ['sh', '-c', '''(env -i setsid sh -c 'echo $$$$ > @D@/stray; exec sleep 5552' &) ; sleep 1000''']",
+    )]);
+    let stray: i32 = herd.wait_file("stray", "\n").trim().parse().unwrap();
+    herd.shutdown();
+    assert!(gone(stray));
+}
+
+#[test]
 fn an_idle_herd_never_wakes_up() {
     let herd = Herd::builder()
         .unit("web", "command = 'sleep infinity'")

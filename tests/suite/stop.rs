@@ -196,3 +196,19 @@ fn runtime_max_ends_a_service() {
     let failure = herd.status("web")["failure"].as_str().unwrap().to_owned();
     assert!(failure.contains("runtime_max"), "{failure}");
 }
+
+#[test]
+fn a_stop_command_that_fails_is_told() {
+    let herd = Herd::with(&[(
+        "web",
+        "command = 'true'\noneshot = true\nremain_after_exit = true\n\
+         command_stop = [{ run = '/nonexistent/bye' }, { run = 'false' }]",
+    )]);
+    herd.wait_state("web", "active");
+    herd.ok(&["stop", "web"]);
+    herd.wait_log(
+        "web",
+        "command_stop: command /nonexistent/bye: no such file or directory",
+    );
+    herd.wait_log("web", "command_stop: exit 1");
+}

@@ -583,7 +583,11 @@ fn probe_command(unit: &Unit, purpose: Purpose) -> Option<&units::unit::Command>
 
 fn open(path: &std::path::Path, options: &mut OpenOptions) -> Result<OwnedFd, Arc<str>> {
     // Not made our controlling terminal, and a FIFO without a reader does not hold herd up.
-    let flags = libc::O_NOCTTY | libc::O_NONBLOCK;
+    let mut flags = libc::O_NOCTTY | libc::O_NONBLOCK;
+    if !path.starts_with("/dev") {
+        // herd opens with its own rights: a link that the service put there must not lead them on.
+        flags |= libc::O_NOFOLLOW;
+    }
     let file = options.custom_flags(flags).open(path);
     let file = file.map_err(|error| format!("cannot open {}: {error}", path.display()))?;
     let flags = rustix::fs::fcntl_getfl(&file).map_err(|e| reason(&e))?;
