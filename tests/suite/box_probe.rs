@@ -88,7 +88,8 @@ impl Boxed {
     }
 
     fn has_mounts(&self) -> bool {
-        let listed = !self.keys.contains("namespaces = [") || self.keys.contains("\"mount\"");
+        let lists = |line: &str| line.starts_with("namespaces = [");
+        let listed = !self.keys.lines().any(lists) || self.keys.contains("\"mount\"");
         listed && !self.keys.contains("profile = 'none'")
     }
 

@@ -7,6 +7,7 @@ use crate::attempt;
 use crate::boxed::boxed;
 use crate::fixture::{Case, config, next, outcome, shell, wait};
 use sandbox::Config;
+use sandbox::config::Bind;
 use sandbox::status::{Message, receive};
 
 /// As `launch try ATTACK,ARGUMENT… …` this binary is the probe: prints an answer for each.
@@ -27,6 +28,17 @@ pub(crate) fn try_if_asked() {
 fn probe(base: Config, attacks: &[&str]) -> Vec<(String, String)> {
     let own = std::env::current_exe().unwrap();
     let words = [&[own.to_str().unwrap(), "try"], attacks].concat();
+    let mut base = base;
+    if let Some(walls) = base.walls.as_mut().filter(|walls| walls.root.is_none()) {
+        // Where the checkout lies in a place that the box hides.
+        walls.binds.push(Bind {
+            source: own.clone(),
+            target: own.clone(),
+            read_only: true,
+            optional: false,
+            recursive: false,
+        });
+    }
     let outcome = outcome(&Config {
         process: config(&words).process,
         ..base
