@@ -1,6 +1,6 @@
 //! What one process is to run as, and behind which walls: the public vocabulary of the crate.
 //!
-//! A [`Config`] is plain data. It says nothing about the machine: [`compile`](crate::compile) turns
+//! A [`Config`] is plain data. It says nothing about the machine: [`compile`](crate::compile()) turns
 //! it into a [`Plan`](crate::Plan) for one [`Host`](crate::Host), or into an error that names the
 //! wall which that host cannot build.
 #![forbid(unsafe_code)]

@@ -1,8 +1,8 @@
 //! The unit language of herd: from TOML files to checked [`Unit`]s and the order among them.
 //!
 //! *A unit* is one TOML file with its drop-ins. [`parse_unit`] turns the text into a [`Unit`] or
-//! into [`Diagnostic`]s, all of a file at once; [`load`] alone reads files; [`graph`] orders units
-//! and finds cycles; [`diff`] tells what a change of the set means. [`keys`] is the one table of
+//! into [`Diagnostic`]s, all of a file at once; [`mod@load`] alone reads files; [`graph`] orders units
+//! and finds cycles; [`mod@diff`] tells what a change of the set means. [`keys`] is the one table of
 //! what can be written.
 mod check;
 pub mod diagnostic;

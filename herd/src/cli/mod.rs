@@ -1,6 +1,6 @@
 //! What a user types: verbs, options, exit codes. Each verb has its file.
 //!
-//! A verb takes what it was given and a [`Screen`] and returns an exit code, or a [`Failure`] that
+//! A verb takes what it was given and a `Screen` and returns an exit code, or a `Failure` that
 //! is printed once, here. A closed pipe is success: who pipes into `head` wants no complaint.
 
 mod add;

@@ -63,7 +63,7 @@ const LAST_WORDS: Duration = Duration::from_secs(5);
 /// Runs herd until everything has stopped; the code is herd's own exit code.
 ///
 /// # Errors
-/// [`StartError`] when it could not begin.
+/// `StartError` when it could not begin.
 pub fn run(options: Options) -> Result<u8, StartError> {
     if options.mode == Mode::Foreground
         && let Some(dir) = options.search.enabled.as_ref().filter(|dir| !dir.is_dir())

@@ -1,6 +1,6 @@
 //! Control groups: where a service's processes are held together, limited, counted and killed.
 //!
-//! [`plan`] is pure and turns limits into a [`CgroupPlan`] for one host; the rest acts on a plan.
+//! [`plan()`] is pure and turns limits into a [`CgroupPlan`] for one host; the rest acts on a plan.
 //! On a *hybrid* machine (v1 controllers beside a v2 without them) the v2 group still tells when it
 //! is empty, kills as a whole and freezes, so it is always made where v2 is mounted; v1 groups are
 //! made only for the controllers that a limit needs.

@@ -1,4 +1,4 @@
-//! The file system of a box: what is mounted where ([`plan`]), and how ([`apply`]).
+//! The file system of a box: what is mounted where ([`mod@plan`]), and how ([`apply`]).
 
 mod apply;
 mod devices;

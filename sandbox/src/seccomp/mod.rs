@@ -1,6 +1,6 @@
 //! System call filters: which calls a box may make, with which arguments.
 //!
-//! [`compile`] is pure: walls in, the kernel's own filter encoding out. One program holds all of
+//! [`compile()`] is pure: walls in, the kernel's own filter encoding out. One program holds all of
 //! it. The number is looked up by a balanced tree, so that a call costs about eight comparisons
 //! and not one per listed call; a call that is allowed whatever its arguments costs nothing at all
 //! on kernels that remember such (5.11).

@@ -1,6 +1,6 @@
 //! The system calls nobody wraps, and all `unsafe` of the crate: typed, safe to call, no policy.
 //!
-//! Two kinds of caller use it: ordinary code, and the child of [`clone::spawn`] between `clone3` and
+//! Two kinds of caller use it: ordinary code, and the child of `clone3` of ours, between that call and
 //! `execve`, which shares its parent's memory. For the second nothing here allocates, takes a
 //! lock or touches the C library's own state: every call goes straight to the kernel.
 
