@@ -45,8 +45,13 @@ pub(crate) fn write_down(plan: &Plan, passed: Vec<u32>) -> Result<OwnedFd, Launc
     use std::io::{Seek, Write};
     let bytes = postcard::to_stdvec(&Handing { plan, passed })?;
     let write = |bytes: &[u8]| -> io::Result<OwnedFd> {
-        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING | MemfdFlags::NOEXEC_SEAL;
-        let mut file = File::from(rustix::fs::memfd_create(c"herd-plan", flags)?);
+        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+        // Kernels before 6.3 do not know NOEXEC_SEAL, and make every such file executable.
+        let memory = match rustix::fs::memfd_create(c"herd-plan", flags | MemfdFlags::NOEXEC_SEAL) {
+            Err(rustix::io::Errno::INVAL) => rustix::fs::memfd_create(c"herd-plan", flags)?,
+            made => made?,
+        };
+        let mut file = File::from(memory);
         file.write_all(bytes)?;
         file.rewind()?;
         rustix::fs::fcntl_add_seals(
