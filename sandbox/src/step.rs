@@ -333,53 +333,8 @@ fn amount(limit: Option<u64>) -> String {
     limit.map_or_else(|| "infinity".to_owned(), |limit| limit.to_string())
 }
 
-/// The names of `capabilities(7)`, by number.
-const CAPABILITIES: [&str; 41] = [
-    "chown",
-    "dac_override",
-    "dac_read_search",
-    "fowner",
-    "fsetid",
-    "kill",
-    "setgid",
-    "setuid",
-    "setpcap",
-    "linux_immutable",
-    "net_bind_service",
-    "net_broadcast",
-    "net_admin",
-    "net_raw",
-    "ipc_lock",
-    "ipc_owner",
-    "sys_module",
-    "sys_rawio",
-    "sys_chroot",
-    "sys_ptrace",
-    "sys_pacct",
-    "sys_admin",
-    "sys_boot",
-    "sys_nice",
-    "sys_resource",
-    "sys_time",
-    "sys_tty_config",
-    "mknod",
-    "lease",
-    "audit_write",
-    "audit_control",
-    "setfcap",
-    "mac_override",
-    "mac_admin",
-    "syslog",
-    "wake_alarm",
-    "block_suspend",
-    "audit_read",
-    "perfmon",
-    "bpf",
-    "checkpoint_restore",
-];
-
 fn capabilities(set: u64) -> String {
-    let names: Vec<&str> = CAPABILITIES
+    let names: Vec<&str> = crate::config::CAPABILITIES
         .iter()
         .enumerate()
         .filter(|(number, _)| set >> number & 1 == 1)
