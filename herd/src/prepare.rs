@@ -175,6 +175,7 @@ pub fn prepare_command(
         die_with_parent: false,
         ignore_sigpipe: true,
         listen_names: occasion.listen_names.clone(),
+        inherit: sandbox::config::Inherit::Passed,
         pid_variables: match unit.lifecycle.watchdog {
             Some(_) if is_main => vec!["WATCHDOG_PID".to_owned()],
             _ => Vec::new(),
@@ -213,6 +214,7 @@ pub fn prepare_command(
         limits,
         cgroup,
         walls,
+        lifecycle: sandbox::config::Lifecycle::default(),
     };
     Ok(Prepared { config, ready_fd })
 }
@@ -270,7 +272,7 @@ fn hide_herd(walls: &mut sandbox::config::Walls, surface: &Surface) {
         path: surface.runtime_dir.clone(),
         optional: true,
     };
-    if walls.root.is_none() && !walls.inaccessible_paths.contains(&hidden) {
+    if walls.root.is_host() && !walls.inaccessible_paths.contains(&hidden) {
         walls.inaccessible_paths.push(hidden);
     }
 }

@@ -22,7 +22,8 @@ use std::path::PathBuf;
 
 use crate::cgroup;
 use crate::config::{
-    CgroupLimits, Config, Keyring, Network, ProtectHome, ProtectProc, ProtectSystem, Wall, Walls,
+    CgroupLimits, Config, EnterRoot, Inherit, Keyring, Lifecycle, Network, ProtectHome,
+    ProtectProc, ProtectSystem, Root, RootOverlay, Wall, Walls,
 };
 use crate::filesystem;
 use crate::host::{Host, UserNamespaces};
@@ -109,6 +110,7 @@ impl Compiler<'_> {
     }
 
     fn boxed(&mut self, walls: &Walls) -> Result<(), CompileError> {
+        supported(self.config, walls)?;
         let mut set = namespaces(walls)?;
         let in_user_namespace = !self.host.is_root && !set.is_empty();
         if in_user_namespace && let UserNamespaces::Refused(reason) = &self.host.user_namespaces {
@@ -175,7 +177,7 @@ impl Compiler<'_> {
         let reason = format!("it takes a user namespace, which {reason} forbids");
         let wanted = NAMESPACE_WALLS.iter().filter(|(flag, _)| set.has(*flag));
         for (_, wall) in wanted {
-            if walls.root.is_some() || !walls.best_effort.contains(wall) {
+            if !walls.root.is_host() || !walls.best_effort.contains(wall) {
                 return Err(CompileError::Wall {
                     wall: *wall,
                     reason,
@@ -360,6 +362,30 @@ const NAMESPACE_WALLS: [(i32, Wall); 6] = [
     (libc::CLONE_NEWNET, Wall::NetNamespace),
 ];
 
+/// What the vocabulary has and no step does yet is refused, never left out.
+fn supported(config: &Config, walls: &Walls) -> Result<(), CompileError> {
+    let missing = [
+        (!walls.join.is_empty(), "joining namespaces"),
+        (walls.user_namespace.is_some(), "a user namespace by name"),
+        (walls.root == Root::Empty, "an empty root"),
+        (walls.root_overlay != RootOverlay::None, "an overlay root"),
+        (walls.enter_root != EnterRoot::Pivot, "chroot"),
+        (!walls.mounts.is_empty(), "ordered mounts"),
+        (
+            config.lifecycle != Lifecycle::default(),
+            "taking part in the launch",
+        ),
+        (
+            config.process.inherit != Inherit::Passed,
+            "inheriting all descriptors",
+        ),
+    ];
+    missing
+        .iter()
+        .find(|(wanted, _)| *wanted)
+        .map_or(Ok(()), |(_, what)| Err(CompileError::Unsupported(what)))
+}
+
 fn namespaces(walls: &Walls) -> Result<NamespaceSet, CompileError> {
     let wanted = walls.namespaces;
     if wanted.user {
@@ -391,7 +417,7 @@ fn namespaces(walls: &Walls) -> Result<NamespaceSet, CompileError> {
 
 /// Claims that a wall is asked for that only mounts can build.
 fn changes_mounts(walls: &Walls) -> bool {
-    walls.root.is_some()
+    !walls.root.is_host()
         || walls.read_only_root
         || walls.private_tmp
         || walls.private_devices

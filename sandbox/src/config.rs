@@ -11,6 +11,15 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+mod file_system;
+mod user;
+
+pub use file_system::{
+    BindMount, BindSource, Data, EnterRoot, Held, IdMappedMount, MountAction, Root, RootOverlay,
+    Upper,
+};
+pub use user::{IdMaps, IdRange, Join, NamespaceKind, NamespaceSource, UserNamespace};
+
 /// One process to start: what, as whom, with which limits, and behind which walls.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
@@ -25,6 +34,22 @@ pub struct Config {
     pub cgroup: Option<CgroupName>,
     /// `None` is a bare process: no wall at all.
     pub walls: Option<Walls>,
+    /// How the launch is held, synchronised and kept alive.
+    pub lifecycle: Lifecycle,
+}
+
+/// What happens around a launch, for callers that take part in it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Lifecycle {
+    /// The box is held once its namespaces exist, until the caller lets it go: the caller can read
+    /// the ids of its namespaces, write its maps, or move interfaces into it.
+    pub gate: bool,
+    /// The box reads one byte (or end of file) from this descriptor before it is set up.
+    pub block: Option<Held>,
+    /// The box's first process keeps this descriptor open for as long as it lives.
+    pub sync: Option<Held>,
+    /// Files of the box on which its first process holds a read lock (`fcntl(2)`) while it lives.
+    pub lock_files: Vec<PathBuf>,
 }
 
 /// The program and its surroundings.
@@ -53,9 +78,22 @@ pub struct Process {
     /// Passed descriptors from number 3 on get `LISTEN_FDS`, `LISTEN_PID`, `LISTEN_FDNAMES`.
     /// The child's own pid is only known to the child, so the engine appends `LISTEN_PID`.
     pub listen_names: Vec<String>,
+    /// Which of the caller's descriptors the program gets.
+    pub inherit: Inherit,
     /// `(variable, number)`: the pid of the process itself is set in these variables
     /// (`WATCHDOG_PID`), again because only the child knows it.
     pub pid_variables: Vec<String>,
+}
+
+/// Which descriptors a program inherits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Inherit {
+    /// 0 to 2 and those in [`Files::passed`](crate::Files::passed); all others are closed.
+    #[default]
+    Passed,
+    /// All that the caller has left without close-on-exec, but for those held for the launch: for a
+    /// launcher that stands between its own caller and the program.
+    All,
 }
 
 /// Numeric identity; names are resolved by the caller.
@@ -206,9 +244,14 @@ pub enum Resource {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Walls {
     pub namespaces: Namespaces,
-    /// `None` builds the box on the host's own tree; a directory becomes `/` and nothing of the
-    /// host is in it but what is bound there.
-    pub root: Option<PathBuf>,
+    /// Namespaces of others that the box joins; not to be asked for in `namespaces` too, but for
+    /// `Pid`, where a new one is then made below the one joined.
+    pub join: Vec<Join>,
+    /// `None` makes one only where the caller is not root and a wall takes it.
+    pub user_namespace: Option<UserNamespace>,
+    pub root: Root,
+    pub root_overlay: RootOverlay,
+    pub enter_root: EnterRoot,
     pub read_only_root: bool,
     /// Hostname in the UTS namespace; the config's name when absent.
     pub hostname: Option<String>,
@@ -231,6 +274,8 @@ pub struct Walls {
     pub inaccessible_paths: Vec<BoxPath>,
     pub temporary_file_systems: Vec<TemporaryFileSystem>,
     pub binds: Vec<Bind>,
+    /// Done in order, after everything above.
+    pub mounts: Vec<MountAction>,
     pub no_new_privileges: bool,
     /// Capability numbers kept in the bounding set (`capabilities(7)`).
     pub capability_bounding_set: Vec<u8>,
@@ -257,7 +302,11 @@ impl Walls {
     pub fn bare() -> Self {
         Self {
             namespaces: Namespaces::default(),
-            root: None,
+            join: Vec::new(),
+            user_namespace: None,
+            root: Root::Host,
+            root_overlay: RootOverlay::None,
+            enter_root: EnterRoot::Pivot,
             read_only_root: false,
             hostname: None,
             protect_system: ProtectSystem::No,
@@ -277,6 +326,7 @@ impl Walls {
             inaccessible_paths: Vec::new(),
             temporary_file_systems: Vec::new(),
             binds: Vec::new(),
+            mounts: Vec::new(),
             no_new_privileges: false,
             capability_bounding_set: (0..=CAP_LAST).collect(),
             ambient_capabilities: Vec::new(),

@@ -38,6 +38,9 @@ pub struct Files<'a> {
     pub stderr: BorrowedFd<'a>,
     /// `(number in the new process, descriptor)`; numbers from 3 on, each once.
     pub passed: &'a [(u32, BorrowedFd<'a>)],
+    /// What the config refers to as [`Held`](crate::config::Held), by index: used by the launch, and
+    /// not passed to the program.
+    pub held: &'a [BorrowedFd<'a>],
 }
 
 /// A process that has been started, by `pid` until the status channel says that it

@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use sandbox::config::{
-    Amount, Bind, CgroupName, Directory, Identity, Limits, Network, Process, Wall, Walls,
+    Amount, Bind, CgroupName, Directory, Identity, Lifecycle, Limits, Network, Process, Root, Wall,
+    Walls,
 };
 use sandbox::host::{Architecture, Cgroups, KernelVersion, UserNamespaces, V1, V2};
 use sandbox::{Carrier, Config, Host, compile};
@@ -93,6 +94,7 @@ fn bare() -> Config {
         limits: Limits::default(),
         cgroup: Some(CgroupName("herd/web".to_owned())),
         walls: None,
+        lifecycle: Lifecycle::default(),
     }
 }
 
@@ -130,7 +132,7 @@ fn box_root() -> Config {
         groups: None,
     });
     let walls = config.walls.as_mut().unwrap();
-    walls.root = Some("/srv/web".into());
+    walls.root = Root::Directory("/srv/web".into());
     walls.network = Network::Loopback;
     walls.binds = vec![Bind {
         source: "/etc/resolv.conf".into(),

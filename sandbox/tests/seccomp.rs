@@ -9,37 +9,13 @@
     reason = "fixtures of tests, which clippy does not take for tests"
 )]
 
-use sandbox::config::{
-    Keyring, Namespaces, Network, ProtectHome, ProtectProc, ProtectSystem, Refusal,
-    RestrictNamespaces, SystemCalls, Walls,
-};
+use sandbox::config::{Keyring, Network, Refusal, RestrictNamespaces, SystemCalls, Walls};
 use sandbox::host::Host;
 use sandbox::seccomp::{Program, compile, default_filter};
 
 /// No wall but those of system calls, and the default box's list.
 fn walls() -> Walls {
     Walls {
-        namespaces: Namespaces::default(),
-        root: None,
-        read_only_root: false,
-        hostname: None,
-        protect_system: ProtectSystem::No,
-        protect_home: ProtectHome::No,
-        private_tmp: false,
-        private_devices: false,
-        protect_proc: ProtectProc::Default,
-        proc_subset_pid: false,
-        protect_kernel_tunables: false,
-        protect_kernel_modules: false,
-        protect_kernel_logs: false,
-        protect_control_groups: false,
-        protect_clock: false,
-        protect_hostname: false,
-        read_only_paths: vec![],
-        read_write_paths: vec![],
-        inaccessible_paths: vec![],
-        temporary_file_systems: vec![],
-        binds: vec![],
         no_new_privileges: true,
         capability_bounding_set: vec![],
         ambient_capabilities: vec![],
@@ -58,6 +34,7 @@ fn walls() -> Walls {
         network: Network::Host,
         as_pid_1: true,
         best_effort: vec![],
+        ..Walls::bare()
     }
 }
 

@@ -130,6 +130,7 @@ impl Daemon {
                 .or(stdout.as_ref())
                 .map_or(self.null.as_fd(), AsFd::as_fd),
             passed: &passed,
+            held: &[],
         };
         let launched = self
             .launcher

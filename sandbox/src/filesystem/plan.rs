@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use super::step::{Hide, MountStep, Tmpfs};
 use crate::compile::CompileError;
-use crate::config::{BoxPath, Config, ProtectHome, ProtectProc, ProtectSystem, Wall, Walls};
+use crate::config::{BoxPath, Config, ProtectHome, ProtectProc, ProtectSystem, Root, Wall, Walls};
 use crate::host::Host;
 use crate::paths::{absolute, c_path};
 
@@ -31,14 +31,14 @@ pub(crate) fn plan(
         steps: vec![MountStep::Private],
         ..Tree::default()
     };
-    if let Some(root) = &walls.root {
+    if let Root::Directory(root) = &walls.root {
         absolute("box_root", root)?;
         tree.steps.push(MountStep::Root(c_path(root)?));
     }
     protect_system(walls, &mut tree);
     kernel(walls, &mut tree);
     homes(walls, &mut tree);
-    if walls.private_devices || walls.root.is_some() {
+    if walls.private_devices || !walls.root.is_host() {
         let made = !in_user_namespace && host.has_capability(CAP_MKNOD);
         tree.devices = Some(Devices {
             made,
@@ -46,9 +46,9 @@ pub(crate) fn plan(
             message_queues: walls.namespaces.ipc,
         });
     }
-    if walls.private_tmp || walls.root.is_some() {
+    if walls.private_tmp || !walls.root.is_host() {
         for path in ["/tmp", "/var/tmp"] {
-            let optional = path != "/tmp" || walls.root.is_none();
+            let optional = path != "/tmp" || walls.root.is_host();
             tree.put(
                 path,
                 Change::Tmpfs {
@@ -213,7 +213,7 @@ impl Tree {
         if self.devices.is_some() {
             self.steps.push(MountStep::Seal(c"/dev".to_owned()));
         }
-        if walls.root.is_some() {
+        if !walls.root.is_host() {
             self.steps.push(MountStep::Pivot);
         }
         Ok(self.steps)
@@ -249,7 +249,7 @@ fn protect_system(walls: &Walls, tree: &mut Tree) {
         optional,
         inert: false,
     };
-    if walls.root.is_some() {
+    if !walls.root.is_host() {
         if walls.read_only_root || walls.protect_system == ProtectSystem::Strict {
             tree.put("/", read_only(false));
         }
@@ -297,7 +297,7 @@ fn kernel(walls: &Walls, tree: &mut Tree) {
         ProtectProc::Ptraceable => Hide::Ptraceable,
     };
     if walls.namespaces.pid
-        || walls.root.is_some()
+        || !walls.root.is_host()
         || hide != Hide::Nothing
         || walls.proc_subset_pid
     {
@@ -328,7 +328,7 @@ fn kernel(walls: &Walls, tree: &mut Tree) {
             "/proc/sysrq-trigger",
             "/proc/timer_list",
         ]);
-        if walls.root.is_none() {
+        if walls.root.is_host() {
             tree.put(
                 "/sys",
                 Change::ReadOnly {
@@ -341,14 +341,14 @@ fn kernel(walls: &Walls, tree: &mut Tree) {
     }
     if walls.protect_kernel_logs {
         tree.hide(&["/proc/kmsg"]);
-        if !walls.private_devices && walls.root.is_none() {
+        if !walls.private_devices && walls.root.is_host() {
             tree.hide(&["/dev/kmsg"]);
         }
     }
-    if walls.protect_kernel_modules && walls.root.is_none() {
+    if walls.protect_kernel_modules && walls.root.is_host() {
         tree.hide(&["/usr/lib/modules"]);
     }
-    if walls.protect_control_groups && walls.root.is_none() {
+    if walls.protect_control_groups && walls.root.is_host() {
         tree.put(
             "/sys/fs/cgroup",
             Change::ReadOnly {
@@ -360,7 +360,7 @@ fn kernel(walls: &Walls, tree: &mut Tree) {
 }
 
 fn homes(walls: &Walls, tree: &mut Tree) {
-    if walls.root.is_some() {
+    if !walls.root.is_host() {
         return;
     }
     for path in ["/home", "/root", "/run/user"] {
@@ -394,7 +394,7 @@ const OWN_RUNTIME: &str = "/run/herd";
 
 /// What the unit names itself, the most binding last.
 fn named(config: &Config, walls: &Walls, tree: &mut Tree) -> Result<(), CompileError> {
-    let boxed_root = walls.root.is_some();
+    let boxed_root = !walls.root.is_host();
     if !boxed_root {
         tree.hide(&[OWN_RUNTIME]);
     }

@@ -38,27 +38,6 @@ fn host(architecture: Architecture) -> Host {
 /// No wall that has to do with system calls, on the native architecture only.
 fn open_walls() -> Walls {
     Walls {
-        namespaces: Namespaces::default(),
-        root: None,
-        read_only_root: false,
-        hostname: None,
-        protect_system: ProtectSystem::No,
-        protect_home: ProtectHome::No,
-        private_tmp: false,
-        private_devices: false,
-        protect_proc: ProtectProc::Default,
-        proc_subset_pid: false,
-        protect_kernel_tunables: false,
-        protect_kernel_modules: false,
-        protect_kernel_logs: false,
-        protect_control_groups: false,
-        protect_clock: false,
-        protect_hostname: false,
-        read_only_paths: vec![],
-        read_write_paths: vec![],
-        inaccessible_paths: vec![],
-        temporary_file_systems: vec![],
-        binds: vec![],
         no_new_privileges: true,
         capability_bounding_set: vec![],
         ambient_capabilities: vec![],
@@ -77,6 +56,7 @@ fn open_walls() -> Walls {
         network: Network::Host,
         as_pid_1: true,
         best_effort: vec![],
+        ..Walls::bare()
     }
 }
 

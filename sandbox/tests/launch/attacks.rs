@@ -29,7 +29,7 @@ fn probe(base: Config, attacks: &[&str]) -> Vec<(String, String)> {
     let own = std::env::current_exe().unwrap();
     let words = [&[own.to_str().unwrap(), "try"], attacks].concat();
     let mut base = base;
-    if let Some(walls) = base.walls.as_mut().filter(|walls| walls.root.is_none()) {
+    if let Some(walls) = base.walls.as_mut().filter(|walls| walls.root.is_host()) {
         // Where the checkout lies in a place that the box hides.
         walls.binds.push(Bind {
             source: own.clone(),
@@ -248,6 +248,7 @@ fn start(script: &str, die_with_parent: bool) -> sandbox::Launched {
         stdout: out.as_fd(),
         stderr: null.as_fd(),
         passed: &[],
+        held: &[],
     };
     sandbox::Launcher::new()
         .unwrap()

@@ -84,6 +84,7 @@ pub(crate) const CASES: &[Case] = &[
             stdout: null.as_fd(),
             stderr: null.as_fd(),
             passed: &[(2, null.as_fd())],
+            held: &[],
         };
         let answer = sandbox::Launcher::new()
             .unwrap()

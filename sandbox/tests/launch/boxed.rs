@@ -7,7 +7,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use rustix::process::{Pid, Signal, kill_process};
-use sandbox::config::{Bind, BoxPath, Directory, Identity, Keyring, Network, Walls};
+use sandbox::config::{Bind, BoxPath, Directory, Identity, Keyring, Network, Root, Walls};
 use sandbox::status::Message;
 use sandbox::{Carrier, Config, Files, Launcher};
 
@@ -43,7 +43,7 @@ fn small_root(place: &Path) -> Config {
         symlink(format!("usr/{name}"), place.join(name)).unwrap();
     }
     with("ls /", |walls| {
-        walls.root = Some(place.to_owned());
+        walls.root = Root::Directory(place.to_owned());
         walls.binds = vec![Bind {
             source: "/usr".into(),
             target: "/usr".into(),
@@ -304,6 +304,7 @@ pub(crate) const CASES: &[Case] = &[
             stdout: out_end.as_fd(),
             stderr: null.as_fd(),
             passed: &[],
+            held: &[],
         };
         let launched = launcher.launch(&plan(&config), files).unwrap();
         drop(out_end);

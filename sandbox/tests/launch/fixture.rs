@@ -70,6 +70,7 @@ pub(crate) fn config(argv: &[&str]) -> Config {
         limits: Limits::default(),
         cgroup: None,
         walls: None,
+        lifecycle: sandbox::config::Lifecycle::default(),
     }
 }
 
@@ -104,6 +105,7 @@ pub(crate) fn outcome_of(plan: &Plan, passed: &[(u32, BorrowedFd<'_>)]) -> Outco
         stdout: out_end.as_fd(),
         stderr: err_end.as_fd(),
         passed,
+        held: &[],
     };
     let launched = launcher.launch(plan, files);
     drop((out_end, err_end));

@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use sandbox::config::{Bind, BoxPath, TemporaryFileSystem, Walls};
+use sandbox::config::{Bind, BoxPath, Root, TemporaryFileSystem, Walls};
 
 use crate::reader::{Item, Reader};
 use crate::value::size::parse_size;
@@ -15,7 +15,10 @@ pub(super) fn read_file_system(
     item: Item<'_>,
 ) -> bool {
     match path {
-        "box_root" => walls.root = reader.path(item).filter(|root| root.parent().is_some()),
+        "box_root" => {
+            let named = reader.path(item).filter(|root| root.parent().is_some());
+            walls.root = named.map_or(Root::Host, Root::Directory);
+        }
         "box.read_only_paths" => walls.read_only_paths = read_paths(reader, item),
         "box.read_write_paths" => walls.read_write_paths = read_paths(reader, item),
         "box.inaccessible_paths" => walls.inaccessible_paths = read_paths(reader, item),

@@ -65,7 +65,7 @@ pub(super) fn read(draft: &mut Draft, reader: &mut Reader<'_>, path: &str, item:
                 ("none", Walls::bare),
             ];
             if let Some(profile) = reader.choice(item, &profiles) {
-                let root = draft.walls().root.take();
+                let root = std::mem::take(&mut draft.walls().root);
                 *draft.walls() = Walls { root, ..profile() };
             }
             return true;

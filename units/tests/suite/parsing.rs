@@ -64,8 +64,8 @@ mount = ["proc", "tmpfs"]
     assert_eq!(unit.lifecycle.max_retries, None);
     assert_eq!(unit.lifecycle.start_delay, Duration::from_millis(500));
     assert_eq!(unit.surroundings.unwrap().environment.len(), 2);
-    let root = unit.walls.unwrap().root.unwrap();
-    assert_eq!(root.to_str(), Some("/var/lib/box/containers/redis/upper"));
+    let root = sandbox::config::Root::Directory("/var/lib/box/containers/redis/upper".into());
+    assert_eq!(unit.walls.unwrap().root, root);
 }
 
 #[test]

@@ -1,0 +1,156 @@
+//! The file system of a box: what its `/` is, and the ordered actions that fill it.
+#![forbid(unsafe_code)]
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::user::IdRange;
+
+/// What `/` of the box is made from.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Root {
+    /// The host's own tree.
+    #[default]
+    Host,
+    /// This directory of the host; nothing else of the host is in it but what is bound there.
+    Directory(PathBuf),
+    /// A new tmpfs, mode 0755, with nothing in it but what `mounts` puts there.
+    Empty,
+}
+
+impl Root {
+    /// Claims that the box sees the host's own tree.
+    pub fn is_host(&self) -> bool {
+        *self == Self::Host
+    }
+}
+
+/// Where writes to the root go.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum RootOverlay {
+    /// To the root itself.
+    #[default]
+    None,
+    /// Into memory, gone with the box.
+    Temporary,
+    /// Into `upper`; `work` is an empty directory on the same file system (`overlayfs.rst`).
+    Persistent { upper: PathBuf, work: PathBuf },
+}
+
+/// How the box gets its root.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum EnterRoot {
+    /// `pivot_root(2)`: the host's tree is gone.
+    #[default]
+    Pivot,
+    /// `chroot(2)`: the host's tree is still mounted, out of sight. The weaker of the two.
+    Chroot,
+}
+
+/// A descriptor that the caller holds for the launch: an index into
+/// [`Files::held`](crate::Files::held). It is not passed to the program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Held(pub u32);
+
+/// One thing done to the tree of the box. Targets are paths of the box; parents that are missing are
+/// made with mode 0755.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MountAction {
+    /// Part of the host's tree appears at `target`, nosuid and (but for `devices`) nodev, with all
+    /// mounts below it.
+    Bind(BindMount),
+    /// A new procfs of the box's PID namespace, nosuid, nodev, noexec.
+    Proc { target: PathBuf },
+    /// A new `/dev`: tmpfs with null, zero, full, random, urandom, tty, `pts`, `shm` and the usual links.
+    Devices { target: PathBuf },
+    /// A new tmpfs; `size` in bytes.
+    Tmpfs {
+        target: PathBuf,
+        mode: u32,
+        size: Option<u64>,
+    },
+    /// The POSIX message queues of the box's IPC namespace.
+    MessageQueues { target: PathBuf },
+    /// The cgroup tree of the box's cgroup namespace, read-only unless it is delegated.
+    ControlGroups { target: PathBuf, read_only: bool },
+    /// A directory; one that is there already keeps its mode.
+    Directory { path: PathBuf, mode: u32 },
+    /// A file with this content, which belongs to the box.
+    File {
+        path: PathBuf,
+        mode: u32,
+        data: Data,
+    },
+    /// A file with this content, bound from memory over whatever is at `target`.
+    BindData {
+        target: PathBuf,
+        mode: u32,
+        data: Data,
+        read_only: bool,
+    },
+    /// A symbolic link at `path` that reads `target`. One that is there and reads the same is left alone.
+    Symlink { target: PathBuf, path: PathBuf },
+    /// `chmod(2)`.
+    Chmod { path: PathBuf, mode: u32 },
+    /// The mount at `path` becomes read-only; those below keep what they have.
+    RemountReadOnly { path: PathBuf },
+    /// An overlay file system (`overlayfs.rst`). `lower` goes from the bottom to the top.
+    Overlay {
+        lower: Vec<PathBuf>,
+        upper: Upper,
+        target: PathBuf,
+    },
+}
+
+/// See [`MountAction::Bind`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BindMount {
+    pub source: BindSource,
+    pub target: PathBuf,
+    /// Read-only with every mount below.
+    pub read_only: bool,
+    /// Device nodes can be opened.
+    pub devices: bool,
+    /// Nothing happens when the source is missing.
+    pub optional: bool,
+    /// With the mounts below the source.
+    pub recursive: bool,
+    /// Owners are translated (`mount_setattr(2)`, `MOUNT_ATTR_IDMAP`, Linux 5.12): uid and gid ranges.
+    pub id_map: Option<IdMappedMount>,
+}
+
+/// What a bind takes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum BindSource {
+    /// A path of the host.
+    Path(PathBuf),
+    /// What this descriptor (`O_PATH` or not) stands for.
+    Descriptor(Held),
+}
+
+/// The translation of an idmapped mount: `inside` is the owner as the box sees it, `outside` the one on disk.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct IdMappedMount {
+    pub uids: Vec<IdRange>,
+    pub gids: Vec<IdRange>,
+}
+
+/// The content of a file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Data {
+    Bytes(Vec<u8>),
+    /// Everything that can be read from this descriptor.
+    Descriptor(Held),
+}
+
+/// Where writes to an overlay go.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Upper {
+    /// Nowhere: the overlay is read-only, and needs two lower directories at least.
+    ReadOnly,
+    /// Into memory, gone with the box.
+    Temporary,
+    /// Into `upper` of the host; `work` is an empty directory on the same file system.
+    Persistent { upper: PathBuf, work: PathBuf },
+}
