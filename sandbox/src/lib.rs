@@ -45,6 +45,7 @@ mod failure;
 mod filesystem;
 pub mod host;
 mod init;
+pub mod landlock;
 mod launch;
 mod main_process;
 mod paths;

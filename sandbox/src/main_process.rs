@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 
 use crate::config::{CpuPolicy, IoClass, Resource, Rlimit};
+use crate::landlock::{self, Ruleset};
 use crate::plan::Plan;
 use crate::step::{OwnedDirectory, Program, Step};
 use crate::sys::exec::{StringArray, execve};
@@ -25,6 +26,7 @@ pub(crate) struct Prepared {
     pub(crate) descriptors: Descriptors,
     /// Signals the caller ignores, which the program is not to inherit.
     pub(crate) ignored: signals::Set,
+    pub(crate) landlock: Ruleset,
 }
 
 impl Prepared {
@@ -45,6 +47,7 @@ impl Prepared {
             environment,
             descriptors,
             ignored,
+            landlock: Ruleset::none(),
         }
     }
 }
@@ -162,7 +165,8 @@ pub(crate) fn perform(step: &Step, prepared: &Prepared) -> Result<(), Errno> {
         Step::WorkingDirectory { path, optional } => change_directory(path, *optional),
         Step::Keyring => process::join_new_keyring(),
         Step::NoNewPrivileges => process::no_new_privileges(),
-        Step::Filter { program, .. } => process::install_filter(program),
+        Step::Landlock(step) => landlock::perform(step, &prepared.landlock),
+        Step::Filter { program, flags, .. } => process::install_filter(program.words(), *flags),
         Step::Exec(program) => Err(execute(program, prepared)),
         // The walk of a box has done these before the main process exists.
         Step::CreateCgroup(_)

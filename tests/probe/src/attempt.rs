@@ -38,6 +38,24 @@ pub(crate) const ATTACKS: &[Attack] = &[
             .map_err(errno)?;
         fs::remove_file(word_at(a, 0)).map_err(errno)
     }),
+    ("remove", "PATH", |a| {
+        fs::remove_file(word_at(a, 0)).map_err(errno)
+    }),
+    ("make-directory", "PATH", |a| {
+        fs::create_dir(word_at(a, 0)).map_err(errno)
+    }),
+    ("rename", "PATH PATH", |a| {
+        fs::rename(word_at(a, 0), word_at(a, 1)).map_err(errno)
+    }),
+    ("truncate", "PATH", |a| {
+        call(libc::SYS_truncate, &[c(word_at(a, 0)).as_ptr() as i64, 0])
+    }),
+    ("run", "PATH", |a| {
+        let status = std::process::Command::new(word_at(a, 0)).status();
+        status.map(drop).map_err(errno)
+    }),
+    ("bind-tcp", "PORT", |a| tcp(libc::SYS_bind, a)),
+    ("connect-tcp", "PORT", |a| tcp(libc::SYS_connect, a)),
     ("mknod", "PATH", |a| {
         let path = c(word_at(a, 0));
         let device = rustix::fs::makedev(1, 1);
@@ -299,6 +317,24 @@ fn namespace(kind: &str) -> i64 {
 fn ioctl(request: i64) -> Answer {
     let character = b'x';
     call(libc::SYS_ioctl, &[0, request, &raw const character as i64])
+}
+
+/// On the loopback address.
+fn tcp(number: i64, arguments: &[&str]) -> Answer {
+    let port: u16 = word_at(arguments, 0).parse().unwrap_or(0);
+    let [high, low] = port.to_be_bytes();
+    // struct sockaddr_in.
+    let [f0, f1] = 2u16.to_ne_bytes();
+    let mut address = [0u8; 16];
+    for (place, byte) in address.iter_mut().zip([f0, f1, high, low, 127, 0, 0, 1]) {
+        *place = byte;
+    }
+    let kind = nix::sys::socket::SockType::Stream;
+    let flags = nix::sys::socket::SockFlag::SOCK_CLOEXEC;
+    let family = nix::sys::socket::AddressFamily::Inet;
+    let socket = nix::sys::socket::socket(family, kind, flags, None)?;
+    let socket = i64::from(std::os::fd::AsRawFd::as_raw_fd(&socket));
+    call(number, &[socket, address.as_ptr() as i64, 16])
 }
 
 /// One system call with up to six arguments.

@@ -1,12 +1,15 @@
 //! The keys of `[box]` about what a process may ask of the kernel.
 #![forbid(unsafe_code)]
 
-use sandbox::config::{Refusal, RestrictNamespaces, SystemCallEntry, SystemCallFilter, Walls};
+use sandbox::config::{
+    AddressFamilies, Architectures, Refusal, RestrictNamespaces, SystemCallEntry, SystemCallFilter,
+    Walls,
+};
 use toml::de::DeValue;
 
 use super::walls::read_namespaces;
 use crate::reader::{Item, Reader};
-use crate::value::address_family::{other_families, parse_address_family};
+use crate::value::address_family::parse_address_family;
 use crate::value::capability::{all_capabilities, nearest_capability, parse_capability};
 use crate::value::errno::parse_errno;
 use crate::value::system_call::{is_system_call_or_group, nearest_system_call};
@@ -40,7 +43,11 @@ pub(super) fn read_privileges(
         }
         "box.system_call_architectures" => {
             let items = reader.list(item);
-            walls.system_calls.native_only = !items.is_empty();
+            walls.system_calls.architectures = if items.is_empty() {
+                Architectures::All
+            } else {
+                Architectures::NATIVE
+            };
             for item in items {
                 if let Some(text) = reader.raw_text(item).filter(|text| *text != "native") {
                     let message = format!("the architecture {text:?} is not supported");
@@ -110,9 +117,9 @@ fn read_capabilities(reader: &mut Reader<'_>, item: Item<'_>) -> Option<Vec<u8>>
     Some(named)
 }
 
-fn read_families(reader: &mut Reader<'_>, item: Item<'_>) -> Option<Option<Vec<u16>>> {
+fn read_families(reader: &mut Reader<'_>, item: Item<'_>) -> Option<Option<AddressFamilies>> {
     if matches!(item.value(), DeValue::String(text) if text == "none") {
-        return Some(Some(Vec::new()));
+        return Some(Some(AddressFamilies::Only(Vec::new())));
     }
     let (inverted, words) = words(reader, item)?;
     let mut named = Vec::new();
@@ -126,12 +133,12 @@ fn read_families(reader: &mut Reader<'_>, item: Item<'_>) -> Option<Option<Vec<u
             }
         }
     }
-    if inverted {
-        return Some(Some(other_families(&named)));
-    }
     named.sort_unstable();
     named.dedup();
-    Some((!named.is_empty()).then_some(named))
+    if inverted {
+        return Some(Some(AddressFamilies::AllBut(named)));
+    }
+    Some((!named.is_empty()).then_some(AddressFamilies::Only(named)))
 }
 
 /// An empty list filters nothing. Entries with `~` take away: from what stands before them, from
@@ -181,7 +188,7 @@ fn read_filter(
             filter.entries.push(SystemCallEntry {
                 name: name.to_owned(),
                 remove: takes_away == filter.allow,
-                errno,
+                refusal: errno.map(Refusal::Errno),
             });
         }
     }
