@@ -54,7 +54,7 @@ pub struct Filter {
 pub fn compile(walls: &Walls, host: &Host) -> Result<Vec<Filter>, CompileError> {
     let calls = &walls.system_calls;
     let mut filters = Vec::new();
-    if wants_filter(walls) {
+    if of_lists(walls) {
         let program = of_walls(walls, host.architecture)?;
         let words = describe::describe(walls, host, &program);
         filters.push(Filter {
@@ -90,7 +90,14 @@ pub fn compile(walls: &Walls, host: &Host) -> Result<Vec<Filter>, CompileError> 
     Ok(filters)
 }
 
-fn wants_filter(walls: &Walls) -> bool {
+/// Claims that a filter is wanted, which in turn takes `no_new_privileges`.
+pub fn filters(walls: &Walls) -> bool {
+    let calls = &walls.system_calls;
+    of_lists(walls) || calls.profile.is_some() || !calls.programs.is_empty()
+}
+
+/// Claims that a list or a wall wants one.
+fn of_lists(walls: &Walls) -> bool {
     let SystemCalls {
         filter,
         log,

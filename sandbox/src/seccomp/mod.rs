@@ -32,7 +32,7 @@ mod table;
 mod tests;
 mod walls;
 
-pub use compile::{CompileError, Filter, compile};
+pub use compile::{CompileError, Filter, compile, filters};
 pub use describe::notes;
 pub use filter::{FilterError, check, default_filter};
 pub use profile::{ProfileError, parse as parse_profile};

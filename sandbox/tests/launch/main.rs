@@ -6,6 +6,7 @@
     clippy::panic,
     clippy::exit,
     clippy::print_stdout,
+    clippy::print_stderr,
     reason = "a test"
 )]
 
