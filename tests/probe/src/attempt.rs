@@ -258,7 +258,11 @@ pub(crate) const ATTACKS: &[Attack] = &[
         fs::write("/proc/self/oom_score_adj", word_at(a, 0)).map_err(errno)
     }),
     ("x32", "", |_| call(libc::SYS_getpid | 0x4000_0000, &[])),
-    ("int80", "", |_| int80()),
+    // i386's getpid, or another call of it.
+    ("int80", "[NUMBER [ARGUMENT]]", |a| {
+        let number = if a.is_empty() { 20 } else { number(a, 0) };
+        int80(number, self::number(a, 1))
+    }),
     ("unknown-number", "", |_| call(100_000, &[])),
 ];
 
@@ -350,21 +354,28 @@ fn call(number: i64, arguments: &[i64]) -> Answer {
     Errno::result(answer).map(drop)
 }
 
-/// `getpid` by the 32-bit gate.
+/// A call by the 32-bit gate, with one argument and the others 0.
 #[cfg(target_arch = "x86_64")]
-fn int80() -> Answer {
+fn int80(number: i64, argument: i64) -> Answer {
     let answer: i64;
-    // SAFETY: i386's getpid (20) takes nothing and touches no memory; the gate may clobber r8 to
-    // r11; rbx is not an argument of it.
+    // SAFETY: the gate keeps all registers but rax, and may clear r8 to r11; rbx, which the compiler
+    // keeps for itself, is put back. Null pointers make the kernel answer EFAULT at worst.
     unsafe {
         std::arch::asm!(
+            "xchg rbx, {argument}",
             "int 0x80",
-            inlateout("rax") 20i64 => answer,
+            "xchg rbx, {argument}",
+            argument = inout(reg) argument => _,
+            inlateout("rax") number => answer,
+            in("rcx") 0i64, in("rdx") 0i64, in("rsi") 0i64, in("rdi") 0i64,
             out("r8") _, out("r9") _, out("r10") _, out("r11") _,
         );
     }
+    // The answer has 32 bits.
+    let [a, b, c, d, ..] = answer.to_le_bytes();
+    let answer = i32::from_le_bytes([a, b, c, d]);
     if answer < 0 {
-        Err(Errno::from_raw(i32::try_from(-answer).unwrap_or(libc::EIO)))
+        Err(Errno::from_raw(-answer))
     } else {
         Ok(())
     }
@@ -372,6 +383,6 @@ fn int80() -> Answer {
 
 /// There is no such gate.
 #[cfg(not(target_arch = "x86_64"))]
-fn int80() -> Answer {
+fn int80(_: i64, _: i64) -> Answer {
     Err(Errno::ENOSYS)
 }
