@@ -64,3 +64,4 @@ pub use filesystem::{MountFailure, MountOperation};
 pub use host::Host;
 pub use launch::{Files, LaunchError, Launched, Launcher};
 pub use plan::{Carrier, GivenUp, Plan};
+pub use sys::descriptors::inherited as inherited_descriptors;
