@@ -23,7 +23,7 @@ use std::path::PathBuf;
 use crate::cgroup;
 use crate::config::{
     CgroupLimits, Config, EnterRoot, Identity, Inherit, Keyring, Lifecycle, Network, ProtectHome,
-    ProtectProc, ProtectSystem, Root, RootOverlay, Wall, Walls,
+    ProtectProc, ProtectSystem, RootOverlay, Wall, Walls,
 };
 use crate::filesystem;
 use crate::host::{Host, UserNamespaces};
@@ -50,6 +50,8 @@ pub enum CompileError {
     Wall { wall: Wall, reason: String },
     #[error(transparent)]
     Map(#[from] MapError),
+    #[error("{0}")]
+    Root(&'static str),
     #[error("{0} is not supported yet")]
     Unsupported(&'static str),
     #[error("the limits cannot be held")]
@@ -281,7 +283,7 @@ impl Compiler<'_> {
     /// Session, signals, priorities, limits.
     fn surroundings(&mut self) {
         let process = &self.config.process;
-        if process.new_session || process.controlling_terminal || self.config.walls.is_some() {
+        if process.new_session || process.controlling_terminal {
             let controlling_terminal = process.controlling_terminal;
             self.steps.push(Step::Session {
                 controlling_terminal,
@@ -359,10 +361,8 @@ const NAMESPACE_WALLS: [(i32, Wall); 6] = [
 fn supported(config: &Config, walls: &Walls) -> Result<(), CompileError> {
     let missing = [
         (!walls.join.is_empty(), "joining namespaces"),
-        (walls.root == Root::Empty, "an empty root"),
         (walls.root_overlay != RootOverlay::None, "an overlay root"),
         (walls.enter_root != EnterRoot::Pivot, "chroot"),
-        (!walls.mounts.is_empty(), "ordered mounts"),
         (
             config.lifecycle != Lifecycle::default(),
             "taking part in the launch",
@@ -423,4 +423,5 @@ fn changes_mounts(walls: &Walls) -> bool {
         || !walls.inaccessible_paths.is_empty()
         || !walls.temporary_file_systems.is_empty()
         || !walls.binds.is_empty()
+        || !walls.mounts.is_empty()
 }

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 
 use crate::cgroup::{self, CgroupError};
 use crate::failure::StepFailure;
-use crate::filesystem::Mounts;
+use crate::filesystem::{MountFailure, MountTrouble, Mounts};
 use crate::identity::apply as identity;
 use crate::identity::maps::Maps;
 use crate::init;
@@ -22,6 +22,7 @@ struct Trouble {
     errno: Errno,
     /// What the step's own sentence does not say.
     detail: Option<String>,
+    mount: Option<Box<MountFailure>>,
 }
 
 impl From<Errno> for Trouble {
@@ -29,6 +30,17 @@ impl From<Errno> for Trouble {
         Self {
             errno,
             detail: None,
+            mount: None,
+        }
+    }
+}
+
+impl From<MountTrouble> for Trouble {
+    fn from(trouble: MountTrouble) -> Self {
+        Self {
+            errno: trouble.errno,
+            detail: trouble.about.as_ref().and_then(|about| about.detail()),
+            mount: trouble.about,
         }
     }
 }
@@ -44,6 +56,7 @@ impl From<identity::Refused> for Trouble {
         Self {
             errno: refused.errno,
             detail: refused.detail,
+            mount: None,
         }
     }
 }
@@ -64,6 +77,7 @@ impl From<CgroupError> for Trouble {
         Self {
             errno,
             detail: Some(error.to_string()),
+            mount: None,
         }
     }
 }
@@ -134,6 +148,7 @@ fn told(plan: &Plan, index: usize, trouble: Trouble) -> StepFailure {
     if let Some(detail) = trouble.detail {
         failure.sentence = format!("{}: {detail}", failure.sentence);
     }
+    failure.mount = trouble.mount;
     failure
 }
 
@@ -170,6 +185,7 @@ fn perform_in_box(step: &Step, mounts: &mut Mounts, prepared: &Prepared) -> Resu
         Step::AssertNoUserNamespaces => Err(Trouble {
             errno: Errno::EEXIST,
             detail: Some("creation of new user namespaces was not disabled as requested".into()),
+            mount: None,
         }),
         Step::Namespaces(set) => Ok(process::unshare(set.0)?),
         Step::Hostname(name) => Ok(process::set_hostname(name)?),

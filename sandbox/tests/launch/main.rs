@@ -17,6 +17,7 @@ mod bare;
 mod boxed;
 mod fixture;
 mod identity;
+mod mounts;
 mod user;
 
 use fixture::Case;
@@ -31,6 +32,7 @@ fn main() {
         boxed::CASES,
         attacks::CASES,
         identity::CASES,
+        mounts::CASES,
         user::CASES,
     ]
     .concat();
