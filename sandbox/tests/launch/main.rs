@@ -17,7 +17,9 @@ mod attempt;
 mod bare;
 mod boxed;
 mod fixture;
+mod identity;
 mod landlock;
+mod mounts;
 mod user;
 
 use fixture::Case;
@@ -32,11 +34,13 @@ fn main() {
         boxed::CASES,
         attacks::CASES,
         landlock::CASES,
+        identity::CASES,
+        mounts::CASES,
         user::CASES,
     ]
     .concat();
     std::process::exit(fixture::run(
         &cases,
-        &[user::INNER, attacks::INNER].concat(),
+        &[user::INNER, identity::INNER, attacks::INNER].concat(),
     ));
 }
