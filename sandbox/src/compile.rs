@@ -26,10 +26,11 @@ use crate::config::{
     ProtectProc, ProtectSystem, Root, RootOverlay, Wall, Walls,
 };
 use crate::filesystem;
-use crate::host::{Host, UserNamespaces};
+use crate::host::Host;
 use crate::paths::c_string;
 use crate::plan::{Carrier, GivenUp, Plan};
 use crate::process::{identity, owned_directory, program, scheduling, working_directory};
+use crate::relax::relax;
 use crate::seccomp;
 use crate::step::{NamespaceSet, Step};
 
@@ -44,7 +45,7 @@ pub enum CompileError {
     Relative { what: &'static str, path: PathBuf },
     #[error("{what} {path} goes up with `..`", path = path.display())]
     Upwards { what: &'static str, path: PathBuf },
-    #[error("{wall:?}: {reason}")]
+    #[error("{wall}: {reason}")]
     Wall { wall: Wall, reason: String },
     #[error("{0} is not supported yet")]
     Unsupported(&'static str),
@@ -111,13 +112,13 @@ impl Compiler<'_> {
 
     fn boxed(&mut self, walls: &Walls) -> Result<(), CompileError> {
         supported(self.config, walls)?;
-        let mut set = namespaces(walls)?;
+        // The filter is asked for as a whole, whatever else cannot be had.
+        let asked = walls;
+        let (walls, given_up) = relax(asked, self.host)?;
+        let walls = &walls;
+        self.warnings.extend(given_up);
+        let set = namespaces(walls)?;
         let in_user_namespace = !self.host.is_root && !set.is_empty();
-        if in_user_namespace && let UserNamespaces::Refused(reason) = &self.host.user_namespaces {
-            self.give_up_namespaces(walls, set, reason)?;
-            set = NamespaceSet::default();
-        }
-        let in_user_namespace = in_user_namespace && !set.is_empty();
         self.directories()?;
         self.enter(walls, set, in_user_namespace)?;
         if set.has_pid() && !walls.as_pid_1 {
@@ -132,7 +133,7 @@ impl Compiler<'_> {
         if walls.keyring == Keyring::Private {
             self.steps.push(Step::Keyring);
         }
-        self.last_words_behind(walls)
+        self.last_words_behind(asked)
     }
 
     /// Namespaces, and what is only done inside them.
@@ -163,30 +164,6 @@ impl Compiler<'_> {
         if set.has(libc::CLONE_NEWNS) {
             let mounts = filesystem::plan(self.config, walls, self.host, in_user_namespace)?;
             self.steps.extend(mounts.into_iter().map(Step::Mount));
-        }
-        Ok(())
-    }
-
-    /// Every namespace wanted has to be one that the unit can do without.
-    fn give_up_namespaces(
-        &mut self,
-        walls: &Walls,
-        set: NamespaceSet,
-        reason: &str,
-    ) -> Result<(), CompileError> {
-        let reason = format!("it takes a user namespace, which {reason} forbids");
-        let wanted = NAMESPACE_WALLS.iter().filter(|(flag, _)| set.has(*flag));
-        for (_, wall) in wanted {
-            if !walls.root.is_host() || !walls.best_effort.contains(wall) {
-                return Err(CompileError::Wall {
-                    wall: *wall,
-                    reason,
-                });
-            }
-            self.warnings.push(GivenUp {
-                wall: *wall,
-                reason: reason.clone(),
-            });
         }
         Ok(())
     }
@@ -353,15 +330,6 @@ const DEFAULT_UMASK: u32 = 0o022;
 /// Up to `CAP_CHECKPOINT_RESTORE`, 40.
 const ALL_CAPABILITIES: u64 = (1 << 41) - 1;
 
-const NAMESPACE_WALLS: [(i32, Wall); 6] = [
-    (libc::CLONE_NEWNS, Wall::MountNamespace),
-    (libc::CLONE_NEWPID, Wall::PidNamespace),
-    (libc::CLONE_NEWIPC, Wall::IpcNamespace),
-    (libc::CLONE_NEWUTS, Wall::UtsNamespace),
-    (libc::CLONE_NEWCGROUP, Wall::CgroupNamespace),
-    (libc::CLONE_NEWNET, Wall::NetNamespace),
-];
-
 /// What the vocabulary has and no step does yet is refused, never left out.
 fn supported(config: &Config, walls: &Walls) -> Result<(), CompileError> {
     let missing = [
@@ -386,7 +354,8 @@ fn supported(config: &Config, walls: &Walls) -> Result<(), CompileError> {
         .map_or(Ok(()), |(_, what)| Err(CompileError::Unsupported(what)))
 }
 
-fn namespaces(walls: &Walls) -> Result<NamespaceSet, CompileError> {
+/// The namespaces that the walls take, whether named or not.
+pub(crate) fn namespaces(walls: &Walls) -> Result<NamespaceSet, CompileError> {
     let wanted = walls.namespaces;
     if wanted.user {
         return Err(CompileError::Unsupported("a user namespace by name"));
