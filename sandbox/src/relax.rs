@@ -208,7 +208,7 @@ impl Relaxing {
             return Ok(());
         };
         let reason = format!("no other /proc can be mounted: {why}");
-        if self.walls.root != Root::Host {
+        if matches!(self.walls.root, Root::Directory(_)) {
             let wall = Wall::PidNamespace;
             return Err(CompileError::Wall { wall, reason });
         }
@@ -216,7 +216,8 @@ impl Relaxing {
             self.give_up(Wall::ProtectProc, &reason)?;
             self.show_proc();
         }
-        if self.walls.namespaces.pid {
+        // A root that begins empty has only the /proc that its own actions mount.
+        if self.walls.namespaces.pid && self.walls.root.is_host() {
             let kinds = Namespaces {
                 pid: true,
                 ..Namespaces::default()
