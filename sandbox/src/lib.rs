@@ -52,6 +52,7 @@ mod main_process;
 mod paths;
 mod plan;
 mod process;
+mod relax;
 pub mod seccomp;
 pub mod status;
 mod step;
