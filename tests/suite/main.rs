@@ -47,3 +47,4 @@ mod stack;
 mod status;
 mod stop;
 mod units;
+mod vb;
