@@ -144,7 +144,7 @@ fn signals_and_masks_are_handed_on_as_they_are() {
         ),
         gives(
             Anybody,
-            "trap '' HUP PIPE; $B $R grep SigIgn /proc/self/status | sed 's/.*\(....\)$/\1/'",
+            "trap '' HUP PIPE; $B $R grep SigIgn /proc/self/status | sed -E 's/.*(....)$/\\1/'",
             "1001",
         ),
         gives(Anybody, "$B $R sh -c 'nice'; nice -n 5 $B $R nice", "0\n5"),
