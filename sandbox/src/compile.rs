@@ -22,12 +22,12 @@ use std::path::PathBuf;
 
 use crate::cgroup;
 use crate::config::{
-    CgroupLimits, Config, EnterRoot, Inherit, Keyring, Lifecycle, Network, ProtectHome,
-    ProtectProc, ProtectSystem, Root, RootOverlay, Wall, Walls,
+    CgroupLimits, Config, EnterRoot, Keyring, Lifecycle, Network, ProtectHome, ProtectProc,
+    ProtectSystem, Root, RootOverlay, Wall, Walls,
 };
 use crate::filesystem;
 use crate::host::{Host, UserNamespaces};
-use crate::paths::c_string;
+use crate::paths::{absolute, c_string};
 use crate::plan::{Carrier, GivenUp, Plan};
 use crate::process::{identity, owned_directory, program, scheduling, working_directory};
 use crate::seccomp;
@@ -46,6 +46,10 @@ pub enum CompileError {
     Upwards { what: &'static str, path: PathBuf },
     #[error("{wall:?}: {reason}")]
     Wall { wall: Wall, reason: String },
+    #[error(
+        "the command itself is the box's first process: nobody is left to hold what lasts as long as the box"
+    )]
+    AsFirstProcess,
     #[error("{0} is not supported yet")]
     Unsupported(&'static str),
     #[error("the limits cannot be held")]
@@ -74,7 +78,7 @@ pub fn compile(config: &Config, host: &Host) -> Result<Plan, CompileError> {
         }
         None => {
             compiler.bare()?;
-            if only_v2 {
+            if only_v2 && config.lifecycle == Lifecycle::default() {
                 Carrier::Vfork
             } else {
                 Carrier::Executor
@@ -102,7 +106,9 @@ struct Compiler<'a> {
 
 impl Compiler<'_> {
     fn bare(&mut self) -> Result<(), CompileError> {
-        self.steps.push(Step::Descriptors);
+        self.lifecycle()?;
+        self.steps
+            .push(Step::Descriptors(self.config.process.inherit));
         self.directories()?;
         self.surroundings();
         identity(&self.config.identity, &mut self.steps);
@@ -110,7 +116,7 @@ impl Compiler<'_> {
     }
 
     fn boxed(&mut self, walls: &Walls) -> Result<(), CompileError> {
-        supported(self.config, walls)?;
+        supported(walls)?;
         let mut set = namespaces(walls)?;
         let in_user_namespace = !self.host.is_root && !set.is_empty();
         if in_user_namespace && let UserNamespaces::Refused(reason) = &self.host.user_namespaces {
@@ -120,13 +126,16 @@ impl Compiler<'_> {
         let in_user_namespace = in_user_namespace && !set.is_empty();
         self.directories()?;
         self.enter(walls, set, in_user_namespace)?;
-        if set.has_pid() && !walls.as_pid_1 {
-            if self.config.process.die_with_parent {
-                self.steps.push(Step::DieWithParent);
+        self.take_part()?;
+        let has_first = set.has_pid() && !walls.as_pid_1;
+        if has_first || self.needs_first_process() {
+            if walls.as_pid_1 {
+                return Err(CompileError::AsFirstProcess);
             }
-            self.steps.push(Step::StartMain);
+            self.start_main();
         }
-        self.steps.push(Step::Descriptors);
+        self.steps
+            .push(Step::Descriptors(self.config.process.inherit));
         self.surroundings();
         self.privileges(walls, in_user_namespace)?;
         if walls.keyring == Keyring::Private {
@@ -151,6 +160,9 @@ impl Compiler<'_> {
         if !set.is_empty() {
             self.steps.push(Step::Namespaces(set));
         }
+        if self.config.lifecycle.gate {
+            self.steps.push(Step::Gate);
+        }
         if set.has(libc::CLONE_NEWUTS) {
             let name = walls.hostname.as_deref().unwrap_or(&self.config.name);
             let name: String = name.chars().take(HOSTNAME_LONGEST).collect();
@@ -165,6 +177,46 @@ impl Compiler<'_> {
             self.steps.extend(mounts.into_iter().map(Step::Mount));
         }
         Ok(())
+    }
+
+    /// Of a bare process.
+    fn lifecycle(&mut self) -> Result<(), CompileError> {
+        if self.config.lifecycle.gate {
+            self.steps.push(Step::Gate);
+        }
+        self.take_part()?;
+        if self.needs_first_process() {
+            self.start_main();
+        }
+        Ok(())
+    }
+
+    /// What the caller takes part in once everything is set up.
+    fn take_part(&mut self) -> Result<(), CompileError> {
+        let lifecycle = &self.config.lifecycle;
+        self.steps.extend(lifecycle.block.map(Step::Block));
+        self.steps.extend(lifecycle.sync.map(Step::KeepOpen));
+        for path in &lifecycle.lock_files {
+            absolute("lock file", path)?;
+            self.steps.push(Step::Lock(c_string(path.as_os_str())?));
+        }
+        Ok(())
+    }
+
+    /// Somebody has to hold what lasts as long as the box.
+    fn needs_first_process(&self) -> bool {
+        let lifecycle = &self.config.lifecycle;
+        lifecycle.sync.is_some() || !lifecycle.lock_files.is_empty()
+    }
+
+    fn start_main(&mut self) {
+        if self.config.process.die_with_parent {
+            self.steps.push(Step::DieWithParent);
+        }
+        if self.config.lifecycle.linger {
+            self.steps.push(Step::Linger);
+        }
+        self.steps.push(Step::StartMain);
     }
 
     /// Every namespace wanted has to be one that the unit can do without.
@@ -243,7 +295,7 @@ impl Compiler<'_> {
     /// Session, signals, priorities, limits.
     fn surroundings(&mut self) {
         let process = &self.config.process;
-        if process.new_session || process.controlling_terminal || self.config.walls.is_some() {
+        if process.new_session || process.controlling_terminal {
             let controlling_terminal = process.controlling_terminal;
             self.steps.push(Step::Session {
                 controlling_terminal,
@@ -363,7 +415,7 @@ const NAMESPACE_WALLS: [(i32, Wall); 6] = [
 ];
 
 /// What the vocabulary has and no step does yet is refused, never left out.
-fn supported(config: &Config, walls: &Walls) -> Result<(), CompileError> {
+fn supported(walls: &Walls) -> Result<(), CompileError> {
     let missing = [
         (!walls.join.is_empty(), "joining namespaces"),
         (walls.user_namespace.is_some(), "a user namespace by name"),
@@ -371,14 +423,6 @@ fn supported(config: &Config, walls: &Walls) -> Result<(), CompileError> {
         (walls.root_overlay != RootOverlay::None, "an overlay root"),
         (walls.enter_root != EnterRoot::Pivot, "chroot"),
         (!walls.mounts.is_empty(), "ordered mounts"),
-        (
-            config.lifecycle != Lifecycle::default(),
-            "taking part in the launch",
-        ),
-        (
-            config.process.inherit != Inherit::Passed,
-            "inheriting all descriptors",
-        ),
     ];
     missing
         .iter()

@@ -15,6 +15,7 @@ use rustix::mount::{
 use super::devices;
 use super::resolve::{Bases, is_directory};
 use super::step::{Hide, MountStep, Tmpfs};
+use crate::held::HeldDescriptors;
 use crate::sys::mount::{Attributes, forbid, make_private};
 use crate::sys::{Errno, files};
 
@@ -30,7 +31,11 @@ pub(crate) struct Mounts {
 }
 
 impl Mounts {
-    pub(crate) fn perform(&mut self, step: &MountStep) -> Result<(), Errno> {
+    pub(crate) fn perform(
+        &mut self,
+        step: &MountStep,
+        _held: &HeldDescriptors,
+    ) -> Result<(), Errno> {
         match step {
             MountStep::Private => self.start(),
             MountStep::Root(path) => self.take_root(path),

@@ -26,8 +26,12 @@ fn main() {
     }
     attacks::try_if_asked();
     let cases: Vec<Case> = [bare::CASES, boxed::CASES, attacks::CASES, user::CASES].concat();
+    let mut forked: Vec<Case> = [bare::CASES, boxed::CASES, attacks::CASES].concat();
+    // It races with a thread of its own, and a copy can be made of a process with one only.
+    forked.retain(|(name, _)| !name.starts_with("a_link_swapped"));
     std::process::exit(fixture::run(
         &cases,
+        &forked,
         &[user::INNER, attacks::INNER].concat(),
     ));
 }
