@@ -23,7 +23,7 @@ use std::path::PathBuf;
 use crate::cgroup;
 use crate::config::{
     CgroupLimits, Config, EnterRoot, Keyring, Lifecycle, Network, ProtectHome, ProtectProc,
-    ProtectSystem, Root, RootOverlay, Wall, Walls,
+    ProtectSystem, RootOverlay, Wall, Walls,
 };
 use crate::filesystem;
 use crate::host::{Host, UserNamespaces};
@@ -50,6 +50,8 @@ pub enum CompileError {
         "the command itself is the box's first process: nobody is left to hold what lasts as long as the box"
     )]
     AsFirstProcess,
+    #[error("{0}")]
+    Root(&'static str),
     #[error("{0} is not supported yet")]
     Unsupported(&'static str),
     #[error("the limits cannot be held")]
@@ -419,10 +421,8 @@ fn supported(walls: &Walls) -> Result<(), CompileError> {
     let missing = [
         (!walls.join.is_empty(), "joining namespaces"),
         (walls.user_namespace.is_some(), "a user namespace by name"),
-        (walls.root == Root::Empty, "an empty root"),
         (walls.root_overlay != RootOverlay::None, "an overlay root"),
         (walls.enter_root != EnterRoot::Pivot, "chroot"),
-        (!walls.mounts.is_empty(), "ordered mounts"),
     ];
     missing
         .iter()
@@ -478,6 +478,7 @@ fn changes_mounts(walls: &Walls) -> bool {
         || !walls.inaccessible_paths.is_empty()
         || !walls.temporary_file_systems.is_empty()
         || !walls.binds.is_empty()
+        || !walls.mounts.is_empty()
 }
 
 fn capability_set(numbers: &[u8]) -> u64 {

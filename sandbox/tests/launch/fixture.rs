@@ -99,6 +99,14 @@ pub(crate) fn plan(config: &Config) -> Plan {
     sandbox::compile(config, &Host::detect().unwrap()).unwrap()
 }
 
+/// The plan for the carrier that is being tried.
+pub(crate) fn carried(plan: &Plan) -> Plan {
+    match BY_FORK.load(Ordering::Relaxed) {
+        true => plan.clone().by_fork(),
+        false => plan.clone(),
+    }
+}
+
 /// How a launch ended, and what was written meanwhile.
 #[derive(Debug)]
 pub(crate) struct Outcome {
@@ -126,12 +134,7 @@ pub(crate) fn outcome_of(plan: &Plan, passed: &[(u32, BorrowedFd<'_>)]) -> Outco
         passed,
         held: &[],
     };
-    let forked = plan.clone().by_fork();
-    let plan = match BY_FORK.load(Ordering::Relaxed) {
-        true => &forked,
-        false => plan,
-    };
-    let launched = launcher.launch(plan, files);
+    let launched = launcher.launch(&carried(plan), files);
     drop((out_end, err_end));
     let mut outcome = Outcome {
         status: None,

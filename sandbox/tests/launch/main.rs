@@ -16,6 +16,8 @@ mod attempt;
 mod bare;
 mod boxed;
 mod fixture;
+mod lifecycle;
+mod mounts;
 mod user;
 
 use fixture::Case;
@@ -25,8 +27,23 @@ fn main() {
         sandbox::herd_exec_main();
     }
     attacks::try_if_asked();
-    let cases: Vec<Case> = [bare::CASES, boxed::CASES, attacks::CASES, user::CASES].concat();
-    let mut forked: Vec<Case> = [bare::CASES, boxed::CASES, attacks::CASES].concat();
+    let cases: Vec<Case> = [
+        bare::CASES,
+        boxed::CASES,
+        mounts::CASES,
+        lifecycle::CASES,
+        attacks::CASES,
+        user::CASES,
+    ]
+    .concat();
+    let mut forked: Vec<Case> = [
+        bare::CASES,
+        boxed::CASES,
+        mounts::CASES,
+        lifecycle::CASES,
+        attacks::CASES,
+    ]
+    .concat();
     // It races with a thread of its own, and a copy can be made of a process with one only.
     forked.retain(|(name, _)| !name.starts_with("a_link_swapped"));
     std::process::exit(fixture::run(
