@@ -111,6 +111,10 @@ fn prepare(
 
 impl Plan {
     /// The namespaces that a copy of the caller can be made in: those of a plan that begins with them.
+    #[allow(
+        clippy::wildcard_enum_match_arm,
+        reason = "every other step has to be done before"
+    )]
     fn entered_at_birth(&self) -> NamespaceSet {
         let mut set = NamespaceSet::default();
         for step in &self.steps {

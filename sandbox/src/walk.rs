@@ -163,7 +163,8 @@ impl<'a> Walker<'a> {
             }
             Step::Lock(path) => {
                 let file = files::open(path, libc::O_RDONLY | libc::O_NONBLOCK)?;
-                files::lock_for_reading(file.as_fd())?;
+                let lock = rustix::fs::FlockOperation::NonBlockingLockShared;
+                rustix::fs::fcntl_lock(&file, lock).map_err(Errno::from)?;
                 self.kept.push(file);
                 Ok(())
             }
