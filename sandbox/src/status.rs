@@ -155,6 +155,7 @@ fn understand(wire: Wire, descriptors: &mut Vec<OwnedFd>) -> io::Result<Message>
         // The caller's own word.
         Wire::Go => Err(io::ErrorKind::InvalidData.into()),
         Wire::Exited(status) => Ok(Message::Exited(ExitStatus::from_raw(status))),
+        Wire::Mapped => Err(io::ErrorKind::InvalidData.into()),
     }
 }
 
@@ -192,6 +193,8 @@ pub(crate) enum Wire {
     Main,
     /// A wait status.
     Exited(i32),
+    /// From the executor to the box's first process: its maps are written.
+    Mapped,
 }
 
 /// The longest message: a failure's sentence, whose paths have 4 KiB each at most.

@@ -1,6 +1,5 @@
 //! The walk of a box's steps, in the executor and then in the box's first process.
 
-use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -8,6 +7,8 @@ use crate::cgroup::{self, CgroupError};
 use crate::failure::StepFailure;
 use crate::filesystem::{MountFailure, MountTrouble, Mounts};
 use crate::held::HeldDescriptors;
+use crate::identity::apply as identity;
+use crate::identity::maps::Maps;
 use crate::init;
 use crate::main_process::{NOT_EXECUTED, Prepared, perform};
 use crate::namespaces::NamespaceIds;
@@ -52,6 +53,16 @@ impl From<io::Error> for Trouble {
     }
 }
 
+impl From<identity::Refused> for Trouble {
+    fn from(refused: identity::Refused) -> Self {
+        Self {
+            errno: refused.errno,
+            detail: refused.detail,
+            mount: None,
+        }
+    }
+}
+
 impl From<CgroupError> for Trouble {
     fn from(error: CgroupError) -> Self {
         let mut source: Option<&(dyn std::error::Error + 'static)> = Some(&error);
@@ -85,10 +96,8 @@ pub(crate) struct Walker<'a> {
     pub(crate) held: HeldDescriptors,
     /// What the box's first process holds for as long as it lives.
     pub(crate) kept: Vec<OwnedFd>,
-    /// Namespaces that this process was made in, and need not enter.
-    born_into: NamespaceSet,
-    /// Whether this process is process 1 of the box.
-    is_first: bool,
+    /// Whether this process is a copy of the caller made in the box's namespaces.
+    is_born_inside: bool,
     mounts: Mounts,
 }
 
@@ -106,16 +115,14 @@ impl<'a> Walker<'a> {
             report: None,
             held,
             kept: Vec::new(),
-            born_into: NamespaceSet::default(),
-            is_first: false,
+            is_born_inside: false,
             mounts: Mounts::default(),
         }
     }
 
-    /// This process is the copy of the caller that was made in these namespaces.
-    pub(crate) fn born_into(mut self, set: NamespaceSet) -> Self {
-        self.born_into = set;
-        self.is_first = set.has_pid();
+    /// This process is a copy of the caller made in the box's namespaces.
+    pub(crate) fn born_inside(mut self) -> Self {
+        self.is_born_inside = true;
         self
     }
 
@@ -149,7 +156,31 @@ impl<'a> Walker<'a> {
         match step {
             Step::CreateCgroup(group) => Ok(cgroup::create(group)?),
             Step::JoinCgroup(group) => Ok(cgroup::join(group)?),
-            Step::UserNamespace { uid, gid } => self.enter_user_namespace(*uid, *gid),
+            Step::UserNamespace(map) => {
+                if self.is_born_inside {
+                    identity::map_alone(map)?;
+                } else {
+                    identity::enter_alone(map)?;
+                }
+                // The maps of a process that is not dumpable belong to root; from here on we are not.
+                Ok(process::set_dumpable(false)?)
+            }
+            Step::LimitUserNamespaces(most) => Ok(identity::limit_further(*most)?),
+            Step::Maps(maps) => self.become_mapped(maps),
+            Step::Untraceable => Ok(process::set_dumpable(false)?),
+            Step::SecondUserNamespace(map) => {
+                process::set_dumpable(true)?;
+                identity::enter_alone(map)?;
+                Ok(process::set_dumpable(false)?)
+            }
+            Step::AssertNoUserNamespaces if identity::is_further_refused() => Ok(()),
+            Step::AssertNoUserNamespaces => Err(Trouble {
+                errno: Errno::EEXIST,
+                detail: Some(
+                    "creation of new user namespaces was not disabled as requested".into(),
+                ),
+                mount: None,
+            }),
             Step::Namespaces(set) => self.enter(index, *set),
             Step::Gate => Ok(self.wait_at_gate()?),
             Step::Hostname(name) => Ok(process::set_hostname(name)?),
@@ -182,29 +213,12 @@ impl<'a> Walker<'a> {
         }
     }
 
-    /// Only ourselves exist in the new namespace, under the numbers we have outside.
-    fn enter_user_namespace(&mut self, uid: u32, gid: u32) -> Result<(), Trouble> {
-        if !self.born_into.has(libc::CLONE_NEWUSER) {
-            process::unshare(u64::from(libc::CLONE_NEWUSER.unsigned_abs()))?;
-        }
-        // Before gid_map: else a group that a file denies something to could be left.
-        fs::write("/proc/self/setgroups", "deny")?;
-        fs::write("/proc/self/uid_map", format!("{uid} {uid} 1"))?;
-        fs::write("/proc/self/gid_map", format!("{gid} {gid} 1"))?;
-        // The maps of a process that is not dumpable belong to root; from here on we are not.
-        Ok(process::set_dumpable(false)?)
-    }
-
     fn enter(&mut self, index: usize, set: NamespaceSet) -> Result<(), Trouble> {
-        if self.is_first {
+        if self.is_born_inside {
             return Ok(());
         }
-        if !set.has_pid() {
-            let missing = set.0 & !self.born_into.0;
-            return match missing {
-                0 => Ok(()),
-                missing => Ok(process::unshare(missing)?),
-            };
+        if !set.takes_a_process() {
+            return Ok(process::unshare(set.0)?);
         }
         let (outside, inside) = status::pair()?;
         match fork(Parent::OurParent, set.0)? {
@@ -214,7 +228,6 @@ impl<'a> Walker<'a> {
             }
             Side::Child => {
                 drop(outside);
-                self.is_first = true;
                 // Until the box stands: a caller that dies meanwhile leaves nothing.
                 process::die_with_parent()?;
                 // Out of the way of the descriptors of the main process.
@@ -228,6 +241,24 @@ impl<'a> Walker<'a> {
                 Ok(())
             }
         }
+    }
+
+    /// Waits for the maps, and becomes somebody who has a place in them.
+    fn become_mapped(&self, maps: &Maps) -> Result<(), Trouble> {
+        let writer = self.report.as_ref().unwrap_or(&self.channel);
+        match status::take(writer.as_fd())? {
+            Some(Wire::Mapped) => {}
+            // Whoever writes them tells why not.
+            _ => process::exit_now(NOT_EXECUTED),
+        }
+        process::set_gid(maps.gid)?;
+        process::set_uid(maps.uid)?;
+        // The change of user has cleared it.
+        process::die_with_parent()?;
+        if status::is_closed(self.channel.as_fd()) {
+            process::exit_now(NOT_EXECUTED);
+        }
+        Ok(())
     }
 
     /// Tells the caller which namespaces there are, and waits for its leave to go on.
@@ -292,13 +323,24 @@ fn conclude(
     init: &Child,
     told: &OwnedFd,
 ) -> io::Result<bool> {
+    if let Some(Step::Maps(maps)) = plan.steps.get(index + 1)
+        && plan.fail_at != Some(index + 1)
+    {
+        if let Err(refused) = identity::write_from_outside(init.pid, maps) {
+            return give_up_mapping(plan, index + 1, channel, init, refused.into());
+        }
+        match status::send(told.as_fd(), &Wire::Mapped, &[]) {
+            // One that has ended meanwhile is looked at below.
+            Ok(()) | Err(_) => {}
+        }
+    }
     let failure = match status::take(told.as_fd())? {
         // The first process has told the caller everything itself.
         Some(Wire::Executed) => return Ok(true),
         Some(Wire::Failed(failure)) => failure,
-        Some(Wire::Moved | Wire::Main | Wire::AtGate(_) | Wire::Go | Wire::Exited(_)) => {
-            return Ok(false);
-        }
+        Some(
+            Wire::Moved | Wire::Main | Wire::AtGate(_) | Wire::Go | Wire::Mapped | Wire::Exited(_),
+        ) => return Ok(false),
         // Closed by execve, or by death: the caller sees which by the pidfd.
         None if !plan.has_reaper() => {
             status::send(channel.as_fd(), &Wire::Moved, &[init.pidfd.as_fd()])?;
@@ -307,7 +349,6 @@ fn conclude(
         }
         None => StepFailure::new(plan, index, Errno(libc::EOWNERDEAD)),
     };
-    // Until the process is a zombie: it is our sibling, so its parent reaps it.
     wait_for(init.pidfd.as_fd())?;
     status::send(
         channel.as_fd(),
@@ -317,7 +358,22 @@ fn conclude(
     Ok(false)
 }
 
-/// Until it can be read: a pidfd can when its process has ended.
+/// The first process waits for maps that will not come.
+fn give_up_mapping(
+    plan: &Plan,
+    step: usize,
+    channel: &OwnedFd,
+    init: &Child,
+    trouble: Trouble,
+) -> io::Result<bool> {
+    rustix::process::pidfd_send_signal(&init.pidfd, rustix::process::Signal::KILL)?;
+    wait_for(init.pidfd.as_fd())?;
+    let failure = Wire::Failed(told(plan, step, trouble));
+    status::send(channel.as_fd(), &failure, &[init.pidfd.as_fd()])?;
+    Ok(false)
+}
+
+/// Until it can be read: a pidfd can when its process is a zombie, which its parent reaps.
 fn wait_for(descriptor: BorrowedFd<'_>) -> io::Result<()> {
     use rustix::event::{PollFd, PollFlags, poll};
     loop {

@@ -16,6 +16,7 @@ mod attempt;
 mod bare;
 mod boxed;
 mod fixture;
+mod identity;
 mod lifecycle;
 mod mounts;
 mod user;
@@ -30,9 +31,10 @@ fn main() {
     let cases: Vec<Case> = [
         bare::CASES,
         boxed::CASES,
-        mounts::CASES,
         lifecycle::CASES,
         attacks::CASES,
+        identity::CASES,
+        mounts::CASES,
         user::CASES,
     ]
     .concat();
@@ -42,6 +44,7 @@ fn main() {
         mounts::CASES,
         lifecycle::CASES,
         attacks::CASES,
+        identity::CASES,
     ]
     .concat();
     // It races with a thread of its own, and a copy can be made of a process with one only.
@@ -49,6 +52,6 @@ fn main() {
     std::process::exit(fixture::run(
         &cases,
         &forked,
-        &[user::INNER, attacks::INNER].concat(),
+        &[user::INNER, identity::INNER, attacks::INNER].concat(),
     ));
 }
