@@ -10,7 +10,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::cgroup::CgroupPlan;
-use crate::config::{CpuPolicy, IoClass, Rlimit};
+use crate::config::{CpuPolicy, Held, Inherit, IoClass, Rlimit};
 use crate::filesystem::MountStep;
 use crate::identity::maps::{Alone, Maps};
 
@@ -27,6 +27,8 @@ pub(crate) enum Step {
     LimitUserNamespaces(u8),
     /// New namespaces; with a PID namespace the rest of the plan is walked by its first process.
     Namespaces(NamespaceSet),
+    /// The caller is told which namespaces there are, and says when to go on.
+    Gate,
     // In the box.
     /// The carrier, outside, writes them.
     Maps(Maps),
@@ -37,10 +39,18 @@ pub(crate) enum Step {
     Hostname(CString),
     Loopback,
     Mount(MountStep),
+    /// Until this descriptor can be read.
+    Block(Held),
+    /// The box's first process keeps this descriptor open.
+    KeepOpen(Held),
+    /// The box's first process holds a read lock on this file.
+    Lock(CString),
+    /// The box's first process stays until nothing is left to reap.
+    Linger,
     /// The walker stays behind as the box's reaper, the rest is walked by the main process.
     StartMain,
     // In the main process.
-    Descriptors,
+    Descriptors(Inherit),
     Session {
         controlling_terminal: bool,
     },
@@ -91,6 +101,14 @@ pub(crate) enum Step {
 }
 
 impl Step {
+    pub(crate) fn as_descriptors(&self) -> Option<Inherit> {
+        if let Self::Descriptors(inherit) = self {
+            Some(*inherit)
+        } else {
+            None
+        }
+    }
+
     pub(crate) fn as_exec(&self) -> Option<&Program> {
         if let Self::Exec(program) = self {
             Some(program)
@@ -256,8 +274,16 @@ impl fmt::Display for Step {
             Self::Hostname(name) => write!(f, "set the hostname to {}", text(name)),
             Self::Loopback => f.write_str("bring the loopback interface up"),
             Self::Mount(step) => step.fmt(f),
+            Self::Gate => f.write_str("wait at the gate for the caller"),
+            Self::Block(held) => write!(f, "wait until held descriptor {} can be read", held.0),
+            Self::KeepOpen(held) => write!(f, "keep held descriptor {} open", held.0),
+            Self::Lock(path) => write!(f, "lock {} for reading", text(path)),
+            Self::Linger => f.write_str("stay until every process of the box has ended"),
             Self::StartMain => f.write_str("start the main process and reap for it"),
-            Self::Descriptors => {
+            Self::Descriptors(Inherit::All) => {
+                f.write_str("keep all descriptors but those held and those that close on exec")
+            }
+            Self::Descriptors(Inherit::Passed) => {
                 f.write_str("keep descriptors 0 to 2 and those passed, close all others")
             }
             Self::Session {
