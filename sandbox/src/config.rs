@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 mod file_system;
 mod user;
+mod wall;
 
 pub use file_system::{
     BindMount, BindSource, Data, EnterRoot, Held, IdMappedMount, MountAction, Root, RootOverlay,
@@ -21,6 +22,7 @@ pub use file_system::{
 pub use user::{
     Capabilities, IdMaps, IdRange, Join, NamespaceKind, NamespaceSource, UserNamespace,
 };
+pub use wall::Wall;
 
 /// One process to start: what, as whom, with which limits, and behind which walls.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -564,27 +566,6 @@ pub enum Network {
     None,
     /// A network namespace with `lo` up.
     Loopback,
-}
-
-/// A wall by the name under which a unit may relax it (`best_effort`) and status reports it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum Wall {
-    MountNamespace,
-    PidNamespace,
-    IpcNamespace,
-    UtsNamespace,
-    CgroupNamespace,
-    UserNamespace,
-    NetNamespace,
-    ReadOnlyRoot,
-    PrivateTmp,
-    PrivateDevices,
-    ProtectProc,
-    Capabilities,
-    SystemCalls,
-    Landlock,
-    Keyring,
-    Limits,
 }
 
 /// The names of `capabilities(7)` in the order of their numbers, without `CAP_`: the one list of them.
