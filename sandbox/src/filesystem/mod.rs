@@ -10,6 +10,7 @@ mod plan;
 mod resolve;
 mod step;
 mod trouble;
+mod walls;
 
 pub(crate) use apply::Mounts;
 pub(crate) use plan::plan;
