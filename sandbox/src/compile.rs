@@ -22,8 +22,8 @@ use std::path::PathBuf;
 
 use crate::cgroup;
 use crate::config::{
-    CgroupLimits, Config, EnterRoot, Inherit, Keyring, Lifecycle, Network, ProtectHome,
-    ProtectProc, ProtectSystem, RootOverlay, Wall, Walls,
+    CgroupLimits, Config, Inherit, Keyring, Lifecycle, Network, ProtectHome, ProtectProc,
+    ProtectSystem, Wall, Walls,
 };
 use crate::filesystem;
 use crate::host::{Host, UserNamespaces};
@@ -369,8 +369,6 @@ fn supported(config: &Config, walls: &Walls) -> Result<(), CompileError> {
     let missing = [
         (!walls.join.is_empty(), "joining namespaces"),
         (walls.user_namespace.is_some(), "a user namespace by name"),
-        (walls.root_overlay != RootOverlay::None, "an overlay root"),
-        (walls.enter_root != EnterRoot::Pivot, "chroot"),
         (
             config.lifecycle != Lifecycle::default(),
             "taking part in the launch",
@@ -432,6 +430,7 @@ fn changes_mounts(walls: &Walls) -> bool {
         || !walls.read_only_paths.is_empty()
         || !walls.read_write_paths.is_empty()
         || !walls.inaccessible_paths.is_empty()
+        || !walls.no_exec_paths.is_empty()
         || !walls.temporary_file_systems.is_empty()
         || !walls.binds.is_empty()
         || !walls.mounts.is_empty()

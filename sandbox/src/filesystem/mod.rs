@@ -3,9 +3,11 @@
 mod act;
 mod action;
 mod apply;
+mod attributes;
 mod devices;
 mod hold;
 mod order;
+mod overlay;
 mod plan;
 mod resolve;
 mod step;

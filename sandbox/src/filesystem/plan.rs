@@ -9,22 +9,31 @@
 //! 4. What the walls imply and the unit names goes from the root down: what is nearer to a path
 //!    decides about it.
 //! 5. The ordered actions follow, in their order.
-//! 6. Mounts that had to be filled are sealed, then the root is changed.
+//! 6. Mounts that had to be filled are sealed, programs are let run where they may, and the root is
+//!    changed.
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::order::{self, Ordered, Surroundings};
-use super::step::{Hide, MountStep, Tmpfs};
+use super::overlay;
+use super::step::{Hide, MountStep, Overlay, OverlayUpper, Tmpfs};
 use super::walls::{homes, kernel, named, protect_system};
 use crate::compile::CompileError;
-use crate::config::{Config, ProtectSystem, Root, Walls};
-use crate::host::Host;
+use crate::config::{
+    BoxPath, Config, EnterRoot, Propagation, ProtectSystem, Root, RootOverlay, Upper, Walls,
+};
+use crate::host::{Host, KernelVersion};
 use crate::paths::{absolute, c_path};
 
 const CAP_SYS_ADMIN: u8 = 21;
 const CAP_MKNOD: u8 = 27;
+/// `mount_setattr(2)`.
+const WHOLE_TREES: KernelVersion = KernelVersion {
+    major: 5,
+    minor: 12,
+};
 
 /// The mount steps of a box that has a mount namespace.
 pub(crate) fn plan(
@@ -37,11 +46,18 @@ pub(crate) fn plan(
     let launch = Surroundings {
         makes_nodes: can_make && !may_make_nodes(walls),
         in_user_namespace,
+        unified_cgroups: host.cgroups.v2.is_some(),
+        kernel: host.kernel,
     };
     let mut tree = Tree {
         ordered: order::plan(walls, launch)?,
+        whole_trees: host.kernel >= WHOLE_TREES,
         ..Tree::default()
     };
+    enterable(walls)?;
+    if walls.root_overlay != RootOverlay::None {
+        tree.root_slot = Some(root_overlay(walls, launch, &mut tree.ordered)?);
+    }
     if let Root::Directory(root) = &walls.root {
         absolute("box_root", root)?;
     }
@@ -71,6 +87,39 @@ pub(crate) fn plan(
     }
     named(config, walls, &mut tree)?;
     tree.finish(walls)
+}
+
+/// A root that is the host's own is neither entered nor covered.
+fn enterable(walls: &Walls) -> Result<(), CompileError> {
+    if walls.root.is_host() && walls.enter_root == EnterRoot::Chroot {
+        return Err(CompileError::Root(
+            "chroot takes a root of the box's own to change to",
+        ));
+    }
+    Ok(())
+}
+
+/// Gives the slot of the overlay that will be the root.
+fn root_overlay(
+    walls: &Walls,
+    launch: Surroundings,
+    ordered: &mut Ordered,
+) -> Result<usize, CompileError> {
+    let Root::Directory(root) = &walls.root else {
+        return Err(CompileError::Root(
+            "an overlay root takes a directory: the host's tree is many file systems",
+        ));
+    };
+    let upper = match &walls.root_overlay {
+        RootOverlay::Persistent { upper, work } => Upper::Persistent {
+            upper: upper.clone(),
+            work: work.clone(),
+        },
+        RootOverlay::None | RootOverlay::Temporary => Upper::Temporary,
+    };
+    let lower = [root.clone()];
+    let overlay = overlay::plan(&lower, &upper, c"/".to_owned(), launch)?;
+    Ok(ordered.hold(MountStep::Overlay(overlay)))
 }
 
 /// A box in a directory gets `/proc`, `/dev` and `/tmp` unasked; an empty root is empty.
@@ -133,6 +182,11 @@ struct Devices {
 pub(super) struct Tree {
     steps: Vec<MountStep>,
     ordered: Ordered,
+    whole_trees: bool,
+    /// How many are held.
+    slots: usize,
+    /// What is held for the root.
+    root_slot: Option<usize>,
     changes: BTreeMap<PathBuf, Change>,
     devices: Option<Devices>,
 }
@@ -228,8 +282,12 @@ impl Tree {
         if walls.root == Root::Empty && is_read_only(walls) {
             self.steps.push(MountStep::Seal(c"/".to_owned()));
         }
+        self.programs(walls)?;
         if !walls.root.is_host() {
-            self.steps.push(MountStep::Pivot);
+            self.steps.push(match walls.enter_root {
+                EnterRoot::Pivot => MountStep::Pivot,
+                EnterRoot::Chroot => MountStep::ChangeRoot,
+            });
         }
         Ok(self.steps)
     }
@@ -237,10 +295,22 @@ impl Tree {
     /// Private propagation, what is held, and the root: what is of the host first, as long as
     /// nothing covers it. Gives the slots of what is to be put back.
     fn hold(&mut self, walls: &Walls) -> Result<BTreeMap<PathBuf, usize>, CompileError> {
-        self.steps.push(MountStep::Private);
+        self.steps.push(MountStep::Private {
+            from_host: walls.propagation == Propagation::FromHost,
+            whole_trees: self.whole_trees,
+        });
         self.steps.append(&mut self.ordered.holds);
         let mut slot = self.steps.len() - 1;
-        let in_scratch = |step: &MountStep| matches!(step, MountStep::Data { .. });
+        let in_scratch = |step: &MountStep| {
+            matches!(
+                step,
+                MountStep::Data { .. }
+                    | MountStep::Overlay(Overlay {
+                        upper: OverlayUpper::Memory,
+                        ..
+                    })
+            )
+        };
         if walls.root.is_host() && self.steps.iter().any(in_scratch) {
             self.steps.push(MountStep::Release);
         }
@@ -260,15 +330,58 @@ impl Tree {
                     });
                 }
             }
-            match &walls.root {
-                Root::Directory(root) if of_host => {
-                    self.steps.push(MountStep::Root(c_path(root)?));
-                }
-                Root::Empty if of_host => self.steps.push(MountStep::EmptyRoot),
-                Root::Host | Root::Directory(_) | Root::Empty => {}
+            if of_host {
+                self.steps.extend(self.root(walls)?);
             }
         }
+        self.slots = slot;
         Ok(places)
+    }
+
+    /// The step that gets the new root, if there is one.
+    fn root(&self, walls: &Walls) -> Result<Option<MountStep>, CompileError> {
+        Ok(match (&walls.root, self.root_slot) {
+            (Root::Host, _) => None,
+            (Root::Empty, _) => Some(MountStep::EmptyRoot),
+            (Root::Directory(_), Some(slot)) => Some(MountStep::HeldRoot {
+                slot,
+                sealed: is_read_only(walls),
+            }),
+            (Root::Directory(root), None) => Some(MountStep::Root(c_path(root)?)),
+        })
+    }
+
+    /// Where programs can run from, last: what may run is held as it is, and put back over what may not.
+    fn programs(&mut self, walls: &Walls) -> Result<(), CompileError> {
+        if walls.no_exec_paths.is_empty() {
+            return Ok(());
+        }
+        let mut steps = BTreeMap::new();
+        for BoxPath { path, optional } in &walls.no_exec_paths {
+            absolute("no_exec_paths", path)?;
+            let path = c_path(path)?;
+            let optional = *optional;
+            steps.insert(path.clone(), MountStep::NoPrograms { path, optional });
+        }
+        for BoxPath { path, optional } in &walls.exec_paths {
+            absolute("exec_paths", path)?;
+            let target = c_path(path)?;
+            self.steps.push(MountStep::Take {
+                source: target.clone(),
+                of_host: false,
+                recursive: true,
+                optional: *optional,
+            });
+            let place = MountStep::Place {
+                slot: self.slots,
+                target: target.clone(),
+                read_only: false,
+            };
+            self.slots += 1;
+            steps.insert(target, place);
+        }
+        self.steps.extend(steps.into_values());
+        Ok(())
     }
 }
 

@@ -16,6 +16,7 @@ mod attempt;
 mod bare;
 mod boxed;
 mod fixture;
+mod layers;
 mod mounts;
 mod user;
 
@@ -30,12 +31,13 @@ fn main() {
         bare::CASES,
         boxed::CASES,
         mounts::CASES,
+        layers::CASES,
         attacks::CASES,
         user::CASES,
     ]
     .concat();
     std::process::exit(fixture::run(
         &cases,
-        &[user::INNER, attacks::INNER].concat(),
+        &[user::INNER, attacks::INNER, layers::INNER].concat(),
     ));
 }
