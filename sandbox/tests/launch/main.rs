@@ -16,6 +16,7 @@ mod attempt;
 mod bare;
 mod boxed;
 mod fixture;
+mod identity;
 mod layers;
 mod mounts;
 mod user;
@@ -30,14 +31,15 @@ fn main() {
     let cases: Vec<Case> = [
         bare::CASES,
         boxed::CASES,
-        mounts::CASES,
         layers::CASES,
         attacks::CASES,
+        identity::CASES,
+        mounts::CASES,
         user::CASES,
     ]
     .concat();
     std::process::exit(fixture::run(
         &cases,
-        &[user::INNER, attacks::INNER, layers::INNER].concat(),
+        &[user::INNER, identity::INNER, attacks::INNER, layers::INNER].concat(),
     ));
 }
