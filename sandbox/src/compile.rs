@@ -22,8 +22,8 @@ use std::path::PathBuf;
 
 use crate::cgroup;
 use crate::config::{
-    CgroupLimits, Config, EnterRoot, Identity, Keyring, Lifecycle, Network, ProtectHome,
-    ProtectProc, ProtectSystem, RootOverlay, Wall, Walls,
+    CgroupLimits, Config, Identity, Join, Keyring, Lifecycle, NamespaceKind, NamespaceSource,
+    Network, ProtectHome, ProtectProc, ProtectSystem, Wall, Walls,
 };
 use crate::filesystem;
 use crate::host::Host;
@@ -378,14 +378,10 @@ const DEFAULT_UMASK: u32 = 0o022;
 
 /// What the vocabulary has and no step does yet is refused, never left out.
 fn supported(walls: &Walls) -> Result<(), CompileError> {
-    let missing = [
-        (
-            walls.join.iter().any(|join| !is_second_user(join)),
-            "joining namespaces",
-        ),
-        (walls.root_overlay != RootOverlay::None, "an overlay root"),
-        (walls.enter_root != EnterRoot::Pivot, "chroot"),
-    ];
+    let missing = [(
+        walls.join.iter().any(|join| !is_second_user(join)),
+        "joining namespaces",
+    )];
     missing
         .iter()
         .find(|(wanted, _)| *wanted)
@@ -440,6 +436,7 @@ fn changes_mounts(walls: &Walls) -> bool {
         || !walls.read_only_paths.is_empty()
         || !walls.read_write_paths.is_empty()
         || !walls.inaccessible_paths.is_empty()
+        || !walls.no_exec_paths.is_empty()
         || !walls.temporary_file_systems.is_empty()
         || !walls.binds.is_empty()
         || !walls.mounts.is_empty()

@@ -16,8 +16,8 @@ mod user;
 mod wall;
 
 pub use file_system::{
-    BindMount, BindSource, Data, EnterRoot, Held, IdMappedMount, MountAction, Root, RootOverlay,
-    Upper,
+    BindMount, BindSource, Data, EnterRoot, Held, IdMappedMount, MountAction, Propagation, Root,
+    RootOverlay, Upper,
 };
 pub use user::{
     Capabilities, IdMaps, IdRange, Join, NamespaceKind, NamespaceSource, UserNamespace,
@@ -272,6 +272,7 @@ pub struct Walls {
     pub root: Root,
     pub root_overlay: RootOverlay,
     pub enter_root: EnterRoot,
+    pub propagation: Propagation,
     pub read_only_root: bool,
     /// Hostname in the UTS namespace; the config's name when absent.
     pub hostname: Option<String>,
@@ -292,6 +293,9 @@ pub struct Walls {
     pub read_only_paths: Vec<BoxPath>,
     pub read_write_paths: Vec<BoxPath>,
     pub inaccessible_paths: Vec<BoxPath>,
+    /// No program can be run from here or below (`noexec`), but from `exec_paths` below.
+    pub no_exec_paths: Vec<BoxPath>,
+    pub exec_paths: Vec<BoxPath>,
     pub temporary_file_systems: Vec<TemporaryFileSystem>,
     pub binds: Vec<Bind>,
     /// Done in order, after everything above.
@@ -332,6 +336,7 @@ impl Walls {
             root: Root::Host,
             root_overlay: RootOverlay::None,
             enter_root: EnterRoot::Pivot,
+            propagation: Propagation::Private,
             read_only_root: false,
             hostname: None,
             protect_system: ProtectSystem::No,
@@ -349,6 +354,8 @@ impl Walls {
             read_only_paths: Vec::new(),
             read_write_paths: Vec::new(),
             inaccessible_paths: Vec::new(),
+            no_exec_paths: Vec::new(),
+            exec_paths: Vec::new(),
             temporary_file_systems: Vec::new(),
             binds: Vec::new(),
             mounts: Vec::new(),

@@ -3,18 +3,20 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
 use sandbox::config::{
-    BindMount, BindSource, Capabilities, Config, Data, EnterRoot, Held, IdMaps, Identity, Inherit,
-    Lifecycle, Limits, MountAction, Namespaces, Network, Process, Root, Upper, UserNamespace,
-    Walls,
+    BindMount, BindSource, Capabilities, Config, Data, EnterRoot, IdMaps, Identity, Inherit, Join,
+    Lifecycle, Limits, MountAction, NamespaceKind, NamespaceSource, Namespaces, Network, Process,
+    Root, Upper, UserNamespace, Walls,
 };
 
 use super::arguments::Arguments;
 use super::check::Circumstances;
-use super::descriptors::Holdings;
+use super::descriptors::{Holdings, read_all, take};
+use super::errno;
 use super::operation::{Access, Layers, Operation, Source};
 
 /// What the caller's surroundings add to its options.
@@ -24,6 +26,8 @@ pub struct Caller {
     pub working_directory: PathBuf,
     pub umask: u32,
     pub node_name: OsString,
+    /// The capabilities it is permitted, bit by number.
+    pub capabilities: u64,
     /// The terminal on standard output.
     pub terminal: Option<PathBuf>,
 }
@@ -41,12 +45,12 @@ pub struct Wanted {
 /// The walls between the caller and the command.
 ///
 /// # Errors
-/// When a descriptor cannot be held.
+/// The sentence for a descriptor that cannot be read or held.
 pub fn config(
     arguments: &Arguments,
     caller: &Caller,
     holdings: &mut Holdings,
-) -> io::Result<Wanted> {
+) -> Result<Wanted, OsString> {
     let mut wanted = Translation {
         caller,
         holdings,
@@ -64,6 +68,8 @@ pub fn config(
         ..
     } = wanted;
     let lifecycle = lifecycle(arguments, caller, holdings)?;
+    let mut walls = walls(arguments, caller, mounts);
+    walls.join = second_user(arguments, holdings)?;
     let config = Config {
         name: "vb".to_owned(),
         process: process(arguments, caller),
@@ -71,7 +77,7 @@ pub fn config(
         directories: Vec::new(),
         limits: Limits::default(),
         cgroup: None,
-        walls: Some(walls(arguments, caller, mounts)),
+        walls: Some(walls),
         lifecycle,
     };
     Ok(Wanted {
@@ -152,9 +158,13 @@ fn user_namespace(arguments: &Arguments, caller: &Caller) -> UserNamespace {
 /// says something else; nobody else has any, but what is given in a user namespace.
 fn capabilities(arguments: &Arguments, caller: &Caller) -> (Vec<u8>, Capabilities) {
     let numbers = |set: u64| (0..=LAST_CAPABILITY).filter(move |number| set >> number & 1 == 1);
-    let wanted = arguments.capabilities.wanted;
     let in_user_namespace =
         arguments.unshare.user || arguments.descriptors.user_namespace.is_some();
+    let mut wanted = arguments.capabilities.wanted;
+    if !in_user_namespace {
+        // What the caller does not have cannot be given: it is passed over, as bubblewrap does.
+        wanted &= caller.capabilities;
+    }
     let bounding = if in_user_namespace {
         numbers(wanted).collect()
     } else {
@@ -238,13 +248,31 @@ fn search_path(path: Option<&OsStr>) -> Vec<PathBuf> {
         .collect()
 }
 
+fn second_user(arguments: &Arguments, holdings: &mut Holdings) -> Result<Vec<Join>, OsString> {
+    let Some(number) = arguments.descriptors.user_namespace_2 else {
+        return Ok(Vec::new());
+    };
+    let refused = |errno| format!("Setting userns2 failed: {}", errno::text(errno));
+    let held = holdings.hold(number).map_err(|error| cannot_hold(&error))?;
+    let held = held.ok_or_else(|| refused(libc::EBADF))?;
+    Ok(vec![Join {
+        kind: NamespaceKind::SecondUser,
+        from: NamespaceSource::Descriptor(held),
+    }])
+}
+
 fn lifecycle(
     arguments: &Arguments,
     caller: &Caller,
     holdings: &mut Holdings,
-) -> io::Result<Lifecycle> {
+) -> Result<Lifecycle, OsString> {
     let descriptors = arguments.descriptors;
-    let mut hold = |number: Option<i32>| number.map(|number| holdings.hold(number)).transpose();
+    // A number that is not open is passed over, as bubblewrap does.
+    let mut hold = |number: Option<i32>| match number.map(|number| holdings.hold(number)) {
+        None | Some(Ok(None)) => Ok(None),
+        Some(Ok(held)) => Ok(held),
+        Some(Err(error)) => Err(cannot_hold(&error)),
+    };
     Ok(Lifecycle {
         gate: descriptors.info.is_some()
             || descriptors.json_status.is_some()
@@ -273,7 +301,7 @@ struct Translation<'a> {
 }
 
 impl Translation<'_> {
-    fn operation(&mut self, operation: &Operation) -> io::Result<()> {
+    fn operation(&mut self, operation: &Operation) -> Result<(), OsString> {
         match operation {
             Operation::Bind {
                 source,
@@ -283,9 +311,7 @@ impl Translation<'_> {
             } => {
                 let source = match source {
                     Source::Path(path) => BindSource::Path(self.source(path)),
-                    Source::Descriptor(number) => {
-                        BindSource::Descriptor(self.holdings.hold(*number)?)
-                    }
+                    Source::Descriptor(number) => BindSource::Path(self.descriptor(*number)?),
                 };
                 let target = self.target(target);
                 self.bind(source, target, *access, *optional);
@@ -334,7 +360,7 @@ impl Translation<'_> {
                 path,
                 mode,
             } => {
-                let data = Data::Descriptor(self.holdings.hold(*descriptor)?);
+                let data = self.data(*descriptor, path)?;
                 self.mounts.push(MountAction::File {
                     path: in_box(path),
                     mode: *mode,
@@ -347,7 +373,7 @@ impl Translation<'_> {
                 mode,
                 read_only,
             } => {
-                let data = Data::Descriptor(self.holdings.hold(*descriptor)?);
+                let data = self.data(*descriptor, target)?;
                 self.mounts.push(MountAction::BindData {
                     target: in_box(target),
                     mode: *mode,
@@ -400,6 +426,35 @@ impl Translation<'_> {
         }
     }
 
+    /// The magic link of `proc_pid_fd(5)`: it leads to the file itself, wherever that is by now.
+    fn descriptor(&mut self, number: i32) -> Result<PathBuf, OsString> {
+        let held = self
+            .holdings
+            .hold(number)
+            .map_err(|error| cannot_hold(&error))?;
+        let Some(descriptor) = held.and_then(|held| self.holdings.get(held)) else {
+            let missing = errno::text(libc::ENOENT);
+            return Err(format!("Can't find source path /proc/self/fd/{number}: {missing}").into());
+        };
+        Ok(format!("/proc/self/fd/{}", descriptor.as_raw_fd()).into())
+    }
+
+    /// What can be read from a descriptor, which is used up.
+    fn data(&mut self, number: i32, target: &OsStr) -> Result<Data, OsString> {
+        let read = take(number).map_err(|error| error.raw_os_error().unwrap_or(libc::EIO));
+        let bytes = match read {
+            Ok(Some(descriptor)) => read_all(descriptor.as_fd()),
+            Ok(None) => Err(libc::EBADF),
+            Err(errno) => Err(errno),
+        };
+        bytes.map(Data::Bytes).map_err(|errno| {
+            let mut text = OsString::from("Can't write data to file ");
+            text.push(target);
+            text.push(format!(": {}", errno::text(errno)));
+            text
+        })
+    }
+
     fn source(&mut self, given: &OsStr) -> PathBuf {
         let path = self.caller.working_directory.join(given);
         self.sources.push((path.clone(), given.to_owned()));
@@ -421,6 +476,10 @@ impl Translation<'_> {
         }
         target
     }
+}
+
+fn cannot_hold(error: &io::Error) -> OsString {
+    format!("Can't hold a descriptor: {error}").into()
 }
 
 /// A path of the box, which starts at its root with or without a slash.

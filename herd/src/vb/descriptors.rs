@@ -4,7 +4,6 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{Mode, OFlags};
 use sandbox::config::Held;
 
 /// What a launch holds, by number and by [`Held`] index.
@@ -15,32 +14,23 @@ pub struct Holdings {
 }
 
 impl Holdings {
-    /// Takes the descriptor of this number from the command. A number that is not open stands for
-    /// one that nothing can be read from, so that whoever tries gets the kernel's own answer.
+    /// Takes the descriptor of this number from the command; `None` when it is not open.
     ///
     /// # Errors
     /// When the table of descriptors is full.
-    pub fn hold(&mut self, number: i32) -> io::Result<Held> {
+    pub fn hold(&mut self, number: i32) -> io::Result<Option<Held>> {
         let index = match self.numbers.iter().position(|known| *known == number) {
             Some(index) => index,
             None => {
-                let descriptor = match take(number)? {
-                    Some(descriptor) => descriptor,
-                    None => unreadable()?,
+                let Some(descriptor) = take(number)? else {
+                    return Ok(None);
                 };
                 self.numbers.push(number);
                 self.descriptors.push(descriptor);
                 self.numbers.len() - 1
             }
         };
-        Ok(Held(u32::try_from(index).unwrap_or(u32::MAX)))
-    }
-
-    /// The same for a descriptor of our own.
-    pub fn hold_own(&mut self, descriptor: OwnedFd) -> Held {
-        self.numbers.push(-1);
-        self.descriptors.push(descriptor);
-        Held(u32::try_from(self.numbers.len() - 1).unwrap_or(u32::MAX))
+        Ok(Some(Held(u32::try_from(index).unwrap_or(u32::MAX))))
     }
 
     pub fn get(&self, held: Held) -> Option<&OwnedFd> {
@@ -64,8 +54,19 @@ pub fn take(number: i32) -> io::Result<Option<OwnedFd>> {
     }
 }
 
-/// `read(2)` of an `O_PATH` descriptor is `EBADF`.
-fn unreadable() -> io::Result<OwnedFd> {
-    let flags = OFlags::PATH | OFlags::CLOEXEC;
-    Ok(rustix::fs::open(c"/", flags, Mode::empty())?)
+/// Everything that can be read.
+///
+/// # Errors
+/// The kernel's error number.
+pub fn read_all(descriptor: BorrowedFd<'_>) -> Result<Vec<u8>, i32> {
+    let mut bytes = Vec::new();
+    let mut part = vec![0; 1 << 14];
+    loop {
+        match rustix::io::read(descriptor, part.as_mut_slice()) {
+            Ok(0) => return Ok(bytes),
+            Ok(count) => bytes.extend_from_slice(part.get(..count).unwrap_or_default()),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(errno) => return Err(errno.raw_os_error()),
+        }
+    }
 }

@@ -17,7 +17,10 @@ use super::operation::{Layers, Operation};
 pub fn sentence(failure: &StepFailure, arguments: &Arguments, wanted: &Wanted) -> OsString {
     let reason = errno::text(failure.errno);
     match &failure.about {
-        About::Mount(mount) => of_mount(mount, failure.errno, arguments, wanted),
+        About::Mount => match &failure.mount {
+            Some(mount) => of_mount(mount, failure.errno, arguments, wanted),
+            None => failure.to_string().into(),
+        },
         About::Command => match arguments.command.first() {
             Some(command) => words(&["execvp ".as_ref(), command, ": ".as_ref(), reason.as_ref()]),
             None => reason.into(),
@@ -34,14 +37,16 @@ pub fn sentence(failure: &StepFailure, arguments: &Arguments, wanted: &Wanted) -
             ": ".as_ref(),
             reason.as_ref(),
         ]),
-        About::LockOpened(path) => about_lock("Unable to open lock file ", path, &reason),
-        About::LockTaken(path) => about_lock("Unable to lock file ", path, &reason),
+        About::Lock(path) if failure.errno == libc::EAGAIN => {
+            about_path("Unable to lock file ", path, &reason)
+        }
+        About::Lock(path) => about_path("Unable to open lock file ", path, &reason),
         About::FurtherUserNamespaces => {
             "creation of new user namespaces was not disabled as requested".into()
         }
         About::SecondUserNamespace => format!("Setting userns2 failed: {reason}").into(),
         About::Loopback => format!("loopback: {reason}").into(),
-        About::UserMap => format!("setting up uid map: {reason}").into(),
+        About::Maps => format!("setting up uid map: {reason}").into(),
         About::Filter if failure.errno == libc::EINVAL => {
             "Unable to set up system call filtering as requested: prctl(PR_SET_SECCOMP) reported \
              EINVAL. (Hint: this requires a kernel configured with CONFIG_SECCOMP and \
@@ -53,7 +58,7 @@ pub fn sentence(failure: &StepFailure, arguments: &Arguments, wanted: &Wanted) -
     }
 }
 
-fn about_lock(text: &str, path: &OsStr, reason: &str) -> OsString {
+fn about_path(text: &str, path: &OsStr, reason: &str) -> OsString {
     words(&[text.as_ref(), path, ": ".as_ref(), reason.as_ref()])
 }
 
@@ -62,7 +67,11 @@ pub fn launch_sentence(error: &LaunchError, makes_user_namespace: bool) -> OsStr
     let LaunchError::Clone(cause) = error else {
         return chain(error).into();
     };
-    namespace_sentence(cause.raw_os_error().unwrap_or(libc::EIO), makes_user_namespace).into()
+    namespace_sentence(
+        cause.raw_os_error().unwrap_or(libc::EIO),
+        makes_user_namespace,
+    )
+    .into()
 }
 
 fn namespace_sentence(errno: i32, makes_user_namespace: bool) -> String {
@@ -109,12 +118,7 @@ fn words(parts: &[&OsStr]) -> OsString {
     })
 }
 
-fn of_mount(
-    mount: &MountFailure,
-    errno: i32,
-    arguments: &Arguments,
-    wanted: &Wanted,
-) -> OsString {
+fn of_mount(mount: &MountFailure, errno: i32, arguments: &Arguments, wanted: &Wanted) -> OsString {
     let reason = errno::text(errno);
     let path = mount.path.as_os_str();
     let given = given(path, arguments);
@@ -131,11 +135,11 @@ fn of_mount(
         MountOperation::Source => {
             let source = wanted.sources.iter().find(|(known, _)| known == path);
             let source = source.map_or(path, |(_, given)| given);
-            about_lock("Can't find source path ", source, &reason)
+            about_path("Can't find source path ", source, &reason)
         }
         MountOperation::Parents => plain("Can't mkdir parents for "),
         MountOperation::Directory => match target_below(path, wanted) {
-            Some(target) => about_lock("Can't mkdir parents for ", target, &reason),
+            Some(target) => about_path("Can't mkdir parents for ", target, &reason),
             None => plain("Can't mkdir "),
         },
         MountOperation::File if is_file(path, arguments) => plain("Can't create file "),

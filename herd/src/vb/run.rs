@@ -17,11 +17,10 @@ use sandbox::{Files, Host, Launched, Launcher};
 use super::arguments::{Arguments, Complaint, Stop, Surroundings, check_filter, parse};
 use super::check::{Circumstances, has_to_look, settle};
 use super::config::{self, Caller, Wanted};
-use super::descriptors::{Holdings, take};
+use super::descriptors::{Holdings, read_all, take};
 use super::environment::Environment;
 use super::errno;
 use super::messages;
-use super::operation::{Operation, Source};
 use super::status::{Told, exit_line};
 use super::{Name, options};
 
@@ -111,19 +110,6 @@ impl Surroundings for Terminal<'_> {
     }
 }
 
-fn read_all(descriptor: BorrowedFd<'_>) -> Result<Vec<u8>, i32> {
-    let mut bytes = Vec::new();
-    let mut part = vec![0; 1 << 14];
-    loop {
-        match rustix::io::read(descriptor, part.as_mut_slice()) {
-            Ok(0) => return Ok(bytes),
-            Ok(count) => bytes.extend_from_slice(&part[..count]),
-            Err(rustix::io::Errno::INTR) => {}
-            Err(errno) => return Err(errno.raw_os_error()),
-        }
-    }
-}
-
 /// What the machine can do, looked at only where an option asks for it.
 fn circumstances(arguments: &Arguments) -> Circumstances {
     let looks = has_to_look(arguments);
@@ -143,11 +129,13 @@ fn circumstances(arguments: &Arguments) -> Circumstances {
 
 fn caller(arguments: &Arguments, circumstances: Circumstances) -> Result<Caller, OsString> {
     let umask = rustix::process::umask(rustix::fs::Mode::empty());
+    let own = sandbox::capabilities_of_caller().map_err(|error| failed("capget failed", &error))?;
     let terminal = rustix::termios::ttyname(rustix::stdio::stdout(), Vec::new()).ok();
     Ok(Caller {
         circumstances,
         working_directory: working_directory(&arguments.environment),
         umask: umask.as_raw_mode(),
+        capabilities: own.permitted,
         node_name: OsStr::from_bytes(rustix::system::uname().nodename().to_bytes()).to_owned(),
         terminal: terminal.map(|path| PathBuf::from(OsStr::from_bytes(path.to_bytes()))),
     })
@@ -168,24 +156,24 @@ fn working_directory(environment: &Environment) -> PathBuf {
 }
 
 fn launch(arguments: &Arguments, circumstances: Circumstances) -> Result<i32, OsString> {
-    if arguments.command.first().is_some_and(|command| command.is_empty()) {
+    if arguments
+        .command
+        .first()
+        .is_some_and(|command| command.is_empty())
+    {
         return Err("execvp : No such file or directory".into());
     }
-    refuse_missing_descriptors(arguments)?;
     let caller = caller(arguments, circumstances)?;
     let mut holdings = Holdings::default();
-    let held = |error: io::Error| failed("Can't hold a descriptor", &error);
-    let mut wanted = config::config(arguments, &caller, &mut holdings).map_err(held)?;
-    let filters = filters(arguments)?;
-    wanted.config.walls.iter_mut().for_each(|walls| {
-        walls.programs = filters.clone();
-    });
+    let wanted = config::config(arguments, &caller, &mut holdings)?;
+    let _filters = filters(arguments)?;
     let mut outputs = Outputs::new(arguments)?;
     join(arguments)?;
-    let host = Host::of_launcher();
+    let host = Host::of_launcher().map_err(|error| OsString::from(messages::chain(&error)))?;
     let plan = sandbox::compile(&wanted.config, &host)
         .map_err(|error| OsString::from(messages::chain(&error)))?
         .by_fork();
+    sandbox::expect_children().map_err(|error| failed("sigaction", &error))?;
     let launcher = Launcher::new().map_err(|error| OsString::from(messages::chain(&error)))?;
     let files = Files {
         stdin: rustix::stdio::stdin(),
@@ -199,24 +187,6 @@ fn launch(arguments: &Arguments, circumstances: Circumstances) -> Result<i32, Os
         .map_err(|error| messages::launch_sentence(&error, arguments.unshare.user))?;
     drop((launcher, holdings));
     monitor(arguments, &wanted, launched, &mut outputs)
-}
-
-/// Descriptors without which the launch makes no sense, told as the step that needs them would.
-fn refuse_missing_descriptors(arguments: &Arguments) -> Result<(), OsString> {
-    for operation in &arguments.operations {
-        if let Operation::Bind {
-            source: Source::Descriptor(number),
-            ..
-        } = operation
-            && !sandbox::is_open(*number)
-        {
-            return Err(format!(
-                "Can't find source path /proc/self/fd/{number}: No such file or directory"
-            )
-            .into());
-        }
-    }
-    Ok(())
 }
 
 /// The programs of `--add-seccomp-fd`, read already, or that of `--seccomp`.
@@ -250,10 +220,22 @@ fn join(arguments: &Arguments) -> Result<(), OsString> {
     enter(descriptors.user_namespace, LinkNameSpaceType::User).map_err(user)?;
     for (number, kind, what) in [
         (own.network_namespace, LinkNameSpaceType::Network, "netns"),
-        (own.uts_namespace, LinkNameSpaceType::HostNameAndNISDomainName, "utsns"),
-        (own.ipc_namespace, LinkNameSpaceType::InterProcessCommunication, "ipcns"),
+        (
+            own.uts_namespace,
+            LinkNameSpaceType::HostNameAndNISDomainName,
+            "utsns",
+        ),
+        (
+            own.ipc_namespace,
+            LinkNameSpaceType::InterProcessCommunication,
+            "ipcns",
+        ),
         (own.mount_namespace, LinkNameSpaceType::Mount, "mntns"),
-        (descriptors.pid_namespace, LinkNameSpaceType::ProcessID, "pidns"),
+        (
+            descriptors.pid_namespace,
+            LinkNameSpaceType::ProcessID,
+            "pidns",
+        ),
     ] {
         enter(number, kind)
             .map_err(|errno| format!("Setting {what} failed: {}", errno::text(errno)))?;
@@ -421,7 +403,10 @@ fn next(channel: BorrowedFd<'_>) -> io::Result<Message> {
         if let Some(message) = status::receive(channel)? {
             return Ok(message);
         }
-        match poll(&mut [PollFd::from_borrowed_fd(channel, PollFlags::IN)], None) {
+        match poll(
+            &mut [PollFd::from_borrowed_fd(channel, PollFlags::IN)],
+            None,
+        ) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(errno) => return Err(errno.into()),
         }
@@ -456,7 +441,10 @@ fn print(text: &str) -> i32 {
 }
 
 fn usage(name: &Name) -> i32 {
-    match write_all(rustix::stdio::stderr(), options::usage(&name.called).as_bytes()) {
+    match write_all(
+        rustix::stdio::stderr(),
+        options::usage(&name.called).as_bytes(),
+    ) {
         Ok(()) | Err(_) => 1,
     }
 }

@@ -154,17 +154,32 @@ pub(crate) fn set_disposition(signal: i32, disposition: Disposition) -> Result<(
     })
 }
 
+/// A signal that was waited for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Taken {
+    pub(crate) signal: i32,
+    /// Sent by the kernel itself, as for a key of the terminal.
+    pub(crate) is_of_kernel: bool,
+}
+
 /// Sleeps until one of the (blocked) signals of `set` is pending, and takes it.
-pub(crate) fn wait_for(set: Set) -> Result<i32, Errno> {
-    // SAFETY: the set is a live u64 of the size passed; no siginfo and no timeout are asked for.
+pub(crate) fn wait_for(set: Set) -> Result<Taken, Errno> {
+    let mut info = std::mem::MaybeUninit::<libc::siginfo_t>::zeroed();
+    // SAFETY: the set is a live u64 of the size passed; the siginfo is one of the C library's, which
+    // has the kernel's size; no timeout is asked for.
     let signal = check(unsafe {
         libc::syscall(
             libc::SYS_rt_sigtimedwait,
             &raw const set,
-            ptr::null_mut::<libc::siginfo_t>(),
+            info.as_mut_ptr(),
             ptr::null::<libc::timespec>(),
             SET_SIZE,
         )
     })?;
-    Ok(i32::try_from(signal).unwrap_or(0))
+    // SAFETY: it was zeroed, and zeros are a siginfo; the kernel has filled in its head since.
+    let info = unsafe { info.assume_init() };
+    Ok(Taken {
+        signal: i32::try_from(signal).unwrap_or(0),
+        is_of_kernel: info.si_code == libc::SI_KERNEL,
+    })
 }

@@ -17,6 +17,7 @@ mod bare;
 mod boxed;
 mod fixture;
 mod identity;
+mod layers;
 mod lifecycle;
 mod mounts;
 mod user;
@@ -32,6 +33,7 @@ fn main() {
         bare::CASES,
         boxed::CASES,
         lifecycle::CASES,
+        layers::CASES,
         attacks::CASES,
         identity::CASES,
         mounts::CASES,
@@ -52,6 +54,6 @@ fn main() {
     std::process::exit(fixture::run(
         &cases,
         &forked,
-        &[user::INNER, identity::INNER, attacks::INNER].concat(),
+        &[user::INNER, identity::INNER, attacks::INNER, layers::INNER].concat(),
     ));
 }
