@@ -19,6 +19,8 @@ mod boxed;
 mod fixture;
 mod identity;
 mod landlock;
+mod layers;
+mod lifecycle;
 mod mounts;
 mod user;
 
@@ -32,6 +34,8 @@ fn main() {
     let cases: Vec<Case> = [
         bare::CASES,
         boxed::CASES,
+        lifecycle::CASES,
+        layers::CASES,
         attacks::CASES,
         landlock::CASES,
         identity::CASES,
@@ -39,8 +43,20 @@ fn main() {
         user::CASES,
     ]
     .concat();
+    let mut forked: Vec<Case> = [
+        bare::CASES,
+        boxed::CASES,
+        mounts::CASES,
+        lifecycle::CASES,
+        attacks::CASES,
+        identity::CASES,
+    ]
+    .concat();
+    // It races with a thread of its own, and a copy can be made of a process with one only.
+    forked.retain(|(name, _)| !name.starts_with("a_link_swapped"));
     std::process::exit(fixture::run(
         &cases,
-        &[user::INNER, identity::INNER, attacks::INNER].concat(),
+        &forked,
+        &[user::INNER, identity::INNER, attacks::INNER, layers::INNER].concat(),
     ));
 }
