@@ -54,6 +54,7 @@ mod namespaces;
 mod paths;
 mod plan;
 mod process;
+mod relax;
 pub mod seccomp;
 pub mod status;
 mod step;

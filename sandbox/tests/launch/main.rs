@@ -17,6 +17,7 @@ mod bare;
 mod boxed;
 mod fixture;
 mod identity;
+mod layers;
 mod lifecycle;
 mod mounts;
 mod user;
@@ -31,6 +32,7 @@ fn main() {
     let cases: Vec<Case> = [
         bare::CASES,
         boxed::CASES,
+        layers::CASES,
         lifecycle::CASES,
         attacks::CASES,
         identity::CASES,
@@ -39,6 +41,7 @@ fn main() {
     ]
     .concat();
     let mut forked: Vec<Case> = [
+        layers::CASES,
         bare::CASES,
         boxed::CASES,
         mounts::CASES,
@@ -52,6 +55,6 @@ fn main() {
     std::process::exit(fixture::run(
         &cases,
         &forked,
-        &[user::INNER, identity::INNER, attacks::INNER].concat(),
+        &[user::INNER, identity::INNER, attacks::INNER, layers::INNER].concat(),
     ));
 }
