@@ -22,8 +22,8 @@ use std::path::PathBuf;
 
 use crate::cgroup;
 use crate::config::{
-    CgroupLimits, Config, Identity, Keyring, Lifecycle, Network, ProtectHome, ProtectProc,
-    ProtectSystem, Wall, Walls,
+    CgroupLimits, Config, Identity, Join, Keyring, Lifecycle, NamespaceKind, NamespaceSource,
+    Network, ProtectHome, ProtectProc, ProtectSystem, Wall, Walls,
 };
 use crate::filesystem;
 use crate::host::Host;
@@ -183,8 +183,8 @@ impl Compiler<'_> {
             self.steps.push(Step::Untraceable);
         }
         if set.has(libc::CLONE_NEWUTS) {
-            let name = walls.hostname.as_deref().unwrap_or(&self.config.name);
-            let name: String = name.chars().take(HOSTNAME_LONGEST).collect();
+            let own = || self.config.name.chars().take(HOSTNAME_LONGEST).collect();
+            let name: String = walls.hostname.clone().unwrap_or_else(own);
             self.steps
                 .push(Step::Hostname(c_string(OsStr::new(&name))?));
         }
@@ -201,6 +201,13 @@ impl Compiler<'_> {
         } = users
         {
             self.steps.push(Step::SecondUserNamespace(*second));
+        }
+        for join in &walls.join {
+            if let (NamespaceKind::SecondUser, NamespaceSource::Descriptor(held)) =
+                (join.kind, &join.from)
+            {
+                self.steps.push(Step::JoinSecondUser(*held));
+            }
         }
         if walls.assert_user_namespaces_disabled {
             self.steps.push(Step::AssertNoUserNamespaces);
@@ -306,8 +313,12 @@ impl Compiler<'_> {
                 controlling_terminal,
             });
         }
-        self.steps.push(Step::Signals {
-            ignore_sigpipe: process.ignore_sigpipe,
+        self.steps.push(if process.as_if_executed {
+            Step::SignalsOfCaller
+        } else {
+            Step::Signals {
+                ignore_sigpipe: process.ignore_sigpipe,
+            }
         });
         scheduling(&process.scheduling, &mut self.steps);
         self.steps
@@ -367,7 +378,10 @@ const DEFAULT_UMASK: u32 = 0o022;
 
 /// What the vocabulary has and no step does yet is refused, never left out.
 fn supported(walls: &Walls) -> Result<(), CompileError> {
-    let missing = [(!walls.join.is_empty(), "joining namespaces")];
+    let missing = [(
+        walls.join.iter().any(|join| !is_second_user(join)),
+        "joining namespaces",
+    )];
     missing
         .iter()
         .find(|(wanted, _)| *wanted)
@@ -375,6 +389,10 @@ fn supported(walls: &Walls) -> Result<(), CompileError> {
 }
 
 /// The namespaces that the walls take, whether named or not.
+fn is_second_user(join: &Join) -> bool {
+    join.kind == NamespaceKind::SecondUser && matches!(join.from, NamespaceSource::Descriptor(_))
+}
+
 pub(crate) fn namespaces(walls: &Walls) -> Result<NamespaceSet, CompileError> {
     let wanted = walls.namespaces;
     if wanted.time {

@@ -73,6 +73,9 @@ pub struct Process {
     pub working_directory: Option<PathBuf>,
     /// A working directory that is missing falls back to `/` (systemd's `-` prefix).
     pub working_directory_optional: bool,
+    /// Instead of `working_directory`: the first of these that can be entered, and `PWD` in the
+    /// environment names it. Relative ones start at `/`.
+    pub working_directories: Vec<PathBuf>,
     pub umask: Option<u32>,
     /// `setsid(2)`: a session of its own. Without it a process shares its caller's terminal, into
     /// which only a system call filter keeps it from typing.
@@ -82,6 +85,11 @@ pub struct Process {
     pub scheduling: Scheduling,
     /// `PR_SET_PDEATHSIG` with SIGKILL.
     pub die_with_parent: bool,
+    /// The program gets what a program executed by the caller itself would: signals that are ignored
+    /// or blocked stay so, as the caller itself was started with them, and a file without a format that
+    /// the kernel knows is a script of the shell (`execvp(3)`). For a launcher that stands between its
+    /// own caller and the program.
+    pub as_if_executed: bool,
     /// SIGPIPE is ignored (systemd's `IgnoreSIGPIPE=yes`, the default of services there).
     pub ignore_sigpipe: bool,
     /// Passed descriptors from number 3 on get `LISTEN_FDS`, `LISTEN_PID`, `LISTEN_FDNAMES`.

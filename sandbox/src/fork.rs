@@ -48,8 +48,9 @@ pub(crate) fn launch(
             })
         }
         Side::Child => {
+            let before = blocked.before();
             drop((blocked, ours));
-            carry(plan, &files, ignored, theirs, set)
+            carry(plan, &files, ignored, before, theirs, set)
         }
     }
 }
@@ -83,11 +84,13 @@ fn carry(
     plan: &Plan,
     files: &Files<'_>,
     ignored: signals::Set,
+    blocked: signals::Set,
     channel: OwnedFd,
     set: NamespaceSet,
 ) -> ! {
     match prepare(plan, files, ignored, &channel) {
         Ok((prepared, channel, held)) => {
+            let prepared = prepared.blocking(blocked);
             let walker = Walker::new(plan, &prepared, channel, held);
             if set.is_empty() {
                 walker.walk()

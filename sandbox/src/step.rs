@@ -35,6 +35,8 @@ pub(crate) enum Step {
     /// From here on nobody who shares our user may look at us.
     Untraceable,
     SecondUserNamespace(Alone),
+    /// A user namespace that was there before the box.
+    JoinSecondUser(Held),
     AssertNoUserNamespaces,
     Hostname(CString),
     Loopback,
@@ -57,6 +59,8 @@ pub(crate) enum Step {
     Signals {
         ignore_sigpipe: bool,
     },
+    /// Signals are as the caller itself was given them.
+    SignalsOfCaller,
     Nice(i8),
     Scheduler {
         policy: CpuPolicy,
@@ -91,6 +95,8 @@ pub(crate) enum Step {
         path: CString,
         optional: bool,
     },
+    /// The first that can be entered, and `PWD` says which.
+    FirstDirectory(Vec<CString>),
     Keyring,
     NoNewPrivileges,
     Filter {
@@ -104,6 +110,14 @@ impl Step {
     pub(crate) fn as_descriptors(&self) -> Option<Inherit> {
         if let Self::Descriptors(inherit) = self {
             Some(*inherit)
+        } else {
+            None
+        }
+    }
+
+    pub(crate) fn as_first_directory(&self) -> Option<&[CString]> {
+        if let Self::FirstDirectory(paths) = self {
+            Some(paths)
         } else {
             None
         }
@@ -195,6 +209,8 @@ pub(crate) struct Program {
     pub(crate) environment: Vec<CString>,
     /// Variables that hold the process's own pid.
     pub(crate) pid_variables: Vec<CString>,
+    /// A file without a format that the kernel knows is a script of the shell (`execvp(3)`).
+    pub(crate) may_be_script: bool,
 }
 
 impl Program {
@@ -264,6 +280,7 @@ impl fmt::Display for Step {
             Self::SecondUserNamespace(alone) => {
                 write!(f, "enter a second user namespace {alone}")
             }
+            Self::JoinSecondUser(_) => f.write_str("enter the second user namespace"),
             Self::AssertNoUserNamespaces => {
                 f.write_str("make sure that no further user namespace can be made")
             }
@@ -298,6 +315,7 @@ impl fmt::Display for Step {
             Self::Signals {
                 ignore_sigpipe: true,
             } => f.write_str("reset all signals but SIGPIPE, which is ignored"),
+            Self::SignalsOfCaller => f.write_str("leave signals as the caller got them"),
             Self::Nice(nice) => write!(f, "set the nice level to {nice}"),
             Self::Scheduler { policy, priority } => {
                 write!(f, "set the cpu policy to {policy:?}, priority {priority}")
@@ -360,6 +378,10 @@ impl fmt::Display for Step {
                 } else {
                     Ok(())
                 }
+            }
+            Self::FirstDirectory(paths) => {
+                let paths: Vec<_> = paths.iter().map(|path| text(path)).collect();
+                write!(f, "change directory to {}", paths.join(", or "))
             }
             Self::Keyring => f.write_str("join a new session keyring"),
             Self::NoNewPrivileges => f.write_str("refuse new privileges from now on"),

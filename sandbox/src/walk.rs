@@ -173,6 +173,7 @@ impl<'a> Walker<'a> {
                 identity::enter_alone(map)?;
                 Ok(process::set_dumpable(false)?)
             }
+            Step::JoinSecondUser(held) => Ok(enter_second_user(self.held.borrow(*held)?)?),
             Step::AssertNoUserNamespaces if identity::is_further_refused() => Ok(()),
             Step::AssertNoUserNamespaces => Err(Trouble {
                 errno: Errno::EEXIST,
@@ -301,6 +302,14 @@ fn told(plan: &Plan, index: usize, trouble: Trouble) -> StepFailure {
     }
     failure.mount = trouble.mount;
     failure
+}
+
+fn enter_second_user(namespace: BorrowedFd<'_>) -> io::Result<()> {
+    let kind = rustix::thread::LinkNameSpaceType::User;
+    Ok(rustix::thread::move_into_link_name_space(
+        namespace,
+        Some(kind),
+    )?)
 }
 
 /// Until there is something to read, or never will be.
