@@ -34,8 +34,8 @@ fn main() {
     let cases: Vec<Case> = [
         bare::CASES,
         boxed::CASES,
-        lifecycle::CASES,
         layers::CASES,
+        lifecycle::CASES,
         attacks::CASES,
         landlock::CASES,
         identity::CASES,
@@ -44,6 +44,7 @@ fn main() {
     ]
     .concat();
     let mut forked: Vec<Case> = [
+        layers::CASES,
         bare::CASES,
         boxed::CASES,
         mounts::CASES,
