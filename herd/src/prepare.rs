@@ -70,6 +70,16 @@ pub enum PrepareError {
     },
     #[error("environment_file {path}, line {line}: no NAME=value")]
     EnvironmentSyntax { path: PathBuf, line: usize },
+    #[error("cannot read seccomp_profile {path}")]
+    SeccompProfile {
+        path: PathBuf,
+        source: std::io::Error,
+    },
+    #[error("seccomp_profile {path} cannot be used")]
+    SeccompProfileContent {
+        path: PathBuf,
+        source: sandbox::seccomp::ProfileError,
+    },
     #[error("has no command {0}")]
     NoCommand(&'static str),
     #[error("working_directory = \"~\" needs a user with a home directory")]
@@ -208,9 +218,12 @@ pub fn prepare_command(
             _ => Vec::new(),
         },
     };
-    let walls = unit.walls.as_deref().filter(|_| boxed).map(|walls| {
-        let mut walls = walls.clone();
-        hide_herd(&mut walls, surface);
+    let mut walls = unit.walls.as_deref().filter(|_| boxed).cloned();
+    if let Some(walls) = &mut walls {
+        hide_herd(walls, surface);
+        if let Some(path) = &entry.seccomp_profile {
+            walls.system_calls.profile = Some(seccomp_profile(path)?);
+        }
         // The notify socket stays reachable where the service is to use it.
         if speaks_notify(unit) {
             walls.binds.push(sandbox::config::Bind {
@@ -221,8 +234,7 @@ pub fn prepare_command(
                 recursive: false,
             });
         }
-        walls
-    });
+    }
     let limits = unit
         .limits
         .as_deref()
@@ -464,6 +476,29 @@ fn environment_file(path: &Path, optional: bool) -> Result<Vec<(String, String)>
             line: *line,
         }),
     }
+}
+
+/// Profiles of Docker have 20 KiB.
+const PROFILE_LONGEST: u64 = 1 << 20;
+
+fn seccomp_profile(path: &Path) -> Result<sandbox::config::SeccompProfile, PrepareError> {
+    let unreadable = |source| PrepareError::SeccompProfile {
+        path: path.to_owned(),
+        source,
+    };
+    let length = std::fs::metadata(path).map_err(unreadable)?;
+    if !length.is_file() || length.len() > PROFILE_LONGEST {
+        return Err(unreadable(std::io::Error::other(
+            "not a plain file of at most 1 MiB",
+        )));
+    }
+    let text = std::fs::read(path).map_err(unreadable)?;
+    sandbox::seccomp::parse_profile(&path.display().to_string(), &text).map_err(|source| {
+        PrepareError::SeccompProfileContent {
+            path: path.to_owned(),
+            source,
+        }
+    })
 }
 
 /// The whole error with its causes, joined once.

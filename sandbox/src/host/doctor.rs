@@ -62,18 +62,9 @@ pub fn examine(host: &Host) -> Vec<Finding> {
         overlay(host),
         cgroup_tree(host),
         cgroup_limits(host),
-        present(
-            "landlock",
-            host.landlock_abi > 0,
-            format!("ABI {}", host.landlock_abi),
-            "boot with landlock in the kernel's lsm= list (CONFIG_SECURITY_LANDLOCK)",
-        ),
-        present(
-            "seccomp",
-            host.seccomp,
-            "filters are taken".to_owned(),
-            "the kernel needs CONFIG_SECCOMP_FILTER",
-        ),
+        landlock(host.landlock_abi),
+        seccomp(host),
+        seccomp_log(),
         program(
             "newuidmap",
             "several ids in a user's box need it: package uidmap",
@@ -230,6 +221,82 @@ fn cgroup_limits(host: &Host) -> Finding {
     )
 }
 
+/// What came with which ABI (`landlock(7)`), and what it is for.
+const LANDLOCK: [(u32, &str); 5] = [
+    (3, "truncating files"),
+    (4, "TCP"),
+    (5, "ioctls on devices"),
+    (6, "abstract unix sockets and signals"),
+    (9, "connecting to unix sockets by path"),
+];
+
+fn landlock(abi: u32) -> Finding {
+    if abi == 0 {
+        return missing(
+            "landlock",
+            "the kernel does not have it",
+            "boot with landlock in the kernel's lsm= list (CONFIG_SECURITY_LANDLOCK)",
+        );
+    }
+    let lacking: Vec<String> = LANDLOCK
+        .iter()
+        .filter(|(since, _)| abi < *since)
+        .map(|(since, what)| format!("{what} (ABI {since})"))
+        .collect();
+    let detail = if lacking.is_empty() {
+        format!("ABI {abi}")
+    } else {
+        format!("ABI {abi}, which cannot deny {}", lacking.join(", "))
+    };
+    // Without scopes the default box is less than it could be.
+    if abi < 6 {
+        return missing(
+            "landlock",
+            &detail,
+            "Linux 6.12 keeps abstract unix sockets inside a box that shares the network",
+        );
+    }
+    ok("landlock", detail)
+}
+
+const ACTIONS: &str = "/proc/sys/kernel/seccomp/actions_avail";
+
+fn seccomp(host: &Host) -> Finding {
+    if !host.seccomp {
+        return missing(
+            "seccomp",
+            "the kernel takes no filters",
+            "the kernel needs CONFIG_SECCOMP_FILTER; a container's profile may forbid it",
+        );
+    }
+    match fs::read_to_string(ACTIONS) {
+        Ok(actions) => ok(
+            "seccomp",
+            format!("filters are taken; actions {}", actions.trim()),
+        ),
+        Err(_) => ok("seccomp", "filters are taken".to_owned()),
+    }
+}
+
+/// Where calls that `system_call_log` names are told.
+fn seccomp_log() -> Finding {
+    let name = "seccomp log";
+    let logged = fs::read_to_string("/proc/sys/kernel/seccomp/actions_logged");
+    let is_logged = logged.is_ok_and(|actions| actions.split_whitespace().any(|one| one == "log"));
+    if !is_logged {
+        return missing(
+            name,
+            "the action log is not logged",
+            "add it to the sysctl kernel.seccomp.actions_logged",
+        );
+    }
+    // The kernel's audit part makes this file.
+    if !Path::new("/proc/self/loginuid").exists() {
+        return missing(name, "the kernel has no audit log", "CONFIG_AUDITSYSCALL");
+    }
+    ok(name, "logged calls are told to the audit log".to_owned())
+}
+
 fn program(name: &str, advice: &str) -> Finding {
     let found = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"]
         .iter()
@@ -261,14 +328,6 @@ fn tried(name: &str, result: io::Result<()>, detail: &str, advice: &str) -> Find
         },
         detail: error.to_string(),
         advice: advice.to_owned(),
-    }
-}
-
-fn present(name: &str, is_there: bool, detail: String, advice: &str) -> Finding {
-    if is_there {
-        ok(name, detail)
-    } else {
-        missing(name, "the kernel does not have it", advice)
     }
 }
 

@@ -16,6 +16,7 @@ mod attacks;
 mod attempt;
 mod bare;
 mod boxed;
+mod filters;
 mod fixture;
 mod identity;
 mod landlock;
@@ -37,6 +38,7 @@ fn main() {
         layers::CASES,
         lifecycle::CASES,
         attacks::CASES,
+        filters::CASES,
         landlock::CASES,
         identity::CASES,
         mounts::CASES,

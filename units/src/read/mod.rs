@@ -9,6 +9,7 @@ mod commands;
 mod conditions;
 mod dependencies;
 mod entry;
+mod landlock;
 mod lifecycle;
 mod limits;
 mod log;
@@ -16,6 +17,7 @@ mod mounts;
 mod privileges;
 mod probe;
 mod surroundings;
+mod system_calls;
 mod walls;
 
 use std::hash::{DefaultHasher, Hash, Hasher};
