@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use sandbox::config::{BoxPath, CgroupName, Directory, Limits, Process};
 use units::unit::{
-    Command, DirectoryKind, Input, OwnedDirectory, Ready, Surroundings, Unit, WorkingDirectory,
+    Command, DirectoryKind, Entry, Input, OwnedDirectory, Ready, Surroundings, Unit,
+    WorkingDirectory,
 };
 
 use crate::supervisor::action::Role;
@@ -54,6 +55,8 @@ pub struct Prepared {
     pub config: sandbox::Config,
     /// The number at which the service writes its readiness newline.
     pub ready_fd: Option<u32>,
+    /// Descriptors herd was started with that the command gets under their own numbers.
+    pub inherit_fds: Vec<u32>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -74,6 +77,19 @@ pub enum PrepareError {
 }
 
 const SYSTEM_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// What stays in an environment that the unit wants clear: the words of protocols between herd and
+/// the service that the unit asked for by other keys.
+const PROTOCOL_VARIABLES: &[&str] = &[
+    "NOTIFY_SOCKET",
+    "WATCHDOG_USEC",
+    "LISTEN_FDS",
+    "LISTEN_FDNAMES",
+    "MAINPID",
+    "SERVICE_RESULT",
+    "EXIT_CODE",
+    "EXIT_STATUS",
+];
 
 /// What a user's own herd hands on to services that are not boxed: the session, not everything.
 pub const SESSION_VARIABLES: &[&str] = &[
@@ -127,13 +143,22 @@ pub fn prepare_command(
     let none = Surroundings::default();
     let around = unit.surroundings.as_deref().unwrap_or(&none);
     let boxed = unit.walls.is_some() && !command.unboxed;
+    let plain = Entry::default();
+    let entry = unit.entry.as_deref().filter(|_| boxed).unwrap_or(&plain);
     let (identity, user) = if command.unboxed {
         (sandbox::config::Identity::default(), None)
     } else {
         let groups = &around.supplementary_groups;
         users.identity(around.user.as_deref(), around.group.as_deref(), groups)?
     };
-    let environment = environment(unit, around, user.as_ref(), boxed, users, surface, occasion)?;
+    let mut environment =
+        environment(unit, around, user.as_ref(), boxed, users, surface, occasion)?;
+    if entry.clear_environment {
+        let named = named_environment(around, surface)?;
+        environment.retain(|name, _| {
+            named.contains_key(name) || PROTOCOL_VARIABLES.contains(&name.as_str())
+        });
+    }
     let lookup = |name: &str| environment.get(name).map(String::as_str);
     let argv = units::expand_variables(&command.argv, lookup);
     let ready_fd = match unit.ready {
@@ -158,7 +183,7 @@ pub fn prepare_command(
             .map(PathBuf::from)
             .collect(),
         argv: argv.into_iter().map(OsString::from).collect(),
-        argv0: None,
+        argv0: entry.argv0.as_ref().filter(|_| is_main).map(OsString::from),
         working_directory: working_directory(around, user.as_ref())?,
         working_directory_optional: matches!(
             around.working_directory,
@@ -169,10 +194,10 @@ pub fn prepare_command(
             .map(|(name, value)| (OsString::from(name), OsString::from(value)))
             .collect(),
         umask: Some(around.umask.unwrap_or(0o022)),
-        new_session: true,
+        new_session: !entry.shares_session,
         controlling_terminal: around.stdin == Input::Tty,
         scheduling: around.scheduling.clone(),
-        die_with_parent: false,
+        die_with_parent: entry.die_with_parent,
         ignore_sigpipe: true,
         listen_names: occasion.listen_names.clone(),
         inherit: sandbox::config::Inherit::Passed,
@@ -216,7 +241,15 @@ pub fn prepare_command(
         walls,
         lifecycle: sandbox::config::Lifecycle::default(),
     };
-    Ok(Prepared { config, ready_fd })
+    let inherit_fds = match is_main {
+        true => entry.inherit_fds.clone(),
+        false => Vec::new(),
+    };
+    Ok(Prepared {
+        config,
+        ready_fd,
+        inherit_fds,
+    })
 }
 
 /// The command of a role.
@@ -375,15 +408,7 @@ fn environment(
         set("EXIT_CODE", code);
         set("EXIT_STATUS", status);
     }
-    for name in &around.pass_environment {
-        if let Some(value) = surface.environment.get(name) {
-            all.insert(name.clone(), value.clone());
-        }
-    }
-    all.extend(around.environment.iter().cloned());
-    for file in &around.environment_files {
-        all.extend(environment_file(&file.path, file.optional)?);
-    }
+    all.extend(named_environment(around, surface)?);
     for entry in &around.unset_environment {
         match entry.split_once('=') {
             None => drop(all.remove(entry)),
@@ -394,6 +419,22 @@ fn environment(
         }
     }
     Ok(all)
+}
+
+/// What the unit itself puts into the environment; what is named later wins.
+fn named_environment(
+    around: &Surroundings,
+    surface: &Surface,
+) -> Result<BTreeMap<String, String>, PrepareError> {
+    let passed = around.pass_environment.iter();
+    let mut named: BTreeMap<String, String> = passed
+        .filter_map(|name| Some((name.clone(), surface.environment.get(name)?.clone())))
+        .collect();
+    named.extend(around.environment.iter().cloned());
+    for file in &around.environment_files {
+        named.extend(environment_file(&file.path, file.optional)?);
+    }
+    Ok(named)
 }
 
 fn own_uid() -> String {

@@ -247,7 +247,7 @@ impl Compiler<'_> {
     /// Session, signals, priorities, limits.
     fn surroundings(&mut self) {
         let process = &self.config.process;
-        if process.new_session || process.controlling_terminal || self.config.walls.is_some() {
+        if process.new_session || process.controlling_terminal {
             let controlling_terminal = process.controlling_terminal;
             self.steps.push(Step::Session {
                 controlling_terminal,

@@ -71,7 +71,8 @@ pub struct Process {
     /// A working directory that is missing falls back to `/` (systemd's `-` prefix).
     pub working_directory_optional: bool,
     pub umask: Option<u32>,
-    /// `setsid(2)`: a session of its own. Always on for services.
+    /// `setsid(2)`: a session of its own. Without it a process shares its caller's terminal, into
+    /// which only a system call filter keeps it from typing.
     pub new_session: bool,
     /// Makes descriptor 0 the controlling terminal of the new session.
     pub controlling_terminal: bool,
@@ -189,6 +190,7 @@ pub struct Walls {
     pub binds: Vec<Bind>,
     /// Done in order, after everything above.
     pub mounts: Vec<MountAction>,
+    /// Set in any case where a system call filter stands.
     pub no_new_privileges: bool,
     /// Capability numbers kept in the bounding set (`capabilities(7)`).
     pub capability_bounding_set: Vec<u8>,

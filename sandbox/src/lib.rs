@@ -63,3 +63,4 @@ pub use failure::StepFailure;
 pub use host::Host;
 pub use launch::{Files, LaunchError, Launched, Launcher};
 pub use plan::{Carrier, GivenUp, Plan};
+pub use sys::descriptors::inherited as inherited_descriptors;

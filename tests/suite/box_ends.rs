@@ -202,7 +202,7 @@ fn a_killed_herd_leaves_boxes_that_stand_and_none_that_was_being_built() {
 }
 
 /// The empty groups that a killed herd could not remove.
-fn remove(base: &std::path::Path) {
+pub(crate) fn remove(base: &std::path::Path) {
     for entry in fs::read_dir(base).into_iter().flatten().flatten() {
         if entry.path().is_dir() {
             remove(&entry.path());
@@ -214,7 +214,7 @@ fn remove(base: &std::path::Path) {
 }
 
 /// The group of all services of this herd, once there is one.
-fn herd_group(herd: &Herd) -> std::path::PathBuf {
+pub(crate) fn herd_group(herd: &Herd) -> std::path::PathBuf {
     let directory = herd.path("run");
     let name = directory
         .as_os_str()

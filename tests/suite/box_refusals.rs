@@ -69,6 +69,19 @@ fn every_key_of_a_box_refuses_what_it_cannot_be() {
         ("keyring_mode", "'shared'", "\"shared\""),
         ("as_pid_1", "'x'", "true or false"),
         ("best_effort", "['moat']", "\"moat\""),
+        ("new_session", "'x'", "true or false"),
+        ("die_with_parent", "'x'", "true or false"),
+        ("clear_environment", "1", "true or false"),
+        ("argv0", "''", "the name of a program cannot be empty"),
+        ("argv0", "1", "expected a text"),
+        ("inherit_fds", "[1]", "descriptor 1 has a key of its own"),
+        (
+            "inherit_fds",
+            "[70000]",
+            "the number must be from 0 to 65535",
+        ),
+        ("inherit_fds", "[4, 4]", "descriptor 4 is listed twice"),
+        ("inherit_fds", "['stdin']", "expected an integer"),
     ] {
         let output = check(&format!("boxed = true\n[box]\n{key} = {value}"));
         assert_eq!(output.code, 1, "{key} = {value}: {output:?}");
@@ -98,6 +111,34 @@ fn keys_that_contradict_one_another_are_told() {
         (
             "boxed = true\n[box]\ncapability_bounding_set = []\nambient_capabilities = ['CAP_KILL']",
             "not in the bounding set",
+        ),
+        (
+            "boxed = true\n[box]\nno_new_privileges = false",
+            "a system call filter stands, and takes `no_new_privileges` with it",
+        ),
+        (
+            "boxed = true\nstdin = 'tty'\n[box]\nnew_session = false",
+            "takes a session of its own",
+        ),
+        (
+            "boxed = true\n[box]\nnamespaces = [\"mount\"]\nnew_session = false",
+            "needs a pid namespace",
+        ),
+        (
+            "boxed = true\n[box]\nprofile = 'minimal'\nnew_session = false",
+            "could type into herd's terminal",
+        ),
+        (
+            "boxed = true\n[box]\nbest_effort = ['system_calls']\nnew_session = false",
+            "could type into herd's terminal",
+        ),
+        (
+            "boxed = true\nready = 'fd:5'\n[box]\ninherit_fds = [5]",
+            "is the one that `ready` waits on",
+        ),
+        (
+            "boxed = true\nfile_descriptor_store_max = 1\n[box]\ninherit_fds = [5]",
+            "would want the same numbers",
         ),
         ("boxed = true\n[box]\nlandlock = []", "not supported yet"),
         (

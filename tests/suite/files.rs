@@ -153,6 +153,47 @@ fn units_are_added_enabled_and_disabled() {
 }
 
 #[test]
+fn options_of_herd_are_not_swallowed_into_a_command() {
+    let herd = Herd::with(&[]);
+    let output = herd.ctl(&["add", "web", "/bin/true", "--boxed"]);
+    assert_eq!(
+        (output.code, output.stderr.as_str()),
+        (
+            2,
+            "herd: --boxed stands after the command, and would be a word of it\n\
+             hint: put it before the unit's name; or write -- before the command, which then has \
+             all that follows\n"
+        )
+    );
+    assert!(!herd.path("available/web.toml").exists());
+    herd.ok(&["add", "--boxed", "web", "/bin/true", "-x"]);
+    assert!(herd.read("available/web.toml").contains("boxed = true"));
+    herd.ok(&["add", "own", "--", "/bin/true", "--boxed"]);
+    assert!(!herd.read("available/own.toml").contains("boxed = true"));
+    assert!(herd.read("available/own.toml").contains("\"--boxed\""));
+}
+
+#[test]
+fn enabling_a_broken_file_warns_and_links_it() {
+    let herd = Herd::builder()
+        .available("web", "command = 'sleep infinity'\nboxd = true")
+        .start();
+    let output = herd.ctl(&["enable", "web"]);
+    assert_eq!(output.code, 0, "{output:?}");
+    let said = "herd: web is enabled, but cannot run as it is:";
+    assert!(output.stderr.starts_with(said), "{}", output.stderr);
+    assert!(
+        output.stderr.contains("did you mean `boxed`?"),
+        "{}",
+        output.stderr
+    );
+    herd.write("available/web.toml", "command = 'sleep infinity'");
+    herd.wait_state("web", "active");
+    // A sound one is enabled without a word more.
+    assert_eq!(herd.ctl(&["enable", "web"]).stderr, "");
+}
+
+#[test]
 fn disabling_a_file_of_the_enabled_directory_moves_it() {
     let herd = Herd::with(&[("web", "command = 'sleep infinity'")]);
     herd.wait_state("web", "active");

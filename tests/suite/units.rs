@@ -54,6 +54,26 @@ fn keys_of_later_issues_are_refused_as_not_supported_yet() {
 }
 
 #[test]
+fn templates_are_checked_as_an_instance_of_theirs() {
+    let sound = "command = ['serve', '--port', '80%i']\nstate_directory = 'web/%i'";
+    let output = check(&[
+        ("units/web@.toml", sound),
+        ("units/x.toml", "command = 'x'"),
+    ]);
+    assert_eq!(output.code, 0, "{output:?}");
+    assert!(output.stdout.contains("2 units sound"), "{output:?}");
+    let output = check(&[("units/web@.toml", "command = 'serve %d/key'\nboxd = true")]);
+    assert_eq!(output.code, 1, "{output:?}");
+    for said in [
+        "$D/units/web@.toml:1:11",
+        "the specifier %d is not supported yet; it comes with credentials",
+        "did you mean `boxed`?",
+    ] {
+        assert!(output.stdout.contains(said), "{said}: {}", output.stdout);
+    }
+}
+
+#[test]
 fn a_sound_directory_is_said_to_be_sound() {
     let output = check(&[
         ("units/web.toml", "command = 'sleep 1'"),

@@ -1,7 +1,7 @@
 //! What no single key shows: keys that contradict one another, or that need another.
 #![forbid(unsafe_code)]
 
-use sandbox::config::{Amount, CpuPolicy, Network, ProtectHome};
+use sandbox::config::{Amount, CpuPolicy, Network, ProtectHome, Wall, Walls};
 
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::document::Document;
@@ -297,12 +297,74 @@ impl Check<'_, '_, '_> {
         if walls.hostname.is_some() && !walls.namespaces.uts {
             self.error("box.hostname", "`hostname` needs a uts namespace", "");
         }
+        self.entry(&draft.unit, walls);
+        if !walls.no_new_privileges
+            && self.given("box.no_new_privileges")
+            && sandbox::seccomp::filters(walls)
+        {
+            let message = "a system call filter stands, and takes `no_new_privileges` with it";
+            let hint =
+                "leave the key out, or start from `profile = \"minimal\"`, which filters nothing";
+            self.error("box.no_new_privileges", message, hint);
+        }
         if !walls.namespaces.mount {
             self.file_system_without_mounts();
         }
         let hides_homes = matches!(walls.protect_home, ProtectHome::Yes | ProtectHome::Tmpfs);
         if hides_homes && !self.given("box_root") {
             self.command_in_a_hidden_home(&draft.unit);
+        }
+    }
+
+    /// How the command enters the box.
+    fn entry(&mut self, unit: &Unit, walls: &Walls) {
+        let Some(entry) = unit.entry.as_deref() else {
+            return;
+        };
+        if entry.shares_session {
+            self.shared_session(unit, walls);
+        }
+        let stored = unit.lifecycle.file_descriptor_store_max;
+        if !entry.inherit_fds.is_empty() && stored > 0 {
+            let message = "`inherit_fds` and a descriptor store would want the same numbers";
+            self.error("box.inherit_fds", message, "keep one of them");
+        }
+        if let Ready::Fd(number) = unit.ready
+            && entry.inherit_fds.contains(&number)
+        {
+            let message = format!("descriptor {number} is the one that `ready` waits on");
+            self.error(
+                "box.inherit_fds",
+                message,
+                "choose another number for `ready`",
+            );
+        }
+    }
+
+    /// Who shares herd's session shares its terminal: what keeps the box from typing into it, and
+    /// what ends the service as a whole though it has no session of its own, must both stand.
+    fn shared_session(&mut self, unit: &Unit, walls: &Walls) {
+        let path = "box.new_session";
+        let around = unit.surroundings.as_deref();
+        if around.is_some_and(|around| around.stdin == Input::Tty) {
+            let message = "a terminal of its own (`stdin = \"tty\"`) takes a session of its own";
+            self.error(path, message, "leave `new_session` out");
+        }
+        if !walls.namespaces.pid {
+            let message = "without a session of its own the service needs a pid namespace";
+            self.error(
+                path,
+                message,
+                "add \"pid\" to `namespaces`, so that all of it ends with it",
+            );
+        }
+        let filters = walls.system_calls.native_only && walls.no_new_privileges;
+        if !filters || walls.best_effort.contains(&Wall::SystemCalls) {
+            let message = "in herd's session the box could type into herd's terminal";
+            let hint = "only a system call filter that is required keeps it from that: set \
+                        `system_call_architectures = [\"native\"]`, and take \"system_calls\" out of \
+                        `best_effort`";
+            self.error(path, message, hint);
         }
     }
 

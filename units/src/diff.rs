@@ -59,6 +59,7 @@ fn changed_parts(before: &Unit, now: &Unit) -> Vec<&'static str> {
         ready,
         surroundings,
         walls,
+        entry,
         limits,
         oom_policy,
         health,
@@ -78,7 +79,7 @@ fn changed_parts(before: &Unit, now: &Unit) -> Vec<&'static str> {
         ("lifecycle", *lifecycle != now.lifecycle),
         ("ready", *ready != now.ready),
         ("surroundings", *surroundings != now.surroundings),
-        ("box", *walls != now.walls),
+        ("box", *walls != now.walls || *entry != now.entry),
         (
             "limits",
             *limits != now.limits || *oom_policy != now.oom_policy,

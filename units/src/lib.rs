@@ -21,7 +21,7 @@ pub mod value;
 pub use diagnostic::{Diagnostic, Severity, SourceText};
 pub use diff::{Diff, diff};
 pub use graph::Graph;
-pub use load::{Loaded, SearchPath, host_facts, load, load_one};
+pub use load::{Loaded, SearchPath, host_facts, load, load_one, templates};
 pub use name::{NameError, UnitName};
 pub use read::{Parsed, parse_unit};
 pub use signal::Signal;

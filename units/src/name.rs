@@ -74,6 +74,13 @@ impl UnitName {
             .filter(|i| !i.is_empty())
     }
 
+    /// The instance with that name after the `@`; `None` of what is no template, or when the name
+    /// would break the rule.
+    pub fn with_instance(&self, instance: &str) -> Option<Self> {
+        let name = format!("{self}{instance}");
+        Self::new(&name).ok().filter(|_| self.is_template())
+    }
+
     /// The template this instance is made from: `web@` for `web@a`.
     pub fn template(&self) -> Option<Self> {
         self.instance()

@@ -29,6 +29,8 @@ pub struct Unit {
     pub surroundings: Option<Box<Surroundings>>,
     /// `Some` when `boxed = true`: the default box with the unit's own changes applied.
     pub walls: Option<Box<Walls>>,
+    /// The keys of `[box]` that are no wall.
+    pub entry: Option<Box<Entry>>,
     pub limits: Option<Box<Limits>>,
     pub oom_policy: OomPolicy,
     pub health: Option<Box<Health>>,
@@ -86,6 +88,58 @@ pub struct Commands {
     pub oneshot: bool,
     /// A oneshot that succeeded stays active.
     pub remain_after_exit: bool,
+}
+
+/// How the command of a boxed service enters its box.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Entry {
+    /// The bundle of walls that the unit's own keys changed.
+    pub profile: Profile,
+    /// It stays in herd's session (`new_session = false`).
+    pub shares_session: bool,
+    pub die_with_parent: bool,
+    /// Nothing in the environment but what the unit names, and the variables of protocols it asked for.
+    pub clear_environment: bool,
+    pub argv0: Option<String>,
+    /// Numbers of descriptors that herd was started with; 3 or more, in order, each once.
+    pub inherit_fds: Vec<u32>,
+}
+
+/// A bundle of walls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Profile {
+    #[default]
+    Default,
+    Strict,
+    Minimal,
+    None,
+}
+
+impl Profile {
+    /// The names as units write them.
+    pub const NAMES: [(&'static str, Self); 4] = [
+        ("default", Self::Default),
+        ("strict", Self::Strict),
+        ("minimal", Self::Minimal),
+        ("none", Self::None),
+    ];
+
+    pub fn name(self) -> &'static str {
+        let mut names = Self::NAMES.iter();
+        names
+            .find(|(_, profile)| *profile == self)
+            .map_or("default", |(name, _)| name)
+    }
+
+    /// The walls that a unit's keys start from.
+    pub fn walls(self) -> Walls {
+        match self {
+            Self::Default => Walls::default_box(),
+            Self::Strict => Walls::strict_box(),
+            Self::Minimal => Walls::minimal_box(),
+            Self::None => Walls::bare(),
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,5 +1,6 @@
 //! `herd add`: a new unit in `available/`, whole or not at all.
 
+use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Write as _};
@@ -11,7 +12,8 @@ use serde_json::json;
 use units::diagnostic::render_all;
 use units::{SourceText, UnitName, host_facts, parse_unit};
 
-use super::failure::{Failure, name};
+use super::Verb;
+use super::failure::{Failure, USAGE, name};
 use super::places::Places;
 use super::screen::Screen;
 
@@ -48,6 +50,26 @@ pub(super) fn add(
         screen.line(format!("`herd enable {unit}` lets it run"))?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Whatever follows the command belongs to it, an option of `add` too. Who writes one there means
+/// herd more often than the command, and is asked to say which; `--` says it.
+pub(super) fn options_are_ours(verb: &Verb, arguments: &[OsString]) -> Result<(), Failure> {
+    let Verb::Add { command, .. } = verb else {
+        return Ok(());
+    };
+    let ours = |word: &&String| {
+        *word == "--boxed" || *word == "--description" || word.starts_with("--description=")
+    };
+    match command.iter().find(ours) {
+        Some(option) if !arguments.iter().any(|word| word == "--") => {
+            let message = format!("{option} stands after the command, and would be a word of it");
+            let hint = "put it before the unit's name; or write -- before the command, which then \
+                        has all that follows";
+            Err(Failure::new(USAGE, message).hint(hint))
+        }
+        _ => Ok(()),
+    }
 }
 
 pub(super) fn make_directory(path: &Path) -> Result<(), Failure> {

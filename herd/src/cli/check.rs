@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use serde_json::json;
-use units::{Diagnostic, Graph, Loaded, SearchPath, UnitName, host_facts, load, load_one};
+use units::{
+    Diagnostic, Facts, Graph, Loaded, SearchPath, UnitName, host_facts, load, load_one, templates,
+};
 
 use super::Global;
 use super::failure::{Failure, name};
@@ -22,22 +24,25 @@ pub(super) fn check(
     if paths.is_empty() {
         let places = Places::find(global)?;
         found.take(places.enabled()?, load(&places.search, &facts));
+        found.take_templates(&places.search, &facts);
     }
     for path in paths {
         let path = absolute(path)?;
         if path.is_dir() {
             let search = SearchPath::directory(&path);
             found.take(&path, load(&search, &facts));
+            found.take_templates(&search, &facts);
         } else {
             let unit = unit_of_file(&path)?;
             let directory = path.parent().unwrap_or(Path::new("/"));
-            let parsed = load_one(&SearchPath::directory(directory), &unit, &facts);
-            found.units += usize::from(parsed.unit.is_some());
-            found.diagnostics.extend(parsed.diagnostics);
+            found.take_one(&SearchPath::directory(directory), &unit, &facts);
         }
     }
     found.print(screen)
 }
+
+/// Reads as a name and as a number, whichever the template makes of its instances.
+const AN_INSTANCE: &str = "1";
 
 #[derive(Default)]
 struct Found {
@@ -66,6 +71,20 @@ impl Found {
             self.diagnostics
                 .push(Diagnostic::of_file(directory, message));
         }
+    }
+
+    /// A template says whether it is sound by an instance of it.
+    fn take_templates(&mut self, search: &SearchPath, facts: &Facts) {
+        for template in templates(search, facts) {
+            self.take_one(search, &template, facts);
+        }
+    }
+
+    fn take_one(&mut self, search: &SearchPath, unit: &UnitName, facts: &Facts) {
+        let instance = unit.with_instance(AN_INSTANCE);
+        let parsed = load_one(search, instance.as_ref().unwrap_or(unit), facts);
+        self.units += usize::from(parsed.unit.is_some());
+        self.diagnostics.extend(parsed.diagnostics);
     }
 
     fn print(&self, screen: &mut Screen) -> Result<ExitCode, Failure> {

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use serde_json::json;
-use units::UnitName;
+use units::diagnostic::render_all;
+use units::{UnitName, host_facts, load_one};
 
 use super::add::make_directory;
 use super::failure::{Failure, NO_SUCH_UNIT, names};
@@ -40,8 +41,19 @@ pub(super) fn enable(
         };
         let word = if made { "enabled" } else { "already enabled" };
         tell(screen, &unit, word, &link)?;
+        warn_of_broken(places, &unit);
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The link stands all the same: the unit runs once its file is mended.
+fn warn_of_broken(places: &Places, unit: &UnitName) {
+    let parsed = load_one(&places.search, unit, &host_facts());
+    if parsed.unit.is_none() {
+        let report = render_all(&parsed.diagnostics, false);
+        let message = format!("{unit} is enabled, but cannot run as it is:\n{report}");
+        Failure::new(0, message.trim_end()).report();
+    }
 }
 
 pub(super) fn disable(

@@ -219,7 +219,8 @@ pub enum WhomArg {
 
 /// Runs the command line and says how to exit.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let cli = match Cli::try_parse_from(arguments) {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let cli = match Cli::try_parse_from(&arguments) {
         Ok(cli) => cli,
         Err(error) => {
             // --help and --version come this way too, with 0; a closed pipe changes nothing.
@@ -230,7 +231,8 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     let mut screen = Screen::new(cli.global.json);
-    let outcome = verb(&cli, &mut screen);
+    let outcome =
+        add::options_are_ours(&cli.verb, &arguments).and_then(|()| verb(&cli, &mut screen));
     let flushed = screen.flush();
     match outcome.and_then(|code| flushed.map(|()| code).map_err(Failure::from)) {
         Ok(code) => code,

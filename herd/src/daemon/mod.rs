@@ -24,7 +24,7 @@ mod start;
 mod units_at_hand;
 mod watch;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -89,6 +89,8 @@ pub(crate) struct Daemon {
     units: UnitsAtHand,
     users: Users,
     users_stamp: Option<(i64, i64, u64)>,
+    /// What herd itself was started with beyond 0 to 2, for `inherit_fds`.
+    inherited: BTreeMap<u32, OwnedFd>,
     null: OwnedFd,
     buffer: Box<[u8]>,
     /// Outputs that had more than one reading holds.

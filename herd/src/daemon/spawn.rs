@@ -115,6 +115,13 @@ impl Daemon {
         for (number, stored) in (3..).zip(&stored) {
             passed.push((number, stored.fd.as_fd()));
         }
+        for number in &prepared.inherit_fds {
+            let inherited = self
+                .inherited
+                .get(number)
+                .ok_or_else(|| format!("herd was not started with a descriptor {number}"))?;
+            passed.push((*number, inherited.as_fd()));
+        }
         let ready_pipe = match prepared.ready_fd {
             Some(_) => Some(capture::pipe().map_err(|e| reason(&e))?),
             None => None,

@@ -70,11 +70,14 @@ pub fn run(options: Options) -> Result<u8, StartError> {
     {
         return Err(StartError::NoDirectory(dir.clone()));
     }
+    // Before we open anything that could be taken for it.
+    let inherited = sandbox::inherited_descriptors()
+        .map_err(set("look at the descriptors herd was started with"))?;
     // Before anything else, so that every thread and no handler has it.
     let signals = Signals::block().map_err(set("read signals from a descriptor"))?;
     let lock = lock(&options.runtime_dir)?;
     let host = Host::detect()?;
-    let (mut daemon, base) = Daemon::begin(options, host, signals)?;
+    let (mut daemon, base) = Daemon::begin(options, host, signals, inherited)?;
     daemon.rescan();
     daemon.turn();
     let code = match daemon.run_loop() {
@@ -134,6 +137,7 @@ impl Daemon {
         options: Options,
         host: Host,
         signals: Signals,
+        inherited: BTreeMap<u32, OwnedFd>,
     ) -> Result<(Self, Option<CgroupName>), StartError> {
         let open_files = raise_open_files();
         // Orphans of services come to us, not to the machine's init.
@@ -213,6 +217,7 @@ impl Daemon {
             calls: Waiting::default(),
             users,
             users_stamp: None,
+            inherited,
             null: null.into(),
             buffer: vec![0; capture::DRAIN_SIZE].into_boxed_slice(),
             unfinished: Vec::new(),

@@ -38,11 +38,11 @@ pub enum CompileError {
 /// # Errors
 /// [`CompileError`]; a wall that cannot be enforced is never left out.
 pub fn compile(walls: &Walls, host: &Host) -> Result<Vec<Program>, CompileError> {
-    let mut rules = walls::rules(walls);
-    let calls = &walls.system_calls;
-    if calls.filter.is_none() && rules.is_empty() && !calls.native_only {
+    if !filters(walls) {
         return Ok(Vec::new());
     }
+    let mut rules = walls::rules(walls);
+    let calls = &walls.system_calls;
     if !host.seccomp {
         return Err(CompileError::Unavailable);
     }
@@ -64,6 +64,12 @@ pub fn compile(walls: &Walls, host: &Host) -> Result<Vec<Program>, CompileError>
         return Err(CompileError::TooLong(program.0.len()));
     }
     Ok(vec![program])
+}
+
+/// Claims that a wall takes a filter, which in turn takes `no_new_privileges`.
+pub fn filters(walls: &Walls) -> bool {
+    let calls = &walls.system_calls;
+    calls.filter.is_some() || calls.native_only || !walls::rules(walls).is_empty()
 }
 
 pub(super) const ALLOW: u32 = 0x7fff_0000;

@@ -25,6 +25,6 @@ mod tests;
 mod walls;
 
 pub use bpf::Program;
-pub use compile::{CompileError, compile};
+pub use compile::{CompileError, compile, filters};
 pub use describe::{describe, notes};
 pub use filter::{FilterError, check, default_filter};

@@ -4,9 +4,11 @@
     reason = "close_range, dup3 and fcntl on numbers of a private table"
 )]
 
+use std::collections::BTreeMap;
+use std::io;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 
-use super::{Errno, descriptor, done};
+use super::{Errno, check, descriptor, done};
 
 /// Gives this process a descriptor table of its own, without any number from `first` on.
 pub(crate) fn unshare_and_close_from(first: RawFd) -> Result<(), Errno> {
@@ -55,6 +57,31 @@ pub(crate) fn adopt(number: RawFd) -> Result<OwnedFd, Errno> {
     // SAFETY: the number is open, and no other value owns it: it was passed through execve, and
     // the executor adopts each of its two numbers at one place.
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// Duplicates of the descriptors from number 3 on that stay open over `execve`: asked before a
+/// program opens any itself, those are what it was started with. Everything of ours closes there.
+///
+/// # Errors
+/// When `/proc/self/fd` cannot be read, or the table is full.
+pub fn inherited() -> io::Result<BTreeMap<u32, OwnedFd>> {
+    let mut found = BTreeMap::new();
+    let listed = std::fs::read_dir("/proc/self/fd")?;
+    let numbers = listed
+        .map(|entry| Ok(entry?.file_name().to_string_lossy().parse::<RawFd>().ok()))
+        .collect::<io::Result<Vec<_>>>()?;
+    for number in numbers.into_iter().flatten().filter(|number| *number > 2) {
+        // SAFETY: F_GETFD only asks; the descriptor that read the directory is closed by now.
+        let flags = unsafe { libc::syscall(libc::SYS_fcntl, number, libc::F_GETFD) };
+        if check(flags).is_err() || flags & libc::c_long::from(libc::FD_CLOEXEC) != 0 {
+            continue;
+        }
+        let copy = duplicate_from(number, 3)?;
+        // SAFETY: the kernel has just made it, so it is nobody else's.
+        let copy = unsafe { OwnedFd::from_raw_fd(copy) };
+        found.insert(number.unsigned_abs(), copy);
+    }
+    Ok(found)
 }
 
 /// [`adopt`]s a descriptor under another number, of at least `lowest`, closed at `execve`.

@@ -89,14 +89,27 @@ pub fn load_one(search: &SearchPath, name: &UnitName, facts: &Facts) -> Parsed {
 
 /// The names of the units in all directories, broken ones too, templates not.
 pub fn names(search: &SearchPath, facts: &Facts) -> BTreeSet<UnitName> {
+    let mut names = files(search, facts);
+    names.retain(|name| !name.is_template());
+    names
+}
+
+/// The names of the templates in all directories, broken ones too.
+pub fn templates(search: &SearchPath, facts: &Facts) -> BTreeSet<UnitName> {
+    let mut names = files(search, facts);
+    names.retain(UnitName::is_template);
+    names
+}
+
+fn files(search: &SearchPath, facts: &Facts) -> BTreeSet<UnitName> {
     let trust = search.trust(facts);
     let lists = search
         .directories()
         .filter_map(|directory| list(directory, trust).ok().flatten());
-    let names = lists
+    lists
         .flatten()
-        .filter_map(|file| UnitName::new(file.strip_suffix(".toml")?).ok());
-    names.filter(|name| !name.is_template()).collect()
+        .filter_map(|file| UnitName::new(file.strip_suffix(".toml")?).ok())
+        .collect()
 }
 
 struct Loader<'a> {

@@ -8,6 +8,7 @@
 mod commands;
 mod conditions;
 mod dependencies;
+mod entry;
 mod lifecycle;
 mod limits;
 mod log;
@@ -31,8 +32,8 @@ use crate::keys::{Group, Key};
 use crate::name::UnitName;
 use crate::reader::{Item, Reader};
 use crate::unit::{
-    Commands, Dependencies, EmergencyAction, Kind, Lifecycle, OnChange, OnUnhealthy, OomPolicy,
-    Probe, Ready, Source, Unit,
+    Commands, Dependencies, EmergencyAction, Entry, Kind, Lifecycle, OnChange, OnUnhealthy,
+    OomPolicy, Probe, Ready, Source, Unit,
 };
 use crate::value::specifier::{Facts, Specifiers};
 
@@ -116,6 +117,7 @@ impl Draft {
             ready: Ready::Exec,
             surroundings: None,
             walls: None,
+            entry: None,
             limits: None,
             oom_policy: OomPolicy::default(),
             health: None,
@@ -192,6 +194,10 @@ impl Draft {
 
     pub(crate) fn dependencies(&mut self) -> &mut Dependencies {
         Arc::make_mut(&mut self.unit.dependencies)
+    }
+
+    pub(crate) fn entry(&mut self) -> &mut Entry {
+        self.unit.entry.get_or_insert_default()
     }
 
     /// The walls that box keys change: the default box until a profile says otherwise.

@@ -7,9 +7,11 @@ use sandbox::config::{
 use toml::de::DeValue;
 
 use super::Draft;
+use super::entry::read_entry;
 use super::mounts::read_file_system;
 use super::privileges::read_privileges;
 use crate::reader::{Item, Reader};
+use crate::unit::Profile;
 
 const NETWORKS: [(&str, Network); 3] = [
     ("host", Network::Host),
@@ -57,19 +59,17 @@ pub(super) fn read(draft: &mut Draft, reader: &mut Reader<'_>, path: &str, item:
             return true;
         }
         "box.profile" => {
-            type Profile = fn() -> Walls;
-            let profiles: [(&str, Profile); 4] = [
-                ("default", Walls::default_box),
-                ("strict", Walls::strict_box),
-                ("minimal", Walls::minimal_box),
-                ("none", Walls::bare),
-            ];
-            if let Some(profile) = reader.choice(item, &profiles) {
+            if let Some(profile) = reader.choice(item, &Profile::NAMES) {
                 let root = std::mem::take(&mut draft.walls().root);
-                *draft.walls() = Walls { root, ..profile() };
+                *draft.walls() = Walls {
+                    root,
+                    ..profile.walls()
+                };
+                draft.entry().profile = profile;
             }
             return true;
         }
+        _ if read_entry(draft, reader, path, item) => return true,
         _ => {}
     }
     let walls = draft.walls();

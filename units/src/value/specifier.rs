@@ -78,6 +78,8 @@ pub struct Specifiers<'a> {
 pub enum SpecifierError {
     #[error("unknown specifier %{0}")]
     Unknown(char),
+    #[error("the specifier %{0} is not supported yet; it comes with {1}")]
+    NotYet(char, &'static str),
     #[error("a lone % at the end")]
     Lone,
     #[error("this machine does not tell what %{0} stands for")]
@@ -169,6 +171,7 @@ impl Specifiers<'_> {
             'D' => told(&facts.shared_data),
             'T' => told(&facts.temporary),
             'V' => told(&facts.lasting_temporary),
+            'd' => Err(SpecifierError::NotYet('d', "credentials")),
             other => Err(SpecifierError::Unknown(other)),
         }
     }
@@ -237,6 +240,10 @@ mod tests {
     #[test]
     fn what_stands_for_nothing_is_refused() {
         assert_eq!(expand("web", "%z"), Err(SpecifierError::Unknown('z')));
+        assert_eq!(
+            expand("web", "%d/key").unwrap_err().to_string(),
+            "the specifier %d is not supported yet; it comes with credentials"
+        );
         assert_eq!(expand("web", "50%"), Err(SpecifierError::Lone));
         assert_eq!(expand("web", "%m"), Err(SpecifierError::Untold('m')));
         assert_eq!(expand("a@\\xff", "%I"), Err(SpecifierError::NotText('I')));

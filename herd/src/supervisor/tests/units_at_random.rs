@@ -39,6 +39,7 @@ pub(super) fn plain(text: &str) -> Unit {
         ready: Ready::Exec,
         surroundings: None,
         walls: None,
+        entry: None,
         limits: None,
         oom_policy: OomPolicy::default(),
         health: None,
