@@ -288,7 +288,9 @@ fn a_limit_on_memory_kills_the_hog_and_tells() {
     wait(&watch, PollFlags::IN | PollFlags::PRI);
     assert_eq!(hog.wait().unwrap().signal(), Some(9));
     let usage = cgroup::usage(&group.plan).unwrap();
-    assert_eq!(usage.oom_kills, Some(1));
+    // User-mode Linux counts one victim twice.
+    let kills = usage.oom_kills.unwrap();
+    assert!((1..=2).contains(&kills), "{kills}");
     let peak = usage.memory_peak.unwrap();
     assert!((16 << 20..=32 << 20).contains(&peak), "{peak}");
     assert!(usage.memory_current.is_some());
@@ -469,7 +471,12 @@ fn a_device_node_that_root_makes_is_as_shut_as_the_one_in_dev() {
     for host in device_hosts() {
         let rule = (DeviceMatch::Path("/dev/kmsg".into()), "m");
         let group = Group::on(host, "mknod", &only(DevicePolicy::Closed, &[rule]));
-        let place = std::env::temp_dir().join(format!("herd-mknod-{}", std::process::id()));
+        // Somewhere nodes count: the guest's temporary directory forbids them all.
+        let above = match std::env::var_os("HERD_VM") {
+            Some(_) => PathBuf::from("/dev"),
+            None => std::env::temp_dir(),
+        };
+        let place = above.join(format!("herd-mknod-{}", std::process::id()));
         let place = place.display();
         let script = format!(
             "mkdir {place}; cd {place}; mknod a c 1 11 && echo made; cat a 2>&1 >/dev/null | \

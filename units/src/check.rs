@@ -137,6 +137,7 @@ impl Check<'_, '_, '_> {
             ("restart_delay_ms", "restart_delay"),
             ("start_delay_ms", "start_delay"),
             ("env", "environment"),
+            ("box.device_allow", "limits.devices"),
         ] {
             if self.given(alias) && self.given(key) {
                 let message = format!("`{alias}` and `{key}` are the same key");
