@@ -214,7 +214,8 @@ impl Compiler<'_> {
             self.warnings.push(given_up);
             return Ok(None);
         };
-        let mut group = match cgroup::plan(name, &self.config.limits.cgroup, self.host) {
+        let limits = &self.config.limits;
+        let mut group = match cgroup::plan_in(name, &limits.cgroup, &limits.slices, self.host) {
             Err(error) if self.config.walls.as_ref().is_some_and(relaxed) => {
                 let reason = error.to_string();
                 self.warnings.push(GivenUp {

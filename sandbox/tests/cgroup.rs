@@ -593,6 +593,7 @@ fn what_is_below_a_delegated_group_is_its_user_s() {
         cgroup: Some(CgroupName(name)),
         limits: sandbox::config::Limits {
             cgroup: limits,
+            slices: Vec::new(),
             rlimits: Vec::new(),
         },
         name: "unit".to_owned(),

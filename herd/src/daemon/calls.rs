@@ -293,14 +293,12 @@ impl Daemon {
             });
         };
         let unit = std::sync::Arc::clone(service.unit());
-        let prepared = prepare::prepare(
-            &unit,
-            Role::Main,
-            &self.users,
-            &self.surface,
-            &Occasion::default(),
-        )
-        .map_err(|error| refused(reason(&error).to_string()))?;
+        let occasion = Occasion {
+            slices: self.slice_limits(&unit),
+            ..Occasion::default()
+        };
+        let prepared = prepare::prepare(&unit, Role::Main, &self.users, &self.surface, &occasion)
+            .map_err(|error| refused(reason(&error).to_string()))?;
         let plan = sandbox::compile(&prepared.config, &self.host)
             .map_err(|error| refused(reason(&error).to_string()))?;
         Ok(Reply::Plan(PlanReply {
@@ -351,8 +349,7 @@ fn is_boxed(base: Option<&str>, supervisor: &crate::supervisor::Supervisor, path
     let Some((_, below)) = path.split_once(&marker) else {
         return false;
     };
-    let unit = below.split('/').next().unwrap_or(below);
-    let name = UnitName::new(unit).ok();
+    let name = prepare::unit_of_group(below).and_then(|unit| UnitName::new(unit).ok());
     let service = name
         .and_then(|name| supervisor.id(&name))
         .and_then(|id| supervisor.service(id));

@@ -159,15 +159,22 @@ impl Daemon {
         }
     }
 
-    /// Into a group that was once ended by `cgroup.kill` nobody can be born any more: kernels up to
-    /// at least 6.18 compare its count of kills with that of the parent's own group when a child
-    /// comes by `CLONE_INTO_CGROUP`, and kill it. So it is removed, and the next launch makes it
-    /// anew.
-    pub(super) fn replace_killed_group(&mut self, id: ServiceId) {
+    /// Takes away a group that no process can be born in, and the next launch makes it anew:
+    ///
+    /// * one that was once ended by `cgroup.kill`: kernels up to at least 6.18 compare its count of
+    ///   kills with that of the parent's own group when a child comes by `CLONE_INTO_CGROUP`, and
+    ///   kill it;
+    /// * a delegated one in which the last run handed controllers out: such a group can have no
+    ///   process itself.
+    pub(super) fn replace_used_group(&mut self, id: ServiceId) {
         let Some(runtime) = self.runtimes.get(&id) else {
             return;
         };
-        if !runtime.group_killed {
+        let is_left_over = group::tracked(runtime).is_some_and(|plan| {
+            // While somebody lives in it, what is below it is none of our business.
+            plan.is_delegated() && cgroup::is_populated(plan).is_ok_and(|populated| !populated)
+        });
+        if !runtime.group_killed && !is_left_over {
             return;
         }
         self.forget_memory_watch(id);

@@ -8,7 +8,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::sync::Arc;
 
 use mio::Interest;
-use sandbox::config::{Resource, Rlimit};
+use sandbox::config::{CgroupLimits, CgroupName, Resource, Rlimit};
 use sandbox::status::{self, Message};
 use sandbox::{Carrier, Files};
 use units::Unit;
@@ -102,7 +102,7 @@ impl Daemon {
                 runtime.given_up = given_up;
             }
         }
-        self.replace_killed_group(id);
+        self.replace_used_group(id);
         let none = Surroundings::default();
         let around = unit.surroundings.as_deref().unwrap_or(&none);
         let stdin = self.stdin(around)?;
@@ -224,6 +224,7 @@ impl Daemon {
             .and_then(|s| s.state().main())
             .map(|m| m.pid.0);
         let invocation = new_invocation();
+        let slices = self.slice_limits(unit);
         let runtime = self.runtime(id).ok_or("the unit is gone")?;
         if first && (is_main || runtime.invocation.is_empty()) {
             runtime.invocation = invocation;
@@ -241,6 +242,7 @@ impl Daemon {
                 false => Vec::new(),
             },
             invocation: runtime.invocation.clone(),
+            slices,
         };
         let prepared = match task {
             Task::Role(role) => prepare::prepare(unit, role, &self.users, &self.surface, &occasion),
@@ -258,6 +260,15 @@ impl Daemon {
             Task::Adopted => return Err("an adopted process is not started".into()),
         };
         prepared.map_err(|error| reason(&error))
+    }
+
+    /// What targets that herd knows say of the slices above the unit.
+    pub(super) fn slice_limits(&self, unit: &Unit) -> Vec<(CgroupName, CgroupLimits)> {
+        prepare::slice_limits(unit, |slice| {
+            let name = units::UnitName::new(slice).ok()?;
+            let id = self.supervisor.id(&name)?;
+            prepare::limits_of_target(self.supervisor.service(id)?.unit())
+        })
     }
 
     /// herd raised its own soft limit; its services get the one it was started with.

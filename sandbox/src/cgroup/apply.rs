@@ -28,6 +28,7 @@ pub enum Removal {
 /// # Errors
 /// [`CgroupError`]; what was made stays for [`remove`] to take away.
 pub fn create(plan: &CgroupPlan) -> Result<(), CgroupError> {
+    plan.slices.iter().try_for_each(create)?;
     if let Some(leaf) = &plan.v2 {
         create_v2(leaf)?;
     }

@@ -28,7 +28,7 @@ pub use devices::{DeviceKeeper, DevicePlan};
 pub use events::{Events, OomWatch, oom_kills, open_events, parse_events, watch_oom};
 pub use files::CgroupError;
 pub use plan::{
-    CgroupPlan, LeafV1, LeafV2, OomGroup, Owner, PlanError, SLICE, Setting, Value, plan,
+    CgroupPlan, LeafV1, LeafV2, OomGroup, Owner, PlanError, SLICE, Setting, Value, plan, plan_in,
 };
 pub use processes::{freeze, is_populated, kill, pids, signal, thaw, wait_until_empty};
 pub use root::{Prepared, prepare_root, remove_base};

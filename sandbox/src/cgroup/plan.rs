@@ -22,6 +22,8 @@ pub struct CgroupPlan {
     pub name: CgroupName,
     pub v2: Option<LeafV2>,
     pub v1: Vec<LeafV1>,
+    /// The groups above that have limits of their own, the outermost first.
+    pub slices: Vec<CgroupPlan>,
     pub oom_group: OomGroup,
     pub devices: Option<DevicePlan>,
 }
@@ -128,6 +130,33 @@ pub fn plan(
     limits: &CgroupLimits,
     host: &Host,
 ) -> Result<CgroupPlan, PlanError> {
+    plan_in(name, limits, &[], host)
+}
+
+/// As [`plan`], in slices that have limits of their own, the outermost first.
+///
+/// # Errors
+/// As [`plan`]; a slice that is not above the group is a [`PlanError::Name`].
+pub fn plan_in(
+    name: &CgroupName,
+    limits: &CgroupLimits,
+    slices: &[(CgroupName, CgroupLimits)],
+    host: &Host,
+) -> Result<CgroupPlan, PlanError> {
+    let is_above = |slice: &CgroupName| {
+        let below = name.0.strip_prefix(&slice.0);
+        slice.0.ends_with(SLICE) && below.is_some_and(|below| below.starts_with('/'))
+    };
+    let mut above = Vec::new();
+    for (slice, limits) in slices {
+        if !is_above(slice) {
+            return Err(PlanError::Name(
+                slice.0.clone(),
+                "it is no slice above the group",
+            ));
+        }
+        above.push(plan(slice, limits, host)?);
+    }
     check_name(name)?;
     let mut placed = Placed::default();
     let oom_group = limits::place(limits, host, &mut placed)?;
@@ -162,6 +191,14 @@ pub fn plan(
         }
     });
     let mut v1 = placed.v1;
+    // Who is in no group of a hierarchy is in none of its slices either.
+    for controller in above
+        .iter()
+        .flat_map(|slice| &slice.v1)
+        .flat_map(|leaf| &leaf.controllers)
+    {
+        v1.entry(controller.clone()).or_default();
+    }
     if v2.is_none()
         && let Some(controller) = tracking(host)
     {
@@ -189,6 +226,7 @@ pub fn plan(
         name: name.clone(),
         v2,
         v1: leaves,
+        slices: above,
         oom_group,
         devices: placed.devices,
     })
@@ -322,6 +360,9 @@ impl fmt::Display for CgroupPlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.is_empty() {
             return write!(f, "cgroup {}: none", self.name.0);
+        }
+        for slice in &self.slices {
+            write!(f, "{slice}; ")?;
         }
         write!(f, "cgroup {}:", self.name.0)?;
         if let Some(leaf) = &self.v2 {

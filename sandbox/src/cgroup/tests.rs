@@ -7,7 +7,7 @@ use std::path::Path;
 use proptest::prelude::*;
 
 use super::apply::{ancestors, enable_in};
-use super::{CgroupError, CgroupPlan, OomGroup, PlanError, Value, plan, prepare_root};
+use super::{CgroupError, CgroupPlan, OomGroup, PlanError, Value, plan, plan_in, prepare_root};
 use crate::config::{
     Amount, CgroupLimits, CgroupName, Delegation, DeviceMatch, DevicePolicy, DeviceRule, Devices,
     HugePages,
@@ -226,6 +226,33 @@ fn a_slice_hands_on_what_the_base_hands_out() {
     assert_eq!(
         plan.v2.unwrap().controllers,
         ["cpu", "cpuset", "io", "memory", "pids"]
+    );
+}
+
+#[test]
+fn limits_of_a_slice_count_what_is_in_it_on_v1_too() {
+    let slices = [(
+        name("herd/apps.slice"),
+        CgroupLimits {
+            memory: Some(Amount::Exactly(1 << 20)),
+            ..CgroupLimits::default()
+        },
+    )];
+    let limits = CgroupLimits {
+        tasks: Some(Amount::Exactly(5)),
+        ..CgroupLimits::default()
+    };
+    let web = name("herd/apps.slice/web");
+    let plan = plan_in(&web, &limits, &slices, &hybrid()).unwrap();
+    assert_eq!(
+        plan.to_string(),
+        "cgroup herd/apps.slice: v2, v1 memory memory.limit_in_bytes=1048576; \
+         cgroup herd/apps.slice/web: v2, v1 memory, v1 pids pids.max=5"
+    );
+    let elsewhere = plan_in(&name("herd/web"), &limits, &slices, &hybrid());
+    assert_eq!(
+        elsewhere.unwrap_err().to_string(),
+        "\"herd/apps.slice\" is no cgroup name: it is no slice above the group"
     );
 }
 

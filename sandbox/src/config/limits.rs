@@ -13,6 +13,9 @@ pub struct CgroupName(pub String);
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Limits {
     pub cgroup: CgroupLimits,
+    /// Limits of the groups above, which hold for all that is in them together; each names a part of
+    /// the path of [`Config::cgroup`](crate::Config) that ends in `.slice`.
+    pub slices: Vec<(CgroupName, CgroupLimits)>,
     pub rlimits: Vec<Rlimit>,
 }
 
