@@ -89,6 +89,8 @@ impl Daemon {
                 units: self.list(all, usage),
             })),
             Call::Kill { unit, signal, whom } => self.kill_call(&unit, signal, whom),
+            Call::Freeze { units } => self.freeze_call(&units, true),
+            Call::Thaw { units } => self.freeze_call(&units, false),
             Call::Why { unit } => self.why(&unit),
             Call::Plan { unit } => self.plan(&unit),
             Call::Cat { unit } => self.cat(&unit),
@@ -203,7 +205,10 @@ impl Daemon {
         !self.calls.watchers.is_empty()
     }
 
-    fn known(&mut self, name: &UnitName) -> Result<crate::supervisor::ServiceId, Refusal> {
+    pub(super) fn known(
+        &mut self,
+        name: &UnitName,
+    ) -> Result<crate::supervisor::ServiceId, Refusal> {
         if !self.supervisor.knows(name)
             && let Err(why) = self.bring_in(name)
         {
@@ -267,6 +272,10 @@ impl Daemon {
             WireWhom::Main => Whom::Main,
             WireWhom::All => Whom::All,
         };
+        if signal == units::Signal::KILL {
+            // v1's freezer holds even the killed.
+            self.wake(id);
+        }
         self.signal(id, whom, signal);
         Ok(Reply::DONE)
     }

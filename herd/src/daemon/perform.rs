@@ -24,8 +24,14 @@ impl Daemon {
         match action {
             Action::Check { id } => self.check(id),
             Action::Spawn { id, run, role } => self.spawn(id, run, role),
-            Action::Signal { id, whom, signal } => self.signal(id, whom, signal),
-            Action::KillAll { id, signal } => self.kill_all(id, signal),
+            Action::Signal { id, whom, signal } => {
+                self.wake(id);
+                self.signal(id, whom, signal);
+            }
+            Action::KillAll { id, signal } => {
+                self.wake(id);
+                self.kill_all(id, signal);
+            }
             Action::AwaitEmpty { id } => self.await_empty(id),
             Action::FindMain { id } => self.find_main(id),
             Action::Probe { id, run, purpose } => self.start_probe(id, run, purpose),
@@ -122,7 +128,7 @@ impl Daemon {
         }
     }
 
-    fn kill_all(&mut self, id: ServiceId, signal: units::Signal) {
+    pub(super) fn kill_all(&mut self, id: ServiceId, signal: units::Signal) {
         if signal != units::Signal::KILL {
             return self.signal(id, Whom::All, signal);
         }
@@ -294,12 +300,12 @@ impl Daemon {
         self.tell(id, Input::Emptied);
     }
 
-    /// After a sweep: services whose stragglers only the process table shows.
+    /// After a sweep: services whose last end no `cgroup.events` tells, for want of a group or of v2.
     pub(super) fn recheck_without_groups(&mut self) {
         let waiting: Vec<ServiceId> = self
             .runtimes
             .iter()
-            .filter(|(_, runtime)| runtime.awaits_empty && group::tracked(runtime).is_none())
+            .filter(|(_, runtime)| runtime.awaits_empty && runtime.group_watch.is_none())
             .map(|(id, _)| *id)
             .collect();
         for id in waiting {

@@ -90,6 +90,9 @@ impl Daemon {
         let unit = self.unit(id).ok_or("the unit is gone")?;
         let is_main = task == Task::Role(Role::Main);
         let mut prepared = self.prepare(id, &unit, task)?;
+        if starts_frozen(&unit) && prepared.config.cgroup.is_none() {
+            return Err(format!("limits.freeze: {}", super::freeze::NO_GROUP).into());
+        }
         self.add_open_files(&mut prepared);
         let plan = sandbox::compile(&prepared.config, &self.host).map_err(|e| reason(&e))?;
         if is_main {
@@ -102,6 +105,7 @@ impl Daemon {
                 runtime.given_up = given_up;
             }
         }
+        self.wake_for_launch(id)?;
         self.replace_used_group(id);
         let none = Surroundings::default();
         let around = unit.surroundings.as_deref().unwrap_or(&none);
@@ -197,6 +201,7 @@ impl Daemon {
         if is_main && executed {
             self.watch_memory(id);
             self.mark_group(id, launched.pid);
+            self.freeze_at_start(id);
         }
         if executed && !matches!(task, Task::Probe(_)) {
             self.tell(
@@ -207,6 +212,7 @@ impl Daemon {
                 },
             );
         }
+        self.tell_frozen(id);
         Ok(())
     }
 
@@ -506,9 +512,18 @@ impl Daemon {
             // An executor makes the group itself: before this there was none to watch.
             self.watch_memory(id);
             self.mark_group(id, pid);
+            self.freeze_at_start(id);
         }
         if !matches!(task, Task::Probe(_)) {
             self.tell(id, Input::Spawned { run, pid: Pid(pid) });
+        }
+        self.tell_frozen(id);
+    }
+
+    /// A service that was frozen before it was active is told of again now that it may be.
+    fn tell_frozen(&mut self, id: ServiceId) {
+        if self.runtimes.get(&id).is_some_and(|r| r.is_frozen) {
+            self.tell(id, Input::Frozen(true));
         }
     }
 
@@ -531,6 +546,17 @@ impl Daemon {
             rustix::fs::XattrFlags::empty(),
         )
         .ok();
+    }
+
+    fn freeze_at_start(&mut self, id: ServiceId) {
+        if self.unit(id).is_some_and(|unit| starts_frozen(&unit))
+            && let Err(why) = self.freeze(id)
+            && let Some(name) = self.name(id)
+        {
+            // Rather not at all than running where it was to stand still.
+            self.say(&name, &format!("limits.freeze: {why}"));
+            self.kill_all(id, units::Signal::KILL);
+        }
     }
 
     fn moved(&mut self, run: RunId, pid: i32, pidfd: OwnedFd, inner: Inner) {
@@ -585,6 +611,12 @@ impl Daemon {
             Err(error) => self.note(&format!("{}; the users known before stay", reason(&error))),
         }
     }
+}
+
+fn starts_frozen(unit: &Unit) -> bool {
+    unit.placement
+        .as_ref()
+        .is_some_and(|placement| placement.freeze)
 }
 
 fn probe_command(unit: &Unit, purpose: Purpose) -> Option<&units::unit::Command> {

@@ -30,7 +30,9 @@ pub use files::CgroupError;
 pub use plan::{
     CgroupPlan, LeafV1, LeafV2, OomGroup, Owner, PlanError, SLICE, Setting, Value, plan, plan_in,
 };
-pub use processes::{freeze, is_populated, kill, pids, signal, thaw, wait_until_empty};
+pub use processes::{
+    Standstill, freeze, is_populated, kill, pids, signal, standstill, thaw, wait_until_empty,
+};
 pub use root::{Prepared, prepare_root, remove_base};
 pub use scope::{Scope, ScopeError};
-pub use usage::{Pressure, Stalls, Usage, pressure, usage};
+pub use usage::{Pressure, Stalls, Usage, memory_and_cpu, pressure, usage};

@@ -11,7 +11,7 @@ use rustix::io::{Errno, pread};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use super::apply::MAX_DEPTH;
-use super::events::open_events;
+use super::events::{open_events, parse_events};
 use super::files::{CgroupError, groups_below, is_gone, keyed, read_if_there, write};
 use super::plan::CgroupPlan;
 
@@ -165,6 +165,43 @@ pub fn freeze(plan: &CgroupPlan) -> Result<(), CgroupError> {
 /// [`CgroupError::NoHierarchy`] where nothing can freeze.
 pub fn thaw(plan: &CgroupPlan) -> Result<(), CgroupError> {
     set_frozen(plan, "0", "THAWED")
+}
+
+/// Whether the processes of a service stand still.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standstill {
+    None,
+    /// Asked for, and some process has not come to it yet.
+    Begun,
+    Complete,
+}
+
+/// Reads whether the group is frozen, by [`freeze`] or by anybody else, on any level above. A group
+/// that is gone is not.
+///
+/// # Errors
+/// [`CgroupError::Read`].
+pub fn standstill(plan: &CgroupPlan) -> Result<Standstill, CgroupError> {
+    if let Some(leaf) = &plan.v2 {
+        let events = read_if_there(&leaf.path.join("cgroup.events"))?.unwrap_or_default();
+        if parse_events(&events).frozen {
+            return Ok(Standstill::Complete);
+        }
+        let wanted = read_if_there(&leaf.path.join("cgroup.freeze"))?.unwrap_or_default();
+        return Ok(match wanted.trim() {
+            "1" => Standstill::Begun,
+            _ => Standstill::None,
+        });
+    }
+    let Some(leaf) = plan.v1_leaf("freezer") else {
+        return Ok(Standstill::None);
+    };
+    let state = read_if_there(&leaf.path.join("freezer.state"))?.unwrap_or_default();
+    Ok(match state.trim() {
+        "FROZEN" => Standstill::Complete,
+        "FREEZING" => Standstill::Begun,
+        _ => Standstill::None,
+    })
 }
 
 fn set_frozen(plan: &CgroupPlan, v2: &str, v1: &str) -> Result<(), CgroupError> {

@@ -29,6 +29,28 @@ pub struct Usage {
     pub oom_kills: Option<u64>,
 }
 
+/// Memory and CPU time alone: two files a service.
+///
+/// # Errors
+/// As [`usage`].
+pub fn memory_and_cpu(plan: &CgroupPlan) -> Result<Usage, CgroupError> {
+    let mut usage = Usage::default();
+    if let Some(leaf) = &plan.v2 {
+        // Present even without the cpu controller.
+        usage.cpu_usec =
+            read_if_there(&leaf.path.join("cpu.stat"))?.and_then(|text| keyed(&text, "usage_usec"));
+        // A parent may have switched it on for others; a file that is there counts.
+        usage.memory_current = number(&leaf.path, "memory.current")?;
+    }
+    if let (None, Some(leaf)) = (usage.memory_current, plan.v1_leaf("memory")) {
+        usage.memory_current = number(&leaf.path, "memory.usage_in_bytes")?;
+    }
+    if let (None, Some(leaf)) = (usage.cpu_usec, plan.v1_leaf("cpuacct")) {
+        usage.cpu_usec = number(&leaf.path, "cpuacct.usage")?.map(|nanoseconds| nanoseconds / 1000);
+    }
+    Ok(usage)
+}
+
 /// Reads the counters of the service's groups.
 ///
 /// # Errors
@@ -36,14 +58,9 @@ pub struct Usage {
 pub fn usage(plan: &CgroupPlan) -> Result<Usage, CgroupError> {
     let mut usage = Usage {
         oom_kills: oom_kills(plan)?,
-        ..Usage::default()
+        ..memory_and_cpu(plan)?
     };
     if let Some(leaf) = &plan.v2 {
-        // Present even without the cpu controller.
-        usage.cpu_usec =
-            read_if_there(&leaf.path.join("cpu.stat"))?.and_then(|text| keyed(&text, "usage_usec"));
-        // A parent may have switched these on for others; a file that is there counts.
-        usage.memory_current = number(&leaf.path, "memory.current")?;
         usage.memory_peak = number(&leaf.path, "memory.peak")?;
         usage.swap_current = number(&leaf.path, "memory.swap.current")?;
         usage.tasks = number(&leaf.path, "pids.current")?;
@@ -52,17 +69,13 @@ pub fn usage(plan: &CgroupPlan) -> Result<Usage, CgroupError> {
             usage.io_written = Some(io_v2(&text, "wbytes="));
         }
     }
-    if let (None, Some(leaf)) = (usage.memory_current, plan.v1_leaf("memory")) {
-        usage.memory_current = number(&leaf.path, "memory.usage_in_bytes")?;
+    if let (None, Some(leaf)) = (usage.memory_peak, plan.v1_leaf("memory")) {
         usage.memory_peak = number(&leaf.path, "memory.max_usage_in_bytes")?;
         // Memory and swap together; the two are not read at one moment.
         let both = number(&leaf.path, "memory.memsw.usage_in_bytes")?;
         usage.swap_current = both
             .zip(usage.memory_current)
             .map(|(both, memory)| both.saturating_sub(memory));
-    }
-    if let (None, Some(leaf)) = (usage.cpu_usec, plan.v1_leaf("cpuacct")) {
-        usage.cpu_usec = number(&leaf.path, "cpuacct.usage")?.map(|nanoseconds| nanoseconds / 1000);
     }
     if let (None, Some(leaf)) = (usage.tasks, plan.v1_leaf("pids")) {
         usage.tasks = number(&leaf.path, "pids.current")?;
