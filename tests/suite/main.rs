@@ -35,6 +35,7 @@ mod control;
 mod dependencies;
 mod files;
 mod fixture;
+mod groups;
 mod health;
 mod limits;
 mod logs;

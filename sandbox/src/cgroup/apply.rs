@@ -1,9 +1,9 @@
 //! Makes, joins and removes the groups of a plan.
 #![forbid(unsafe_code)]
 
-use std::fs;
+use std::fs::{self, DirBuilder};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::lchown;
+use std::os::unix::fs::{DirBuilderExt, lchown};
 use std::path::{Path, PathBuf};
 
 use super::devices::{self, DeviceKeeper};
@@ -66,13 +66,44 @@ pub fn add(plan: &CgroupPlan, pid: i32) -> Result<(), CgroupError> {
 
 /// Removes every group of the plan with the groups that the service made below. All are tried, the
 /// first error is told at the end. A group that is not there is no error. A slice goes with its last
-/// group.
+/// group, and so does everything above it on v1; on v2 what is above stays, for it hands controllers
+/// out.
 ///
 /// # Errors
 /// [`CgroupError::Remove`] for anything but a group that still has processes.
 pub fn remove(plan: &CgroupPlan) -> Result<Removal, CgroupError> {
     let v2 = plan.v2.iter().map(|leaf| &leaf.path);
-    remove_all(v2.chain(plan.v1.iter().map(|leaf| &leaf.path)))
+    let removal = remove_all(v2.chain(plan.v1.iter().map(|leaf| &leaf.path)))?;
+    if removal == Removal::Removed {
+        for leaf in &plan.v2 {
+            remove_empty(
+                leaf.path
+                    .ancestors()
+                    .skip(1)
+                    .take_while(|group| is_slice(group)),
+            );
+        }
+        for leaf in &plan.v1 {
+            let above = leaf.path.ancestors().skip(1);
+            remove_empty(above.take_while(|group| **group != leaf.own));
+        }
+    }
+    Ok(removal)
+}
+
+fn is_slice(group: &Path) -> bool {
+    let name = group.file_name().and_then(|name| name.to_str());
+    name.is_some_and(|name| name.ends_with(SLICE))
+}
+
+/// From the innermost up, as far as nobody is in them.
+fn remove_empty<'a>(groups: impl Iterator<Item = &'a Path>) {
+    for group in groups {
+        // In use, as a rule; then so are those above it.
+        if fs::remove_dir(group).is_err() {
+            return;
+        }
+    }
 }
 
 pub(super) fn remove_all<'a>(
@@ -81,7 +112,7 @@ pub(super) fn remove_all<'a>(
     let (mut busy, mut failed) = (None, None);
     for path in paths {
         match remove_tree(path, MAX_DEPTH) {
-            Ok(()) => remove_slices(path),
+            Ok(()) => {}
             Err((path, error)) if error.raw_os_error() == Some(libc::EBUSY) => {
                 busy.get_or_insert(path);
             }
@@ -94,20 +125,6 @@ pub(super) fn remove_all<'a>(
         (Some(error), _) => Err(error),
         (None, Some(path)) => Ok(Removal::Busy(path)),
         (None, None) => Ok(Removal::Removed),
-    }
-}
-
-/// The slices above a group that is gone, as far as nobody else is in them.
-fn remove_slices(path: &Path) {
-    let is_slice = |group: &&Path| {
-        let name = group.file_name().and_then(|name| name.to_str());
-        name.is_some_and(|name| name.ends_with(SLICE))
-    };
-    for slice in path.ancestors().skip(1).take_while(is_slice) {
-        // In use, as a rule; then so are those above it.
-        if fs::remove_dir(slice).is_err() {
-            return;
-        }
     }
 }
 
@@ -158,7 +175,7 @@ fn create_v1(leaf: &LeafV1) -> Result<(), CgroupError> {
 fn make(own: &Path, path: &Path) -> Result<(), CgroupError> {
     let mut tries = MAKE_TRIES;
     loop {
-        let source = match fs::create_dir(path) {
+        let source = match new_directory(path) {
             Ok(()) => return Ok(()),
             Err(error) if error.kind() == ErrorKind::AlreadyExists => return Ok(()),
             Err(error) => error,
@@ -176,6 +193,11 @@ fn make(own: &Path, path: &Path) -> Result<(), CgroupError> {
             }
         }
     }
+}
+
+/// The executor's umask is 0: without a mode everybody could make groups in ours.
+pub(super) fn new_directory(path: &Path) -> io::Result<()> {
+    DirBuilder::new().mode(0o755).create(path)
 }
 
 /// The last service of a slice may take it away while we are making the first one's group in it.

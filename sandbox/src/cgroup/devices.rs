@@ -22,8 +22,7 @@ use crate::sys::{Errno, bpf};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DevicePlan {
     pub keeper: DeviceKeeper,
-    /// Everything else is shut.
-    pub rules: Vec<DeviceRule>,
+    pub devices: Devices,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,37 +37,30 @@ pub enum DeviceKeeper {
 /// tty, ptmx (`Documentation/admin-guide/devices.txt`).
 const PSEUDO: [(u32, u32); 7] = [(1, 3), (1, 5), (1, 7), (1, 8), (1, 9), (5, 0), (5, 2)];
 
-impl DevicePlan {
-    pub(super) fn new(devices: &Devices, keeper: DeviceKeeper) -> Self {
-        let mut rules = Vec::new();
-        if devices.policy == DevicePolicy::Closed {
-            let all = |device, make| DeviceRule {
-                device,
-                read: true,
-                write: true,
-                make,
-                optional: true,
-            };
-            rules.extend(PSEUDO.iter().map(|(major, minor)| {
-                let number = DeviceNumber {
-                    block: false,
-                    major: Some(*major),
-                    minor: Some(*minor),
-                };
-                all(DeviceMatch::Number(number), true)
-            }));
-            let driver = "pts".to_owned();
-            rules.push(all(
-                DeviceMatch::Class {
-                    block: false,
-                    driver,
-                },
-                false,
-            ));
-        }
-        rules.extend(devices.allow.iter().cloned());
-        Self { keeper, rules }
+/// Everything else is shut.
+fn rules(devices: &Devices) -> Vec<DeviceRule> {
+    let mut rules = devices.allow.clone();
+    if devices.policy == DevicePolicy::Strict {
+        return rules;
     }
+    let open = |device, make| DeviceRule {
+        device,
+        read: true,
+        write: true,
+        make,
+        optional: true,
+    };
+    rules.extend(PSEUDO.iter().map(|(major, minor)| {
+        let number = DeviceNumber {
+            block: false,
+            major: Some(*major),
+            minor: Some(*minor),
+        };
+        open(DeviceMatch::Number(number), true)
+    }));
+    let (block, driver) = (false, "pts".to_owned());
+    rules.push(open(DeviceMatch::Class { block, driver }, false));
+    rules
 }
 
 /// One rule with its number, the same in both hierarchies.
@@ -93,7 +85,7 @@ pub(super) fn attach(plan: &DevicePlan, leaf: &Path) -> Result<(), CgroupError> 
             source: errno.into(),
         }
     };
-    let code = program(&resolve(&plan.rules)?);
+    let code = program(&resolve(&rules(&plan.devices))?);
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let group =
         rustix::fs::open(leaf, flags, Mode::empty()).map_err(|errno| fail("open")(errno.into()))?;
@@ -110,7 +102,7 @@ pub(super) fn attach(plan: &DevicePlan, leaf: &Path) -> Result<(), CgroupError> 
 
 /// The same for a group of the v1 controller.
 pub(super) fn restrict(plan: &DevicePlan, leaf: &Path) -> Result<(), CgroupError> {
-    let allowed = resolve(&plan.rules)?;
+    let allowed = resolve(&rules(&plan.devices))?;
     write(&leaf.join("devices.deny"), "a")?;
     let file = leaf.join("devices.allow");
     allowed
@@ -335,14 +327,13 @@ impl fmt::Display for DevicePlan {
             DeviceKeeper::Program => "v2",
             DeviceKeeper::V1 => "v1",
         };
-        write!(f, "devices ({keeper}) ")?;
-        if self.rules.is_empty() {
-            return f.write_str("none");
-        }
-        for (index, rule) in self.rules.iter().enumerate() {
-            if index > 0 {
-                f.write_str(", ")?;
-            }
+        let policy = match self.devices.policy {
+            DevicePolicy::Closed => "closed",
+            DevicePolicy::Strict => "strict",
+        };
+        write!(f, "devices ({keeper}) {policy}")?;
+        for rule in &self.devices.allow {
+            f.write_str(", ")?;
             match &rule.device {
                 DeviceMatch::Path(path) => write!(f, "{} ", path.display())?,
                 DeviceMatch::Class { block, driver } => {

@@ -303,7 +303,10 @@ impl Placer<'_> {
                           device programs on v2 (CONFIG_CGROUP_BPF)";
             return Err(PlanError::Devices(reason.to_owned()));
         };
-        self.placed.devices = Some(DevicePlan::new(devices, keeper));
+        self.placed.devices = Some(DevicePlan {
+            keeper,
+            devices: devices.clone(),
+        });
         Ok(())
     }
 

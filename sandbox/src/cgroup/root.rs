@@ -1,11 +1,10 @@
 //! Makes our own group fit to hand out controllers, and takes down what herd made at its end.
 #![forbid(unsafe_code)]
 
-use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use super::apply::{Removal, enable_in, remove_all};
+use super::apply::{Removal, enable_in, new_directory, remove_all};
 use super::files::{CgroupError, read, write};
 use super::plan::{LIMITING, PlanError, plan};
 use crate::config::{CgroupLimits, CgroupName};
@@ -96,7 +95,7 @@ fn move_out(own: &Path) -> Result<Option<PathBuf>, CgroupError> {
         return Ok(None);
     }
     let leaf = own.join(SUPERVISOR_LEAF);
-    match fs::create_dir(&leaf) {
+    match new_directory(&leaf) {
         Err(source) if source.kind() != ErrorKind::AlreadyExists => {
             return Err(CgroupError::Make { path: leaf, source });
         }

@@ -128,7 +128,7 @@ fn devices_are_the_kernel_s_programs_or_the_v1_controller_s() {
     host.cgroups.device_programs = true;
     assert_eq!(
         planned(&limits, &host).to_string(),
-        "cgroup herd/web: v2, devices (v2) /dev/fuse rw"
+        "cgroup herd/web: v2, devices (v2) strict, /dev/fuse rw"
     );
     host.is_root = false;
     assert_eq!(
@@ -139,7 +139,7 @@ fn devices_are_the_kernel_s_programs_or_the_v1_controller_s() {
     let plan = planned(&limits, &old);
     assert_eq!(
         plan.to_string(),
-        "cgroup herd/web: v1 devices, devices (v1) /dev/fuse rw"
+        "cgroup herd/web: v1 devices, devices (v1) strict, /dev/fuse rw"
     );
     assert!(plan.joins_in_child());
 }
