@@ -14,16 +14,20 @@ use serde::{Deserialize, Serialize};
 mod file_system;
 mod limits;
 mod user;
+mod wall;
 
 pub use file_system::{
-    BindMount, BindSource, Data, EnterRoot, Held, IdMappedMount, MountAction, Root, RootOverlay,
-    Upper,
+    BindMount, BindSource, Data, EnterRoot, Held, IdMappedMount, MountAction, Propagation, Root,
+    RootOverlay, Upper,
 };
 pub use limits::{
     Amount, CgroupLimits, CgroupName, Delegation, DeviceMatch, DeviceNumber, DevicePolicy,
     DeviceRule, Devices, HugePages, Limits, Resource, Rlimit,
 };
-pub use user::{IdMaps, IdRange, Join, NamespaceKind, NamespaceSource, UserNamespace};
+pub use user::{
+    Capabilities, IdMaps, IdRange, Join, NamespaceKind, NamespaceSource, UserNamespace,
+};
+pub use wall::Wall;
 
 /// One process to start: what, as whom, with which limits, and behind which walls.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,8 +111,9 @@ pub enum Inherit {
 pub struct Identity {
     pub uid: Option<u32>,
     pub gid: Option<u32>,
-    /// `Some` replaces the supplementary groups (`setgroups(2)`), `None` clears them when `uid`
-    /// or `gid` is set and leaves them alone otherwise.
+    /// `Some` replaces the supplementary groups (`setgroups(2)`), `None` clears them when the process
+    /// changes to another user or group and leaves them alone otherwise. In a user namespace with
+    /// [`IdMaps::Caller`] nobody changes to anybody, and only root can drop them, before it is made.
     pub groups: Option<Vec<u32>>,
 }
 
@@ -163,9 +168,12 @@ pub struct Walls {
     pub join: Vec<Join>,
     /// `None` makes one only where the caller is not root and a wall takes it.
     pub user_namespace: Option<UserNamespace>,
+    /// The launch fails unless no further user namespace can be made where the box stands.
+    pub assert_user_namespaces_disabled: bool,
     pub root: Root,
     pub root_overlay: RootOverlay,
     pub enter_root: EnterRoot,
+    pub propagation: Propagation,
     pub read_only_root: bool,
     /// Hostname in the UTS namespace; the config's name when absent.
     pub hostname: Option<String>,
@@ -186,6 +194,9 @@ pub struct Walls {
     pub read_only_paths: Vec<BoxPath>,
     pub read_write_paths: Vec<BoxPath>,
     pub inaccessible_paths: Vec<BoxPath>,
+    /// No program can be run from here or below (`noexec`), but from `exec_paths` below.
+    pub no_exec_paths: Vec<BoxPath>,
+    pub exec_paths: Vec<BoxPath>,
     pub temporary_file_systems: Vec<TemporaryFileSystem>,
     pub binds: Vec<Bind>,
     /// Done in order, after everything above.
@@ -194,6 +205,9 @@ pub struct Walls {
     pub no_new_privileges: bool,
     /// Capability numbers kept in the bounding set (`capabilities(7)`).
     pub capability_bounding_set: Vec<u8>,
+    /// What the program starts with.
+    pub capabilities: Capabilities,
+    /// With [`Capabilities::ByUser`].
     pub ambient_capabilities: Vec<u8>,
     pub lock_personality: bool,
     pub memory_deny_write_execute: bool,
@@ -219,9 +233,11 @@ impl Walls {
             namespaces: Namespaces::default(),
             join: Vec::new(),
             user_namespace: None,
+            assert_user_namespaces_disabled: false,
             root: Root::Host,
             root_overlay: RootOverlay::None,
             enter_root: EnterRoot::Pivot,
+            propagation: Propagation::Private,
             read_only_root: false,
             hostname: None,
             protect_system: ProtectSystem::No,
@@ -239,11 +255,14 @@ impl Walls {
             read_only_paths: Vec::new(),
             read_write_paths: Vec::new(),
             inaccessible_paths: Vec::new(),
+            no_exec_paths: Vec::new(),
+            exec_paths: Vec::new(),
             temporary_file_systems: Vec::new(),
             binds: Vec::new(),
             mounts: Vec::new(),
             no_new_privileges: false,
             capability_bounding_set: (0..=CAP_LAST).collect(),
+            capabilities: Capabilities::ByUser,
             ambient_capabilities: Vec::new(),
             lock_personality: false,
             memory_deny_write_execute: false,
@@ -463,27 +482,6 @@ pub enum Network {
     None,
     /// A network namespace with `lo` up.
     Loopback,
-}
-
-/// A wall by the name under which a unit may relax it (`best_effort`) and status reports it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum Wall {
-    MountNamespace,
-    PidNamespace,
-    IpcNamespace,
-    UtsNamespace,
-    CgroupNamespace,
-    UserNamespace,
-    NetNamespace,
-    ReadOnlyRoot,
-    PrivateTmp,
-    PrivateDevices,
-    ProtectProc,
-    Capabilities,
-    SystemCalls,
-    Landlock,
-    Keyring,
-    Limits,
 }
 
 /// The names of `capabilities(7)` in the order of their numbers, without `CAP_`: the one list of them.

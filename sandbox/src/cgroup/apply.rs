@@ -75,7 +75,7 @@ pub fn remove(plan: &CgroupPlan) -> Result<Removal, CgroupError> {
     let v2 = plan.v2.iter().map(|leaf| &leaf.path);
     let removal = remove_all(v2.chain(plan.v1.iter().map(|leaf| &leaf.path)))?;
     if removal == Removal::Removed {
-        for leaf in &plan.v2 {
+        if let Some(leaf) = &plan.v2 {
             remove_empty(
                 leaf.path
                     .ancestors()

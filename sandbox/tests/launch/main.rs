@@ -16,6 +16,9 @@ mod attempt;
 mod bare;
 mod boxed;
 mod fixture;
+mod identity;
+mod layers;
+mod mounts;
 mod user;
 
 use fixture::Case;
@@ -25,9 +28,18 @@ fn main() {
         sandbox::herd_exec_main();
     }
     attacks::try_if_asked();
-    let cases: Vec<Case> = [bare::CASES, boxed::CASES, attacks::CASES, user::CASES].concat();
+    let cases: Vec<Case> = [
+        bare::CASES,
+        boxed::CASES,
+        layers::CASES,
+        attacks::CASES,
+        identity::CASES,
+        mounts::CASES,
+        user::CASES,
+    ]
+    .concat();
     std::process::exit(fixture::run(
         &cases,
-        &[user::INNER, attacks::INNER].concat(),
+        &[user::INNER, identity::INNER, attacks::INNER, layers::INNER].concat(),
     ));
 }
