@@ -12,7 +12,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 mod file_system;
+mod landlock;
 mod limits;
+mod system_calls;
 mod user;
 mod wall;
 
@@ -20,9 +22,15 @@ pub use file_system::{
     BindMount, BindSource, Data, EnterRoot, Held, IdMappedMount, MountAction, Propagation, Root,
     RootOverlay, Upper,
 };
+pub use landlock::{Landlock, PathAccess, PathRule, PortAccess, PortRule, Ports, Scope, Scopes};
 pub use limits::{
     Amount, CgroupLimits, CgroupName, Delegation, DeviceMatch, DeviceNumber, DevicePolicy,
     DeviceRule, Devices, HugePages, Limits, Resource, Rlimit,
+};
+pub use system_calls::{
+    Abi, AddressFamilies, Architectures, ArgumentCondition, Circumstances, Comparison,
+    ProfileAction, ProfileArchitectures, ProfileRule, Refusal, SeccompProfile, SystemCallEntry,
+    SystemCallFilter, SystemCallLog, SystemCalls,
 };
 pub use user::{
     Capabilities, IdMaps, IdRange, Join, NamespaceKind, NamespaceSource, UserNamespace,
@@ -53,12 +61,16 @@ pub struct Lifecycle {
     /// The box is held once its namespaces exist, until the caller lets it go: the caller can read
     /// the ids of its namespaces, write its maps, or move interfaces into it.
     pub gate: bool,
-    /// The box reads one byte (or end of file) from this descriptor before it is set up.
+    /// The box waits until one byte (or the end of file) has been read from this descriptor: set up
+    /// and without privileges, before its program.
     pub block: Option<Held>,
     /// The box's first process keeps this descriptor open for as long as it lives.
     pub sync: Option<Held>,
     /// Files of the box on which its first process holds a read lock (`fcntl(2)`) while it lives.
     pub lock_files: Vec<PathBuf>,
+    /// The box lasts until the last of its processes has ended, and not only as long as its main
+    /// process, whose end is told at once.
+    pub linger: bool,
 }
 
 /// The program and its surroundings.
@@ -74,6 +86,9 @@ pub struct Process {
     pub working_directory: Option<PathBuf>,
     /// A working directory that is missing falls back to `/` (systemd's `-` prefix).
     pub working_directory_optional: bool,
+    /// Instead of `working_directory`: the first of these that can be entered, and `PWD` in the
+    /// environment names it. Relative ones start at `/`.
+    pub working_directories: Vec<PathBuf>,
     pub umask: Option<u32>,
     /// `setsid(2)`: a session of its own. Without it a process shares its caller's terminal, into
     /// which only a system call filter keeps it from typing.
@@ -83,6 +98,11 @@ pub struct Process {
     pub scheduling: Scheduling,
     /// `PR_SET_PDEATHSIG` with SIGKILL.
     pub die_with_parent: bool,
+    /// The program gets what a program executed by the caller itself would: signals that are ignored
+    /// or blocked stay so, as the caller itself was started with them, and a file without a format that
+    /// the kernel knows is a script of the shell (`execvp(3)`). For a launcher that stands between its
+    /// own caller and the program.
+    pub as_if_executed: bool,
     /// SIGPIPE is ignored (systemd's `IgnoreSIGPIPE=yes`, the default of services there).
     pub ignore_sigpipe: bool,
     /// Passed descriptors from number 3 on get `LISTEN_FDS`, `LISTEN_PID`, `LISTEN_FDNAMES`.
@@ -215,9 +235,10 @@ pub struct Walls {
     pub restrict_suid_sgid: bool,
     /// New namespaces of these kinds are refused inside (`unshare`, `clone`, `clone3`, `setns`).
     pub restrict_namespaces: RestrictNamespaces,
-    /// `None` allows all families; else only these (`AF_*` numbers).
-    pub restrict_address_families: Option<Vec<u16>>,
+    /// `None` allows all families.
+    pub restrict_address_families: Option<AddressFamilies>,
     pub system_calls: SystemCalls,
+    pub landlock: Landlock,
     pub keyring: Keyring,
     pub network: Network,
     /// The box's own first process is the command itself, not herd's reaper.
@@ -270,11 +291,8 @@ impl Walls {
             restrict_suid_sgid: false,
             restrict_namespaces: RestrictNamespaces::None,
             restrict_address_families: None,
-            system_calls: SystemCalls {
-                filter: None,
-                native_only: false,
-                refusal: Refusal::Errno(EPERM),
-            },
+            system_calls: SystemCalls::default(),
+            landlock: Landlock::default(),
             keyring: Keyring::Inherit,
             network: Network::Host,
             as_pid_1: false,
@@ -321,8 +339,15 @@ impl Walls {
             restrict_namespaces: RestrictNamespaces::All,
             system_calls: SystemCalls {
                 filter: Some(crate::seccomp::default_filter()),
-                native_only: true,
-                refusal: Refusal::Errno(EPERM),
+                architectures: Architectures::NATIVE,
+                ..SystemCalls::default()
+            },
+            landlock: Landlock {
+                scopes: Scopes {
+                    abstract_unix_sockets: Scope::WhereOffered,
+                    ..Scopes::default()
+                },
+                ..Landlock::default()
             },
             ..Self::minimal_box()
         }
@@ -334,7 +359,7 @@ impl Walls {
         let mut strict = Self {
             memory_deny_write_execute: true,
             proc_subset_pid: true,
-            restrict_address_families: Some(vec![AF_UNIX]),
+            restrict_address_families: Some(AddressFamilies::Only(vec![AF_UNIX])),
             network: Network::None,
             ..Self::default_box()
         };
@@ -345,7 +370,7 @@ impl Walls {
                 .extend(["@privileged", "@resources"].map(|group| SystemCallEntry {
                     name: group.to_owned(),
                     remove: true,
-                    errno: None,
+                    refusal: None,
                 }));
         }
         strict
@@ -354,7 +379,6 @@ impl Walls {
 
 /// `CAP_CHECKPOINT_RESTORE`, the highest capability of Linux 6.18.
 const CAP_LAST: u8 = 40;
-const EPERM: i32 = 1;
 const AF_UNIX: u16 = 1;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -432,40 +456,6 @@ pub enum RestrictNamespaces {
     All,
     /// Only these may be made.
     AllowOnly(Namespaces),
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SystemCalls {
-    /// `None` filters nothing by number.
-    pub filter: Option<SystemCallFilter>,
-    /// Calls of foreign architectures and of x32 are refused.
-    pub native_only: bool,
-    /// What a refused call gets: an errno, or the death of the process.
-    pub refusal: Refusal,
-}
-
-/// Names and `@groups` as systemd writes them (`systemd.exec(5)`, `SystemCallFilter=`).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SystemCallFilter {
-    /// `true`: all but `entries` are refused; `false`: only `entries` are.
-    pub allow: bool,
-    /// In order; an entry with `remove` takes away what an earlier one gave.
-    pub entries: Vec<SystemCallEntry>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SystemCallEntry {
-    /// A system call's name, or a group's with its `@`.
-    pub name: String,
-    pub remove: bool,
-    /// An errno of its own for this entry (`name:EPERM`).
-    pub errno: Option<i32>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Refusal {
-    Errno(i32),
-    KillProcess,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

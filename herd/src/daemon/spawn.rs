@@ -462,6 +462,20 @@ impl Daemon {
                             pidfd: main_pidfd,
                         },
                     );
+                    // `Executed` follows, but the box may have ended before we look again.
+                    self.launched(run);
+                }
+                Message::Main { pid, pidfd } => {
+                    let pidfd = Some(pidfd);
+                    if let Some(process) = self.processes.get_mut(run) {
+                        process.inner = Some(Inner { pid, pidfd });
+                    }
+                }
+                // No service is held at a gate: nobody here has to look at it first.
+                Message::AtGate { .. } => {
+                    if let Err(error) = status::let_go(fd.as_fd()) {
+                        self.note(&format!("cannot let a box go: {error}"));
+                    }
                 }
                 Message::Exited(status) => self.main_reported(run, status),
                 Message::Closed => {
@@ -512,7 +526,9 @@ impl Daemon {
         let Some(process) = self.processes.get_mut(run) else {
             return;
         };
-        process.executed = true;
+        if std::mem::replace(&mut process.executed, true) {
+            return;
+        }
         let (id, pid, task) = (process.service, process.main_pid(), process.task);
         self.conclude(run);
         if task == Task::Role(Role::Main) {

@@ -4,6 +4,9 @@
 
 use std::ffi::CStr;
 use std::fs;
+use std::os::fd::OwnedFd;
+
+use rustix::process::{Pid, PidfdFlags};
 
 use super::{Errno, check, done};
 
@@ -23,6 +26,12 @@ pub(crate) fn parent_pid() -> i32 {
     // SAFETY: getppid(2) takes nothing and cannot fail.
     let pid = unsafe { libc::syscall(libc::SYS_getppid) };
     i32::try_from(pid).unwrap_or(0)
+}
+
+/// This process by a descriptor.
+pub(crate) fn own_pidfd() -> Result<OwnedFd, Errno> {
+    let own = Pid::from_raw(own_pid()).ok_or(Errno(libc::ESRCH))?;
+    Ok(rustix::process::pidfd_open(own, PidfdFlags::empty())?)
 }
 
 /// Claims that this process has one thread only.
@@ -169,8 +178,9 @@ pub(crate) fn unshare(namespaces: u64) -> Result<(), Errno> {
     done(unsafe { libc::syscall(libc::SYS_unshare, namespaces) })
 }
 
-/// Installs a seccomp program, one `struct sock_filter` per number.
-pub(crate) fn install_filter(program: &[u64]) -> Result<(), Errno> {
+/// Installs a seccomp program, one `struct sock_filter` per number; the flags are
+/// `SECCOMP_FILTER_FLAG_*` that ask for no listener.
+pub(crate) fn install_filter(program: &[u64], flags: u32) -> Result<(), Errno> {
     #[repr(C)]
     struct Program {
         length: u16,
@@ -186,7 +196,7 @@ pub(crate) fn install_filter(program: &[u64]) -> Result<(), Errno> {
         libc::syscall(
             libc::SYS_seccomp,
             libc::SECCOMP_SET_MODE_FILTER,
-            0,
+            flags,
             &raw const program,
         )
     })
