@@ -138,8 +138,9 @@ impl Compiler<'_> {
         let identity = &self.config.identity;
         self.steps
             .extend(privileges::privileges(identity, walls, self.host, &users)?);
-        if walls.keyring == Keyring::Private {
-            self.steps.push(Step::Keyring);
+        if walls.keyring != Keyring::Inherit {
+            let with_user_keyring = walls.keyring == Keyring::Shared;
+            self.steps.push(Step::Keyring { with_user_keyring });
         }
         self.last_words_behind(walls)
     }
@@ -175,6 +176,10 @@ impl Compiler<'_> {
             let name: String = name.chars().take(HOSTNAME_LONGEST).collect();
             self.steps
                 .push(Step::Hostname(c_string(OsStr::new(&name))?));
+            if let Some(name) = &walls.domainname {
+                let name = c_string(OsStr::new(name))?;
+                self.steps.push(Step::Domainname(name));
+            }
         }
         if walls.network == Network::Loopback && set.has(libc::CLONE_NEWNET) {
             self.steps.push(Step::Loopback);
@@ -391,7 +396,10 @@ fn namespaces(walls: &Walls) -> Result<NamespaceSet, CompileError> {
         ),
         (wanted.pid, libc::CLONE_NEWPID),
         (wanted.ipc, libc::CLONE_NEWIPC),
-        (wanted.uts || walls.hostname.is_some(), libc::CLONE_NEWUTS),
+        (
+            wanted.uts || walls.hostname.is_some() || walls.domainname.is_some(),
+            libc::CLONE_NEWUTS,
+        ),
         (wanted.cgroup, libc::CLONE_NEWCGROUP),
         (
             wanted.net || walls.network != Network::Host,

@@ -19,7 +19,7 @@ pub use file_system::{
     Upper,
 };
 pub use user::{
-    Capabilities, IdMaps, IdRange, Join, NamespaceKind, NamespaceSource, UserNamespace,
+    Capabilities, IdMaps, IdRange, Join, NamespaceKind, NamespaceSource, SecureBit, UserNamespace,
 };
 
 /// One process to start: what, as whom, with which limits, and behind which walls.
@@ -261,6 +261,8 @@ pub struct Walls {
     pub read_only_root: bool,
     /// Hostname in the UTS namespace; the config's name when absent.
     pub hostname: Option<String>,
+    /// NIS domain name in the UTS namespace, which keeps the host's when absent.
+    pub domainname: Option<String>,
     pub protect_system: ProtectSystem,
     pub protect_home: ProtectHome,
     pub private_tmp: bool,
@@ -290,6 +292,7 @@ pub struct Walls {
     pub capabilities: Capabilities,
     /// With [`Capabilities::ByUser`].
     pub ambient_capabilities: Vec<u8>,
+    pub secure_bits: Vec<SecureBit>,
     pub lock_personality: bool,
     pub memory_deny_write_execute: bool,
     pub restrict_realtime: bool,
@@ -320,6 +323,7 @@ impl Walls {
             enter_root: EnterRoot::Pivot,
             read_only_root: false,
             hostname: None,
+            domainname: None,
             protect_system: ProtectSystem::No,
             protect_home: ProtectHome::No,
             private_tmp: false,
@@ -342,6 +346,7 @@ impl Walls {
             capability_bounding_set: (0..=CAP_LAST).collect(),
             capabilities: Capabilities::ByUser,
             ambient_capabilities: Vec::new(),
+            secure_bits: Vec::new(),
             lock_personality: false,
             memory_deny_write_execute: false,
             restrict_realtime: false,
@@ -551,6 +556,8 @@ pub enum Keyring {
     Inherit,
     /// A new session keyring, linked to nothing.
     Private,
+    /// A new session keyring with the user's keyring linked into it: what services of one user share.
+    Shared,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

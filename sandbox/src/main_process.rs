@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
 
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 
-use crate::config::{CpuPolicy, IoClass, Resource, Rlimit};
+use crate::config::{CpuPolicy, IoClass, Resource, Rlimit, SecureBit};
 use crate::plan::Plan;
 use crate::step::{OwnedDirectory, Program, Step};
 use crate::sys::exec::{StringArray, execve};
@@ -158,9 +158,24 @@ pub(crate) fn perform(step: &Step, prepared: &Prepared) -> Result<(), Errno> {
             .iter()
             .copied()
             .try_for_each(capabilities::raise_ambient),
+        Step::SecureBits(bits) => {
+            // A change of user leaves them permitted and not effective.
+            capabilities::set(capabilities::permitted()?, 0)?;
+            let numbers = SecureBit::ALL
+                .iter()
+                .filter(|(_, bit, _)| bits.contains(bit));
+            capabilities::set_secure_bits(numbers.fold(0, |set, (_, _, bit)| set | 1 << bit))
+        }
         Step::DieWithParent => process::die_with_parent(),
         Step::WorkingDirectory { path, optional } => change_directory(path, *optional),
-        Step::Keyring => process::join_new_keyring(),
+        Step::Keyring { with_user_keyring } => {
+            process::join_new_keyring()?;
+            if *with_user_keyring {
+                process::link_user_keyring()
+            } else {
+                Ok(())
+            }
+        }
         Step::NoNewPrivileges => process::no_new_privileges(),
         Step::Filter { program, .. } => process::install_filter(program),
         Step::Exec(program) => Err(execute(program, prepared)),
@@ -175,6 +190,7 @@ pub(crate) fn perform(step: &Step, prepared: &Prepared) -> Result<(), Errno> {
         | Step::AssertNoUserNamespaces
         | Step::Namespaces(_)
         | Step::Hostname(_)
+        | Step::Domainname(_)
         | Step::Loopback
         | Step::Mount(_)
         | Step::StartMain => Err(Errno(libc::ENOSYS)),

@@ -10,7 +10,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::cgroup::CgroupPlan;
-use crate::config::{CpuPolicy, IoClass, Rlimit};
+use crate::config::{CpuPolicy, IoClass, Rlimit, SecureBit};
 use crate::filesystem::MountStep;
 use crate::identity::maps::{Alone, Maps};
 
@@ -35,6 +35,7 @@ pub(crate) enum Step {
     SecondUserNamespace(Alone),
     AssertNoUserNamespaces,
     Hostname(CString),
+    Domainname(CString),
     Loopback,
     Mount(MountStep),
     /// The walker stays behind as the box's reaper, the rest is walked by the main process.
@@ -76,12 +77,15 @@ pub(crate) enum Step {
         inheritable: u64,
     },
     Ambient(Vec<u8>),
+    SecureBits(Vec<SecureBit>),
     DieWithParent,
     WorkingDirectory {
         path: CString,
         optional: bool,
     },
-    Keyring,
+    Keyring {
+        with_user_keyring: bool,
+    },
     NoNewPrivileges,
     Filter {
         program: Vec<u64>,
@@ -254,6 +258,7 @@ impl fmt::Display for Step {
             }
             Self::Namespaces(set) => write!(f, "enter new namespaces: {set}"),
             Self::Hostname(name) => write!(f, "set the hostname to {}", text(name)),
+            Self::Domainname(name) => write!(f, "set the domain name to {}", text(name)),
             Self::Loopback => f.write_str("bring the loopback interface up"),
             Self::Mount(step) => step.fmt(f),
             Self::StartMain => f.write_str("start the main process and reap for it"),
@@ -326,6 +331,13 @@ impl fmt::Display for Step {
                 let set = set.iter().fold(0, |set, number| set | 1u64 << number);
                 write!(f, "make {} ambient", capabilities(set))
             }
+            Self::SecureBits(bits) => {
+                let names = SecureBit::ALL
+                    .iter()
+                    .filter(|(_, bit, _)| bits.contains(bit));
+                let names: Vec<_> = names.map(|(name, ..)| *name).collect();
+                write!(f, "set the secure bits {}", names.join(", "))
+            }
             Self::DieWithParent => f.write_str("die with the parent"),
             Self::WorkingDirectory { path, optional } => {
                 write!(f, "change directory to {}", text(path))?;
@@ -335,7 +347,12 @@ impl fmt::Display for Step {
                     Ok(())
                 }
             }
-            Self::Keyring => f.write_str("join a new session keyring"),
+            Self::Keyring {
+                with_user_keyring: false,
+            } => f.write_str("join a new session keyring"),
+            Self::Keyring {
+                with_user_keyring: true,
+            } => f.write_str("join a new session keyring with the user's keyring in it"),
             Self::NoNewPrivileges => f.write_str("refuse new privileges from now on"),
             Self::Filter { words, .. } => f.write_str(words),
             Self::Exec(program) => {

@@ -189,6 +189,7 @@ fn perform_in_box(step: &Step, mounts: &mut Mounts, prepared: &Prepared) -> Resu
         }),
         Step::Namespaces(set) => Ok(process::unshare(set.0)?),
         Step::Hostname(name) => Ok(process::set_hostname(name)?),
+        Step::Domainname(name) => Ok(process::set_domainname(name)?),
         Step::Loopback => Ok(network::loopback_up()?),
         Step::Mount(step) => Ok(mounts.perform(step)?),
         step => Ok(perform(step, prepared)?),

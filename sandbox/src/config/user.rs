@@ -88,3 +88,28 @@ pub enum Capabilities {
     /// the box's own.
     Exactly(Vec<u8>),
 }
+
+/// What user 0 is to a program and all its children (`capabilities(7)`, *The securebits flags*).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SecureBit {
+    KeepCaps,
+    KeepCapsLocked,
+    /// Capabilities do not follow changes of user.
+    NoSetuidFixup,
+    NoSetuidFixupLocked,
+    /// User 0 gains nothing at `execve`.
+    NoRoot,
+    NoRootLocked,
+}
+
+impl SecureBit {
+    /// Every bit by the name that `systemd.exec(5)` has for it, with its number.
+    pub const ALL: [(&'static str, Self, u8); 6] = [
+        ("keep-caps", Self::KeepCaps, 4),
+        ("keep-caps-locked", Self::KeepCapsLocked, 5),
+        ("no-setuid-fixup", Self::NoSetuidFixup, 2),
+        ("no-setuid-fixup-locked", Self::NoSetuidFixupLocked, 3),
+        ("noroot", Self::NoRoot, 0),
+        ("noroot-locked", Self::NoRootLocked, 1),
+    ];
+}

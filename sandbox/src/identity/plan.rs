@@ -280,7 +280,16 @@ pub(crate) fn privileges(
     if privileged && bounding & ALL_CAPABILITIES != ALL_CAPABILITIES {
         steps.push(Step::BoundingSet { keep: bounding });
     }
-    let becomes = change_user(wanted, host, users, ambient, &mut steps)?;
+    let keeps = ambient != 0 || !walls.secure_bits.is_empty();
+    let becomes = change_user(wanted, host, users, keeps, &mut steps)?;
+    if !walls.secure_bits.is_empty() {
+        if !privileged {
+            let reason = "secure bits take a user namespace of the box's own or root";
+            return Err(refuse(Wall::Capabilities, reason));
+        }
+        // As late as they can be: they take CAP_SETPCAP, and change what a change of user means.
+        steps.push(Step::SecureBits(walls.secure_bits.clone()));
+    }
     if walls.capabilities == Capabilities::Caller {
         return Ok(steps);
     }
@@ -302,7 +311,7 @@ fn change_user(
     wanted: &Identity,
     host: &Host,
     users: &Users,
-    ambient: u64,
+    keeps: bool,
     steps: &mut Vec<Step>,
 ) -> Result<Option<u32>, CompileError> {
     let mut change = Vec::new();
@@ -328,7 +337,7 @@ fn change_user(
         }
     };
     let changed = change.iter().position(|step| matches!(step, Step::Uid(_)));
-    if let Some(place) = changed.filter(|_| ambient != 0 && becomes != Some(0)) {
+    if let Some(place) = changed.filter(|_| keeps && becomes != Some(0)) {
         change.insert(place, Step::KeepCapabilities);
     }
     steps.extend(change);

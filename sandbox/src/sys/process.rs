@@ -158,9 +158,36 @@ pub(crate) fn join_new_keyring() -> Result<(), Errno> {
     })
 }
 
+/// What is in the keyring of our user is found through our session keyring too.
+pub(crate) fn link_user_keyring() -> Result<(), Errno> {
+    const KEYCTL_LINK: i32 = 8;
+    const KEY_SPEC_SESSION_KEYRING: i32 = -3;
+    const KEY_SPEC_USER_KEYRING: i32 = -4;
+    // SAFETY: plain numbers.
+    done(unsafe {
+        libc::syscall(
+            libc::SYS_keyctl,
+            KEYCTL_LINK,
+            KEY_SPEC_USER_KEYRING,
+            KEY_SPEC_SESSION_KEYRING,
+        )
+    })
+}
+
 pub(crate) fn set_hostname(name: &CStr) -> Result<(), Errno> {
     // SAFETY: pointer and length are those of one live string.
     done(unsafe { libc::syscall(libc::SYS_sethostname, name.as_ptr(), name.to_bytes().len()) })
+}
+
+pub(crate) fn set_domainname(name: &CStr) -> Result<(), Errno> {
+    // SAFETY: pointer and length are those of one live string.
+    done(unsafe {
+        libc::syscall(
+            libc::SYS_setdomainname,
+            name.as_ptr(),
+            name.to_bytes().len(),
+        )
+    })
 }
 
 /// Moves this process into new namespaces (`CLONE_NEW*`).

@@ -25,7 +25,7 @@ pub(crate) fn try_if_asked() {
 }
 
 /// The box of `base` with the probe as its command.
-fn probe(base: Config, attacks: &[&str]) -> Vec<(String, String)> {
+pub(crate) fn probe(base: Config, attacks: &[&str]) -> Vec<(String, String)> {
     let own = std::env::current_exe().unwrap();
     let words = [&[own.to_str().unwrap(), "try"], attacks].concat();
     let mut base = base;
