@@ -22,14 +22,14 @@ use std::path::PathBuf;
 
 use crate::cgroup;
 use crate::config::{
-    CgroupLimits, Config, EnterRoot, Identity, Inherit, Keyring, Lifecycle, Network, ProtectHome,
+    CgroupLimits, Config, EnterRoot, Identity, Keyring, Lifecycle, Network, ProtectHome,
     ProtectProc, ProtectSystem, RootOverlay, Wall, Walls,
 };
 use crate::filesystem;
 use crate::host::{Host, UserNamespaces};
 use crate::identity::MapError;
 use crate::identity::plan::{self as privileges, Users};
-use crate::paths::c_string;
+use crate::paths::{absolute, c_string};
 use crate::plan::{Carrier, GivenUp, Plan};
 use crate::process::{identity, owned_directory, program, scheduling, working_directory};
 use crate::seccomp;
@@ -50,6 +50,10 @@ pub enum CompileError {
     Wall { wall: Wall, reason: String },
     #[error(transparent)]
     Map(#[from] MapError),
+    #[error(
+        "the command itself is the box's first process: nobody is left to hold what lasts as long as the box"
+    )]
+    AsFirstProcess,
     #[error("{0}")]
     Root(&'static str),
     #[error("{0} is not supported yet")]
@@ -80,7 +84,7 @@ pub fn compile(config: &Config, host: &Host) -> Result<Plan, CompileError> {
         }
         None => {
             compiler.bare()?;
-            if only_v2 {
+            if only_v2 && config.lifecycle == Lifecycle::default() {
                 Carrier::Vfork
             } else {
                 Carrier::Executor
@@ -108,7 +112,9 @@ struct Compiler<'a> {
 
 impl Compiler<'_> {
     fn bare(&mut self) -> Result<(), CompileError> {
-        self.steps.push(Step::Descriptors);
+        self.lifecycle()?;
+        self.steps
+            .push(Step::Descriptors(self.config.process.inherit));
         self.directories(&self.config.identity)?;
         self.surroundings();
         identity(&self.config.identity, &mut self.steps);
@@ -116,7 +122,7 @@ impl Compiler<'_> {
     }
 
     fn boxed(&mut self, walls: &Walls) -> Result<(), CompileError> {
-        supported(self.config, walls)?;
+        supported(walls)?;
         let mut set = namespaces(walls)?;
         let mut users = privileges::decide(self.config, walls, self.host, set)?;
         if users.is_made()
@@ -127,13 +133,16 @@ impl Compiler<'_> {
         }
         self.directories(&users.outside(&self.config.identity)?)?;
         self.enter(walls, set, &users)?;
-        if set.has_pid() && !walls.as_pid_1 {
-            if self.config.process.die_with_parent {
-                self.steps.push(Step::DieWithParent);
+        self.take_part()?;
+        let has_first = set.has_pid() && !walls.as_pid_1;
+        if has_first || self.needs_first_process() {
+            if walls.as_pid_1 {
+                return Err(CompileError::AsFirstProcess);
             }
-            self.steps.push(Step::StartMain);
+            self.start_main();
         }
-        self.steps.push(Step::Descriptors);
+        self.steps
+            .push(Step::Descriptors(self.config.process.inherit));
         self.surroundings();
         let identity = &self.config.identity;
         self.steps
@@ -154,20 +163,25 @@ impl Compiler<'_> {
     ) -> Result<(), CompileError> {
         self.steps
             .extend(privileges::before(users, &self.config.identity, self.host)?);
-        if let Users::Alone { map, limit, .. } = users {
+        if let Users::Alone { map, .. } = users {
             self.steps.push(Step::UserNamespace(*map));
-            self.steps.extend(limit.map(Step::LimitUserNamespaces));
         }
         if users.is_mapped_from_outside() {
             set.add(libc::CLONE_NEWUSER);
         }
-        if !set.is_empty() {
+        if set.has_pid() || set.has(libc::CLONE_NEWUSER) {
+            self.steps.push(Step::FirstProcess(set));
+        } else if !set.is_empty() {
             self.steps.push(Step::Namespaces(set));
         }
-        if let Users::Mapped { maps, limit } = users {
-            self.steps.push(Step::Maps(maps.clone()));
-            self.steps.extend(limit.map(Step::LimitUserNamespaces));
+        if self.config.lifecycle.gate {
+            self.steps.push(Step::Gate);
         }
+        if let Users::Mapped { maps, .. } = users {
+            self.steps.push(Step::Maps(maps.clone()));
+        }
+        self.steps
+            .extend(users.limit().map(Step::LimitUserNamespaces));
         if users.is_mapped_from_outside() {
             self.steps.push(Step::Untraceable);
         }
@@ -199,6 +213,46 @@ impl Compiler<'_> {
             self.steps.push(Step::AssertNoUserNamespaces);
         }
         Ok(())
+    }
+
+    /// Of a bare process.
+    fn lifecycle(&mut self) -> Result<(), CompileError> {
+        if self.config.lifecycle.gate {
+            self.steps.push(Step::Gate);
+        }
+        self.take_part()?;
+        if self.needs_first_process() {
+            self.start_main();
+        }
+        Ok(())
+    }
+
+    /// What the caller takes part in once everything is set up.
+    fn take_part(&mut self) -> Result<(), CompileError> {
+        let lifecycle = &self.config.lifecycle;
+        self.steps.extend(lifecycle.block.map(Step::Block));
+        self.steps.extend(lifecycle.sync.map(Step::KeepOpen));
+        for path in &lifecycle.lock_files {
+            absolute("lock file", path)?;
+            self.steps.push(Step::Lock(c_string(path.as_os_str())?));
+        }
+        Ok(())
+    }
+
+    /// Somebody has to hold what lasts as long as the box.
+    fn needs_first_process(&self) -> bool {
+        let lifecycle = &self.config.lifecycle;
+        lifecycle.sync.is_some() || !lifecycle.lock_files.is_empty()
+    }
+
+    fn start_main(&mut self) {
+        if self.config.process.die_with_parent {
+            self.steps.push(Step::DieWithParent);
+        }
+        if self.config.lifecycle.linger {
+            self.steps.push(Step::Linger);
+        }
+        self.steps.push(Step::StartMain);
     }
 
     /// Without a user namespace: root goes without that one, others without all of them. Every one
@@ -363,19 +417,11 @@ const NAMESPACE_WALLS: [(i32, Wall); 6] = [
 ];
 
 /// What the vocabulary has and no step does yet is refused, never left out.
-fn supported(config: &Config, walls: &Walls) -> Result<(), CompileError> {
+fn supported(walls: &Walls) -> Result<(), CompileError> {
     let missing = [
         (!walls.join.is_empty(), "joining namespaces"),
         (walls.root_overlay != RootOverlay::None, "an overlay root"),
         (walls.enter_root != EnterRoot::Pivot, "chroot"),
-        (
-            config.lifecycle != Lifecycle::default(),
-            "taking part in the launch",
-        ),
-        (
-            config.process.inherit != Inherit::Passed,
-            "inheriting all descriptors",
-        ),
     ];
     missing
         .iter()

@@ -46,12 +46,16 @@ pub struct Lifecycle {
     /// The box is held once its namespaces exist, until the caller lets it go: the caller can read
     /// the ids of its namespaces, write its maps, or move interfaces into it.
     pub gate: bool,
-    /// The box reads one byte (or end of file) from this descriptor before it is set up.
+    /// The box waits until one byte (or the end of file) has been read from this descriptor: set up
+    /// and without privileges, before its program.
     pub block: Option<Held>,
     /// The box's first process keeps this descriptor open for as long as it lives.
     pub sync: Option<Held>,
     /// Files of the box on which its first process holds a read lock (`fcntl(2)`) while it lives.
     pub lock_files: Vec<PathBuf>,
+    /// The box lasts until the last of its processes has ended, and not only as long as its main
+    /// process, whose end is told at once.
+    pub linger: bool,
 }
 
 /// The program and its surroundings.

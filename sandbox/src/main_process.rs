@@ -114,7 +114,7 @@ pub(crate) fn perform(step: &Step, prepared: &Prepared) -> Result<(), Errno> {
     match step {
         Step::Directory(directory) => make_directory(directory),
         Step::OomScore(score) => set_oom_score(*score),
-        Step::Descriptors => prepared.descriptors.put_in_place(),
+        Step::Descriptors(_) => prepared.descriptors.put_in_place(),
         Step::Session {
             controlling_terminal,
         } => {
@@ -189,11 +189,18 @@ pub(crate) fn perform(step: &Step, prepared: &Prepared) -> Result<(), Errno> {
         | Step::SecondUserNamespace(_)
         | Step::AssertNoUserNamespaces
         | Step::Namespaces(_)
+        | Step::FirstProcess(_)
         | Step::Hostname(_)
         | Step::Domainname(_)
         | Step::Loopback
         | Step::Mount(_)
+        | Step::Gate
+        | Step::Block(_)
+        | Step::KeepOpen(_)
+        | Step::Lock(_)
         | Step::StartMain => Err(Errno(libc::ENOSYS)),
+        // The reaper looks for it in the plan.
+        Step::Linger => Ok(()),
     }
 }
 
@@ -204,6 +211,8 @@ pub(crate) struct Descriptors {
     unshare_from: Option<RawFd>,
     /// In the order of their targets.
     moves: Vec<Move>,
+    /// Whether others stay as they are.
+    others_stay: bool,
 }
 
 #[derive(Debug)]
@@ -232,7 +241,14 @@ impl Descriptors {
         Self {
             unshare_from,
             moves,
+            others_stay: false,
         }
+    }
+
+    /// What is no target stays as it is.
+    pub(crate) fn beside_others(mut self) -> Self {
+        self.others_stay = true;
+        self
     }
 
     /// The first number above all targets.
@@ -246,13 +262,6 @@ impl Descriptors {
     pub(crate) fn unshare(&self) -> Result<(), Errno> {
         self.unshare_from
             .map_or(Ok(()), descriptors::unshare_and_close_from)
-    }
-
-    /// Closes what the main process has duplicates of.
-    pub(crate) fn close_sources(&self) -> Result<(), Errno> {
-        self.moves
-            .iter()
-            .try_for_each(|one| descriptors::close_between(one.from, one.from))
     }
 
     fn put_in_place(&self) -> Result<(), Errno> {
@@ -271,10 +280,13 @@ impl Descriptors {
         let mut next_free = 0;
         for one in &self.moves {
             descriptors::duplicate_onto(one.meanwhile.load(Ordering::Relaxed), one.to)?;
-            if next_free < one.to {
+            if next_free < one.to && !self.others_stay {
                 descriptors::close_between(next_free, one.to - 1)?;
             }
             next_free = one.to + 1;
+        }
+        if self.others_stay {
+            return Ok(());
         }
         descriptors::close_on_exec_from(above)
     }

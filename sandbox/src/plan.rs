@@ -6,7 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::cgroup::CgroupPlan;
-use crate::config::Wall;
+use crate::config::{Inherit, Wall};
 use crate::step::Step;
 
 /// The steps from the caller to the service's `execve`, for one machine.
@@ -28,6 +28,9 @@ pub enum Carrier {
     Vfork,
     /// This binary, executed again as `herd-exec`: the caller is not held up by the walk.
     Executor,
+    /// A copy of the caller, which has to have one thread: no second `execve`, and one process
+    /// less where the box needs nothing before its namespaces.
+    Fork,
 }
 
 /// A wall that this machine cannot build and that the config said it can do without.
@@ -63,9 +66,32 @@ impl Plan {
     pub(crate) fn makes_user_namespace(&self) -> bool {
         let made = |step: &Step| {
             matches!(step, Step::UserNamespace(_))
-                || matches!(step, Step::Namespaces(set) if set.has(libc::CLONE_NEWUSER))
+                || matches!(step, Step::FirstProcess(set) if set.has(libc::CLONE_NEWUSER))
         };
         self.steps.iter().any(made)
+    }
+
+    /// Claims that the plan is walked to its end by a process made in the box's namespaces.
+    pub(crate) fn has_first_process(&self) -> bool {
+        let is_one = |step: &Step| matches!(step, Step::FirstProcess(_));
+        self.steps.iter().any(is_one)
+    }
+
+    pub(crate) fn is_mapped_from_outside(&self) -> bool {
+        self.steps.iter().any(|step| matches!(step, Step::Maps(_)))
+    }
+
+    /// The same steps, walked by a copy of the caller ([`Carrier::Fork`]).
+    #[must_use]
+    pub fn by_fork(mut self) -> Self {
+        self.carrier = Carrier::Fork;
+        self
+    }
+
+    /// Which of the caller's descriptors the program gets.
+    pub(crate) fn inherit(&self) -> Inherit {
+        let step = self.steps.iter().find_map(Step::as_descriptors);
+        step.unwrap_or_default()
     }
 
     /// Fault injection, for tests: step `n` (from 1) fails with `ECANCELED` instead of being done.

@@ -10,7 +10,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::cgroup::CgroupPlan;
-use crate::config::{CpuPolicy, IoClass, Rlimit, SecureBit};
+use crate::config::{CpuPolicy, Held, Inherit, IoClass, Rlimit, SecureBit};
 use crate::filesystem::MountStep;
 use crate::identity::maps::{Alone, Maps};
 
@@ -25,8 +25,12 @@ pub(crate) enum Step {
     JoinCgroup(CgroupPlan),
     UserNamespace(Alone),
     LimitUserNamespaces(u8),
-    /// New namespaces; with a PID namespace the rest of the plan is walked by its first process.
+    /// New namespaces of the process that walks.
     Namespaces(NamespaceSet),
+    /// The rest of the plan is walked by a new process, which is made in these namespaces.
+    FirstProcess(NamespaceSet),
+    /// The caller is told which namespaces there are, and says when to go on.
+    Gate,
     // In the box.
     /// The carrier, outside, writes them.
     Maps(Maps),
@@ -38,10 +42,18 @@ pub(crate) enum Step {
     Domainname(CString),
     Loopback,
     Mount(MountStep),
+    /// Until this descriptor can be read.
+    Block(Held),
+    /// The box's first process keeps this descriptor open.
+    KeepOpen(Held),
+    /// The box's first process holds a read lock on this file.
+    Lock(CString),
+    /// The box's first process stays until nothing is left to reap.
+    Linger,
     /// The walker stays behind as the box's reaper, the rest is walked by the main process.
     StartMain,
     // In the main process.
-    Descriptors,
+    Descriptors(Inherit),
     Session {
         controlling_terminal: bool,
     },
@@ -95,6 +107,14 @@ pub(crate) enum Step {
 }
 
 impl Step {
+    pub(crate) fn as_descriptors(&self) -> Option<Inherit> {
+        if let Self::Descriptors(inherit) = self {
+            Some(*inherit)
+        } else {
+            None
+        }
+    }
+
     pub(crate) fn as_exec(&self) -> Option<&Program> {
         if let Self::Exec(program) = self {
             Some(program)
@@ -140,11 +160,6 @@ const NAMESPACES: [(i32, &str); 7] = [
 impl NamespaceSet {
     pub(crate) fn has_pid(self) -> bool {
         self.has(libc::CLONE_NEWPID)
-    }
-
-    /// Claims that a new process has to be born into them.
-    pub(crate) fn takes_a_process(self) -> bool {
-        self.has_pid() || self.has(libc::CLONE_NEWUSER)
     }
 
     pub(crate) fn has(self, flag: i32) -> bool {
@@ -253,7 +268,10 @@ impl fmt::Display for Step {
             Self::AssertNoUserNamespaces => {
                 f.write_str("make sure that no further user namespace can be made")
             }
-            Self::Namespaces(set) if set.takes_a_process() => {
+            Self::FirstProcess(set) if set.is_empty() => {
+                f.write_str("start the box's first process in the namespaces joined")
+            }
+            Self::FirstProcess(set) => {
                 write!(f, "start the box's first process in new namespaces: {set}")
             }
             Self::Namespaces(set) => write!(f, "enter new namespaces: {set}"),
@@ -261,8 +279,16 @@ impl fmt::Display for Step {
             Self::Domainname(name) => write!(f, "set the domain name to {}", text(name)),
             Self::Loopback => f.write_str("bring the loopback interface up"),
             Self::Mount(step) => step.fmt(f),
+            Self::Gate => f.write_str("wait at the gate for the caller"),
+            Self::Block(held) => write!(f, "wait until held descriptor {} can be read", held.0),
+            Self::KeepOpen(held) => write!(f, "keep held descriptor {} open", held.0),
+            Self::Lock(path) => write!(f, "lock {} for reading", text(path)),
+            Self::Linger => f.write_str("stay until every process of the box has ended"),
             Self::StartMain => f.write_str("start the main process and reap for it"),
-            Self::Descriptors => {
+            Self::Descriptors(Inherit::All) => {
+                f.write_str("keep all descriptors but those held and those that close on exec")
+            }
+            Self::Descriptors(Inherit::Passed) => {
                 f.write_str("keep descriptors 0 to 2 and those passed, close all others")
             }
             Self::Session {

@@ -25,9 +25,13 @@ impl From<io::Error> for Refused {
     }
 }
 
-/// Moves this process into a new user namespace in which nobody else exists.
-pub(crate) fn enter_alone(map: &Alone) -> Result<(), io::Error> {
-    process::unshare(u64::from(libc::CLONE_NEWUSER.unsigned_abs()))?;
+/// Moves this process into a new user namespace.
+pub(crate) fn unshare() -> Result<(), Errno> {
+    process::unshare(u64::from(libc::CLONE_NEWUSER.unsigned_abs()))
+}
+
+/// Makes ourselves the only one in the user namespace that we have just entered.
+pub(crate) fn map_alone(map: &Alone) -> Result<(), io::Error> {
     // Before gid_map: else a group that a file denies something to could be left.
     fs::write("/proc/self/setgroups", "deny")?;
     let Alone {
@@ -47,7 +51,7 @@ pub(crate) fn limit_further(most: u8) -> Result<(), io::Error> {
 
 /// Claims that no further user namespace can be made. If one can, this process is in it.
 pub(crate) fn is_further_refused() -> bool {
-    process::unshare(u64::from(libc::CLONE_NEWUSER.unsigned_abs())).is_err()
+    unshare().is_err()
 }
 
 /// Writes the maps of the child `pid`, which is in a new namespace directly below ours.

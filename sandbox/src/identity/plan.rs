@@ -44,6 +44,14 @@ impl Users {
         matches!(self, Self::Mapped { .. } | Self::ByCaller)
     }
 
+    /// How many user namespaces may be made below.
+    pub(crate) fn limit(&self) -> Option<u8> {
+        match self {
+            Self::Alone { limit, .. } | Self::Mapped { limit, .. } => *limit,
+            Self::Same | Self::ByCaller | Self::Joined => None,
+        }
+    }
+
     /// Who the process is, in numbers of the caller's namespace: the owner of its directories.
     pub(crate) fn outside(&self, wanted: &Identity) -> Result<Identity, CompileError> {
         let same = wanted.clone();

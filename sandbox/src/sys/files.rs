@@ -128,3 +128,21 @@ pub(crate) fn kind_of(file: BorrowedFd<'_>) -> Result<Kind, Errno> {
         uid: stat.st_uid,
     })
 }
+
+/// A read lock on the whole file (`F_SETLK`, `fcntl(2)`), held by this process until it closes any
+/// descriptor of that file.
+pub(crate) fn lock_for_reading(file: BorrowedFd<'_>) -> Result<(), Errno> {
+    // SAFETY: struct flock is plain numbers, for which zero is a value.
+    let mut lock: libc::flock64 = unsafe { std::mem::zeroed() };
+    lock.l_type = libc::F_RDLCK as libc::c_short;
+    lock.l_whence = libc::SEEK_SET as libc::c_short;
+    // SAFETY: the descriptor is borrowed for the call, and the lock is a live struct.
+    done(unsafe {
+        libc::syscall(
+            libc::SYS_fcntl,
+            file.as_raw_fd(),
+            libc::F_SETLK,
+            &raw const lock,
+        )
+    })
+}

@@ -1,0 +1,134 @@
+//! The carrier for a caller with one thread: a copy of the caller walks the plan.
+//!
+//! Where nothing has to be done before the namespaces, the copy is made in them at once and is the
+//! box's first process: the caller, its child, and the command below are all there ever is. Else it
+//! goes the executor's way.
+#![forbid(unsafe_code)]
+
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+
+use crate::config::Inherit;
+use crate::executor;
+use crate::held::HeldDescriptors;
+use crate::launch::{Files, LaunchError, Launched, preparing};
+use crate::main_process::{Descriptors, Prepared};
+use crate::plan::Plan;
+use crate::status;
+use crate::step::{NamespaceSet, Step};
+use crate::sys::clone::{Parent, Side, fork};
+use crate::sys::signals::{self, Blocked};
+use crate::sys::{Errno, descriptors, process};
+use crate::walk::Walker;
+
+pub(crate) fn launch(
+    plan: &Plan,
+    files: Files<'_>,
+    ignored: signals::Set,
+) -> Result<Launched, LaunchError> {
+    let cannot = |errno: Errno| LaunchError::Clone(errno.into());
+    if !process::is_single_threaded().map_err(cannot)? {
+        return Err(LaunchError::Threads);
+    }
+    let (ours, theirs) = executor::status_channel().map_err(preparing("make a socket pair"))?;
+    let set = plan.entered_at_birth();
+    let blocked = Blocked::new().map_err(cannot)?;
+    match fork(Parent::Ourselves, set.0).map_err(cannot)? {
+        Side::Parent(child) => Ok(Launched {
+            pid: child.pid,
+            pidfd: child.pidfd,
+            status: Some(ours),
+        }),
+        Side::Child => {
+            drop((blocked, ours));
+            carry(plan, &files, ignored, theirs, set)
+        }
+    }
+}
+
+/// The copy's own life.
+fn carry(
+    plan: &Plan,
+    files: &Files<'_>,
+    ignored: signals::Set,
+    channel: OwnedFd,
+    set: NamespaceSet,
+) -> ! {
+    match prepare(plan, files, ignored, &channel) {
+        Ok((prepared, channel, held)) => Walker::new(plan, &prepared, channel, held)
+            .born_into(set)
+            .walk(),
+        Err(errno) => executor::not_prepared(plan, errno, channel.as_fd()),
+    }
+}
+
+fn prepare(
+    plan: &Plan,
+    files: &Files<'_>,
+    ignored: signals::Set,
+    channel: &OwnedFd,
+) -> Result<(Prepared, OwnedFd, HeldDescriptors), Errno> {
+    // A caller that dies while the box is being built takes us with it.
+    process::die_with_parent()?;
+    if status::is_closed(channel.as_fd()) {
+        return Err(Errno(libc::ESRCH));
+    }
+    process::set_umask(0);
+    if !plan.makes_user_namespace() {
+        process::set_dumpable(false)?;
+    }
+    let sources: Vec<RawFd> = files.sources().map(|source| source.as_raw_fd()).collect();
+    let moves = sources.iter().copied().zip(files.targets());
+    let descriptors = Descriptors::new(None, moves);
+    // Above the targets, whose numbers the main process fills.
+    let lowest = descriptors.above();
+    let held = files
+        .held
+        .iter()
+        .map(|held| descriptors::duplicate(held.as_raw_fd(), lowest))
+        .collect::<Result<Vec<_>, Errno>>()?;
+    let channel = descriptors::duplicate(channel.as_raw_fd(), lowest)?;
+    let descriptors = match plan.inherit() {
+        Inherit::All => {
+            for held in files.held {
+                let number = held.as_raw_fd();
+                if !sources.contains(&number) {
+                    descriptors::close_between(number, number)?;
+                }
+            }
+            descriptors.beside_others()
+        }
+        Inherit::Passed => {
+            let ours = held.iter().chain([&channel]).map(AsRawFd::as_raw_fd);
+            let kept: Vec<RawFd> = sources.into_iter().chain(ours).collect();
+            descriptors::close_all_but(&kept)?;
+            descriptors
+        }
+    };
+    rustix::process::chdir(c"/")?;
+    let prepared = Prepared::new(plan, descriptors, ignored);
+    Ok((prepared, channel, HeldDescriptors::new(held)))
+}
+
+impl Plan {
+    /// The namespaces that a copy of the caller can be made in: those of a plan that begins with them.
+    #[allow(
+        clippy::wildcard_enum_match_arm,
+        reason = "every other step needs somebody outside"
+    )]
+    fn entered_at_birth(&self) -> NamespaceSet {
+        let mut set = NamespaceSet::default();
+        for step in &self.steps {
+            match step {
+                Step::UserNamespace(_) => set.add(libc::CLONE_NEWUSER),
+                // Its maps are written by somebody outside who is not the caller.
+                Step::FirstProcess(_) if self.is_mapped_from_outside() => break,
+                Step::Namespaces(others) | Step::FirstProcess(others) => {
+                    set.0 |= others.0;
+                    return set;
+                }
+                _ => break,
+            }
+        }
+        NamespaceSet::default()
+    }
+}
