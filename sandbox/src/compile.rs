@@ -22,13 +22,13 @@ use std::path::PathBuf;
 
 use crate::cgroup;
 use crate::config::{
-    CgroupLimits, Config, EnterRoot, Identity, Keyring, Lifecycle, Network, ProtectHome,
-    ProtectProc, ProtectSystem, RootOverlay, Wall, Walls,
+    CgroupLimits, Config, EnterRoot, Identity, Keyring, Lifecycle, NamespaceKind, Network,
+    ProtectHome, ProtectProc, ProtectSystem, RootOverlay, TimeOffsets, Wall, Walls,
 };
 use crate::filesystem;
 use crate::host::{Host, UserNamespaces};
-use crate::identity::MapError;
 use crate::identity::plan::{self as privileges, Users};
+use crate::identity::{MapError, join};
 use crate::paths::{absolute, c_string};
 use crate::plan::{Carrier, GivenUp, Plan};
 use crate::process::{identity, owned_directory, program, scheduling, working_directory};
@@ -74,6 +74,7 @@ pub fn compile(config: &Config, host: &Host) -> Result<Plan, CompileError> {
         host,
         steps: Vec::new(),
         warnings: Vec::new(),
+        late_time: None,
     };
     let cgroup = compiler.cgroup()?;
     let only_v2 = cgroup.as_ref().is_none_or(|group| group.v1.is_empty());
@@ -108,6 +109,8 @@ struct Compiler<'a> {
     host: &'a Host,
     steps: Vec<Step>,
     warnings: Vec<GivenUp>,
+    /// Goes behind the user namespace.
+    late_time: Option<Step>,
 }
 
 impl Compiler<'_> {
@@ -163,13 +166,26 @@ impl Compiler<'_> {
     ) -> Result<(), CompileError> {
         self.steps
             .extend(privileges::before(users, &self.config.identity, self.host)?);
+        let joined = join::first(walls, self.host)?;
+        if !joined.is_empty() {
+            self.steps.push(Step::Join(joined));
+        }
+        let in_joined_pid = join::joins(walls, NamespaceKind::Pid);
+        if in_joined_pid && set.has_pid() {
+            // A PID namespace is made below that of its maker, who has to be inside.
+            self.steps.push(Step::FirstProcess(NamespaceSet::default()));
+        }
+        self.time_namespace(walls, users)?;
         if let Users::Alone { map, .. } = users {
             self.steps.push(Step::UserNamespace(*map));
         }
+        self.steps.extend(self.late_time.take());
         if users.is_mapped_from_outside() {
             set.add(libc::CLONE_NEWUSER);
         }
-        if set.has_pid() || set.has(libc::CLONE_NEWUSER) {
+        let takes_children =
+            in_joined_pid || walls.namespaces.time || join::joins(walls, NamespaceKind::Time);
+        if set.has_pid() || set.has(libc::CLONE_NEWUSER) || takes_children {
             self.steps.push(Step::FirstProcess(set));
         } else if !set.is_empty() {
             self.steps.push(Step::Namespaces(set));
@@ -209,10 +225,46 @@ impl Compiler<'_> {
         {
             self.steps.push(Step::SecondUserNamespace(*second));
         }
+        if let Some(second) = join::second_user(walls)? {
+            self.steps.push(Step::JoinSecondUser(vec![second]));
+        }
         if walls.assert_user_namespaces_disabled {
             self.steps.push(Step::AssertNoUserNamespaces);
         }
         Ok(())
+    }
+
+    fn time_namespace(&mut self, walls: &Walls, users: &Users) -> Result<(), CompileError> {
+        let TimeOffsets {
+            monotonic,
+            boottime,
+        } = walls.time_offsets;
+        if !walls.namespaces.time {
+            return match (monotonic, boottime) {
+                (0, 0) => Ok(()),
+                _ => Err(CompileError::Wall {
+                    wall: Wall::TimeNamespace,
+                    reason: "clocks are set ahead only in a time namespace".to_owned(),
+                }),
+            };
+        }
+        let step = Step::TimeNamespace {
+            monotonic,
+            boottime,
+        };
+        if self.host.is_root || *users == Users::Joined {
+            self.steps.push(step);
+            return Ok(());
+        }
+        // Made by the caller, who gets the right to it with its user namespace.
+        if let Users::Alone { .. } = users {
+            self.late_time = Some(step);
+            return Ok(());
+        }
+        Err(CompileError::Wall {
+            wall: Wall::TimeNamespace,
+            reason: "with maps of ranges it takes root".to_owned(),
+        })
     }
 
     /// Of a bare process.
@@ -419,7 +471,6 @@ const NAMESPACE_WALLS: [(i32, Wall); 6] = [
 /// What the vocabulary has and no step does yet is refused, never left out.
 fn supported(walls: &Walls) -> Result<(), CompileError> {
     let missing = [
-        (!walls.join.is_empty(), "joining namespaces"),
         (walls.root_overlay != RootOverlay::None, "an overlay root"),
         (walls.enter_root != EnterRoot::Pivot, "chroot"),
     ];
@@ -431,9 +482,6 @@ fn supported(walls: &Walls) -> Result<(), CompileError> {
 
 fn namespaces(walls: &Walls) -> Result<NamespaceSet, CompileError> {
     let wanted = walls.namespaces;
-    if wanted.time {
-        return Err(CompileError::Unsupported("a time namespace"));
-    }
     let mut set = NamespaceSet::default();
     let flags = [
         (

@@ -19,7 +19,8 @@ pub use file_system::{
     Upper,
 };
 pub use user::{
-    Capabilities, IdMaps, IdRange, Join, NamespaceKind, NamespaceSource, SecureBit, UserNamespace,
+    Capabilities, IdMaps, IdRange, Join, NamespaceKind, NamespaceSource, SecureBit, TimeOffsets,
+    UserNamespace,
 };
 
 /// One process to start: what, as whom, with which limits, and behind which walls.
@@ -265,6 +266,8 @@ pub struct Walls {
     pub read_only_root: bool,
     /// Hostname in the UTS namespace; the config's name when absent.
     pub hostname: Option<String>,
+    /// Of the clocks in the time namespace, which `namespaces.time` asks for.
+    pub time_offsets: TimeOffsets,
     /// NIS domain name in the UTS namespace, which keeps the host's when absent.
     pub domainname: Option<String>,
     pub protect_system: ProtectSystem,
@@ -327,6 +330,7 @@ impl Walls {
             enter_root: EnterRoot::Pivot,
             read_only_root: false,
             hostname: None,
+            time_offsets: TimeOffsets::default(),
             domainname: None,
             protect_system: ProtectSystem::No,
             protect_home: ProtectHome::No,
@@ -367,6 +371,12 @@ impl Walls {
             as_pid_1: false,
             best_effort: Vec::new(),
         }
+    }
+
+    /// Claims that the box sees processes of another PID namespace than its caller does.
+    pub(crate) fn has_other_processes(&self) -> bool {
+        let joined = |join: &Join| join.kind == NamespaceKind::Pid;
+        self.namespaces.pid || self.join.iter().any(joined)
     }
 
     /// Namespaces and no new privileges, nothing finer: `profile = "minimal"`.
@@ -583,6 +593,7 @@ pub enum Wall {
     CgroupNamespace,
     UserNamespace,
     NetNamespace,
+    TimeNamespace,
     ReadOnlyRoot,
     PrivateTmp,
     PrivateDevices,

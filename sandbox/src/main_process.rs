@@ -182,6 +182,9 @@ pub(crate) fn perform(step: &Step, prepared: &Prepared) -> Result<(), Errno> {
         // The walk of a box has done these before the main process exists.
         Step::CreateCgroup(_)
         | Step::JoinCgroup(_)
+        | Step::Join(_)
+        | Step::JoinSecondUser(_)
+        | Step::TimeNamespace { .. }
         | Step::UserNamespace(_)
         | Step::LimitUserNamespaces(_)
         | Step::Maps(_)

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::cgroup::CgroupPlan;
 use crate::config::{CpuPolicy, Held, Inherit, IoClass, Rlimit, SecureBit};
 use crate::filesystem::MountStep;
+use crate::identity::join::JoinStep;
 use crate::identity::maps::{Alone, Maps};
 
 /// A step. Paths and strings are in the kernel's own form, so that walking the steps of a bare
@@ -23,6 +24,13 @@ pub(crate) enum Step {
     OomScore(i16),
     CreateCgroup(CgroupPlan),
     JoinCgroup(CgroupPlan),
+    /// The caller's own tree is still ours.
+    Join(Vec<JoinStep>),
+    /// Offsets in seconds of the monotonic and of the boot-time clock; of the children of the walker.
+    TimeNamespace {
+        monotonic: i64,
+        boottime: i64,
+    },
     UserNamespace(Alone),
     LimitUserNamespaces(u8),
     /// New namespaces of the process that walks.
@@ -37,6 +45,7 @@ pub(crate) enum Step {
     /// From here on nobody who shares our user may look at us.
     Untraceable,
     SecondUserNamespace(Alone),
+    JoinSecondUser(Vec<JoinStep>),
     AssertNoUserNamespaces,
     Hostname(CString),
     Domainname(CString),
@@ -255,6 +264,22 @@ impl fmt::Display for Step {
             Self::OomScore(score) => write!(f, "set the out-of-memory score to {score}"),
             Self::CreateCgroup(plan) => write!(f, "create {plan}"),
             Self::JoinCgroup(plan) => write!(f, "join cgroup {}", plan.name.0),
+            Self::Join(all) | Self::JoinSecondUser(all) => {
+                let words: Vec<_> = all.iter().map(ToString::to_string).collect();
+                write!(f, "join {}", words.join(", "))
+            }
+            Self::TimeNamespace {
+                monotonic: 0,
+                boottime: 0,
+            } => f.write_str("make a time namespace for the children"),
+            Self::TimeNamespace {
+                monotonic,
+                boottime,
+            } => write!(
+                f,
+                "make a time namespace for the children, {monotonic} s (monotonic) and {boottime} s \
+                 (since boot) ahead"
+            ),
             Self::UserNamespace(alone) => write!(f, "enter a new user namespace {alone}"),
             Self::LimitUserNamespaces(0) => f.write_str("allow no further user namespace"),
             Self::LimitUserNamespaces(most) => {

@@ -3,11 +3,14 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use rustix::net::RecvFlags;
+
 use crate::cgroup::{self, CgroupError};
 use crate::failure::StepFailure;
 use crate::filesystem::{MountFailure, MountTrouble, Mounts};
 use crate::held::HeldDescriptors;
 use crate::identity::apply as identity;
+use crate::identity::join::{self, JoinStep};
 use crate::identity::maps::Maps;
 use crate::init;
 use crate::main_process::{NOT_EXECUTED, Prepared, perform};
@@ -98,8 +101,8 @@ pub(crate) struct Walker<'a> {
     pub(crate) kept: Vec<OwnedFd>,
     /// Namespaces that this process was made in, and need not enter.
     born_into: NamespaceSet,
-    /// Whether this process is process 1 of the box.
-    is_first: bool,
+    /// Whether this process was made as the one of [`Step::FirstProcess`].
+    is_born_first: bool,
     mounts: Mounts,
 }
 
@@ -118,7 +121,7 @@ impl<'a> Walker<'a> {
             held,
             kept: Vec::new(),
             born_into: NamespaceSet::default(),
-            is_first: false,
+            is_born_first: false,
             mounts: Mounts::default(),
         }
     }
@@ -126,7 +129,7 @@ impl<'a> Walker<'a> {
     /// This process is the copy of the caller that was made in these namespaces.
     pub(crate) fn born_into(mut self, set: NamespaceSet) -> Self {
         self.born_into = set;
-        self.is_first = !set.is_empty() && self.plan.has_first_process();
+        self.is_born_first = !set.is_empty() && self.plan.has_first_process();
         self
     }
 
@@ -168,6 +171,15 @@ impl<'a> Walker<'a> {
                 // The maps of a process that is not dumpable belong to root; from here on we are not.
                 Ok(process::set_dumpable(false)?)
             }
+            Step::Join(all) => self.join(all),
+            Step::JoinSecondUser(all) => {
+                self.join(all)?;
+                Ok(process::set_dumpable(false)?)
+            }
+            Step::TimeNamespace {
+                monotonic,
+                boottime,
+            } => Ok(identity::make_time_namespace(*monotonic, *boottime)?),
             Step::LimitUserNamespaces(most) => Ok(identity::limit_further(*most)?),
             Step::Maps(maps) => self.become_mapped(maps),
             Step::Untraceable => Ok(process::set_dumpable(false)?),
@@ -190,7 +202,7 @@ impl<'a> Walker<'a> {
                 0 => Ok(()),
                 missing => Ok(process::unshare(missing)?),
             },
-            Step::FirstProcess(_) if self.is_first => Ok(()),
+            Step::FirstProcess(_) if std::mem::take(&mut self.is_born_first) => Ok(()),
             Step::FirstProcess(set) => self.start_first(index, *set),
             Step::Gate => Ok(self.wait_at_gate()?),
             Step::Hostname(name) => Ok(process::set_hostname(name)?),
@@ -222,6 +234,19 @@ impl<'a> Walker<'a> {
         }
     }
 
+    fn join(&self, all: &[JoinStep]) -> Result<(), Trouble> {
+        join::join(all, &self.held).map_err(|(one, errno)| Trouble {
+            detail: (all.len() > 1).then(|| one.to_string()),
+            ..errno.into()
+        })?;
+        // Becoming somebody in a user namespace has cleared it (see `start_first`).
+        process::die_with_parent()?;
+        if status::is_closed(self.channel.as_fd()) {
+            process::exit_now(NOT_EXECUTED);
+        }
+        Ok(())
+    }
+
     /// Waits for the maps, and becomes somebody who has a place in them.
     fn become_mapped(&self, maps: &Maps) -> Result<(), Trouble> {
         let report = self.report.as_ref().ok_or(Errno(libc::EBADF))?;
@@ -245,11 +270,13 @@ impl<'a> Walker<'a> {
         match fork(Parent::OurParent, set.0)? {
             Side::Parent(init) => {
                 drop(inside);
+                if let Some(report) = &self.report {
+                    hand_over(report, &init, &outside)
+                }
                 self.stay_outside(index, &init, &outside)
             }
             Side::Child => {
                 drop(outside);
-                self.is_first = true;
                 // Until the box stands: a caller that dies meanwhile leaves nothing.
                 process::die_with_parent()?;
                 // Out of the way of the descriptors of the main process.
@@ -319,6 +346,16 @@ fn block(descriptor: BorrowedFd<'_>) -> io::Result<()> {
     }
 }
 
+/// The last word of a process that stands between the executor and the box's first process, in the
+/// PID namespace below which that one's lies. If the executor does not hear it, it sees us end.
+fn hand_over(report: &OwnedFd, init: &Child, told: &OwnedFd) -> ! {
+    let both = [init.pidfd.as_fd(), told.as_fd()];
+    match status::send(report.as_fd(), &Wire::Between, &both) {
+        Ok(()) => process::exit_now(0),
+        Err(_) => process::exit_now(NOT_EXECUTED),
+    }
+}
+
 /// Gives whether the box stands.
 fn conclude(
     plan: &Plan,
@@ -327,33 +364,47 @@ fn conclude(
     init: &Child,
     told: &OwnedFd,
 ) -> io::Result<bool> {
-    if let Some(Step::Maps(maps)) = plan.steps.get(index + 1)
-        && plan.fail_at != Some(index + 1)
+    let later = |wanted: fn(&Step) -> bool| {
+        let mut steps = plan.steps.iter().enumerate().skip(index + 1);
+        steps.find(|(_, step)| wanted(step)).map(|(at, _)| at)
+    };
+    let next = later(|step| matches!(step, Step::FirstProcess(_)));
+    let mapping = later(|step| matches!(step, Step::Maps(_))).filter(|_| next.is_none());
+    if let Some(at) = mapping
+        && let Some(Step::Maps(maps)) = plan.steps.get(at)
     {
         if let Err(refused) = identity::write_from_outside(init.pid, maps) {
-            return give_up_mapping(plan, index + 1, channel, init, refused.into());
+            return give_up_mapping(plan, at, channel, init, refused.into());
         }
         match status::send(told.as_fd(), &Wire::Mapped, &[]) {
             // One that has ended meanwhile is looked at below.
             Ok(()) | Err(_) => {}
         }
     }
-    let failure = match status::take(told.as_fd())? {
+    let failure = match (status::read(told.as_fd(), RecvFlags::empty())?, next) {
         // The first process has told the caller everything itself.
-        Some(Wire::Executed) => return Ok(true),
-        Some(Wire::Failed(failure)) => failure,
-        Some(
-            Wire::Moved | Wire::Main | Wire::AtGate(_) | Wire::Go | Wire::Exited(_) | Wire::Mapped,
-        ) => {
-            return Ok(false);
+        (Some((Wire::Executed, _)), _) => return Ok(true),
+        (Some((Wire::Failed(failure), _)), _) => failure,
+        (Some((Wire::Between, descriptors)), Some(next)) => {
+            wait_for(init.pidfd.as_fd())?;
+            status::send(channel.as_fd(), &Wire::Aside, &[init.pidfd.as_fd()])?;
+            let [pidfd, told] =
+                <[OwnedFd; 2]>::try_from(descriptors).map_err(|_| io::ErrorKind::InvalidData)?;
+            // Asked of /proc, which is not the one we know behind a mount namespace that is joined.
+            let pid = match later(|step| matches!(step, Step::Maps(_))) {
+                Some(_) => status::pid_of(pidfd.as_fd())?,
+                None => 0,
+            };
+            return conclude(plan, next, channel, &Child { pid, pidfd }, &told);
         }
+        (Some(_), _) => return Ok(false),
         // Closed by execve, or by death: the caller sees which by the pidfd.
-        None if !plan.has_reaper() => {
+        (None, None) if !plan.has_reaper() => {
             status::send(channel.as_fd(), &Wire::Moved, &[init.pidfd.as_fd()])?;
             status::send(channel.as_fd(), &Wire::Executed, &[])?;
             return Ok(true);
         }
-        None => StepFailure::new(plan, index, Errno(libc::EOWNERDEAD)),
+        (None, _) => StepFailure::new(plan, index, Errno(libc::EOWNERDEAD)),
     };
     // Until the process is a zombie: it is our sibling, so its parent reaps it.
     wait_for(init.pidfd.as_fd())?;

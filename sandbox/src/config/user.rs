@@ -67,6 +67,13 @@ pub enum NamespaceKind {
     Time,
 }
 
+/// How far ahead of the host the clocks of a time namespace are, in seconds (`time_namespaces(7)`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct TimeOffsets {
+    pub monotonic: i64,
+    pub boottime: i64,
+}
+
 /// Where a namespace to join is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum NamespaceSource {

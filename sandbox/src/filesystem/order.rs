@@ -53,7 +53,7 @@ impl Ordered {
         Ok(match action {
             MountAction::Bind(bind) => self.bind(bind, walls)?,
             MountAction::Proc { target } => {
-                let slot = if walls.namespaces.pid {
+                let slot = if walls.has_other_processes() {
                     None
                 } else {
                     Some(self.hold(host_path(c"/proc".to_owned())))

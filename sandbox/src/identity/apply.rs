@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use super::join::CLONE_NEWTIME;
 use super::maps::{Alone, Maps, text};
 use crate::config::IdRange;
 use crate::sys::{Errno, process};
@@ -42,6 +43,20 @@ pub(crate) fn map_alone(map: &Alone) -> Result<(), io::Error> {
     } = map;
     fs::write("/proc/self/uid_map", format!("{uid} {outside_uid} 1"))?;
     fs::write("/proc/self/gid_map", format!("{gid} {outside_gid} 1"))
+}
+
+/// A time namespace for the children of this process.
+pub(crate) fn make_time_namespace(monotonic: i64, boottime: i64) -> Result<(), io::Error> {
+    process::unshare(u64::from(CLONE_NEWTIME.unsigned_abs()))?;
+    if (monotonic, boottime) == (0, 0) {
+        return Ok(());
+    }
+    let offsets = format!("monotonic {monotonic} 0\nboottime {boottime} 0\n");
+    // The files of a process that is not dumpable belong to root.
+    let dumpable = process::is_dumpable()?;
+    process::set_dumpable(true)?;
+    fs::write("/proc/self/timens_offsets", offsets)?;
+    Ok(process::set_dumpable(dumpable)?)
 }
 
 /// How many user namespaces may be made below ours.

@@ -1,6 +1,7 @@
 //! In which user namespace a process stands, as whom, and with which capabilities. Pure.
 #![forbid(unsafe_code)]
 
+use super::join::joins;
 use super::maps::{Alone, Ids, Maps, check, inside_of, outside_of};
 use crate::compile::CompileError;
 use crate::config::{
@@ -91,20 +92,8 @@ pub(crate) fn decide(
     host: &Host,
     namespaces: NamespaceSet,
 ) -> Result<Users, CompileError> {
-    let joined = walls
-        .join
-        .iter()
-        .any(|join| join.kind == NamespaceKind::User);
     let wanted = match &walls.user_namespace {
-        Some(_) if joined => {
-            let reason = "a user namespace is made or joined, not both";
-            return Err(refuse(Wall::UserNamespace, reason));
-        }
-        _ if joined && walls.namespaces.user => {
-            let reason = "a user namespace is made or joined, not both";
-            return Err(refuse(Wall::UserNamespace, reason));
-        }
-        _ if joined => return Ok(Users::Joined),
+        _ if joins(walls, NamespaceKind::User) => return Ok(Users::Joined),
         Some(wanted) => wanted.clone(),
         None if walls.namespaces.user => UserNamespace::default(),
         None if host.is_root || namespaces.is_empty() => return Ok(Users::Same),
@@ -125,6 +114,10 @@ pub(crate) fn decide(
         IdMaps::Ranges { .. } | IdMaps::ByCaller if wanted.nested => Err(refuse(
             Wall::UserNamespace,
             "a second user namespace is made only for a caller who is alone in the first",
+        )),
+        IdMaps::Ranges { .. } if joins(walls, NamespaceKind::Mount) => Err(refuse(
+            Wall::UserNamespace,
+            "ranges cannot be mapped behind a mount namespace that is joined, whose /proc is another",
         )),
         IdMaps::Ranges { uids, gids } => {
             check(Ids::Users, uids)?;
@@ -177,6 +170,10 @@ fn alone(
     }
     let (outside_uid, outside_gid) = (host.uid, host.gid);
     let may_raise = may_raise_limits(walls);
+    if (wanted.nested || wanted.disable_further) && joins(walls, NamespaceKind::SecondUser) {
+        let reason = "a second user namespace is made or joined, not both";
+        return Err(refuse(Wall::UserNamespace, reason));
+    }
     let nested = wanted.nested || wanted.disable_further && may_raise;
     let limit = match (wanted.disable_further, nested) {
         (false, _) => None,
@@ -270,6 +267,8 @@ pub(crate) fn privileges(
     host: &Host,
     users: &Users,
 ) -> Result<Vec<Step>, CompileError> {
+    let second = joins(walls, NamespaceKind::SecondUser);
+    let users = if second { &Users::Joined } else { users };
     let bounding = capability_set(&walls.capability_bounding_set);
     let given: &[u8] = match &walls.capabilities {
         Capabilities::ByUser => &walls.ambient_capabilities,

@@ -17,6 +17,7 @@ mod bare;
 mod boxed;
 mod fixture;
 mod identity;
+mod join;
 mod lifecycle;
 mod mounts;
 mod user;
@@ -34,6 +35,7 @@ fn main() {
         mounts::CASES,
         lifecycle::CASES,
         identity::CASES,
+        join::CASES,
         attacks::CASES,
         user::CASES,
     ]
@@ -44,6 +46,7 @@ fn main() {
         mounts::CASES,
         lifecycle::CASES,
         identity::CASES,
+        join::CASES,
         attacks::CASES,
     ]
     .concat();
@@ -52,6 +55,6 @@ fn main() {
     std::process::exit(fixture::run(
         &cases,
         &forked,
-        &[user::INNER, identity::INNER, attacks::INNER].concat(),
+        &[user::INNER, identity::INNER, join::INNER, attacks::INNER].concat(),
     ));
 }
