@@ -22,16 +22,17 @@ use std::path::PathBuf;
 
 use crate::cgroup;
 use crate::config::{
-    CgroupLimits, Config, EnterRoot, Identity, Keyring, Lifecycle, NamespaceKind, Network,
-    ProtectHome, ProtectProc, ProtectSystem, RootOverlay, TimeOffsets, Wall, Walls,
+    CgroupLimits, Config, Identity, Keyring, Lifecycle, NamespaceKind, Network, ProtectHome,
+    ProtectProc, ProtectSystem, TimeOffsets, Wall, Walls,
 };
 use crate::filesystem;
-use crate::host::{Host, UserNamespaces};
+use crate::host::Host;
 use crate::identity::plan::{self as privileges, Users};
 use crate::identity::{MapError, join};
 use crate::paths::{absolute, c_string};
 use crate::plan::{Carrier, GivenUp, Plan};
 use crate::process::{identity, owned_directory, program, scheduling, working_directory};
+use crate::relax::relax;
 use crate::seccomp;
 use crate::step::{NamespaceSet, Step};
 
@@ -46,14 +47,14 @@ pub enum CompileError {
     Relative { what: &'static str, path: PathBuf },
     #[error("{what} {path} goes up with `..`", path = path.display())]
     Upwards { what: &'static str, path: PathBuf },
-    #[error("{wall:?}: {reason}")]
+    #[error("{wall}: {reason}")]
     Wall { wall: Wall, reason: String },
-    #[error(transparent)]
-    Map(#[from] MapError),
     #[error(
         "the command itself is the box's first process: nobody is left to hold what lasts as long as the box"
     )]
     AsFirstProcess,
+    #[error(transparent)]
+    Map(#[from] MapError),
     #[error("{0}")]
     Root(&'static str),
     #[error("{0} is not supported yet")]
@@ -125,15 +126,13 @@ impl Compiler<'_> {
     }
 
     fn boxed(&mut self, walls: &Walls) -> Result<(), CompileError> {
-        supported(walls)?;
-        let mut set = namespaces(walls)?;
-        let mut users = privileges::decide(self.config, walls, self.host, set)?;
-        if users.is_made()
-            && let UserNamespaces::Refused(reason) = &self.host.user_namespaces
-        {
-            self.give_up_namespaces(walls, &mut set, reason)?;
-            users = Users::Same;
-        }
+        // The filter is asked for as a whole, whatever else cannot be had.
+        let asked = walls;
+        let (walls, given_up) = relax(asked, self.host)?;
+        let walls = &walls;
+        self.warnings.extend(given_up);
+        let set = namespaces(walls)?;
+        let users = privileges::decide(self.config, walls, self.host, set)?;
         self.directories(&users.outside(&self.config.identity)?)?;
         self.enter(walls, set, &users)?;
         self.take_part()?;
@@ -154,7 +153,7 @@ impl Compiler<'_> {
             let with_user_keyring = walls.keyring == Keyring::Shared;
             self.steps.push(Step::Keyring { with_user_keyring });
         }
-        self.last_words_behind(walls)
+        self.last_words_behind(asked)
     }
 
     /// Namespaces, and what is only done inside them.
@@ -166,6 +165,9 @@ impl Compiler<'_> {
     ) -> Result<(), CompileError> {
         self.steps
             .extend(privileges::before(users, &self.config.identity, self.host)?);
+        // Before a mount namespace is joined, in which its path may mean another.
+        self.steps
+            .extend(join::second_user(walls)?.map(Step::HoldSecondUser));
         let joined = join::first(walls, self.host)?;
         if !joined.is_empty() {
             self.steps.push(Step::Join(joined));
@@ -190,20 +192,20 @@ impl Compiler<'_> {
         } else if !set.is_empty() {
             self.steps.push(Step::Namespaces(set));
         }
-        if self.config.lifecycle.gate {
-            self.steps.push(Step::Gate);
-        }
         if let Users::Mapped { maps, .. } = users {
             self.steps.push(Step::Maps(maps.clone()));
         }
         self.steps
             .extend(users.limit().map(Step::LimitUserNamespaces));
+        if self.config.lifecycle.gate {
+            self.steps.push(Step::Gate);
+        }
         if users.is_mapped_from_outside() {
             self.steps.push(Step::Untraceable);
         }
         if set.has(libc::CLONE_NEWUTS) {
-            let name = walls.hostname.as_deref().unwrap_or(&self.config.name);
-            let name: String = name.chars().take(HOSTNAME_LONGEST).collect();
+            let own = || self.config.name.chars().take(HOSTNAME_LONGEST).collect();
+            let name: String = walls.hostname.clone().unwrap_or_else(own);
             self.steps
                 .push(Step::Hostname(c_string(OsStr::new(&name))?));
             if let Some(name) = &walls.domainname {
@@ -225,8 +227,8 @@ impl Compiler<'_> {
         {
             self.steps.push(Step::SecondUserNamespace(*second));
         }
-        if let Some(second) = join::second_user(walls)? {
-            self.steps.push(Step::JoinSecondUser(vec![second]));
+        if join::joins(walls, NamespaceKind::SecondUser) {
+            self.steps.push(Step::JoinSecondUser);
         }
         if walls.assert_user_namespaces_disabled {
             self.steps.push(Step::AssertNoUserNamespaces);
@@ -307,41 +309,6 @@ impl Compiler<'_> {
         self.steps.push(Step::StartMain);
     }
 
-    /// Without a user namespace: root goes without that one, others without all of them. Every one
-    /// wanted has to be one that the unit can do without.
-    fn give_up_namespaces(
-        &mut self,
-        walls: &Walls,
-        set: &mut NamespaceSet,
-        reason: &str,
-    ) -> Result<(), CompileError> {
-        if self.host.is_root {
-            let wall = Wall::UserNamespace;
-            let reason = format!("{reason} forbids it");
-            if !walls.best_effort.contains(&wall) {
-                return Err(CompileError::Wall { wall, reason });
-            }
-            self.warnings.push(GivenUp { wall, reason });
-            return Ok(());
-        }
-        let reason = format!("it takes a user namespace, which {reason} forbids");
-        let wanted = NAMESPACE_WALLS.iter().filter(|(flag, _)| set.has(*flag));
-        for (_, wall) in wanted {
-            if !walls.root.is_host() || !walls.best_effort.contains(wall) {
-                return Err(CompileError::Wall {
-                    wall: *wall,
-                    reason,
-                });
-            }
-            self.warnings.push(GivenUp {
-                wall: *wall,
-                reason: reason.clone(),
-            });
-        }
-        *set = NamespaceSet::default();
-        Ok(())
-    }
-
     fn cgroup(&mut self) -> Result<Option<cgroup::CgroupPlan>, CompileError> {
         let relaxed = |walls: &Walls| walls.best_effort.contains(&Wall::Limits);
         let Some(name) = &self.config.cgroup else {
@@ -400,8 +367,12 @@ impl Compiler<'_> {
                 controlling_terminal,
             });
         }
-        self.steps.push(Step::Signals {
-            ignore_sigpipe: process.ignore_sigpipe,
+        self.steps.push(if process.as_if_executed {
+            Step::SignalsOfCaller
+        } else {
+            Step::Signals {
+                ignore_sigpipe: process.ignore_sigpipe,
+            }
         });
         scheduling(&process.scheduling, &mut self.steps);
         self.steps
@@ -459,28 +430,8 @@ impl Compiler<'_> {
 const HOSTNAME_LONGEST: usize = 64;
 const DEFAULT_UMASK: u32 = 0o022;
 
-const NAMESPACE_WALLS: [(i32, Wall); 6] = [
-    (libc::CLONE_NEWNS, Wall::MountNamespace),
-    (libc::CLONE_NEWPID, Wall::PidNamespace),
-    (libc::CLONE_NEWIPC, Wall::IpcNamespace),
-    (libc::CLONE_NEWUTS, Wall::UtsNamespace),
-    (libc::CLONE_NEWCGROUP, Wall::CgroupNamespace),
-    (libc::CLONE_NEWNET, Wall::NetNamespace),
-];
-
-/// What the vocabulary has and no step does yet is refused, never left out.
-fn supported(walls: &Walls) -> Result<(), CompileError> {
-    let missing = [
-        (walls.root_overlay != RootOverlay::None, "an overlay root"),
-        (walls.enter_root != EnterRoot::Pivot, "chroot"),
-    ];
-    missing
-        .iter()
-        .find(|(wanted, _)| *wanted)
-        .map_or(Ok(()), |(_, what)| Err(CompileError::Unsupported(what)))
-}
-
-fn namespaces(walls: &Walls) -> Result<NamespaceSet, CompileError> {
+/// The namespaces that the walls take, whether named or not.
+pub(crate) fn namespaces(walls: &Walls) -> Result<NamespaceSet, CompileError> {
     let wanted = walls.namespaces;
     let mut set = NamespaceSet::default();
     let flags = [
@@ -523,6 +474,7 @@ fn changes_mounts(walls: &Walls) -> bool {
         || !walls.read_only_paths.is_empty()
         || !walls.read_write_paths.is_empty()
         || !walls.inaccessible_paths.is_empty()
+        || !walls.no_exec_paths.is_empty()
         || !walls.temporary_file_systems.is_empty()
         || !walls.binds.is_empty()
         || !walls.mounts.is_empty()

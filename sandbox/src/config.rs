@@ -13,15 +13,17 @@ use serde::{Deserialize, Serialize};
 
 mod file_system;
 mod user;
+mod wall;
 
 pub use file_system::{
-    BindMount, BindSource, Data, EnterRoot, Held, IdMappedMount, MountAction, Root, RootOverlay,
-    Upper,
+    BindMount, BindSource, Data, EnterRoot, Held, IdMappedMount, MountAction, Propagation, Root,
+    RootOverlay, Upper,
 };
 pub use user::{
     Capabilities, IdMaps, IdRange, Join, NamespaceKind, NamespaceSource, SecureBit, TimeOffsets,
     UserNamespace,
 };
+pub use wall::Wall;
 
 /// One process to start: what, as whom, with which limits, and behind which walls.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,6 +74,9 @@ pub struct Process {
     pub working_directory: Option<PathBuf>,
     /// A working directory that is missing falls back to `/` (systemd's `-` prefix).
     pub working_directory_optional: bool,
+    /// Instead of `working_directory`: the first of these that can be entered, and `PWD` in the
+    /// environment names it. Relative ones start at `/`.
+    pub working_directories: Vec<PathBuf>,
     pub umask: Option<u32>,
     /// `setsid(2)`: a session of its own. Without it a process shares its caller's terminal, into
     /// which only a system call filter keeps it from typing.
@@ -81,6 +86,11 @@ pub struct Process {
     pub scheduling: Scheduling,
     /// `PR_SET_PDEATHSIG` with SIGKILL.
     pub die_with_parent: bool,
+    /// The program gets what a program executed by the caller itself would: signals that are ignored
+    /// or blocked stay so, as the caller itself was started with them, and a file without a format that
+    /// the kernel knows is a script of the shell (`execvp(3)`). For a launcher that stands between its
+    /// own caller and the program.
+    pub as_if_executed: bool,
     /// SIGPIPE is ignored (systemd's `IgnoreSIGPIPE=yes`, the default of services there).
     pub ignore_sigpipe: bool,
     /// Passed descriptors from number 3 on get `LISTEN_FDS`, `LISTEN_PID`, `LISTEN_FDNAMES`.
@@ -263,6 +273,7 @@ pub struct Walls {
     pub root: Root,
     pub root_overlay: RootOverlay,
     pub enter_root: EnterRoot,
+    pub propagation: Propagation,
     pub read_only_root: bool,
     /// Hostname in the UTS namespace; the config's name when absent.
     pub hostname: Option<String>,
@@ -287,6 +298,9 @@ pub struct Walls {
     pub read_only_paths: Vec<BoxPath>,
     pub read_write_paths: Vec<BoxPath>,
     pub inaccessible_paths: Vec<BoxPath>,
+    /// No program can be run from here or below (`noexec`), but from `exec_paths` below.
+    pub no_exec_paths: Vec<BoxPath>,
+    pub exec_paths: Vec<BoxPath>,
     pub temporary_file_systems: Vec<TemporaryFileSystem>,
     pub binds: Vec<Bind>,
     /// Done in order, after everything above.
@@ -328,6 +342,7 @@ impl Walls {
             root: Root::Host,
             root_overlay: RootOverlay::None,
             enter_root: EnterRoot::Pivot,
+            propagation: Propagation::Private,
             read_only_root: false,
             hostname: None,
             time_offsets: TimeOffsets::default(),
@@ -347,6 +362,8 @@ impl Walls {
             read_only_paths: Vec::new(),
             read_write_paths: Vec::new(),
             inaccessible_paths: Vec::new(),
+            no_exec_paths: Vec::new(),
+            exec_paths: Vec::new(),
             temporary_file_systems: Vec::new(),
             binds: Vec::new(),
             mounts: Vec::new(),
@@ -581,28 +598,6 @@ pub enum Network {
     None,
     /// A network namespace with `lo` up.
     Loopback,
-}
-
-/// A wall by the name under which a unit may relax it (`best_effort`) and status reports it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum Wall {
-    MountNamespace,
-    PidNamespace,
-    IpcNamespace,
-    UtsNamespace,
-    CgroupNamespace,
-    UserNamespace,
-    NetNamespace,
-    TimeNamespace,
-    ReadOnlyRoot,
-    PrivateTmp,
-    PrivateDevices,
-    ProtectProc,
-    Capabilities,
-    SystemCalls,
-    Landlock,
-    Keyring,
-    Limits,
 }
 
 /// The names of `capabilities(7)` in the order of their numbers, without `CAP_`: the one list of them.

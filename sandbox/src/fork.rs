@@ -9,13 +9,16 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 
 use crate::config::Inherit;
 use crate::executor;
+use crate::failure::StepFailure;
 use crate::held::HeldDescriptors;
-use crate::launch::{Files, LaunchError, Launched, preparing};
+use crate::identity::apply as identity;
+use crate::identity::maps::Maps;
+use crate::launch::{Files, LaunchError, Launched, preparing, reap};
 use crate::main_process::{Descriptors, Prepared};
 use crate::plan::Plan;
-use crate::status;
+use crate::status::{self, Wire};
 use crate::step::{NamespaceSet, Step};
-use crate::sys::clone::{Parent, Side, fork};
+use crate::sys::clone::{Child, Parent, Side, fork};
 use crate::sys::signals::{self, Blocked};
 use crate::sys::{Errno, descriptors, process};
 use crate::walk::Walker;
@@ -33,15 +36,46 @@ pub(crate) fn launch(
     let set = plan.entered_at_birth();
     let blocked = Blocked::new().map_err(cannot)?;
     match fork(Parent::Ourselves, set.0).map_err(cannot)? {
-        Side::Parent(child) => Ok(Launched {
-            pid: child.pid,
-            pidfd: child.pidfd,
-            status: Some(ours),
-        }),
-        Side::Child => {
-            drop((blocked, ours));
-            carry(plan, &files, ignored, theirs, set)
+        Side::Parent(child) => {
+            drop((blocked, theirs));
+            if !set.is_empty() {
+                write_maps(plan, &child, &ours)?;
+            }
+            Ok(Launched {
+                pid: child.pid,
+                pidfd: child.pidfd,
+                status: Some(ours),
+            })
         }
+        Side::Child => {
+            let before = blocked.before();
+            drop((blocked, ours));
+            carry(plan, &files, ignored, before, theirs, set)
+        }
+    }
+}
+
+/// The maps of a box that is our own child's are ours to write.
+fn write_maps(plan: &Plan, child: &Child, channel: &OwnedFd) -> Result<(), LaunchError> {
+    let Some((step, maps)) = plan.maps() else {
+        return Ok(());
+    };
+    if plan.fail_at.is_some_and(|fails| fails <= step) {
+        return Ok(());
+    }
+    if let Err(refused) = identity::write_from_outside(child.pid, maps) {
+        rustix::process::pidfd_send_signal(&child.pidfd, rustix::process::Signal::KILL)
+            .map_err(|errno| preparing("end the box")(errno.into()))?;
+        reap(child)?;
+        let mut failure = StepFailure::new(plan, step, refused.errno);
+        if let Some(detail) = refused.detail {
+            failure.sentence = format!("{}: {detail}", failure.sentence);
+        }
+        return Err(failure.into());
+    }
+    match status::send(channel.as_fd(), &Wire::Mapped, &[]) {
+        // One that has ended meanwhile says why on the channel.
+        Ok(()) | Err(_) => Ok(()),
     }
 }
 
@@ -50,13 +84,20 @@ fn carry(
     plan: &Plan,
     files: &Files<'_>,
     ignored: signals::Set,
+    blocked: signals::Set,
     channel: OwnedFd,
     set: NamespaceSet,
 ) -> ! {
     match prepare(plan, files, ignored, &channel) {
-        Ok((prepared, channel, held)) => Walker::new(plan, &prepared, channel, held)
-            .born_into(set)
-            .walk(),
+        Ok((prepared, channel, held)) => {
+            let prepared = prepared.blocking(blocked);
+            let walker = Walker::new(plan, &prepared, channel, held);
+            if set.is_empty() {
+                walker.walk()
+            } else {
+                walker.born_inside().walk()
+            }
+        }
         Err(errno) => executor::not_prepared(plan, errno, channel.as_fd()),
     }
 }
@@ -113,15 +154,19 @@ impl Plan {
     /// The namespaces that a copy of the caller can be made in: those of a plan that begins with them.
     #[allow(
         clippy::wildcard_enum_match_arm,
-        reason = "every other step needs somebody outside"
+        reason = "every other step has to be done before"
     )]
     fn entered_at_birth(&self) -> NamespaceSet {
         let mut set = NamespaceSet::default();
         for step in &self.steps {
             match step {
                 Step::UserNamespace(_) => set.add(libc::CLONE_NEWUSER),
-                // Its maps are written by somebody outside who is not the caller.
-                Step::FirstProcess(_) if self.is_mapped_from_outside() => break,
+                // Done inside.
+                Step::LimitUserNamespaces(_) => {}
+                // The programs that write maps are for a process that does nothing else.
+                Step::FirstProcess(_) if self.maps().is_some_and(|(_, maps)| !maps.directly) => {
+                    break;
+                }
                 Step::Namespaces(others) | Step::FirstProcess(others) => {
                     set.0 |= others.0;
                     return set;
@@ -130,5 +175,15 @@ impl Plan {
             }
         }
         NamespaceSet::default()
+    }
+
+    fn maps(&self) -> Option<(usize, &Maps)> {
+        self.steps.iter().enumerate().find_map(|(index, step)| {
+            if let Step::Maps(maps) = step {
+                Some((index, maps))
+            } else {
+                None
+            }
+        })
     }
 }

@@ -10,11 +10,14 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::sys::probe_clone;
+use crate::config::Namespaces;
+use crate::relax::covers_proc;
+use crate::sys::{capabilities, probe_clone};
 
 mod cgroups;
 pub mod doctor;
 mod status;
+mod trial;
 
 pub use cgroups::{parse_cgroup, parse_mountinfo};
 
@@ -32,6 +35,12 @@ pub struct Host {
     /// The effective set, bit per capability number.
     pub capabilities: u64,
     pub user_namespaces: UserNamespaces,
+    /// The kinds that the kernel has.
+    pub namespaces: Namespaces,
+    /// Why nobody in a user namespace of ours could mount a `/proc` of its own; `None` where one can.
+    pub no_new_proc: Option<String>,
+    /// A process may have a session keyring of its own.
+    pub keyrings: bool,
     pub memory_bytes: u64,
     pub cpus: u32,
     /// `kernel.threads-max`.
@@ -137,6 +146,9 @@ impl Host {
             is_root: uid == 0 && status.effective & (1 << CAP_SYS_ADMIN) != 0,
             capabilities: status.effective,
             user_namespaces: user_namespaces(uid == 0),
+            namespaces: namespaces(),
+            no_new_proc: covers_proc(&status::text(Path::new("/proc/self/mountinfo"))?),
+            keyrings: probe_clone::has_keyrings(),
             memory_bytes,
             cpus: status.cpus,
             threads_max,
@@ -148,6 +160,55 @@ impl Host {
         })
     }
 
+    /// The caller's own facts on a machine that is taken to be able: for a launcher, whose caller sees
+    /// at once what the kernel refuses. Nothing is looked at but who we are; cgroups and landlock are
+    /// not there, and device nodes are bound rather than made.
+    ///
+    /// # Errors
+    /// What `capget(2)` answers: nothing, by the manual; and an architecture without a table.
+    pub fn of_launcher() -> Result<Self, HostError> {
+        let sets = capabilities::of_caller().map_err(|source| HostError::Read {
+            path: "/proc/self/status".into(),
+            source,
+        })?;
+        let uid = rustix::process::geteuid().as_raw();
+        let uname = rustix::system::uname();
+        Ok(Self {
+            kernel: KernelVersion::parse(&uname.release().to_string_lossy()),
+            architecture: Architecture::native().ok_or(HostError::Architecture)?,
+            uid,
+            gid: rustix::process::getegid().as_raw(),
+            groups: Vec::new(),
+            is_root: sets.effective & (1 << CAP_SYS_ADMIN) != 0,
+            capabilities: sets.effective & !(1 << CAP_MKNOD),
+            user_namespaces: UserNamespaces::Allowed,
+            namespaces: Self::all_namespaces(),
+            no_new_proc: None,
+            keyrings: true,
+            memory_bytes: 0,
+            cpus: 1,
+            threads_max: 0,
+            landlock_abi: 0,
+            seccomp: true,
+            overlay: true,
+            cgroups: Cgroups::default(),
+        })
+    }
+
+    /// What a kernel of today has: for hosts written by hand.
+    pub fn all_namespaces() -> Namespaces {
+        Namespaces {
+            mount: true,
+            pid: true,
+            ipc: true,
+            uts: true,
+            cgroup: true,
+            user: true,
+            net: true,
+            time: true,
+        }
+    }
+
     /// Claims that the effective set holds the capability of this number.
     pub fn has_capability(&self, number: u8) -> bool {
         self.capabilities
@@ -157,6 +218,7 @@ impl Host {
 }
 
 const CAP_SYS_ADMIN: u32 = 21;
+const CAP_MKNOD: u32 = 27;
 
 impl KernelVersion {
     pub fn new(major: u16, minor: u16) -> Self {
@@ -188,6 +250,20 @@ impl Architecture {
         } else {
             None
         }
+    }
+}
+
+fn namespaces() -> Namespaces {
+    let has = |kind: &str| Path::new("/proc/self/ns").join(kind).exists();
+    Namespaces {
+        mount: has("mnt"),
+        pid: has("pid"),
+        ipc: has("ipc"),
+        uts: has("uts"),
+        cgroup: has("cgroup"),
+        user: has("user"),
+        net: has("net"),
+        time: has("time"),
     }
 }
 

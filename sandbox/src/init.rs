@@ -11,7 +11,7 @@ use crate::plan::Plan;
 use crate::status::{self, Wire};
 use crate::step::Step;
 use crate::sys::clone::{Child, Manner, Stack};
-use crate::sys::signals::{self, Blocked};
+use crate::sys::signals::{self, Blocked, Taken};
 use crate::sys::{Errno, capabilities, descriptors, process};
 use crate::walk::Walker;
 
@@ -113,10 +113,21 @@ fn reap_until_end_of(main: i32) -> i32 {
             return status;
         }
         match signals::wait_for(signals::ALL) {
-            Ok(libc::SIGCHLD) | Err(_) => {}
+            Ok(Taken {
+                signal: libc::SIGCHLD,
+                ..
+            })
+            | Err(_) => {}
             // What is ours alone, or harmless to lose.
-            Ok(libc::SIGPIPE | libc::SIGURG) => {}
-            Ok(signal) => match process::kill(main, signal) {
+            Ok(Taken {
+                signal: libc::SIGPIPE | libc::SIGURG,
+                ..
+            }) => {}
+            // A terminal's: the main process has had it too.
+            Ok(Taken {
+                is_of_kernel: true, ..
+            }) => {}
+            Ok(Taken { signal, .. }) => match process::kill(main, signal) {
                 // It has ended: the next round takes its status.
                 Ok(()) | Err(_) => {}
             },

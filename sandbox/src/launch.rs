@@ -347,7 +347,7 @@ impl Drop for Lent<'_> {
 }
 
 /// Takes the status of a child that did not become the program.
-fn reap(child: &Child) -> Result<(), LaunchError> {
+pub(crate) fn reap(child: &Child) -> Result<(), LaunchError> {
     loop {
         match rustix::process::waitid(WaitId::PidFd(child.pidfd.as_fd()), WaitIdOptions::EXITED) {
             Ok(_) => return Ok(()),

@@ -54,6 +54,7 @@ mod namespaces;
 mod paths;
 mod plan;
 mod process;
+mod relax;
 pub mod seccomp;
 pub mod status;
 mod step;
@@ -63,11 +64,15 @@ mod walk;
 pub use compile::{CompileError, compile};
 pub use config::Config;
 pub use executor::herd_exec_main;
-pub use failure::StepFailure;
+pub use failure::{About, StepFailure};
 pub use filesystem::{MountFailure, MountOperation};
 pub use host::Host;
 pub use identity::MapError;
 pub use launch::{Files, LaunchError, Launched, Launcher};
 pub use namespaces::NamespaceIds;
 pub use plan::{Carrier, GivenUp, Plan};
-pub use sys::descriptors::inherited as inherited_descriptors;
+pub use sys::capabilities::{CapabilitySets, of_caller as capabilities_of_caller};
+pub use sys::descriptors::{
+    inherited as inherited_descriptors, is_open, keep as keep_descriptors, take as take_descriptor,
+};
+pub use sys::signals::expect_children;

@@ -71,16 +71,6 @@ impl Plan {
         self.steps.iter().any(made)
     }
 
-    /// Claims that the plan is walked to its end by a process made in the box's namespaces.
-    pub(crate) fn has_first_process(&self) -> bool {
-        let is_one = |step: &Step| matches!(step, Step::FirstProcess(_));
-        self.steps.iter().any(is_one)
-    }
-
-    pub(crate) fn is_mapped_from_outside(&self) -> bool {
-        self.steps.iter().any(|step| matches!(step, Step::Maps(_)))
-    }
-
     /// The same steps, walked by a copy of the caller ([`Carrier::Fork`]).
     #[must_use]
     pub fn by_fork(mut self) -> Self {
@@ -108,7 +98,7 @@ impl fmt::Display for Plan {
             writeln!(f, "{:>3}. {step}", index + 1)?;
         }
         for given_up in &self.warnings {
-            writeln!(f, "without {:?}: {}", given_up.wall, given_up.reason)?;
+            writeln!(f, "without {}: {}", given_up.wall, given_up.reason)?;
         }
         Ok(())
     }

@@ -26,6 +26,8 @@ pub(crate) enum Step {
     JoinCgroup(CgroupPlan),
     /// The caller's own tree is still ours.
     Join(Vec<JoinStep>),
+    /// Kept by the walker until it is joined, behind the set-up.
+    HoldSecondUser(JoinStep),
     /// Offsets in seconds of the monotonic and of the boot-time clock; of the children of the walker.
     TimeNamespace {
         monotonic: i64,
@@ -45,7 +47,7 @@ pub(crate) enum Step {
     /// From here on nobody who shares our user may look at us.
     Untraceable,
     SecondUserNamespace(Alone),
-    JoinSecondUser(Vec<JoinStep>),
+    JoinSecondUser,
     AssertNoUserNamespaces,
     Hostname(CString),
     Domainname(CString),
@@ -69,6 +71,8 @@ pub(crate) enum Step {
     Signals {
         ignore_sigpipe: bool,
     },
+    /// Signals are as the caller itself was given them.
+    SignalsOfCaller,
     Nice(i8),
     Scheduler {
         policy: CpuPolicy,
@@ -104,6 +108,8 @@ pub(crate) enum Step {
         path: CString,
         optional: bool,
     },
+    /// The first that can be entered, and `PWD` says which.
+    FirstDirectory(Vec<CString>),
     Keyring {
         with_user_keyring: bool,
     },
@@ -119,6 +125,14 @@ impl Step {
     pub(crate) fn as_descriptors(&self) -> Option<Inherit> {
         if let Self::Descriptors(inherit) = self {
             Some(*inherit)
+        } else {
+            None
+        }
+    }
+
+    pub(crate) fn as_first_directory(&self) -> Option<&[CString]> {
+        if let Self::FirstDirectory(paths) = self {
+            Some(paths)
         } else {
             None
         }
@@ -205,6 +219,8 @@ pub(crate) struct Program {
     pub(crate) environment: Vec<CString>,
     /// Variables that hold the process's own pid.
     pub(crate) pid_variables: Vec<CString>,
+    /// A file without a format that the kernel knows is a script of the shell (`execvp(3)`).
+    pub(crate) may_be_script: bool,
 }
 
 impl Program {
@@ -264,7 +280,9 @@ impl fmt::Display for Step {
             Self::OomScore(score) => write!(f, "set the out-of-memory score to {score}"),
             Self::CreateCgroup(plan) => write!(f, "create {plan}"),
             Self::JoinCgroup(plan) => write!(f, "join cgroup {}", plan.name.0),
-            Self::Join(all) | Self::JoinSecondUser(all) => {
+            Self::HoldSecondUser(one) => write!(f, "hold {one}"),
+            Self::JoinSecondUser => f.write_str("join the second user namespace"),
+            Self::Join(all) => {
                 let words: Vec<_> = all.iter().map(ToString::to_string).collect();
                 write!(f, "join {}", words.join(", "))
             }
@@ -328,6 +346,7 @@ impl fmt::Display for Step {
             Self::Signals {
                 ignore_sigpipe: true,
             } => f.write_str("reset all signals but SIGPIPE, which is ignored"),
+            Self::SignalsOfCaller => f.write_str("leave signals as the caller got them"),
             Self::Nice(nice) => write!(f, "set the nice level to {nice}"),
             Self::Scheduler { policy, priority } => {
                 write!(f, "set the cpu policy to {policy:?}, priority {priority}")
@@ -397,6 +416,10 @@ impl fmt::Display for Step {
                 } else {
                     Ok(())
                 }
+            }
+            Self::FirstDirectory(paths) => {
+                let paths: Vec<_> = paths.iter().map(|path| text(path)).collect();
+                write!(f, "change directory to {}", paths.join(", or "))
             }
             Self::Keyring {
                 with_user_keyring: false,

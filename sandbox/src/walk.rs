@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::net::RecvFlags;
 
 use crate::cgroup::{self, CgroupError};
-use crate::failure::StepFailure;
+use crate::failure::{About, StepFailure};
 use crate::filesystem::{MountFailure, MountTrouble, Mounts};
 use crate::held::HeldDescriptors;
 use crate::identity::apply as identity;
@@ -28,6 +28,8 @@ struct Trouble {
     /// What the step's own sentence does not say.
     detail: Option<String>,
     mount: Option<Box<MountFailure>>,
+    /// Where the step does not say it.
+    about: Option<About>,
 }
 
 impl From<Errno> for Trouble {
@@ -36,6 +38,7 @@ impl From<Errno> for Trouble {
             errno,
             detail: None,
             mount: None,
+            about: None,
         }
     }
 }
@@ -46,6 +49,7 @@ impl From<MountTrouble> for Trouble {
             errno: trouble.errno,
             detail: trouble.about.as_ref().and_then(|about| about.detail()),
             mount: trouble.about,
+            about: None,
         }
     }
 }
@@ -62,6 +66,7 @@ impl From<identity::Refused> for Trouble {
             errno: refused.errno,
             detail: refused.detail,
             mount: None,
+            about: None,
         }
     }
 }
@@ -83,6 +88,7 @@ impl From<CgroupError> for Trouble {
             errno,
             detail: Some(error.to_string()),
             mount: None,
+            about: None,
         }
     }
 }
@@ -99,10 +105,10 @@ pub(crate) struct Walker<'a> {
     pub(crate) held: HeldDescriptors,
     /// What the box's first process holds for as long as it lives.
     pub(crate) kept: Vec<OwnedFd>,
-    /// Namespaces that this process was made in, and need not enter.
-    born_into: NamespaceSet,
-    /// Whether this process was made as the one of [`Step::FirstProcess`].
-    is_born_first: bool,
+    /// Whether this process is a copy of the caller made in the box's namespaces.
+    is_born_inside: bool,
+    /// The user namespace that is joined last: its path is one of the caller's tree.
+    second_user: Option<OwnedFd>,
     mounts: Mounts,
 }
 
@@ -120,16 +126,15 @@ impl<'a> Walker<'a> {
             report: None,
             held,
             kept: Vec::new(),
-            born_into: NamespaceSet::default(),
-            is_born_first: false,
+            is_born_inside: false,
+            second_user: None,
             mounts: Mounts::default(),
         }
     }
 
-    /// This process is the copy of the caller that was made in these namespaces.
-    pub(crate) fn born_into(mut self, set: NamespaceSet) -> Self {
-        self.born_into = set;
-        self.is_born_first = !set.is_empty() && self.plan.has_first_process();
+    /// This process is a copy of the caller made in the box's namespaces.
+    pub(crate) fn born_inside(mut self) -> Self {
+        self.is_born_inside = true;
         self
     }
 
@@ -164,7 +169,7 @@ impl<'a> Walker<'a> {
             Step::CreateCgroup(group) => Ok(cgroup::create(group)?),
             Step::JoinCgroup(group) => Ok(cgroup::join(group)?),
             Step::UserNamespace(map) => {
-                if !self.born_into.has(libc::CLONE_NEWUSER) {
+                if !self.is_born_inside {
                     identity::unshare()?;
                 }
                 identity::map_alone(map)?;
@@ -172,10 +177,11 @@ impl<'a> Walker<'a> {
                 Ok(process::set_dumpable(false)?)
             }
             Step::Join(all) => self.join(all),
-            Step::JoinSecondUser(all) => {
-                self.join(all)?;
-                Ok(process::set_dumpable(false)?)
+            Step::HoldSecondUser(one) => {
+                self.second_user = Some(join::open(one, &self.held)?);
+                Ok(())
             }
+            Step::JoinSecondUser => self.join_second_user(),
             Step::TimeNamespace {
                 monotonic,
                 boottime,
@@ -196,13 +202,11 @@ impl<'a> Walker<'a> {
                     "creation of new user namespaces was not disabled as requested".into(),
                 ),
                 mount: None,
+                about: None,
             }),
             Step::Domainname(name) => Ok(process::set_domainname(name)?),
-            Step::Namespaces(set) => match set.0 & !self.born_into.0 {
-                0 => Ok(()),
-                missing => Ok(process::unshare(missing)?),
-            },
-            Step::FirstProcess(_) if std::mem::take(&mut self.is_born_first) => Ok(()),
+            Step::Namespaces(_) | Step::FirstProcess(_) if self.is_born_inside => Ok(()),
+            Step::Namespaces(set) => Ok(process::unshare(set.0)?),
             Step::FirstProcess(set) => self.start_first(index, *set),
             Step::Gate => Ok(self.wait_at_gate()?),
             Step::Hostname(name) => Ok(process::set_hostname(name)?),
@@ -216,7 +220,8 @@ impl<'a> Walker<'a> {
             }
             Step::Lock(path) => {
                 let file = files::open(path, libc::O_RDONLY | libc::O_NONBLOCK)?;
-                files::lock_for_reading(file.as_fd())?;
+                let lock = rustix::fs::FlockOperation::NonBlockingLockShared;
+                rustix::fs::fcntl_lock(&file, lock).map_err(Errno::from)?;
                 self.kept.push(file);
                 Ok(())
             }
@@ -237,27 +242,10 @@ impl<'a> Walker<'a> {
     fn join(&self, all: &[JoinStep]) -> Result<(), Trouble> {
         join::join(all, &self.held).map_err(|(one, errno)| Trouble {
             detail: (all.len() > 1).then(|| one.to_string()),
+            about: Some(About::Join(one.kind)),
             ..errno.into()
         })?;
         // Becoming somebody in a user namespace has cleared it (see `start_first`).
-        process::die_with_parent()?;
-        if status::is_closed(self.channel.as_fd()) {
-            process::exit_now(NOT_EXECUTED);
-        }
-        Ok(())
-    }
-
-    /// Waits for the maps, and becomes somebody who has a place in them.
-    fn become_mapped(&self, maps: &Maps) -> Result<(), Trouble> {
-        let report = self.report.as_ref().ok_or(Errno(libc::EBADF))?;
-        match status::take(report.as_fd())? {
-            Some(Wire::Mapped) => {}
-            // The executor tells why.
-            _ => process::exit_now(NOT_EXECUTED),
-        }
-        process::set_gid(maps.gid)?;
-        process::set_uid(maps.uid)?;
-        // The change of user has cleared it (see `start_first`).
         process::die_with_parent()?;
         if status::is_closed(self.channel.as_fd()) {
             process::exit_now(NOT_EXECUTED);
@@ -290,6 +278,31 @@ impl<'a> Walker<'a> {
                 Ok(())
             }
         }
+    }
+
+    fn join_second_user(&mut self) -> Result<(), Trouble> {
+        let second = self.second_user.take().ok_or(Errno(libc::EBADF))?;
+        process::join_namespace(second.as_fd(), libc::CLONE_NEWUSER)?;
+        process::die_with_parent()?;
+        Ok(process::set_dumpable(false)?)
+    }
+
+    /// Waits for the maps, and becomes somebody who has a place in them.
+    fn become_mapped(&self, maps: &Maps) -> Result<(), Trouble> {
+        let writer = self.report.as_ref().unwrap_or(&self.channel);
+        match status::take(writer.as_fd())? {
+            Some(Wire::Mapped) => {}
+            // Whoever writes them tells why not.
+            _ => process::exit_now(NOT_EXECUTED),
+        }
+        process::set_gid(maps.gid)?;
+        process::set_uid(maps.uid)?;
+        // The change of user has cleared it.
+        process::die_with_parent()?;
+        if status::is_closed(self.channel.as_fd()) {
+            process::exit_now(NOT_EXECUTED);
+        }
+        Ok(())
     }
 
     /// Tells the caller which namespaces there are, and waits for its leave to go on.
@@ -331,6 +344,7 @@ fn told(plan: &Plan, index: usize, trouble: Trouble) -> StepFailure {
         failure.sentence = format!("{}: {detail}", failure.sentence);
     }
     failure.mount = trouble.mount;
+    failure.about = trouble.about.unwrap_or(failure.about);
     failure
 }
 
@@ -406,7 +420,6 @@ fn conclude(
         }
         (None, _) => StepFailure::new(plan, index, Errno(libc::EOWNERDEAD)),
     };
-    // Until the process is a zombie: it is our sibling, so its parent reaps it.
     wait_for(init.pidfd.as_fd())?;
     status::send(
         channel.as_fd(),
@@ -431,7 +444,7 @@ fn give_up_mapping(
     Ok(false)
 }
 
-/// Until it can be read: a pidfd can when its process has ended.
+/// Until it can be read: a pidfd can when its process is a zombie, which its parent reaps.
 fn wait_for(descriptor: BorrowedFd<'_>) -> io::Result<()> {
     use rustix::event::{PollFd, PollFlags, poll};
     loop {

@@ -16,7 +16,7 @@ use crate::sys::{Errno, files, process};
 /// One namespace to join.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct JoinStep {
-    kind: NamespaceKind,
+    pub(crate) kind: NamespaceKind,
     from: From,
 }
 
@@ -176,7 +176,7 @@ pub(crate) fn join<'a>(
     Ok(())
 }
 
-fn open(wanted: &JoinStep, held: &HeldDescriptors) -> Result<OwnedFd, Errno> {
+pub(crate) fn open(wanted: &JoinStep, held: &HeldDescriptors) -> Result<OwnedFd, Errno> {
     match &wanted.from {
         From::Path(path) => files::open(path, libc::O_RDONLY | libc::O_NONBLOCK),
         From::Held(number) => held

@@ -132,3 +132,37 @@ pub(crate) fn duplicate(number: RawFd, lowest: RawFd) -> Result<OwnedFd, Errno> 
     // SAFETY: the kernel has just made it, so it is nobody else's.
     Ok(unsafe { OwnedFd::from_raw_fd(duplicate) })
 }
+
+/// The descriptor of this number, which somebody else left for us, as a value of our own: closed at
+/// `execve`, and by dropping it. One of the first three is duplicated instead, so that it stays.
+///
+/// # Errors
+/// `EBADF` when the number is not open; `EMFILE` when there is no room for a duplicate.
+pub fn take(number: RawFd) -> io::Result<OwnedFd> {
+    if number < 3 {
+        let copy = duplicate_from(number, 3)?;
+        // SAFETY: the kernel has just made it, so it is nobody else's.
+        return Ok(unsafe { OwnedFd::from_raw_fd(copy) });
+    }
+    let owned = adopt(number)?;
+    rustix::io::fcntl_setfd(&owned, rustix::io::FdFlags::CLOEXEC)?;
+    Ok(owned)
+}
+
+/// Claims that this number stands for an open descriptor.
+pub fn is_open(number: RawFd) -> bool {
+    // SAFETY: F_GETFD only asks.
+    check(unsafe { libc::syscall(libc::SYS_fcntl, number, libc::F_GETFD) }).is_ok()
+}
+
+/// Closes everything but the first three and these: what a launcher was given is its program's alone.
+/// Values that own any of the closed ones must not be used, nor dropped, afterwards.
+///
+/// # Errors
+/// Never, by the manual.
+pub fn keep(kept: &[Option<std::os::fd::BorrowedFd<'_>>]) -> io::Result<()> {
+    use std::os::fd::AsRawFd;
+    let mut numbers: Vec<RawFd> = kept.iter().flatten().map(AsRawFd::as_raw_fd).collect();
+    numbers.extend([0, 1, 2]);
+    Ok(close_all_but(&numbers)?)
+}

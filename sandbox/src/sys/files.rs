@@ -99,6 +99,12 @@ pub(crate) fn change_owner(
     })
 }
 
+/// `chdir(2)`, following every link.
+pub(crate) fn change_directory_to(path: &CStr) -> Result<(), Errno> {
+    // SAFETY: a NUL-terminated path.
+    done(unsafe { libc::syscall(libc::SYS_chdir, path.as_ptr()) })
+}
+
 pub(crate) fn change_directory(directory: BorrowedFd<'_>) -> Result<(), Errno> {
     // SAFETY: a plain number.
     done(unsafe { libc::syscall(libc::SYS_fchdir, directory.as_raw_fd()) })
@@ -126,23 +132,5 @@ pub(crate) fn kind_of(file: BorrowedFd<'_>) -> Result<Kind, Errno> {
     Ok(Kind {
         mode: stat.st_mode,
         uid: stat.st_uid,
-    })
-}
-
-/// A read lock on the whole file (`F_SETLK`, `fcntl(2)`), held by this process until it closes any
-/// descriptor of that file.
-pub(crate) fn lock_for_reading(file: BorrowedFd<'_>) -> Result<(), Errno> {
-    // SAFETY: struct flock is plain numbers, for which zero is a value.
-    let mut lock: libc::flock64 = unsafe { std::mem::zeroed() };
-    lock.l_type = libc::F_RDLCK as libc::c_short;
-    lock.l_whence = libc::SEEK_SET as libc::c_short;
-    // SAFETY: the descriptor is borrowed for the call, and the lock is a live struct.
-    done(unsafe {
-        libc::syscall(
-            libc::SYS_fcntl,
-            file.as_raw_fd(),
-            libc::F_SETLK,
-            &raw const lock,
-        )
     })
 }

@@ -58,7 +58,9 @@ impl Stay {
                 }
                 // An executor that has become the command itself.
                 Message::Closed => break,
-                other => panic!("{other:?}"),
+                other @ (Message::Failed(_) | Message::AtGate { .. } | Message::Exited(_)) => {
+                    panic!("{other:?}")
+                }
             }
         }
         Self {
@@ -327,13 +329,13 @@ pub(crate) const CASES: &[Case] = &[
                 from: NamespaceSource::Path("/proc/1/ns/x".into()),
             };
             for (kind, text) in [
-                (NamespaceKind::Ipc, "IpcNamespace: the ipc namespace"),
-                (NamespaceKind::Uts, "UtsNamespace: the uts namespace"),
+                (NamespaceKind::Ipc, "ipc_namespace: the ipc namespace"),
+                (NamespaceKind::Uts, "uts_namespace: the uts namespace"),
                 (
                     NamespaceKind::Cgroup,
-                    "CgroupNamespace: the cgroup namespace",
+                    "cgroup_namespace: the cgroup namespace",
                 ),
-                (NamespaceKind::Net, "NetNamespace: the network namespace"),
+                (NamespaceKind::Net, "net_namespace: the network namespace"),
             ] {
                 let mut walls = everything();
                 walls.join = vec![join(kind)];
@@ -343,21 +345,21 @@ pub(crate) const CASES: &[Case] = &[
             let twice = vec![join(NamespaceKind::Net), join(NamespaceKind::Net)];
             assert_eq!(
                 refusal(&joining(twice, "exit 0")),
-                "NetNamespace: two network namespaces cannot be joined"
+                "net_namespace: two network namespaces cannot be joined"
             );
             let mut walls = Walls::bare();
             walls.join = vec![join(NamespaceKind::Uts)];
             walls.hostname = Some("mine".to_owned());
             assert_eq!(
                 refusal(&with(walls, "exit 0")),
-                "UtsNamespace: a UTS namespace that is joined has its names"
+                "uts_namespace: a UTS namespace that is joined has its names"
             );
             let mut walls = Walls::bare();
             walls.join = vec![join(NamespaceKind::User)];
             walls.user_namespace = Some(UserNamespace::default());
             assert_eq!(
                 refusal(&with(walls, "exit 0")),
-                "UserNamespace: the user namespace is made or joined, not both"
+                "user_namespace: the user namespace is made or joined, not both"
             );
         },
     ),
@@ -390,7 +392,7 @@ fn clocks() {
         config.walls.as_mut().unwrap().namespaces.time = false;
         assert_eq!(
             refusal(&config),
-            "TimeNamespace: clocks are set ahead only in a time namespace"
+            "time_namespace: clocks are set ahead only in a time namespace"
         );
     }
 }

@@ -1,4 +1,8 @@
 //! How a launch is held, synchronised and kept alive, with both carriers.
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "each case waits for one message"
+)]
 
 use std::fs::File;
 use std::io::{Read, Write, pipe};

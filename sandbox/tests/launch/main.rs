@@ -18,6 +18,7 @@ mod boxed;
 mod fixture;
 mod identity;
 mod join;
+mod layers;
 mod lifecycle;
 mod mounts;
 mod user;
@@ -32,8 +33,8 @@ fn main() {
     let cases: Vec<Case> = [
         bare::CASES,
         boxed::CASES,
-        mounts::CASES,
         lifecycle::CASES,
+        layers::CASES,
         identity::CASES,
         join::CASES,
         attacks::CASES,
@@ -48,6 +49,7 @@ fn main() {
         identity::CASES,
         join::CASES,
         attacks::CASES,
+        identity::CASES,
     ]
     .concat();
     // It races with a thread of its own, and a copy can be made of a process with one only.
@@ -55,6 +57,13 @@ fn main() {
     std::process::exit(fixture::run(
         &cases,
         &forked,
-        &[user::INNER, identity::INNER, join::INNER, attacks::INNER].concat(),
+        &[
+            user::INNER,
+            identity::INNER,
+            join::INNER,
+            attacks::INNER,
+            layers::INNER,
+        ]
+        .concat(),
     ));
 }
