@@ -14,6 +14,8 @@ use crate::config::{CpuPolicy, Held, Inherit, IoClass, Rlimit, SecureBit};
 use crate::filesystem::MountStep;
 use crate::identity::join::JoinStep;
 use crate::identity::maps::{Alone, Maps};
+use crate::landlock::LandlockStep;
+use crate::seccomp;
 
 /// A step. Paths and strings are in the kernel's own form, so that walking the steps of a bare
 /// process allocates nothing.
@@ -114,8 +116,11 @@ pub(crate) enum Step {
         with_user_keyring: bool,
     },
     NoNewPrivileges,
+    Landlock(LandlockStep),
     Filter {
-        program: Vec<u64>,
+        program: seccomp::Program,
+        /// `SECCOMP_FILTER_FLAG_*`.
+        flags: u32,
         words: String,
     },
     Exec(Program),
@@ -428,6 +433,7 @@ impl fmt::Display for Step {
                 with_user_keyring: true,
             } => f.write_str("join a new session keyring with the user's keyring in it"),
             Self::NoNewPrivileges => f.write_str("refuse new privileges from now on"),
+            Self::Landlock(step) => step.fmt(f),
             Self::Filter { words, .. } => f.write_str(words),
             Self::Exec(program) => {
                 write!(f, "execute {}", text(&program.command))?;

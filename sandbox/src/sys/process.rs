@@ -220,8 +220,9 @@ pub(crate) fn join_namespace(namespace: BorrowedFd<'_>, kind: i32) -> Result<(),
     done(unsafe { libc::syscall(libc::SYS_setns, namespace.as_raw_fd(), kind) })
 }
 
-/// Installs a seccomp program, one `struct sock_filter` per number.
-pub(crate) fn install_filter(program: &[u64]) -> Result<(), Errno> {
+/// Installs a seccomp program, one `struct sock_filter` per number; the flags are
+/// `SECCOMP_FILTER_FLAG_*` that ask for no listener.
+pub(crate) fn install_filter(program: &[u64], flags: u32) -> Result<(), Errno> {
     #[repr(C)]
     struct Program {
         length: u16,
@@ -237,7 +238,7 @@ pub(crate) fn install_filter(program: &[u64]) -> Result<(), Errno> {
         libc::syscall(
             libc::SYS_seccomp,
             libc::SECCOMP_SET_MODE_FILTER,
-            0,
+            flags,
             &raw const program,
         )
     })

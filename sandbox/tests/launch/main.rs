@@ -6,6 +6,7 @@
     clippy::panic,
     clippy::exit,
     clippy::print_stdout,
+    clippy::print_stderr,
     reason = "a test"
 )]
 
@@ -18,6 +19,7 @@ mod boxed;
 mod fixture;
 mod identity;
 mod join;
+mod landlock;
 mod layers;
 mod lifecycle;
 mod mounts;
@@ -33,8 +35,10 @@ fn main() {
     let cases: Vec<Case> = [
         bare::CASES,
         boxed::CASES,
-        lifecycle::CASES,
         layers::CASES,
+        lifecycle::CASES,
+        landlock::CASES,
+        mounts::CASES,
         identity::CASES,
         join::CASES,
         attacks::CASES,
@@ -42,6 +46,7 @@ fn main() {
     ]
     .concat();
     let mut forked: Vec<Case> = [
+        layers::CASES,
         bare::CASES,
         boxed::CASES,
         mounts::CASES,
@@ -49,7 +54,6 @@ fn main() {
         identity::CASES,
         join::CASES,
         attacks::CASES,
-        identity::CASES,
     ]
     .concat();
     // It races with a thread of its own, and a copy can be made of a process with one only.
