@@ -185,7 +185,9 @@ impl Relaxing {
             (walls.protect_kernel_logs, Wall::ProtectKernelLogs),
             (walls.protect_control_groups, Wall::ProtectControlGroups),
             (
-                !walls.read_only_paths.is_empty() || !walls.inaccessible_paths.is_empty(),
+                !walls.read_only_paths.is_empty()
+                    || !walls.inaccessible_paths.is_empty()
+                    || !walls.no_exec_paths.is_empty(),
                 Wall::Paths,
             ),
         ];
@@ -271,6 +273,8 @@ fn without_mounts(walls: Walls) -> Walls {
         read_only_paths: Vec::new(),
         read_write_paths: Vec::new(),
         inaccessible_paths: Vec::new(),
+        no_exec_paths: Vec::new(),
+        exec_paths: Vec::new(),
         binds: Vec::new(),
         ..walls
     }
