@@ -19,6 +19,7 @@ mod boxed;
 mod filters;
 mod fixture;
 mod identity;
+mod join;
 mod landlock;
 mod layers;
 mod lifecycle;
@@ -37,22 +38,26 @@ fn main() {
         boxed::CASES,
         layers::CASES,
         lifecycle::CASES,
-        attacks::CASES,
         filters::CASES,
         landlock::CASES,
-        identity::CASES,
         mounts::CASES,
+        identity::CASES,
+        join::CASES,
+        attacks::CASES,
         user::CASES,
     ]
     .concat();
     let mut forked: Vec<Case> = [
         layers::CASES,
         bare::CASES,
+        filters::CASES,
+        landlock::CASES,
         boxed::CASES,
         mounts::CASES,
         lifecycle::CASES,
-        attacks::CASES,
         identity::CASES,
+        join::CASES,
+        attacks::CASES,
     ]
     .concat();
     // It races with a thread of its own, and a copy can be made of a process with one only.
@@ -60,6 +65,13 @@ fn main() {
     std::process::exit(fixture::run(
         &cases,
         &forked,
-        &[user::INNER, identity::INNER, attacks::INNER, layers::INNER].concat(),
+        &[
+            user::INNER,
+            identity::INNER,
+            join::INNER,
+            attacks::INNER,
+            layers::INNER,
+        ]
+        .concat(),
     ));
 }

@@ -2,13 +2,15 @@
 #![forbid(unsafe_code)]
 
 use sandbox::config::{
-    Keyring, Namespaces, Network, ProtectHome, ProtectProc, ProtectSystem, Wall, Walls,
+    DevicePolicy, Keyring, Namespaces, Network, ProtectHome, ProtectProc, ProtectSystem, Wall,
+    Walls,
 };
 use toml::de::DeValue;
 
 use super::Draft;
 use super::entry::read_entry;
 use super::landlock::read_landlock;
+use super::limits::device_rules;
 use super::mounts::read_file_system;
 use super::privileges::read_privileges;
 use super::system_calls::read_system_calls;
@@ -55,6 +57,9 @@ pub(super) fn read(draft: &mut Draft, reader: &mut Reader<'_>, path: &str, item:
         _ if read_entry(draft, reader, path, item) => return true,
         _ => {}
     }
+    if read_devices(draft, reader, path, item) {
+        return true;
+    }
     let walls = draft.walls();
     read_switch(walls, reader, path, item)
         || read_file_system(walls, reader, path, item)
@@ -62,6 +67,22 @@ pub(super) fn read(draft: &mut Draft, reader: &mut Reader<'_>, path: &str, item:
         || read_system_calls(walls, reader, path, item)
         || read_landlock(walls, reader, path, item)
         || read_words(walls, reader, path, item)
+}
+
+fn read_devices(draft: &mut Draft, reader: &mut Reader<'_>, path: &str, item: Item<'_>) -> bool {
+    match path {
+        "box.device_policy" => {
+            let words = [
+                ("auto", None),
+                ("closed", Some(DevicePolicy::Closed)),
+                ("strict", Some(DevicePolicy::Strict)),
+            ];
+            draft.devices.policy = reader.choice(item, &words).flatten();
+        }
+        "box.device_allow" => draft.devices.allow = Some(device_rules(reader, item)),
+        _ => return false,
+    }
+    true
 }
 
 pub(super) fn read_network(
