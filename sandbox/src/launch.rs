@@ -88,6 +88,16 @@ impl Launcher {
             Mode::empty(),
         )
         .map_err(|errno| LaunchError::Image(errno.into()))?;
+        Self::with_executor(image)
+    }
+
+    /// Boxes are built by the program behind `image` instead of our own executable: one that calls
+    /// [`herd_exec_main`](crate::herd_exec_main) under the name `herd-exec`, built from the same
+    /// source as the caller.
+    ///
+    /// # Errors
+    /// When there is no room for a stack, or no descriptor left.
+    pub fn with_executor(image: OwnedFd) -> Result<Self, LaunchError> {
         let slots = (0..SLOTS)
             .map(|_| image.try_clone())
             .collect::<Result<Vec<OwnedFd>, io::Error>>()
