@@ -23,7 +23,7 @@ use std::path::PathBuf;
 use crate::cgroup;
 use crate::config::{
     CgroupLimits, Config, EnterRoot, Inherit, Keyring, Lifecycle, Network, ProtectHome,
-    ProtectProc, ProtectSystem, Root, RootOverlay, Wall, Walls,
+    ProtectProc, ProtectSystem, RootOverlay, Wall, Walls,
 };
 use crate::filesystem;
 use crate::host::{Host, UserNamespaces};
@@ -46,6 +46,8 @@ pub enum CompileError {
     Upwards { what: &'static str, path: PathBuf },
     #[error("{wall:?}: {reason}")]
     Wall { wall: Wall, reason: String },
+    #[error("{0}")]
+    Root(&'static str),
     #[error("{0} is not supported yet")]
     Unsupported(&'static str),
     #[error("the limits cannot be held")]
@@ -367,10 +369,8 @@ fn supported(config: &Config, walls: &Walls) -> Result<(), CompileError> {
     let missing = [
         (!walls.join.is_empty(), "joining namespaces"),
         (walls.user_namespace.is_some(), "a user namespace by name"),
-        (walls.root == Root::Empty, "an empty root"),
         (walls.root_overlay != RootOverlay::None, "an overlay root"),
         (walls.enter_root != EnterRoot::Pivot, "chroot"),
-        (!walls.mounts.is_empty(), "ordered mounts"),
         (
             config.lifecycle != Lifecycle::default(),
             "taking part in the launch",
@@ -434,6 +434,7 @@ fn changes_mounts(walls: &Walls) -> bool {
         || !walls.inaccessible_paths.is_empty()
         || !walls.temporary_file_systems.is_empty()
         || !walls.binds.is_empty()
+        || !walls.mounts.is_empty()
 }
 
 fn capability_set(numbers: &[u8]) -> u64 {

@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::filesystem::MountFailure;
 use crate::plan::Plan;
 use crate::step::Step;
 use crate::sys::{Errno, text_of};
@@ -19,6 +20,8 @@ pub struct StepFailure {
     pub errno: i32,
     /// The command itself could not be run: the sentence says everything.
     pub is_command: bool,
+    /// What a mount step was about.
+    pub mount: Option<Box<MountFailure>>,
 }
 
 impl StepFailure {
@@ -37,6 +40,7 @@ impl StepFailure {
             sentence,
             errno: errno.0,
             is_command,
+            mount: None,
         }
     }
 }

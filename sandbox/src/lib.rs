@@ -60,6 +60,7 @@ pub use compile::{CompileError, compile};
 pub use config::Config;
 pub use executor::herd_exec_main;
 pub use failure::StepFailure;
+pub use filesystem::{MountFailure, MountOperation};
 pub use host::Host;
 pub use launch::{Files, LaunchError, Launched, Launcher};
 pub use plan::{Carrier, GivenUp, Plan};

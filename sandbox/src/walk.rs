@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 
 use crate::cgroup::{self, CgroupError};
 use crate::failure::StepFailure;
-use crate::filesystem::Mounts;
+use crate::filesystem::{MountFailure, MountTrouble, Mounts};
 use crate::init;
 use crate::main_process::{NOT_EXECUTED, Prepared, Walk, perform};
 use crate::plan::Plan;
@@ -21,6 +21,7 @@ struct Trouble {
     errno: Errno,
     /// What the step's own sentence does not say.
     detail: Option<String>,
+    mount: Option<Box<MountFailure>>,
 }
 
 impl From<Errno> for Trouble {
@@ -28,6 +29,17 @@ impl From<Errno> for Trouble {
         Self {
             errno,
             detail: None,
+            mount: None,
+        }
+    }
+}
+
+impl From<MountTrouble> for Trouble {
+    fn from(trouble: MountTrouble) -> Self {
+        Self {
+            errno: trouble.errno,
+            detail: trouble.about.as_ref().and_then(|about| about.detail()),
+            mount: trouble.about,
         }
     }
 }
@@ -54,6 +66,7 @@ impl From<CgroupError> for Trouble {
         Self {
             errno,
             detail: Some(error.to_string()),
+            mount: None,
         }
     }
 }
@@ -123,6 +136,7 @@ fn told(plan: &Plan, index: usize, trouble: Trouble) -> StepFailure {
     if let Some(detail) = trouble.detail {
         failure.sentence = format!("{}: {detail}", failure.sentence);
     }
+    failure.mount = trouble.mount;
     failure
 }
 

@@ -6,40 +6,45 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use rustix::fs::{CWD, Mode, OFlags};
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags,
     fsconfig_create, fsconfig_set_string, fsmount, fsopen, move_mount, open_tree, unmount,
 };
 
 use super::devices;
-use super::resolve::{Bases, is_directory};
+use super::resolve::{Bases, Make, is_directory};
 use super::step::{Hide, MountStep, Tmpfs};
-use crate::sys::mount::{Attributes, forbid, make_private};
+use super::trouble::MountTrouble;
+use crate::sys::mount::{Attributes, forbid};
 use crate::sys::{Errno, files};
 
 /// What the mount steps of one box hold between them.
 #[derive(Debug, Default)]
 pub(crate) struct Mounts {
-    bases: Bases,
-    held: Vec<Option<OwnedFd>>,
+    pub(super) bases: Bases,
+    pub(super) held: Vec<Option<OwnedFd>>,
+    /// A tmpfs for what is made to be held, out of sight.
+    pub(super) scratch: Option<OwnedFd>,
     /// Covers for what is hidden.
     empty: Option<OwnedFd>,
     null: Option<OwnedFd>,
-    new_root: bool,
 }
 
 impl Mounts {
-    pub(crate) fn perform(&mut self, step: &MountStep) -> Result<(), Errno> {
+    pub(crate) fn perform(&mut self, step: &MountStep) -> Result<(), MountTrouble> {
         match step {
-            MountStep::Private => self.start(),
-            MountStep::Root(path) => self.take_root(path),
+            MountStep::Private => Ok(self.start()?),
+            MountStep::Root(path) => Ok(self.take_root(path)?),
+            MountStep::EmptyRoot => Ok(self.make_empty_root()?),
             MountStep::Take {
                 source,
                 of_host,
                 recursive,
                 optional,
             } => self.take(path_of(source), *of_host, *recursive, *optional),
+            MountStep::Data { mode, content } => self.hold_data(*mode, content),
+            MountStep::Release => Ok(self.drop_scratch()?),
+            MountStep::Action(action) => self.act(action),
             MountStep::ReadOnly {
                 path,
                 optional,
@@ -50,68 +55,25 @@ impl Mounts {
                 } else {
                     Attributes::READ_ONLY
                 };
-                self.read_only(path_of(path), attributes, *optional)
+                Ok(self.read_only(path_of(path), attributes, *optional)?)
             }
             MountStep::Proc {
                 hide,
                 only_processes,
-            } => self.proc(*hide, *only_processes),
-            MountStep::Devices { made } => self.devices(*made),
-            MountStep::Terminals { with_group } => self.terminals(*with_group),
-            MountStep::MessageQueues => self.message_queues(),
-            MountStep::Tmpfs(wanted) => self.tmpfs(wanted),
-            MountStep::Hide { path, optional } => self.hide(path_of(path), *optional),
+            } => Ok(self.proc(*hide, *only_processes)?),
+            MountStep::Devices { made } => Ok(self.devices(*made)?),
+            MountStep::Terminals { with_group } => Ok(self.terminals(*with_group)?),
+            MountStep::MessageQueues => Ok(self.message_queues()?),
+            MountStep::Tmpfs(wanted) => Ok(self.tmpfs(wanted)?),
+            MountStep::Hide { path, optional } => Ok(self.hide(path_of(path), *optional)?),
             MountStep::Place {
                 slot,
                 target,
                 read_only,
-            } => self.place(*slot, path_of(target), *read_only),
-            MountStep::Seal(path) => self.seal(path_of(path)),
-            MountStep::Pivot => self.pivot(),
+            } => Ok(self.place(*slot, path_of(target), *read_only)?),
+            MountStep::Seal(path) => Ok(self.seal(path_of(path))?),
+            MountStep::Pivot => Ok(self.pivot()?),
         }
-    }
-
-    fn start(&mut self) -> Result<(), Errno> {
-        let root = files::open(c"/", libc::O_PATH | libc::O_DIRECTORY)?;
-        make_private(root.as_fd())?;
-        // The host's own /dev/null: what a box root calls so may be anything.
-        let null = files::open(c"/dev/null", libc::O_PATH | libc::O_NOFOLLOW)?;
-        if devices::is_null(null.as_fd())? {
-            self.null = Some(null);
-        }
-        self.bases.set_root(root, None);
-        Ok(())
-    }
-
-    fn take_root(&mut self, path: &CStr) -> Result<(), Errno> {
-        let here = files::open(path, libc::O_PATH | libc::O_DIRECTORY)?;
-        let tree = clone_of(here.as_fd(), true)?;
-        // pivot_root wants the new root to be a mount of this namespace.
-        attach(tree.as_fd(), here.as_fd())?;
-        self.bases.set_root(tree, Some(here));
-        self.new_root = true;
-        Ok(())
-    }
-
-    fn take(
-        &mut self,
-        path: &Path,
-        of_host: bool,
-        recursive: bool,
-        optional: bool,
-    ) -> Result<(), Errno> {
-        let opened = if of_host {
-            rustix::fs::openat(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
-                .map_err(Errno::from)
-        } else {
-            self.bases.open(path, false)
-        };
-        let held = match opened {
-            Err(Errno::ENOENT) if optional => None,
-            opened => Some(clone_of(opened?.as_fd(), recursive)?),
-        };
-        self.held.push(held);
-        Ok(())
     }
 
     fn place(&mut self, slot: usize, target: &Path, read_only: bool) -> Result<(), Errno> {
@@ -125,7 +87,7 @@ impl Mounts {
         let here = self.bases.open_or_make(target, directory, false)?;
         attach(tree.as_fd(), here.as_fd())?;
         // What is missing below is made only in file systems of our own.
-        self.bases.add(target, tree, None);
+        self.bases.add(target, tree, Make::Nowhere);
         Ok(())
     }
 
@@ -237,12 +199,23 @@ impl Mounts {
             }
         } else {
             // nodev is what bars it, even to those who may open anything.
-            let null = self.null.as_ref().ok_or(Errno(libc::ENODEV))?;
+            let null = self.null()?;
             let cover = clone_of(null.as_fd(), false)?;
             forbid(cover.as_fd(), Attributes::INERT, false)?;
             cover
         };
         attach(cover.as_fd(), here.as_fd())
+    }
+
+    /// The host's own null, or the one we made: what a box root calls so may be anything.
+    fn null(&mut self) -> Result<&OwnedFd, Errno> {
+        if self.null.is_none() {
+            let null = files::open(c"/dev/null", libc::O_PATH | libc::O_NOFOLLOW)?;
+            if devices::is_null(null.as_fd())? {
+                self.null = Some(null);
+            }
+        }
+        self.null.as_ref().ok_or(Errno(libc::ENODEV))
     }
 
     fn seal(&mut self, path: &Path) -> Result<(), Errno> {
@@ -268,21 +241,17 @@ impl Mounts {
         let strict = path.starts_with("/proc") || path.starts_with("/dev");
         let here = self.bases.open_or_make(path, true, strict)?;
         attach(mount.as_fd(), here.as_fd())?;
-        let writable = if fillable {
-            Some(mount.try_clone().map_err(|_| Errno(libc::EMFILE))?)
-        } else {
-            None
-        };
-        self.bases.add(path, mount, writable);
+        let make = if fillable { Make::Here } else { Make::Nowhere };
+        self.bases.add(path, mount, make);
         Ok(())
     }
 }
 
-fn path_of(path: &CStr) -> &Path {
+pub(super) fn path_of(path: &CStr) -> &Path {
     Path::new(OsStr::from_bytes(path.to_bytes()))
 }
 
-fn inert() -> MountAttrFlags {
+pub(super) fn inert() -> MountAttrFlags {
     MountAttrFlags::MOUNT_ATTR_NOSUID
         | MountAttrFlags::MOUNT_ATTR_NODEV
         | MountAttrFlags::MOUNT_ATTR_NOEXEC
@@ -295,7 +264,7 @@ fn empty_directory() -> Result<OwnedFd, Errno> {
     finish(&file_system, inert() | MountAttrFlags::MOUNT_ATTR_RDONLY)
 }
 
-fn finish(file_system: &OwnedFd, flags: MountAttrFlags) -> Result<OwnedFd, Errno> {
+pub(super) fn finish(file_system: &OwnedFd, flags: MountAttrFlags) -> Result<OwnedFd, Errno> {
     fsconfig_create(file_system.as_fd())?;
     Ok(fsmount(
         file_system.as_fd(),

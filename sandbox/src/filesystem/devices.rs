@@ -5,8 +5,11 @@ use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{AtFlags, Dev, FileType, Mode, OFlags, makedev};
+use rustix::mount::{
+    FsOpenFlags, MountAttrFlags, MoveMountFlags, fsconfig_set_string, fsopen, move_mount,
+};
 
-use super::apply::{attach, clone_of};
+use super::apply::{clone_of, finish};
 use crate::sys::{Errno, files};
 
 /// Name, path on the host, major and minor (`Documentation/admin-guide/devices.txt`).
@@ -41,30 +44,9 @@ pub(super) fn hold() -> Result<Vec<OwnedFd>, Errno> {
         .collect()
 }
 
-/// Fills the new `/dev`: with nodes of its own, or with the ones held.
+/// Fills the new `/dev` of a wall: with nodes of its own, or with the ones held.
 pub(super) fn fill(dev: BorrowedFd<'_>, held: Option<Vec<OwnedFd>>) -> Result<(), Errno> {
-    match held {
-        None => {
-            for (name, _, major, minor) in NODES {
-                let mode = Mode::from_raw_mode(0o666);
-                let device = makedev(major, minor);
-                rustix::fs::mknodat(dev, name, FileType::CharacterDevice, mode, device)?;
-            }
-        }
-        Some(nodes) => {
-            for ((name, ..), node) in NODES.iter().zip(nodes) {
-                let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
-                drop(rustix::fs::openat(
-                    dev,
-                    *name,
-                    flags,
-                    Mode::from_raw_mode(0o600),
-                )?);
-                let place = files::open_at(dev, name, libc::O_PATH | libc::O_NOFOLLOW)?;
-                attach(node.as_fd(), place.as_fd())?;
-            }
-        }
-    }
+    nodes(dev, held).map_err(|(errno, _)| errno)?;
     for (to, name) in LINKS {
         rustix::fs::symlinkat(to, dev, name)?;
     }
@@ -72,6 +54,85 @@ pub(super) fn fill(dev: BorrowedFd<'_>, held: Option<Vec<OwnedFd>>) -> Result<()
         rustix::fs::mkdirat(dev, name, Mode::from_raw_mode(0o755))?;
     }
     Ok(())
+}
+
+/// For a `/dev` that is asked for by name: devices can be opened in it where its nodes are its own.
+pub(super) fn tmpfs(made: bool) -> Result<OwnedFd, Errno> {
+    let file_system = fsopen(c"tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    fsconfig_set_string(file_system.as_fd(), c"mode", c"0755")?;
+    let mut flags = MountAttrFlags::MOUNT_ATTR_NOSUID;
+    if !made {
+        flags |= MountAttrFlags::MOUNT_ATTR_NODEV;
+    }
+    finish(&file_system, flags)
+}
+
+/// Fills it, as bubblewrap's users know it: `shm` is a directory, and `core` leads to the kernel's.
+/// An error names what could not be made.
+pub(super) fn fill_as_asked(dev: BorrowedFd<'_>, made: bool) -> Result<(), (Errno, &'static str)> {
+    let held = if made {
+        None
+    } else {
+        Some(hold().map_err(|errno| (errno, "null"))?)
+    };
+    nodes(dev, held)?;
+    let core = (c"/proc/kcore", c"core");
+    for (to, name) in LINKS.iter().chain([&core]) {
+        rustix::fs::symlinkat(*to, dev, *name)
+            .map_err(|errno| (errno.into(), name.to_str().unwrap_or_default()))?;
+    }
+    for (name, text) in [(c"shm", "shm"), (c"pts", "pts")] {
+        rustix::fs::mkdirat(dev, name, Mode::from_raw_mode(0o755))
+            .map_err(|errno| (errno.into(), text))?;
+    }
+    terminals(dev).map_err(|errno| (errno, "pts"))
+}
+
+fn terminals(dev: BorrowedFd<'_>) -> Result<(), Errno> {
+    let file_system = fsopen(c"devpts", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    fsconfig_set_string(file_system.as_fd(), c"ptmxmode", c"0666")?;
+    fsconfig_set_string(file_system.as_fd(), c"mode", c"0620")?;
+    let flags = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+    put(&finish(&file_system, flags)?, dev, c"pts")
+}
+
+fn nodes(dev: BorrowedFd<'_>, held: Option<Vec<OwnedFd>>) -> Result<(), (Errno, &'static str)> {
+    let failed = |name: &'static CStr| move |errno| (errno, name.to_str().unwrap_or_default());
+    match held {
+        None => {
+            for (name, _, major, minor) in NODES {
+                let mode = Mode::from_raw_mode(0o666);
+                let device = makedev(major, minor);
+                rustix::fs::mknodat(dev, name, FileType::CharacterDevice, mode, device)
+                    .map_err(Errno::from)
+                    .map_err(failed(name))?;
+            }
+        }
+        Some(nodes) => {
+            for ((name, ..), node) in NODES.iter().zip(nodes) {
+                bind(dev, name, &node).map_err(failed(name))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Puts a node on a new, empty file.
+fn bind(dev: BorrowedFd<'_>, name: &CStr, node: &OwnedFd) -> Result<(), Errno> {
+    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
+    drop(rustix::fs::openat(
+        dev,
+        name,
+        flags,
+        Mode::from_raw_mode(0o444),
+    )?);
+    put(node, dev, name)
+}
+
+/// Nobody else can reach a `/dev` that is being filled: a name in it is what we made of it.
+fn put(mount: &OwnedFd, dev: BorrowedFd<'_>, name: &CStr) -> Result<(), Errno> {
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+    Ok(move_mount(mount, c"", dev, name, flags)?)
 }
 
 pub(super) fn is_null(fd: BorrowedFd<'_>) -> Result<bool, Errno> {

@@ -1,11 +1,18 @@
 //! The file system of a box: what is mounted where ([`mod@plan`]), and how ([`apply`]).
 
+mod act;
+mod action;
 mod apply;
 mod devices;
+mod hold;
+mod order;
 mod plan;
 mod resolve;
 mod step;
+mod trouble;
 
 pub(crate) use apply::Mounts;
 pub(crate) use plan::plan;
 pub(crate) use step::MountStep;
+pub(crate) use trouble::MountTrouble;
+pub use trouble::{MountFailure, MountOperation};

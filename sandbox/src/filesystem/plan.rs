@@ -3,21 +3,26 @@
 //! Order and reasons:
 //! 1. Private propagation first, so that nothing done here is seen outside.
 //! 2. What has to stay as it is (writable directories, sources of binds) is held by descriptor
-//!    before anything covers it or makes it read-only.
+//!    before anything covers it or makes it read-only: what is of the host before the new root is
+//!    there.
 //! 3. The whole tree becomes read-only at once; mounts made later choose for themselves.
-//! 4. Everything else goes from the root down: what is nearer to a path decides about it.
-//! 5. Mounts that had to be filled are sealed, then the root is changed.
+//! 4. What the walls imply and the unit names goes from the root down: what is nearer to a path
+//!    decides about it.
+//! 5. The ordered actions follow, in their order.
+//! 6. Mounts that had to be filled are sealed, then the root is changed.
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use super::order::{self, Ordered, Surroundings};
 use super::step::{Hide, MountStep, Tmpfs};
 use crate::compile::CompileError;
 use crate::config::{BoxPath, Config, ProtectHome, ProtectProc, ProtectSystem, Root, Wall, Walls};
 use crate::host::Host;
 use crate::paths::{absolute, c_path};
 
+const CAP_SYS_ADMIN: u8 = 21;
 const CAP_MKNOD: u8 = 27;
 
 /// The mount steps of a box that has a mount namespace.
@@ -27,26 +32,29 @@ pub(crate) fn plan(
     host: &Host,
     in_user_namespace: bool,
 ) -> Result<Vec<MountStep>, CompileError> {
+    let can_make = !in_user_namespace && host.has_capability(CAP_MKNOD);
+    let launch = Surroundings {
+        makes_nodes: can_make && !may_make_nodes(walls),
+        in_user_namespace,
+    };
     let mut tree = Tree {
-        steps: vec![MountStep::Private],
+        ordered: order::plan(walls, launch)?,
         ..Tree::default()
     };
     if let Root::Directory(root) = &walls.root {
         absolute("box_root", root)?;
-        tree.steps.push(MountStep::Root(c_path(root)?));
     }
     protect_system(walls, &mut tree);
     kernel(walls, &mut tree);
     homes(walls, &mut tree);
-    if walls.private_devices || !walls.root.is_host() {
-        let made = !in_user_namespace && host.has_capability(CAP_MKNOD);
+    if walls.private_devices || is_directory(walls) {
         tree.devices = Some(Devices {
-            made,
+            made: can_make,
             terminals_have_group: !in_user_namespace,
             message_queues: walls.namespaces.ipc,
         });
     }
-    if walls.private_tmp || !walls.root.is_host() {
+    if walls.private_tmp || is_directory(walls) {
         for path in ["/tmp", "/var/tmp"] {
             let optional = path != "/tmp" || walls.root.is_host();
             tree.put(
@@ -62,6 +70,18 @@ pub(crate) fn plan(
     }
     named(config, walls, &mut tree)?;
     tree.finish(walls)
+}
+
+/// A box in a directory gets `/proc`, `/dev` and `/tmp` unasked; an empty root is empty.
+fn is_directory(walls: &Walls) -> bool {
+    matches!(walls.root, Root::Directory(_))
+}
+
+/// Claims that a process of the box could fill a file system that lets device nodes be opened, and
+/// that this is more than it may do anyway.
+fn may_make_nodes(walls: &Walls) -> bool {
+    let keeps = |capability| walls.capability_bounding_set.contains(&capability);
+    keeps(CAP_MKNOD) && !keeps(CAP_SYS_ADMIN)
 }
 
 /// What happens to one path.
@@ -111,6 +131,7 @@ struct Devices {
 #[derive(Debug, Default)]
 struct Tree {
     steps: Vec<MountStep>,
+    ordered: Ordered,
     changes: BTreeMap<PathBuf, Change>,
     devices: Option<Devices>,
 }
@@ -128,18 +149,7 @@ impl Tree {
     }
 
     fn finish(mut self, walls: &Walls) -> Result<Vec<MountStep>, CompileError> {
-        let mut places = BTreeMap::new();
-        for (path, change) in &self.changes {
-            if let Change::Keep { source, .. } = change {
-                places.insert(path.clone(), places.len());
-                self.steps.push(MountStep::Take {
-                    source: c_path(&source.path)?,
-                    of_host: source.of_host,
-                    recursive: source.recursive,
-                    optional: source.optional,
-                });
-            }
-        }
+        let places = self.hold(walls)?;
         let mut seals = Vec::new();
         let mut devices = self.devices.clone();
         for (path, change) in &self.changes {
@@ -209,15 +219,60 @@ impl Tree {
             self.steps.push(step);
         }
         self.steps.extend(device_steps(&mut devices));
+        self.steps.append(&mut self.ordered.actions);
         self.steps.extend(seals);
         if self.devices.is_some() {
             self.steps.push(MountStep::Seal(c"/dev".to_owned()));
+        }
+        if walls.root == Root::Empty && is_read_only(walls) {
+            self.steps.push(MountStep::Seal(c"/".to_owned()));
         }
         if !walls.root.is_host() {
             self.steps.push(MountStep::Pivot);
         }
         Ok(self.steps)
     }
+
+    /// Private propagation, what is held, and the root: what is of the host first, as long as
+    /// nothing covers it. Gives the slots of what is to be put back.
+    fn hold(&mut self, walls: &Walls) -> Result<BTreeMap<PathBuf, usize>, CompileError> {
+        self.steps.push(MountStep::Private);
+        self.steps.append(&mut self.ordered.holds);
+        let mut slot = self.steps.len() - 1;
+        let in_scratch = |step: &MountStep| matches!(step, MountStep::Data { .. });
+        if walls.root.is_host() && self.steps.iter().any(in_scratch) {
+            self.steps.push(MountStep::Release);
+        }
+        let mut places = BTreeMap::new();
+        for of_host in [true, false] {
+            for (path, change) in &self.changes {
+                if let Change::Keep { source, .. } = change
+                    && source.of_host == of_host
+                {
+                    places.insert(path.clone(), slot);
+                    slot += 1;
+                    self.steps.push(MountStep::Take {
+                        source: c_path(&source.path)?,
+                        of_host,
+                        recursive: source.recursive,
+                        optional: source.optional,
+                    });
+                }
+            }
+            match &walls.root {
+                Root::Directory(root) if of_host => {
+                    self.steps.push(MountStep::Root(c_path(root)?));
+                }
+                Root::Empty if of_host => self.steps.push(MountStep::EmptyRoot),
+                Root::Host | Root::Directory(_) | Root::Empty => {}
+            }
+        }
+        Ok(places)
+    }
+}
+
+fn is_read_only(walls: &Walls) -> bool {
+    walls.read_only_root || walls.protect_system == ProtectSystem::Strict
 }
 
 fn device_steps(devices: &mut Option<Devices>) -> Vec<MountStep> {
@@ -250,7 +305,8 @@ fn protect_system(walls: &Walls, tree: &mut Tree) {
         inert: false,
     };
     if !walls.root.is_host() {
-        if walls.read_only_root || walls.protect_system == ProtectSystem::Strict {
+        // An empty root is filled before it is sealed.
+        if is_directory(walls) && is_read_only(walls) {
             tree.put("/", read_only(false));
         }
         return;
@@ -296,8 +352,8 @@ fn kernel(walls: &Walls, tree: &mut Tree) {
         ProtectProc::Invisible => Hide::Invisible,
         ProtectProc::Ptraceable => Hide::Ptraceable,
     };
-    if walls.namespaces.pid
-        || !walls.root.is_host()
+    if is_directory(walls)
+        || walls.root.is_host() && walls.namespaces.pid
         || hide != Hide::Nothing
         || walls.proc_subset_pid
     {

@@ -6,6 +6,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::action::{Action, Content};
 use crate::step::text;
 
 /// Paths are the box's own; [`Take`](MountStep::Take) alone may name one of the host.
@@ -15,6 +16,8 @@ pub(crate) enum MountStep {
     Private,
     /// This directory, with all mounts below it, will be `/`.
     Root(CString),
+    /// A new tmpfs will be `/`.
+    EmptyRoot,
     /// Holds on to a part of the tree as it is now; [`Place`](MountStep::Place) counts these.
     Take {
         source: CString,
@@ -22,6 +25,14 @@ pub(crate) enum MountStep {
         recursive: bool,
         optional: bool,
     },
+    /// Holds on to a new file in memory.
+    Data {
+        mode: u32,
+        content: Content,
+    },
+    /// The tmpfs of [`Data`](MountStep::Data) is needed no longer.
+    Release,
+    Action(Action),
     /// With every mount below, however deep.
     ReadOnly {
         path: CString,
@@ -93,6 +104,12 @@ impl fmt::Display for MountStep {
         match self {
             Self::Private => f.write_str("make all mounts private"),
             Self::Root(path) => write!(f, "take {} as the new root", text(path)),
+            Self::EmptyRoot => f.write_str("take a new tmpfs as the new root"),
+            Self::Data { mode, content } => {
+                write!(f, "hold a new file in memory (mode {mode:04o}, {content})")
+            }
+            Self::Release => f.write_str("let go of the place where files in memory were made"),
+            Self::Action(action) => action.fmt(f),
             Self::Take {
                 source,
                 of_host,

@@ -59,6 +59,28 @@ pub(crate) fn change_mode(file: BorrowedFd<'_>, mode: u32) -> Result<(), Errno> 
     done(unsafe { libc::syscall(libc::SYS_fchmod, file.as_raw_fd(), mode) })
 }
 
+/// `fchmodat2(2)` (Linux 6.6) on what an `O_PATH` descriptor stands for; before, by its name in `/proc`.
+pub(crate) fn change_mode_of(file: BorrowedFd<'_>, mode: u32) -> Result<(), Errno> {
+    // SAFETY: an empty NUL-terminated path, a borrowed descriptor, plain numbers.
+    let answer = done(unsafe {
+        libc::syscall(
+            libc::SYS_fchmodat2,
+            file.as_raw_fd(),
+            c"".as_ptr(),
+            mode,
+            libc::AT_EMPTY_PATH,
+        )
+    });
+    if answer != Err(Errno(libc::ENOSYS)) {
+        return answer;
+    }
+    let name = format!("/proc/self/fd/{}", file.as_raw_fd());
+    Ok(rustix::fs::chmod(
+        name,
+        rustix::fs::Mode::from_raw_mode(mode),
+    )?)
+}
+
 /// `None` leaves that half as it is.
 pub(crate) fn change_owner(
     file: BorrowedFd<'_>,

@@ -11,6 +11,8 @@ pub(crate) struct Attributes(u64);
 
 impl Attributes {
     pub(crate) const READ_ONLY: Self = Self(libc::MOUNT_ATTR_RDONLY);
+    pub(crate) const NO_SUID: Self = Self(libc::MOUNT_ATTR_NOSUID);
+    pub(crate) const NO_DEVICES: Self = Self(libc::MOUNT_ATTR_NODEV);
     /// Read-only, and neither setuid programs, nor devices, nor programs at all.
     pub(crate) const INERT: Self = Self(
         libc::MOUNT_ATTR_RDONLY
@@ -18,6 +20,14 @@ impl Attributes {
             | libc::MOUNT_ATTR_NODEV
             | libc::MOUNT_ATTR_NOEXEC,
     );
+}
+
+impl std::ops::BitOr for Attributes {
+    type Output = Self;
+
+    fn bitor(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
 }
 
 /// Adds attributes to the mount whose root `mount` is; `recursive` includes every mount below.

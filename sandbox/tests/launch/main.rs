@@ -16,6 +16,7 @@ mod attempt;
 mod bare;
 mod boxed;
 mod fixture;
+mod mounts;
 mod user;
 
 use fixture::Case;
@@ -25,7 +26,14 @@ fn main() {
         sandbox::herd_exec_main();
     }
     attacks::try_if_asked();
-    let cases: Vec<Case> = [bare::CASES, boxed::CASES, attacks::CASES, user::CASES].concat();
+    let cases: Vec<Case> = [
+        bare::CASES,
+        boxed::CASES,
+        mounts::CASES,
+        attacks::CASES,
+        user::CASES,
+    ]
+    .concat();
     std::process::exit(fixture::run(
         &cases,
         &[user::INNER, attacks::INNER].concat(),
