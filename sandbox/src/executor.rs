@@ -17,6 +17,7 @@ use crate::sys::exec::{StringArray, execveat};
 use crate::sys::signals;
 use crate::sys::{Errno, descriptors, process};
 use crate::walk;
+use crate::zygote;
 
 /// Where the executor finds the plan.
 pub(crate) const PLAN: RawFd = 3;
@@ -73,6 +74,13 @@ pub(crate) fn status_channel() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok((ours, theirs))
 }
 
+/// What the started program is to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Part {
+    Executor,
+    Zygote,
+}
+
 /// What the child between `clone3` and the executor's `execveat` needs.
 #[derive(Debug)]
 pub(crate) struct Start {
@@ -86,13 +94,23 @@ pub(crate) struct Start {
 }
 
 impl Start {
-    pub(crate) fn new(descriptors: Descriptors, image: RawFd, ignored: signals::Set) -> Self {
+    pub(crate) fn new(
+        descriptors: Descriptors,
+        image: RawFd,
+        ignored: signals::Set,
+        part: Part,
+    ) -> Self {
+        let mut arguments = vec![executor_name()];
+        match part {
+            Part::Executor => {}
+            Part::Zygote => arguments.push(c"zygote".to_owned()),
+        }
         Self {
             descriptors,
             image,
             ignored,
             caller: process::own_pid(),
-            arguments: StringArray::new(vec![executor_name()]),
+            arguments: StringArray::new(arguments),
             environment: StringArray::new(settings()),
             failure: Failure::none(),
         }
@@ -132,6 +150,17 @@ fn settings() -> Vec<CString> {
 /// The executor's `main`: this binary with `argv[0]` = `herd-exec`. Descriptors are as
 /// [`Launcher::launch`](crate::Launcher::launch) leaves them.
 pub fn herd_exec_main() -> ! {
+    if std::env::args_os()
+        .next_back()
+        .is_some_and(|last| last == "zygote")
+    {
+        zygote::run();
+    }
+    run()
+}
+
+/// Builds the box whose plan lies at [`PLAN`].
+pub(crate) fn run() -> ! {
     match prepare() {
         Ok((plan, prepared, channel)) => walk::walk(plan, prepared, channel),
         // Whoever runs this by hand has no channel to be told on.

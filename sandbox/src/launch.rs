@@ -9,10 +9,11 @@ use rustix::fs::{Mode, OFlags};
 use rustix::process::{WaitId, WaitIdOptions};
 
 use crate::cgroup;
-use crate::executor;
+use crate::executor::{self, Part};
 use crate::failure::StepFailure;
 use crate::main_process::{Descriptors, Failure, Prepared, Walk};
 use crate::plan::{Carrier, Plan};
+use crate::spare::{Spare, Spares};
 use crate::step::Step;
 use crate::sys::clone::{Child, Manner, Stack};
 use crate::sys::signals::{self, Blocked};
@@ -28,6 +29,8 @@ pub struct Launcher {
     slots: Vec<OwnedFd>,
     stack: Mutex<Stack>,
     ignored: signals::Set,
+    spares: Mutex<Option<Spares>>,
+    spares_wanted: usize,
 }
 
 /// The descriptors of the new process.
@@ -108,7 +111,18 @@ impl Launcher {
             slots,
             stack: Mutex::new(stack),
             ignored: signals::ignored(),
+            spares: Mutex::new(None),
+            spares_wanted: 0,
         })
+    }
+
+    /// From the first boxed launch on keeps `count` executors ready, and one process that makes
+    /// them: a launch is then the sending of one message. They end with the launcher, and what
+    /// they inherit (priority, limits, namespaces) is what the caller had at that first launch.
+    #[must_use]
+    pub fn keep_spares(mut self, count: usize) -> Self {
+        self.spares_wanted = count;
+        self
     }
 
     /// Starts the plan's process.
@@ -192,19 +206,42 @@ impl Launcher {
     fn launch_executor(&self, plan: &Plan, files: Files<'_>) -> Result<Launched, LaunchError> {
         let passed = files.passed.iter().map(|(number, _)| *number).collect();
         let handed = executor::write_down(plan, passed)?;
+        if self.spares_wanted > 0
+            && let Some(spare) = self.launch_by_spare(handed.as_fd(), files)
+        {
+            return Ok(Launched {
+                pid: spare.child.pid,
+                pidfd: spare.child.pidfd,
+                status: Some(spare.channel),
+            });
+        }
         let (ours, theirs) = executor::status_channel().map_err(preparing("make a socket pair"))?;
         let sources: Vec<BorrowedFd<'_>> = [files.stdin, files.stdout, files.stderr]
             .into_iter()
             .chain([handed.as_fd(), theirs.as_fd()])
             .chain(files.passed.iter().map(|(_, descriptor)| *descriptor))
             .collect();
-        let lent = Lent::new(self, sources.into_iter())?;
+        let child = self.execute_ourselves(Part::Executor, sources.into_iter())?;
+        Ok(Launched {
+            pid: child.pid,
+            pidfd: child.pidfd,
+            status: Some(ours),
+        })
+    }
+
+    /// Starts our own executable, with `sources` from number 0 on.
+    fn execute_ourselves<'b>(
+        &self,
+        part: Part,
+        sources: impl Iterator<Item = BorrowedFd<'b>>,
+    ) -> Result<Child, LaunchError> {
+        let lent = Lent::new(self, sources)?;
         let image = self.image.as_raw_fd();
         let descriptors = Descriptors::new(
             Some(lent.above(&[image])),
             lent.numbers.iter().copied().zip(0..),
         );
-        let start = executor::Start::new(descriptors, image, self.ignored);
+        let start = executor::Start::new(descriptors, image, self.ignored, part);
         let manner = Manner {
             cgroup: None,
             shared_descriptors: true,
@@ -214,11 +251,38 @@ impl Launcher {
             reap(&child)?;
             return Err(LaunchError::Clone(errno.into()));
         }
-        Ok(Launched {
-            pid: child.pid,
-            pidfd: child.pidfd,
-            status: Some(ours),
-        })
+        Ok(child)
+    }
+
+    /// Without a spare, for whatever reason, an executor is started for the launch.
+    fn launch_by_spare(&self, handed: BorrowedFd<'_>, files: Files<'_>) -> Option<Spare> {
+        let mut spares = self.spares.lock().unwrap_or_else(PoisonError::into_inner);
+        let files: Vec<BorrowedFd<'_>> = files.sources().collect();
+        let spare = match spares.as_mut().map(|spares| spares.hand(handed, &files)) {
+            Some(Ok(spare)) => spare,
+            Some(Err(_)) | None => {
+                // A new zygote, for the launches after this one.
+                *spares = None;
+                *spares = self.start_zygote().ok();
+                None
+            }
+        };
+        let filled = spares
+            .as_mut()
+            .map(|spares| spares.fill_up(self.spares_wanted));
+        if let Some(Err(_)) = filled {
+            *spares = None;
+        }
+        spare
+    }
+
+    fn start_zygote(&self) -> Result<Spares, LaunchError> {
+        let (ours, theirs) = executor::status_channel().map_err(preparing("make a socket pair"))?;
+        let null = rustix::fs::open(c"/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
+            .map_err(|errno| preparing("open /dev/null")(errno.into()))?;
+        let sources = [null.as_fd(), null.as_fd(), null.as_fd(), theirs.as_fd()];
+        let zygote = self.execute_ourselves(Part::Zygote, sources.into_iter())?;
+        Ok(Spares::new(zygote, ours))
     }
 
     fn spawn<T: Sync>(

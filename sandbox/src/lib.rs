@@ -51,10 +51,12 @@ mod paths;
 mod plan;
 mod process;
 pub mod seccomp;
+mod spare;
 pub mod status;
 mod step;
 mod sys;
 mod walk;
+mod zygote;
 
 pub use compile::{CompileError, compile};
 pub use config::Config;

@@ -20,6 +20,11 @@ pub(crate) fn close_on_exec_from(first: RawFd) -> Result<(), Errno> {
     close_range(first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC)
 }
 
+/// Closes every number from `first` on.
+pub(crate) fn close_from(first: RawFd) -> Result<(), Errno> {
+    close_range(first, u32::MAX, 0)
+}
+
 /// Closes `first` up to and including `last`.
 pub(crate) fn close_between(first: RawFd, last: RawFd) -> Result<(), Errno> {
     close_range(first, last.unsigned_abs(), 0)

@@ -35,7 +35,7 @@ impl Engine {
         };
         Ok(Self {
             host: Host::detect()?,
-            launcher,
+            launcher: launcher.keep_spares(options.spares),
             null: File::options().read(true).write(true).open("/dev/null")?,
             root: options.root.clone(),
             program: options.program.clone(),

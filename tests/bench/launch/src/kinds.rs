@@ -83,7 +83,11 @@ fn like_floor(root: &Path, net: bool) -> Walls {
         private_devices: true,
         private_tmp: true,
         no_new_privileges: true,
-        network: if net { Network::Loopback } else { Network::Host },
+        network: if net {
+            Network::Loopback
+        } else {
+            Network::Host
+        },
         ..Walls::bare()
     }
 }

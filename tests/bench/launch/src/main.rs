@@ -8,6 +8,7 @@
 //! * `-n N`: rounds.
 //! * `--program PATH`, `--root DIR`: what the boxes start, and what `root` boxes see as `/`.
 //! * `--executor PATH`: builds boxes with this herd instead of this program itself.
+//! * `--spares N`: executors kept ready.
 //! * `--memory MIB`, `--alive N`: size and children of this process, the supervisor of the launches.
 //! * `--alive-box KIND`: what the children are: `bare` unless told.
 //! * `--hold`: launches nothing; says `held` and keeps the children until its input ends.

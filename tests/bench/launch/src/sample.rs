@@ -47,9 +47,8 @@ pub(crate) fn cpu() -> Result<Duration> {
     for who in [UsageWho::RUSAGE_SELF, UsageWho::RUSAGE_CHILDREN] {
         let usage = getrusage(who)?;
         for time in [usage.user_time(), usage.system_time()] {
-            sum += Duration::from_micros(u64::try_from(
-                time.tv_sec() * 1_000_000 + time.tv_usec(),
-            )?);
+            sum +=
+                Duration::from_micros(u64::try_from(time.tv_sec() * 1_000_000 + time.tv_usec())?);
         }
     }
     Ok(sum)
