@@ -4,7 +4,7 @@
 //!
 //! 1. **Directories and cgroups** while we are still who we were, in the tree we were in. The
 //!    group is joined before the cgroup namespace is made, whose root it becomes.
-//! 2. **User namespace** (when we are not root): it owns every other one.
+//! 2. **User namespace** (when we are not root, or one is asked for): it owns every other one.
 //! 3. **The other namespaces, in one `clone3`**, whose child is the box's first process: `/proc`
 //!    can only be mounted from inside the PID namespace it shows.
 //! 4. **Names, network, mounts**: they need the capabilities that go last.
@@ -22,11 +22,13 @@ use std::path::PathBuf;
 
 use crate::cgroup;
 use crate::config::{
-    CgroupLimits, Config, EnterRoot, Inherit, Keyring, Lifecycle, Network, ProtectHome,
+    CgroupLimits, Config, EnterRoot, Identity, Inherit, Keyring, Lifecycle, Network, ProtectHome,
     ProtectProc, ProtectSystem, RootOverlay, Wall, Walls,
 };
 use crate::filesystem;
 use crate::host::{Host, UserNamespaces};
+use crate::identity::MapError;
+use crate::identity::plan::{self as privileges, Users};
 use crate::paths::c_string;
 use crate::plan::{Carrier, GivenUp, Plan};
 use crate::process::{identity, owned_directory, program, scheduling, working_directory};
@@ -46,6 +48,8 @@ pub enum CompileError {
     Upwards { what: &'static str, path: PathBuf },
     #[error("{wall:?}: {reason}")]
     Wall { wall: Wall, reason: String },
+    #[error(transparent)]
+    Map(#[from] MapError),
     #[error("{0}")]
     Root(&'static str),
     #[error("{0} is not supported yet")]
@@ -105,7 +109,7 @@ struct Compiler<'a> {
 impl Compiler<'_> {
     fn bare(&mut self) -> Result<(), CompileError> {
         self.steps.push(Step::Descriptors);
-        self.directories()?;
+        self.directories(&self.config.identity)?;
         self.surroundings();
         identity(&self.config.identity, &mut self.steps);
         self.last_words()
@@ -114,14 +118,15 @@ impl Compiler<'_> {
     fn boxed(&mut self, walls: &Walls) -> Result<(), CompileError> {
         supported(self.config, walls)?;
         let mut set = namespaces(walls)?;
-        let in_user_namespace = !self.host.is_root && !set.is_empty();
-        if in_user_namespace && let UserNamespaces::Refused(reason) = &self.host.user_namespaces {
-            self.give_up_namespaces(walls, set, reason)?;
-            set = NamespaceSet::default();
+        let mut users = privileges::decide(self.config, walls, self.host, set)?;
+        if users.is_made()
+            && let UserNamespaces::Refused(reason) = &self.host.user_namespaces
+        {
+            self.give_up_namespaces(walls, &mut set, reason)?;
+            users = Users::Same;
         }
-        let in_user_namespace = in_user_namespace && !set.is_empty();
-        self.directories()?;
-        self.enter(walls, set, in_user_namespace)?;
+        self.directories(&users.outside(&self.config.identity)?)?;
+        self.enter(walls, set, &users)?;
         if set.has_pid() && !walls.as_pid_1 {
             if self.config.process.die_with_parent {
                 self.steps.push(Step::DieWithParent);
@@ -130,7 +135,9 @@ impl Compiler<'_> {
         }
         self.steps.push(Step::Descriptors);
         self.surroundings();
-        self.privileges(walls, in_user_namespace)?;
+        let identity = &self.config.identity;
+        self.steps
+            .extend(privileges::privileges(identity, walls, self.host, &users)?);
         if walls.keyring == Keyring::Private {
             self.steps.push(Step::Keyring);
         }
@@ -141,17 +148,27 @@ impl Compiler<'_> {
     fn enter(
         &mut self,
         walls: &Walls,
-        set: NamespaceSet,
-        in_user_namespace: bool,
+        mut set: NamespaceSet,
+        users: &Users,
     ) -> Result<(), CompileError> {
-        if in_user_namespace {
-            self.steps.push(Step::UserNamespace {
-                uid: self.host.uid,
-                gid: self.host.gid,
-            });
+        self.steps
+            .extend(privileges::before(users, &self.config.identity, self.host)?);
+        if let Users::Alone { map, limit, .. } = users {
+            self.steps.push(Step::UserNamespace(*map));
+            self.steps.extend(limit.map(Step::LimitUserNamespaces));
+        }
+        if users.is_mapped_from_outside() {
+            set.add(libc::CLONE_NEWUSER);
         }
         if !set.is_empty() {
             self.steps.push(Step::Namespaces(set));
+        }
+        if let Users::Mapped { maps, limit } = users {
+            self.steps.push(Step::Maps(maps.clone()));
+            self.steps.extend(limit.map(Step::LimitUserNamespaces));
+        }
+        if users.is_mapped_from_outside() {
+            self.steps.push(Step::Untraceable);
         }
         if set.has(libc::CLONE_NEWUTS) {
             let name = walls.hostname.as_deref().unwrap_or(&self.config.name);
@@ -163,19 +180,39 @@ impl Compiler<'_> {
             self.steps.push(Step::Loopback);
         }
         if set.has(libc::CLONE_NEWNS) {
-            let mounts = filesystem::plan(self.config, walls, self.host, in_user_namespace)?;
+            let mounts = filesystem::plan(self.config, walls, self.host, users.is_other())?;
             self.steps.extend(mounts.into_iter().map(Step::Mount));
+        }
+        if let Users::Alone {
+            second: Some(second),
+            ..
+        } = users
+        {
+            self.steps.push(Step::SecondUserNamespace(*second));
+        }
+        if walls.assert_user_namespaces_disabled {
+            self.steps.push(Step::AssertNoUserNamespaces);
         }
         Ok(())
     }
 
-    /// Every namespace wanted has to be one that the unit can do without.
+    /// Without a user namespace: root goes without that one, others without all of them. Every one
+    /// wanted has to be one that the unit can do without.
     fn give_up_namespaces(
         &mut self,
         walls: &Walls,
-        set: NamespaceSet,
+        set: &mut NamespaceSet,
         reason: &str,
     ) -> Result<(), CompileError> {
+        if self.host.is_root {
+            let wall = Wall::UserNamespace;
+            let reason = format!("{reason} forbids it");
+            if !walls.best_effort.contains(&wall) {
+                return Err(CompileError::Wall { wall, reason });
+            }
+            self.warnings.push(GivenUp { wall, reason });
+            return Ok(());
+        }
         let reason = format!("it takes a user namespace, which {reason} forbids");
         let wanted = NAMESPACE_WALLS.iter().filter(|(flag, _)| set.has(*flag));
         for (_, wall) in wanted {
@@ -190,6 +227,7 @@ impl Compiler<'_> {
                 reason: reason.clone(),
             });
         }
+        *set = NamespaceSet::default();
         Ok(())
     }
 
@@ -234,9 +272,9 @@ impl Compiler<'_> {
         Ok(Some(group))
     }
 
-    fn directories(&mut self) -> Result<(), CompileError> {
+    fn directories(&mut self, owner: &Identity) -> Result<(), CompileError> {
         for directory in &self.config.directories {
-            let owned = owned_directory(directory, &self.config.identity)?;
+            let owned = owned_directory(directory, owner)?;
             self.steps.push(Step::Directory(owned));
         }
         Ok(())
@@ -259,49 +297,6 @@ impl Compiler<'_> {
             .extend(self.config.limits.rlimits.iter().copied().map(Step::Rlimit));
         self.steps
             .push(Step::Umask(process.umask.unwrap_or(DEFAULT_UMASK)));
-    }
-
-    /// Identity and capabilities of a boxed process.
-    fn privileges(&mut self, walls: &Walls, in_user_namespace: bool) -> Result<(), CompileError> {
-        let wanted = &self.config.identity;
-        let keep = capability_set(&walls.capability_bounding_set);
-        let ambient = capability_set(&walls.ambient_capabilities);
-        // Without privilege there is nothing to take away, nor a right to take it.
-        let privileged = self.host.is_root || in_user_namespace;
-        if privileged && keep & ALL_CAPABILITIES != ALL_CAPABILITIES {
-            self.steps.push(Step::BoundingSet { keep });
-        }
-        let becomes = wanted.uid.unwrap_or(self.host.uid);
-        if in_user_namespace {
-            let same = becomes == self.host.uid
-                && wanted.gid.is_none_or(|gid| gid == self.host.gid)
-                && wanted.groups.as_ref().is_none_or(Vec::is_empty);
-            if !same {
-                let reason = "only root can start a service as another user".to_owned();
-                return Err(CompileError::Wall {
-                    wall: Wall::UserNamespace,
-                    reason,
-                });
-            }
-        } else {
-            let mut steps = Vec::new();
-            identity(wanted, &mut steps);
-            if ambient != 0 && becomes != 0 {
-                let user = steps.iter().position(|step| matches!(step, Step::Uid(_)));
-                steps.insert(user.unwrap_or(steps.len()), Step::KeepCapabilities);
-            }
-            self.steps.extend(steps);
-        }
-        let permitted = if becomes == 0 { keep } else { ambient };
-        self.steps.push(Step::Capabilities {
-            permitted,
-            inheritable: ambient,
-        });
-        if ambient != 0 {
-            self.steps
-                .push(Step::Ambient(walls.ambient_capabilities.clone()));
-        }
-        Ok(())
     }
 
     fn last_words(&mut self) -> Result<(), CompileError> {
@@ -352,8 +347,6 @@ impl Compiler<'_> {
 /// `HOST_NAME_MAX`.
 const HOSTNAME_LONGEST: usize = 64;
 const DEFAULT_UMASK: u32 = 0o022;
-/// Up to `CAP_CHECKPOINT_RESTORE`, 40.
-const ALL_CAPABILITIES: u64 = (1 << 41) - 1;
 
 const NAMESPACE_WALLS: [(i32, Wall); 6] = [
     (libc::CLONE_NEWNS, Wall::MountNamespace),
@@ -368,7 +361,6 @@ const NAMESPACE_WALLS: [(i32, Wall); 6] = [
 fn supported(config: &Config, walls: &Walls) -> Result<(), CompileError> {
     let missing = [
         (!walls.join.is_empty(), "joining namespaces"),
-        (walls.user_namespace.is_some(), "a user namespace by name"),
         (walls.root_overlay != RootOverlay::None, "an overlay root"),
         (walls.enter_root != EnterRoot::Pivot, "chroot"),
         (
@@ -388,9 +380,6 @@ fn supported(config: &Config, walls: &Walls) -> Result<(), CompileError> {
 
 fn namespaces(walls: &Walls) -> Result<NamespaceSet, CompileError> {
     let wanted = walls.namespaces;
-    if wanted.user {
-        return Err(CompileError::Unsupported("a user namespace by name"));
-    }
     if wanted.time {
         return Err(CompileError::Unsupported("a time namespace"));
     }
@@ -435,11 +424,4 @@ fn changes_mounts(walls: &Walls) -> bool {
         || !walls.temporary_file_systems.is_empty()
         || !walls.binds.is_empty()
         || !walls.mounts.is_empty()
-}
-
-fn capability_set(numbers: &[u8]) -> u64 {
-    numbers
-        .iter()
-        .filter(|number| **number < 64)
-        .fold(0, |set, number| set | 1u64 << number)
 }

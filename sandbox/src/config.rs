@@ -18,7 +18,9 @@ pub use file_system::{
     BindMount, BindSource, Data, EnterRoot, Held, IdMappedMount, MountAction, Root, RootOverlay,
     Upper,
 };
-pub use user::{IdMaps, IdRange, Join, NamespaceKind, NamespaceSource, UserNamespace};
+pub use user::{
+    Capabilities, IdMaps, IdRange, Join, NamespaceKind, NamespaceSource, UserNamespace,
+};
 
 /// One process to start: what, as whom, with which limits, and behind which walls.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -102,8 +104,9 @@ pub enum Inherit {
 pub struct Identity {
     pub uid: Option<u32>,
     pub gid: Option<u32>,
-    /// `Some` replaces the supplementary groups (`setgroups(2)`), `None` clears them when `uid`
-    /// or `gid` is set and leaves them alone otherwise.
+    /// `Some` replaces the supplementary groups (`setgroups(2)`), `None` clears them when the process
+    /// changes to another user or group and leaves them alone otherwise. In a user namespace with
+    /// [`IdMaps::Caller`] nobody changes to anybody, and only root can drop them, before it is made.
     pub groups: Option<Vec<u32>>,
 }
 
@@ -250,6 +253,8 @@ pub struct Walls {
     pub join: Vec<Join>,
     /// `None` makes one only where the caller is not root and a wall takes it.
     pub user_namespace: Option<UserNamespace>,
+    /// The launch fails unless no further user namespace can be made where the box stands.
+    pub assert_user_namespaces_disabled: bool,
     pub root: Root,
     pub root_overlay: RootOverlay,
     pub enter_root: EnterRoot,
@@ -281,6 +286,9 @@ pub struct Walls {
     pub no_new_privileges: bool,
     /// Capability numbers kept in the bounding set (`capabilities(7)`).
     pub capability_bounding_set: Vec<u8>,
+    /// What the program starts with.
+    pub capabilities: Capabilities,
+    /// With [`Capabilities::ByUser`].
     pub ambient_capabilities: Vec<u8>,
     pub lock_personality: bool,
     pub memory_deny_write_execute: bool,
@@ -306,6 +314,7 @@ impl Walls {
             namespaces: Namespaces::default(),
             join: Vec::new(),
             user_namespace: None,
+            assert_user_namespaces_disabled: false,
             root: Root::Host,
             root_overlay: RootOverlay::None,
             enter_root: EnterRoot::Pivot,
@@ -331,6 +340,7 @@ impl Walls {
             mounts: Vec::new(),
             no_new_privileges: false,
             capability_bounding_set: (0..=CAP_LAST).collect(),
+            capabilities: Capabilities::ByUser,
             ambient_capabilities: Vec::new(),
             lock_personality: false,
             memory_deny_write_execute: false,

@@ -25,6 +25,8 @@ pub struct Host {
     pub architecture: Architecture,
     pub uid: u32,
     pub gid: u32,
+    /// The supplementary groups.
+    pub groups: Vec<u32>,
     /// Uid 0 with `CAP_SYS_ADMIN` in the effective set: boxes need no user namespace.
     pub is_root: bool,
     /// The effective set, bit per capability number.
@@ -131,6 +133,7 @@ impl Host {
             architecture: Architecture::native().ok_or(HostError::Architecture)?,
             uid,
             gid,
+            groups: status.groups,
             is_root: uid == 0 && status.effective & (1 << CAP_SYS_ADMIN) != 0,
             capabilities: status.effective,
             user_namespaces: user_namespaces(uid == 0),

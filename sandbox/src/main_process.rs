@@ -167,7 +167,12 @@ pub(crate) fn perform(step: &Step, prepared: &Prepared) -> Result<(), Errno> {
         // The walk of a box has done these before the main process exists.
         Step::CreateCgroup(_)
         | Step::JoinCgroup(_)
-        | Step::UserNamespace { .. }
+        | Step::UserNamespace(_)
+        | Step::LimitUserNamespaces(_)
+        | Step::Maps(_)
+        | Step::Untraceable
+        | Step::SecondUserNamespace(_)
+        | Step::AssertNoUserNamespaces
         | Step::Namespaces(_)
         | Step::Hostname(_)
         | Step::Loopback

@@ -61,9 +61,11 @@ impl Plan {
     }
 
     pub(crate) fn makes_user_namespace(&self) -> bool {
-        self.steps
-            .iter()
-            .any(|step| matches!(step, Step::UserNamespace { .. }))
+        let made = |step: &Step| {
+            matches!(step, Step::UserNamespace(_))
+                || matches!(step, Step::Namespaces(set) if set.has(libc::CLONE_NEWUSER))
+        };
+        self.steps.iter().any(made)
     }
 
     /// Fault injection, for tests: step `n` (from 1) fails with `ECANCELED` instead of being done.

@@ -119,6 +119,7 @@ fn understand(wire: Wire, descriptors: &mut Vec<OwnedFd>) -> io::Result<Message>
             })
         }
         Wire::Exited(status) => Ok(Message::Exited(ExitStatus::from_raw(status))),
+        Wire::Mapped => Err(io::ErrorKind::InvalidData.into()),
     }
 }
 
@@ -150,6 +151,8 @@ pub(crate) enum Wire {
     Moved,
     /// A wait status.
     Exited(i32),
+    /// From the executor to the box's first process: its maps are written.
+    Mapped,
 }
 
 /// The longest message: a failure's sentence, whose paths have 4 KiB each at most.

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::cgroup::CgroupPlan;
 use crate::config::{CpuPolicy, IoClass, Rlimit};
 use crate::filesystem::MountStep;
+use crate::identity::maps::{Alone, Maps};
 
 /// A step. Paths and strings are in the kernel's own form, so that walking the steps of a bare
 /// process allocates nothing.
@@ -22,13 +23,17 @@ pub(crate) enum Step {
     OomScore(i16),
     CreateCgroup(CgroupPlan),
     JoinCgroup(CgroupPlan),
-    UserNamespace {
-        uid: u32,
-        gid: u32,
-    },
+    UserNamespace(Alone),
+    LimitUserNamespaces(u8),
     /// New namespaces; with a PID namespace the rest of the plan is walked by its first process.
     Namespaces(NamespaceSet),
     // In the box.
+    /// The carrier, outside, writes them.
+    Maps(Maps),
+    /// From here on nobody who shares our user may look at us.
+    Untraceable,
+    SecondUserNamespace(Alone),
+    AssertNoUserNamespaces,
     Hostname(CString),
     Loopback,
     Mount(MountStep),
@@ -118,7 +123,8 @@ pub(crate) struct Affinity {
 pub(crate) struct NamespaceSet(pub(crate) u64);
 
 /// The kernel's names for the flags, in the order they are told.
-const NAMESPACES: [(i32, &str); 6] = [
+const NAMESPACES: [(i32, &str); 7] = [
+    (libc::CLONE_NEWUSER, "user"),
     (libc::CLONE_NEWNS, "mount"),
     (libc::CLONE_NEWPID, "pid"),
     (libc::CLONE_NEWIPC, "ipc"),
@@ -130,6 +136,11 @@ const NAMESPACES: [(i32, &str); 6] = [
 impl NamespaceSet {
     pub(crate) fn has_pid(self) -> bool {
         self.has(libc::CLONE_NEWPID)
+    }
+
+    /// Claims that a new process has to be born into them.
+    pub(crate) fn takes_a_process(self) -> bool {
+        self.has_pid() || self.has(libc::CLONE_NEWUSER)
     }
 
     pub(crate) fn has(self, flag: i32) -> bool {
@@ -225,10 +236,20 @@ impl fmt::Display for Step {
             Self::OomScore(score) => write!(f, "set the out-of-memory score to {score}"),
             Self::CreateCgroup(plan) => write!(f, "create {plan}"),
             Self::JoinCgroup(plan) => write!(f, "join cgroup {}", plan.name.0),
-            Self::UserNamespace { uid, gid } => {
-                write!(f, "enter a new user namespace as user {uid}, group {gid}")
+            Self::UserNamespace(alone) => write!(f, "enter a new user namespace {alone}"),
+            Self::LimitUserNamespaces(0) => f.write_str("allow no further user namespace"),
+            Self::LimitUserNamespaces(most) => {
+                write!(f, "allow {most} further user namespace and none after it")
             }
-            Self::Namespaces(set) if set.has_pid() => {
+            Self::Maps(maps) => maps.fmt(f),
+            Self::Untraceable => f.write_str("be untraceable"),
+            Self::SecondUserNamespace(alone) => {
+                write!(f, "enter a second user namespace {alone}")
+            }
+            Self::AssertNoUserNamespaces => {
+                f.write_str("make sure that no further user namespace can be made")
+            }
+            Self::Namespaces(set) if set.takes_a_process() => {
                 write!(f, "start the box's first process in new namespaces: {set}")
             }
             Self::Namespaces(set) => write!(f, "enter new namespaces: {set}"),

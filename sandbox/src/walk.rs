@@ -1,12 +1,13 @@
 //! The walk of a box's steps, in the executor and then in the box's first process.
 
-use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 
 use crate::cgroup::{self, CgroupError};
 use crate::failure::StepFailure;
 use crate::filesystem::{MountFailure, MountTrouble, Mounts};
+use crate::identity::apply as identity;
+use crate::identity::maps::Maps;
 use crate::init;
 use crate::main_process::{NOT_EXECUTED, Prepared, Walk, perform};
 use crate::plan::Plan;
@@ -50,6 +51,16 @@ impl From<io::Error> for Trouble {
     }
 }
 
+impl From<identity::Refused> for Trouble {
+    fn from(refused: identity::Refused) -> Self {
+        Self {
+            errno: refused.errno,
+            detail: refused.detail,
+            mount: None,
+        }
+    }
+}
+
 impl From<CgroupError> for Trouble {
     fn from(error: CgroupError) -> Self {
         let mut source: Option<&(dyn std::error::Error + 'static)> = Some(&error);
@@ -84,7 +95,7 @@ pub(crate) fn walk(plan: Plan, prepared: Prepared, channel: OwnedFd) -> ! {
             Err(Errno(libc::ECANCELED).into())
         } else {
             match step {
-                Step::Namespaces(set) if set.has_pid() => {
+                Step::Namespaces(set) if set.takes_a_process() => {
                     match enter(*set, prepared.descriptors.above()) {
                         // The caller may have died before we asked to die with it.
                         Ok(_) if status::is_closed(channel.as_fd()) => {
@@ -100,6 +111,7 @@ pub(crate) fn walk(plan: Plan, prepared: Prepared, channel: OwnedFd) -> ! {
                         }
                     }
                 }
+                Step::Maps(maps) => become_mapped(maps, report.as_ref(), &channel),
                 Step::StartMain => {
                     // Descriptors of the old tree must not outlive the set-up.
                     drop(mounts);
@@ -157,7 +169,24 @@ fn perform_in_box(step: &Step, mounts: &mut Mounts, prepared: &Prepared) -> Resu
     match step {
         Step::CreateCgroup(group) => Ok(cgroup::create(group)?),
         Step::JoinCgroup(group) => Ok(cgroup::join(group)?),
-        Step::UserNamespace { uid, gid } => enter_user_namespace(*uid, *gid),
+        Step::UserNamespace(map) => {
+            identity::enter_alone(map)?;
+            // The maps of a process that is not dumpable belong to root; from here on we are not.
+            Ok(process::set_dumpable(false)?)
+        }
+        Step::LimitUserNamespaces(most) => Ok(identity::limit_further(*most)?),
+        Step::Untraceable => Ok(process::set_dumpable(false)?),
+        Step::SecondUserNamespace(map) => {
+            process::set_dumpable(true)?;
+            identity::enter_alone(map)?;
+            Ok(process::set_dumpable(false)?)
+        }
+        Step::AssertNoUserNamespaces if identity::is_further_refused() => Ok(()),
+        Step::AssertNoUserNamespaces => Err(Trouble {
+            errno: Errno::EEXIST,
+            detail: Some("creation of new user namespaces was not disabled as requested".into()),
+            mount: None,
+        }),
         Step::Namespaces(set) => Ok(process::unshare(set.0)?),
         Step::Hostname(name) => Ok(process::set_hostname(name)?),
         Step::Loopback => Ok(network::loopback_up()?),
@@ -166,15 +195,22 @@ fn perform_in_box(step: &Step, mounts: &mut Mounts, prepared: &Prepared) -> Resu
     }
 }
 
-/// Only ourselves exist in the new namespace, under the numbers we have outside.
-fn enter_user_namespace(uid: u32, gid: u32) -> Result<(), Trouble> {
-    process::unshare(u64::from(libc::CLONE_NEWUSER.unsigned_abs()))?;
-    // Before gid_map: else a group that a file denies something to could be left.
-    fs::write("/proc/self/setgroups", "deny")?;
-    fs::write("/proc/self/uid_map", format!("{uid} {uid} 1"))?;
-    fs::write("/proc/self/gid_map", format!("{gid} {gid} 1"))?;
-    // The maps of a process that is not dumpable belong to root; from here on we are not.
-    Ok(process::set_dumpable(false)?)
+/// Waits for the maps, and becomes somebody who has a place in them.
+fn become_mapped(maps: &Maps, report: Option<&OwnedFd>, channel: &OwnedFd) -> Result<(), Trouble> {
+    let report = report.ok_or(Errno(libc::EBADF))?;
+    match status::take(report.as_fd())? {
+        Some(Wire::Mapped) => {}
+        // The executor tells why.
+        _ => process::exit_now(NOT_EXECUTED),
+    }
+    process::set_gid(maps.gid)?;
+    process::set_uid(maps.uid)?;
+    // The change of user has cleared it (see `enter`).
+    process::die_with_parent()?;
+    if status::is_closed(channel.as_fd()) {
+        process::exit_now(NOT_EXECUTED);
+    }
+    Ok(())
 }
 
 enum Entering {
@@ -227,11 +263,22 @@ fn conclude(
     init: &Child,
     told: &OwnedFd,
 ) -> io::Result<bool> {
+    if let Some(Step::Maps(maps)) = plan.steps.get(index + 1)
+        && plan.fail_at != Some(index + 1)
+    {
+        if let Err(refused) = identity::write_from_outside(init.pid, maps) {
+            return give_up_mapping(plan, index + 1, channel, init, refused.into());
+        }
+        match status::send(told.as_fd(), &Wire::Mapped, &[]) {
+            // One that has ended meanwhile is looked at below.
+            Ok(()) | Err(_) => {}
+        }
+    }
     let failure = match status::take(told.as_fd())? {
         // The first process has told the caller everything itself.
         Some(Wire::Executed) => return Ok(true),
         Some(Wire::Failed(failure)) => failure,
-        Some(Wire::Moved | Wire::Exited(_)) => return Ok(false),
+        Some(Wire::Moved | Wire::Exited(_) | Wire::Mapped) => return Ok(false),
         // Closed by execve, or by death: the caller sees which by the pidfd.
         None if !plan.has_reaper() => {
             status::send(channel.as_fd(), &Wire::Moved, &[init.pidfd.as_fd()])?;
@@ -246,6 +293,21 @@ fn conclude(
         &Wire::Failed(failure),
         &[init.pidfd.as_fd()],
     )?;
+    Ok(false)
+}
+
+/// The first process waits for maps that will not come.
+fn give_up_mapping(
+    plan: &Plan,
+    step: usize,
+    channel: &OwnedFd,
+    init: &Child,
+    trouble: Trouble,
+) -> io::Result<bool> {
+    rustix::process::pidfd_send_signal(&init.pidfd, rustix::process::Signal::KILL)?;
+    wait_for_end(init.pidfd.as_fd())?;
+    let failure = Wire::Failed(told(plan, step, trouble));
+    status::send(channel.as_fd(), &failure, &[init.pidfd.as_fd()])?;
     Ok(false)
 }
 

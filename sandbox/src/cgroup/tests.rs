@@ -17,6 +17,7 @@ fn host(cgroups: Cgroups) -> Host {
         architecture: Architecture::X86_64,
         uid: 0,
         gid: 0,
+        groups: Vec::new(),
         is_root: true,
         capabilities: u64::MAX,
         user_namespaces: UserNamespaces::Allowed,

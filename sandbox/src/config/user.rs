@@ -11,11 +11,14 @@ use super::file_system::Held;
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct UserNamespace {
     pub maps: IdMaps,
+    /// The box is set up by user 0 of this namespace and runs in a second one below it, made with the
+    /// same maps: what it holds of capabilities there does not reach its own mounts. Only with
+    /// [`IdMaps::Caller`].
+    pub nested: bool,
     /// No further user namespace can be made inside, by the kernel's own counter
-    /// (`/proc/sys/user/max_user_namespaces`, in a second namespace so that it cannot be raised again).
+    /// (`/proc/sys/user/max_user_namespaces`), which nobody inside can raise again: where the box
+    /// may hold `CAP_SYS_RESOURCE`, because it runs in a second namespace.
     pub disable_further: bool,
-    /// The launch fails unless no further user namespace can be made inside.
-    pub assert_disabled: bool,
 }
 
 /// Who is who inside.
@@ -30,7 +33,7 @@ pub enum IdMaps {
         uids: Vec<IdRange>,
         gids: Vec<IdRange>,
     },
-    /// Whoever holds the box at its gate writes them ([`Config::gate`](crate::Config::gate)).
+    /// Whoever holds the box at its gate writes them ([`Lifecycle::gate`](super::Lifecycle::gate)).
     ByCaller,
 }
 
@@ -70,4 +73,18 @@ pub enum NamespaceSource {
     /// As `/proc/PID/ns/net` or a bind mount of one.
     Path(PathBuf),
     Descriptor(Held),
+}
+
+/// Which capabilities a program starts with (`capabilities(7)`).
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Capabilities {
+    /// User 0 keeps what is in the bounding set, every other user the ambient ones.
+    #[default]
+    ByUser,
+    /// Those that the caller has; none is taken and none given.
+    Caller,
+    /// Exactly these numbers, for every user: permitted, effective, inheritable, and ambient, so that
+    /// they outlive `execve`. What the caller does not have cannot be given outside a user namespace of
+    /// the box's own.
+    Exactly(Vec<u8>),
 }

@@ -10,6 +10,8 @@ use super::HostError;
 pub(super) struct Status {
     /// `CapEff`.
     pub(super) effective: u64,
+    /// `Groups`.
+    pub(super) groups: Vec<u32>,
     /// How many CPUs we may run on.
     pub(super) cpus: u32,
 }
@@ -24,7 +26,12 @@ pub(super) fn read(path: &Path) -> Result<Status, HostError> {
     };
     let effective = field("CapEff:")?;
     let cpus = field("Cpus_allowed:")?;
+    let groups = field("Groups:")?;
     Ok(Status {
+        groups: groups
+            .split_whitespace()
+            .filter_map(|group| group.parse().ok())
+            .collect(),
         effective: u64::from_str_radix(effective, 16).map_err(|_| HostError::Missing {
             path: path.to_owned(),
             what: "CapEff:",

@@ -22,6 +22,7 @@ fn host(architecture: Architecture) -> Host {
         architecture,
         uid: 0,
         gid: 0,
+        groups: Vec::new(),
         is_root: true,
         capabilities: u64::MAX,
         user_namespaces: UserNamespaces::Allowed,

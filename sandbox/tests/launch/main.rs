@@ -16,6 +16,7 @@ mod attempt;
 mod bare;
 mod boxed;
 mod fixture;
+mod identity;
 mod mounts;
 mod user;
 
@@ -29,13 +30,14 @@ fn main() {
     let cases: Vec<Case> = [
         bare::CASES,
         boxed::CASES,
-        mounts::CASES,
         attacks::CASES,
+        identity::CASES,
+        mounts::CASES,
         user::CASES,
     ]
     .concat();
     std::process::exit(fixture::run(
         &cases,
-        &[user::INNER, attacks::INNER].concat(),
+        &[user::INNER, identity::INNER, attacks::INNER].concat(),
     ));
 }

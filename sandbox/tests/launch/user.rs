@@ -12,7 +12,7 @@ use crate::fixture::{Case, config, outcome, plan};
 const NOBODY: u32 = 65534;
 
 /// Runs the inner case of this name as nobody.
-fn as_nobody(case: &str) {
+pub(crate) fn as_nobody(case: &str) {
     let place = tempfile::tempdir_in("/var/tmp").unwrap();
     fs::set_permissions(place.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let copy = place.path().join("launch");

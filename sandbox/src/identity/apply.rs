@@ -1,0 +1,102 @@
+//! Making a user namespace and writing its maps.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use super::maps::{Alone, Maps, text};
+use crate::config::IdRange;
+use crate::sys::{Errno, process};
+
+/// Why maps were not written.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    pub(crate) errno: Errno,
+    /// What a program said about it.
+    pub(crate) detail: Option<String>,
+}
+
+impl From<io::Error> for Refused {
+    fn from(error: io::Error) -> Self {
+        Self {
+            errno: Errno(error.raw_os_error().unwrap_or(libc::EIO)),
+            detail: None,
+        }
+    }
+}
+
+/// Moves this process into a new user namespace in which nobody else exists.
+pub(crate) fn enter_alone(map: &Alone) -> Result<(), io::Error> {
+    process::unshare(u64::from(libc::CLONE_NEWUSER.unsigned_abs()))?;
+    // Before gid_map: else a group that a file denies something to could be left.
+    fs::write("/proc/self/setgroups", "deny")?;
+    let Alone {
+        uid,
+        gid,
+        outside_uid,
+        outside_gid,
+    } = map;
+    fs::write("/proc/self/uid_map", format!("{uid} {outside_uid} 1"))?;
+    fs::write("/proc/self/gid_map", format!("{gid} {outside_gid} 1"))
+}
+
+/// How many user namespaces may be made below ours.
+pub(crate) fn limit_further(most: u8) -> Result<(), io::Error> {
+    fs::write("/proc/sys/user/max_user_namespaces", most.to_string())
+}
+
+/// Claims that no further user namespace can be made. If one can, this process is in it.
+pub(crate) fn is_further_refused() -> bool {
+    process::unshare(u64::from(libc::CLONE_NEWUSER.unsigned_abs())).is_err()
+}
+
+/// Writes the maps of the child `pid`, which is in a new namespace directly below ours.
+pub(crate) fn write_from_outside(pid: i32, maps: &Maps) -> Result<(), Refused> {
+    if maps.directly {
+        // Groups may be set inside: the map is root's, who could leave any group anyway.
+        fs::write(format!("/proc/{pid}/uid_map"), text(&maps.uids))?;
+        fs::write(format!("/proc/{pid}/gid_map"), text(&maps.gids))?;
+        return Ok(());
+    }
+    // Setuid programs: nothing of the service's goes into them.
+    crate::sys::descriptors::close_on_exec_from(3).map_err(io::Error::from)?;
+    run("newuidmap", pid, &maps.uids)?;
+    run("newgidmap", pid, &maps.gids)
+}
+
+/// Where Debian and others have the programs; `PATH` is not asked about setuid programs.
+const PLACES: [&str; 3] = ["/usr/bin", "/usr/sbin", "/run/wrappers/bin"];
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "only a setuid program may write these maps: newuidmap(1)"
+)]
+fn run(name: &str, pid: i32, ranges: &[IdRange]) -> Result<(), Refused> {
+    let program = PLACES
+        .iter()
+        .map(|place| Path::new(place).join(name))
+        .find(|path| path.exists())
+        .ok_or_else(|| Refused {
+            errno: Errno::ENOENT,
+            detail: Some(format!("{name} is not installed (Debian: uidmap)")),
+        })?;
+    let numbers = ranges
+        .iter()
+        .flat_map(|range| [range.inside, range.outside, range.count])
+        .map(|number| number.to_string());
+    let output = std::process::Command::new(program)
+        .arg(pid.to_string())
+        .args(numbers)
+        .env_clear()
+        .current_dir("/")
+        .stdin(std::process::Stdio::null())
+        .output()?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    Err(Refused {
+        errno: Errno(libc::EPERM),
+        detail: Some(said.trim().to_owned()),
+    })
+}

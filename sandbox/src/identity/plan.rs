@@ -1,0 +1,376 @@
+//! In which user namespace a process stands, as whom, and with which capabilities. Pure.
+#![forbid(unsafe_code)]
+
+use super::maps::{Alone, Ids, Maps, check, inside_of, outside_of};
+use crate::compile::CompileError;
+use crate::config::{
+    CAPABILITIES, Capabilities, Config, IdMaps, Identity, NamespaceKind, UserNamespace, Wall, Walls,
+};
+use crate::host::Host;
+use crate::process::identity;
+use crate::step::{NamespaceSet, Step};
+
+/// The user namespace of a box.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Users {
+    /// That of the caller.
+    Same,
+    /// One of its own with nobody but the caller in it.
+    Alone {
+        map: Alone,
+        /// A second one below it, in which the box then runs.
+        second: Option<Alone>,
+        limit: Option<u8>,
+    },
+    /// One of its own, mapped from outside.
+    Mapped { maps: Maps, limit: Option<u8> },
+    /// One of its own, mapped by whoever holds the box at its gate.
+    ByCaller,
+    /// One that is there already.
+    Joined,
+}
+
+impl Users {
+    pub(crate) fn is_other(&self) -> bool {
+        *self != Self::Same
+    }
+
+    pub(crate) fn is_made(&self) -> bool {
+        !matches!(self, Self::Same | Self::Joined)
+    }
+
+    /// Claims that the namespace comes with the other ones in one `clone3`.
+    pub(crate) fn is_mapped_from_outside(&self) -> bool {
+        matches!(self, Self::Mapped { .. } | Self::ByCaller)
+    }
+
+    /// Who the process is, in numbers of the caller's namespace: the owner of its directories.
+    pub(crate) fn outside(&self, wanted: &Identity) -> Result<Identity, CompileError> {
+        let same = wanted.clone();
+        Ok(match self {
+            Self::Alone { map, .. } => Identity {
+                uid: wanted.uid.map(|_| map.outside_uid),
+                gid: wanted.gid.map(|_| map.outside_gid),
+                groups: None,
+            },
+            Self::Mapped { maps, .. } => Identity {
+                uid: wanted
+                    .uid
+                    .map(|uid| outside_of(Ids::Users, &maps.uids, uid))
+                    .transpose()?,
+                gid: wanted
+                    .gid
+                    .map(|gid| outside_of(Ids::Groups, &maps.gids, gid))
+                    .transpose()?,
+                groups: None,
+            },
+            Self::Same | Self::ByCaller | Self::Joined => same,
+        })
+    }
+}
+
+fn refuse(wall: Wall, reason: impl Into<String>) -> CompileError {
+    CompileError::Wall {
+        wall,
+        reason: reason.into(),
+    }
+}
+
+/// Which user namespace the box is to stand in.
+pub(crate) fn decide(
+    config: &Config,
+    walls: &Walls,
+    host: &Host,
+    namespaces: NamespaceSet,
+) -> Result<Users, CompileError> {
+    let joined = walls
+        .join
+        .iter()
+        .any(|join| join.kind == NamespaceKind::User);
+    let wanted = match &walls.user_namespace {
+        Some(_) if joined => {
+            let reason = "a user namespace is made or joined, not both";
+            return Err(refuse(Wall::UserNamespace, reason));
+        }
+        _ if joined && walls.namespaces.user => {
+            let reason = "a user namespace is made or joined, not both";
+            return Err(refuse(Wall::UserNamespace, reason));
+        }
+        _ if joined => return Ok(Users::Joined),
+        Some(wanted) => wanted.clone(),
+        None if walls.namespaces.user => UserNamespace::default(),
+        None if host.is_root || namespaces.is_empty() => return Ok(Users::Same),
+        None => {
+            // Made because another wall takes it: it is no way to become somebody else.
+            let wanted = &config.identity;
+            let other = wanted.uid.is_some_and(|uid| uid != host.uid)
+                || wanted.gid.is_some_and(|gid| gid != host.gid);
+            if other {
+                let reason = "only root can start a service as another user";
+                return Err(refuse(Wall::UserNamespace, reason));
+            }
+            UserNamespace::default()
+        }
+    };
+    match &wanted.maps {
+        IdMaps::Caller => alone(config, walls, host, &wanted),
+        IdMaps::Ranges { .. } | IdMaps::ByCaller if wanted.nested => Err(refuse(
+            Wall::UserNamespace,
+            "a second user namespace is made only for a caller who is alone in the first",
+        )),
+        IdMaps::Ranges { uids, gids } => {
+            check(Ids::Users, uids)?;
+            check(Ids::Groups, gids)?;
+            let find = |ids, ranges: &[_], wanted: Option<u32>, caller| {
+                let inside = wanted.or_else(|| inside_of(ranges, caller)).unwrap_or(0);
+                outside_of(ids, ranges, inside)?;
+                // Nobody but user 0 may make everything the set-up makes.
+                let first = if outside_of(ids, ranges, 0).is_ok() {
+                    0
+                } else {
+                    inside
+                };
+                Ok::<_, CompileError>(first)
+            };
+            let maps = Maps {
+                uid: find(Ids::Users, uids, config.identity.uid, host.uid)?,
+                gid: find(Ids::Groups, gids, config.identity.gid, host.gid)?,
+                uids: uids.clone(),
+                gids: gids.clone(),
+                directly: host.is_root,
+            };
+            let limit = limit(&wanted, walls)?;
+            Ok(Users::Mapped { maps, limit })
+        }
+        IdMaps::ByCaller if wanted.disable_further => Err(refuse(
+            Wall::UserNamespace,
+            "further user namespaces cannot be disabled where the caller writes the maps",
+        )),
+        IdMaps::ByCaller if !config.lifecycle.gate => Err(refuse(
+            Wall::UserNamespace,
+            "maps that the caller writes need a gate at which the box waits for them",
+        )),
+        IdMaps::ByCaller => Ok(Users::ByCaller),
+    }
+}
+
+/// The caller under its new number, or under 0 first where it goes on to a second namespace.
+fn alone(
+    config: &Config,
+    walls: &Walls,
+    host: &Host,
+    wanted: &UserNamespace,
+) -> Result<Users, CompileError> {
+    let uid = config.identity.uid.unwrap_or(host.uid);
+    let gid = config.identity.gid.unwrap_or(host.gid);
+    if let Some(id) = [uid, gid].into_iter().find(|id| *id == u32::MAX) {
+        let reason = format!("{id} is nobody's number");
+        return Err(refuse(Wall::UserNamespace, reason));
+    }
+    let (outside_uid, outside_gid) = (host.uid, host.gid);
+    let may_raise = may_raise_limits(walls);
+    let nested = wanted.nested || wanted.disable_further && may_raise;
+    let limit = match (wanted.disable_further, nested) {
+        (false, _) => None,
+        (true, nested) => Some(u8::from(nested)),
+    };
+    let own = Alone {
+        uid,
+        gid,
+        outside_uid,
+        outside_gid,
+    };
+    if !nested {
+        return Ok(Users::Alone {
+            map: own,
+            second: None,
+            limit,
+        });
+    }
+    Ok(Users::Alone {
+        map: Alone {
+            uid: 0,
+            gid: 0,
+            ..own
+        },
+        second: Some(Alone {
+            outside_uid: 0,
+            outside_gid: 0,
+            ..own
+        }),
+        limit,
+    })
+}
+
+const CAP_SYS_RESOURCE: u8 = 24;
+
+fn may_raise_limits(walls: &Walls) -> bool {
+    walls.capability_bounding_set.contains(&CAP_SYS_RESOURCE)
+}
+
+fn limit(wanted: &UserNamespace, walls: &Walls) -> Result<Option<u8>, CompileError> {
+    if wanted.disable_further && may_raise_limits(walls) {
+        let reason = "further user namespaces are disabled for good only without \
+                      CAP_SYS_RESOURCE in the bounding set";
+        return Err(refuse(Wall::UserNamespace, reason));
+    }
+    Ok(wanted.disable_further.then_some(0))
+}
+
+/// What has to be done before the user namespace is made: groups that nobody inside could leave.
+pub(crate) fn before(
+    users: &Users,
+    wanted: &Identity,
+    host: &Host,
+) -> Result<Vec<Step>, CompileError> {
+    let Users::Alone { map, .. } = users else {
+        return Ok(Vec::new());
+    };
+    let Some(groups) = &wanted.groups else {
+        return Ok(Vec::new());
+    };
+    let normal = |groups: &[u32]| {
+        let mut groups = groups.to_vec();
+        groups.push(host.gid);
+        groups.sort_unstable();
+        groups.dedup();
+        groups
+    };
+    if normal(groups) == normal(&host.groups) {
+        return Ok(Vec::new());
+    }
+    let reason = match (host.is_root, groups.is_empty()) {
+        (true, true) => return Ok(vec![Step::Groups(Vec::new())]),
+        (true, false) => format!(
+            "supplementary groups {groups:?} have no place in a user namespace that holds group {} \
+             alone",
+            map.gid
+        ),
+        (false, _) => {
+            "supplementary groups can be changed only by root, or with a range of groups \
+                       (subgid(5)) as the map"
+                .to_owned()
+        }
+    };
+    Err(refuse(Wall::UserNamespace, reason))
+}
+
+/// Users, groups and capabilities, from what the set-up needed to what the program is to have.
+pub(crate) fn privileges(
+    wanted: &Identity,
+    walls: &Walls,
+    host: &Host,
+    users: &Users,
+) -> Result<Vec<Step>, CompileError> {
+    let bounding = capability_set(&walls.capability_bounding_set);
+    let given: &[u8] = match &walls.capabilities {
+        Capabilities::ByUser => &walls.ambient_capabilities,
+        Capabilities::Caller => &[],
+        Capabilities::Exactly(given) => given,
+    };
+    let ambient = capability_set(given);
+    if let Some(number) = given.iter().find(|number| bounding >> **number & 1 == 0) {
+        let name = CAPABILITIES.get(usize::from(*number)).unwrap_or(&"?");
+        let reason = format!("{name} is to be given and not in the bounding set");
+        return Err(refuse(Wall::Capabilities, reason));
+    }
+    let mut steps = Vec::new();
+    // Without privilege there is nothing to take away, nor a right to take it.
+    let privileged = host.is_root || users.is_other();
+    if privileged && bounding & ALL_CAPABILITIES != ALL_CAPABILITIES {
+        steps.push(Step::BoundingSet { keep: bounding });
+    }
+    let becomes = change_user(wanted, host, users, ambient, &mut steps)?;
+    if walls.capabilities == Capabilities::Caller {
+        return Ok(steps);
+    }
+    let by_user = walls.capabilities == Capabilities::ByUser;
+    // Whoever is not user 0 loses at `execve` what is not ambient.
+    let all = by_user && becomes.is_none_or(|uid| uid == 0);
+    steps.push(Step::Capabilities {
+        permitted: if all { bounding } else { ambient },
+        inheritable: ambient,
+    });
+    if ambient != 0 {
+        steps.push(Step::Ambient(given.to_vec()));
+    }
+    Ok(steps)
+}
+
+/// Gives the user that the process then is, where that is known.
+fn change_user(
+    wanted: &Identity,
+    host: &Host,
+    users: &Users,
+    ambient: u64,
+    steps: &mut Vec<Step>,
+) -> Result<Option<u32>, CompileError> {
+    let mut change = Vec::new();
+    let becomes = match users {
+        Users::Same => {
+            identity(wanted, &mut change);
+            Some(wanted.uid.unwrap_or(host.uid))
+        }
+        Users::Alone { map, second, .. } => Some(second.as_ref().unwrap_or(map).uid),
+        Users::Mapped { maps, .. } => {
+            let uid = wanted.uid.or_else(|| inside_of(&maps.uids, host.uid));
+            let gid = wanted.gid.or_else(|| inside_of(&maps.gids, host.gid));
+            groups_of_ranges(wanted, maps, host, &mut change)?;
+            change.extend(gid.filter(|gid| *gid != maps.gid).map(Step::Gid));
+            change.extend(uid.filter(|uid| *uid != maps.uid).map(Step::Uid));
+            Some(uid.unwrap_or(maps.uid))
+        }
+        Users::ByCaller | Users::Joined => {
+            change.extend(wanted.groups.clone().map(Step::Groups));
+            change.extend(wanted.gid.map(Step::Gid));
+            change.extend(wanted.uid.map(Step::Uid));
+            wanted.uid
+        }
+    };
+    let changed = change.iter().position(|step| matches!(step, Step::Uid(_)));
+    if let Some(place) = changed.filter(|_| ambient != 0 && becomes != Some(0)) {
+        change.insert(place, Step::KeepCapabilities);
+    }
+    steps.extend(change);
+    Ok(becomes)
+}
+
+/// Groups may be set where the kernel was told so: by root, or by `newgidmap` where the map has
+/// more than the caller's own group in it.
+fn groups_of_ranges(
+    wanted: &Identity,
+    maps: &Maps,
+    host: &Host,
+    change: &mut Vec<Step>,
+) -> Result<(), CompileError> {
+    let own_alone = |range: &crate::config::IdRange| range.count == 1 && range.outside == host.gid;
+    let allowed = host.is_root || !maps.gids.iter().all(own_alone);
+    match &wanted.groups {
+        Some(_) if !allowed => {
+            let reason = "supplementary groups can be changed only by root, or with a range of \
+                          groups (subgid(5)) as the map";
+            Err(refuse(Wall::UserNamespace, reason))
+        }
+        Some(groups) => {
+            for group in groups {
+                outside_of(Ids::Groups, &maps.gids, *group)?;
+            }
+            change.push(Step::Groups(groups.clone()));
+            Ok(())
+        }
+        None => {
+            change.extend(allowed.then(|| Step::Groups(Vec::new())));
+            Ok(())
+        }
+    }
+}
+
+/// Up to `CAP_CHECKPOINT_RESTORE`, 40.
+const ALL_CAPABILITIES: u64 = (1 << 41) - 1;
+
+fn capability_set(numbers: &[u8]) -> u64 {
+    numbers
+        .iter()
+        .filter(|number| **number < 64)
+        .fold(0, |set, number| set | 1u64 << number)
+}
