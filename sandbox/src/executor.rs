@@ -3,6 +3,7 @@
 use std::ffi::CString;
 use std::fs::File;
 use std::io::{self, Read};
+use std::num::TryFromIntError;
 use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 
@@ -20,11 +21,13 @@ use crate::walk;
 use crate::zygote;
 
 /// Where the executor finds the plan.
-pub(crate) const PLAN: RawFd = 3;
+const PLAN: RawFd = 3;
 /// Where the executor finds its end of the status channel.
-pub(crate) const STATUS: RawFd = 4;
+const STATUS: RawFd = 4;
 /// The first of the descriptors passed to the service.
-pub(crate) const FIRST_PASSED: RawFd = 5;
+const FIRST_PASSED: RawFd = 5;
+/// More than anybody passes: the plan says how many there are.
+const MOST_FILES: usize = 1 << 16;
 
 /// What the executor is given besides descriptors.
 #[derive(Debug, Deserialize)]
@@ -41,10 +44,14 @@ struct Handing<'a> {
     passed: Vec<u32>,
 }
 
-/// The plan in memory that nobody can change any more.
-pub(crate) fn write_down(plan: &Plan, passed: Vec<u32>) -> Result<OwnedFd, LaunchError> {
+/// What the executor reads.
+pub(crate) fn write_down(plan: &Plan, passed: Vec<u32>) -> Result<Vec<u8>, LaunchError> {
+    Ok(postcard::to_stdvec(&Handing { plan, passed })?)
+}
+
+/// The same in memory that nobody can change any more.
+pub(crate) fn seal(bytes: &[u8]) -> Result<OwnedFd, LaunchError> {
     use std::io::{Seek, Write};
-    let bytes = postcard::to_stdvec(&Handing { plan, passed })?;
     let write = |bytes: &[u8]| -> io::Result<OwnedFd> {
         let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
         // Kernels before 6.3 do not know NOEXEC_SEAL, and make every such file executable.
@@ -61,7 +68,7 @@ pub(crate) fn write_down(plan: &Plan, passed: Vec<u32>) -> Result<OwnedFd, Launc
         )?;
         Ok(file.into())
     };
-    write(&bytes).map_err(|source| LaunchError::Prepare {
+    write(bytes).map_err(|source| LaunchError::Prepare {
         action: "write the plan down",
         source,
     })
@@ -150,53 +157,89 @@ fn settings() -> Vec<CString> {
 /// The executor's `main`: this binary with `argv[0]` = `herd-exec`. Descriptors are as
 /// [`Launcher::launch`](crate::Launcher::launch) leaves them.
 pub fn herd_exec_main() -> ! {
-    if std::env::args_os()
-        .next_back()
-        .is_some_and(|last| last == "zygote")
-    {
+    let mut arguments = std::env::args_os();
+    if arguments.next_back().is_some_and(|last| last == "zygote") {
         zygote::run();
     }
-    run()
-}
-
-/// Builds the box whose plan lies at [`PLAN`].
-pub(crate) fn run() -> ! {
-    match prepare() {
-        Ok((plan, prepared, channel)) => walk::walk(plan, prepared, channel),
+    match Work::left_by_caller() {
+        Ok(work) => run(work),
         // Whoever runs this by hand has no channel to be told on.
         Err(_) => process::exit_now(NOT_EXECUTED),
     }
 }
 
-fn prepare() -> io::Result<(Plan, Prepared, OwnedFd)> {
+/// What an executor is given to do.
+#[derive(Debug)]
+pub(crate) struct Work {
+    /// A written [`Handed`].
+    pub(crate) handed: Vec<u8>,
+    pub(crate) channel: OwnedFd,
+    /// 0 to 2 of the main process, then the passed ones.
+    pub(crate) files: Vec<RawFd>,
+    pub(crate) ignored: signals::Set,
+    pub(crate) place: Place,
+}
+
+/// Where the walk begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// In the caller's PID namespace.
+    Outside,
+    /// As the first process of a PID namespace that is to be the box's.
+    First,
+}
+
+impl Work {
+    /// Of a program that [`Start`] has executed.
+    fn left_by_caller() -> io::Result<Self> {
+        let mut handed = Vec::new();
+        File::from(descriptors::adopt(PLAN)?).read_to_end(&mut handed)?;
+        Ok(Self {
+            handed,
+            channel: descriptors::adopt(STATUS)?,
+            files: (0..3).chain(FIRST_PASSED..).take(MOST_FILES).collect(),
+            ignored: signals::ignored(),
+            place: Place::Outside,
+        })
+    }
+}
+
+/// Builds the box.
+pub(crate) fn run(work: Work) -> ! {
+    let place = work.place;
+    match prepare(work) {
+        Ok((plan, prepared, channel)) => walk::walk(plan, prepared, channel, place),
+        Err(_) => process::exit_now(NOT_EXECUTED),
+    }
+}
+
+fn prepare(work: Work) -> io::Result<(Plan, Prepared, OwnedFd)> {
     process::set_umask(0);
-    let (plan, passed) = read_plan()?;
+    let Handed { plan, passed } = postcard::from_bytes(&work.handed)
+        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
     if !plan.makes_user_namespace() {
         // Nobody inside may look at us or through our descriptors. (See there for the other case.)
         process::set_dumpable(false)?;
     }
-    let sources = (FIRST_PASSED..).zip(&passed).map(|(from, to)| {
-        RawFd::try_from(*to)
-            .map(|to| (from, to))
-            .map_err(|_| io::ErrorKind::InvalidData.into())
-    });
-    let moves = (0..3)
-        .map(|number| Ok((number, number)))
-        .chain(sources)
-        .collect::<io::Result<Vec<_>>>()?;
+    let wanted = 3 + passed.len();
+    let targets = (0..3u32).chain(passed).map(RawFd::try_from);
+    let moves = work
+        .files
+        .into_iter()
+        .zip(targets)
+        .map(|(from, to)| Ok((from, to?)))
+        .collect::<Result<Vec<_>, TryFromIntError>>()
+        .map_err(|_| io::ErrorKind::InvalidData)?;
+    if moves.len() != wanted {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    let past_all = moves.iter().map(|(from, _)| from + 1).max().unwrap_or(0);
     let descriptors = Descriptors::new(None, moves);
-    let past_all = FIRST_PASSED.saturating_add(RawFd::try_from(passed.len()).unwrap_or(RawFd::MAX));
     // Out of the way of those we are given, and of the numbers that the main process is to have.
-    let channel = descriptors::take_over(STATUS, descriptors.above().max(past_all))?;
+    let lowest = descriptors.above().max(past_all);
+    let channel = rustix::io::fcntl_dupfd_cloexec(&work.channel, lowest)?;
+    drop(work.channel);
     rustix::process::chdir(c"/")?;
-    let prepared = Prepared::new(&plan, descriptors, signals::ignored());
+    let prepared = Prepared::new(&plan, descriptors, work.ignored);
     Ok((plan, prepared, channel))
-}
-
-fn read_plan() -> io::Result<(Plan, Vec<u32>)> {
-    let mut bytes = Vec::new();
-    File::from(descriptors::adopt(PLAN)?).read_to_end(&mut bytes)?;
-    let handed: Handed = postcard::from_bytes(&bytes)
-        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
-    Ok((handed.plan, handed.passed))
 }

@@ -21,14 +21,14 @@ pub(crate) fn run(
     prepared: Prepared,
     first: usize,
     channel: OwnedFd,
-    report: OwnedFd,
+    report: Option<OwnedFd>,
 ) -> ! {
     let walk = start_main(&plan, &prepared, first);
-    let main = match start(&walk, &channel, &report, &plan) {
+    let main = match start(&walk, &channel, report.as_ref(), &plan) {
         Ok(main) => main,
         Err((step, errno)) => {
             let failure = StepFailure::new(&plan, step, errno);
-            tell_failure(failure, &channel, Some(&report));
+            tell_failure(failure, &channel, report.as_ref());
         }
     };
     // Nothing but the channel and a number is needed from here on.
@@ -50,7 +50,7 @@ pub(crate) fn run(
 fn start(
     walk: &Walk<'_>,
     channel: &OwnedFd,
-    report: &OwnedFd,
+    report: Option<&OwnedFd>,
     plan: &Plan,
 ) -> Result<i32, (usize, Errno)> {
     let here = walk.first.saturating_sub(1);
@@ -78,7 +78,7 @@ fn settle(
     walk: &Walk<'_>,
     main: &Child,
     channel: &OwnedFd,
-    report: &OwnedFd,
+    report: Option<&OwnedFd>,
     outlives_parent: bool,
 ) -> Result<(), Errno> {
     let number = |error: std::io::Error| Errno(error.raw_os_error().unwrap_or(libc::EIO));
@@ -91,7 +91,9 @@ fn settle(
     let both = [ourselves.as_fd(), main.pidfd.as_fd()];
     status::send(channel.as_fd(), &Wire::Moved, &both).map_err(number)?;
     status::send(channel.as_fd(), &Wire::Executed, &[]).map_err(number)?;
-    status::send(report.as_fd(), &Wire::Executed, &[]).map_err(number)?;
+    if let Some(report) = report {
+        status::send(report.as_fd(), &Wire::Executed, &[]).map_err(number)?;
+    }
     // The service's own descriptors are the main process's alone: a pipe it closes is closed.
     walk.prepared.descriptors.close_sources()
 }

@@ -125,6 +125,24 @@ impl Launcher {
         self
     }
 
+    /// Makes the spares of [`Self::keep_spares`] now, and waits for the first: the first boxed
+    /// launch finds it.
+    ///
+    /// # Errors
+    /// When a process cannot be started.
+    pub fn warm_up(&self) -> Result<(), LaunchError> {
+        let mut spares = self.spares.lock().unwrap_or_else(PoisonError::into_inner);
+        let current = match spares.take() {
+            Some(current) => current,
+            None => self.start_zygote()?,
+        };
+        let current = spares.insert(current);
+        current
+            .fill_up(self.spares_wanted)
+            .and_then(|()| current.wait())
+            .map_err(preparing("make a spare executor"))
+    }
+
     /// Starts the plan's process.
     ///
     /// With [`Carrier::Vfork`] the program is running when this returns, and a failure is the
@@ -207,7 +225,7 @@ impl Launcher {
         let passed = files.passed.iter().map(|(number, _)| *number).collect();
         let handed = executor::write_down(plan, passed)?;
         if self.spares_wanted > 0
-            && let Some(spare) = self.launch_by_spare(handed.as_fd(), files)
+            && let Some(spare) = self.launch_by_spare(plan, &handed, files)
         {
             return Ok(Launched {
                 pid: spare.child.pid,
@@ -215,6 +233,7 @@ impl Launcher {
                 status: Some(spare.channel),
             });
         }
+        let handed = executor::seal(&handed)?;
         let (ours, theirs) = executor::status_channel().map_err(preparing("make a socket pair"))?;
         let sources: Vec<BorrowedFd<'_>> = [files.stdin, files.stdout, files.stderr]
             .into_iter()
@@ -255,10 +274,13 @@ impl Launcher {
     }
 
     /// Without a spare, for whatever reason, an executor is started for the launch.
-    fn launch_by_spare(&self, handed: BorrowedFd<'_>, files: Files<'_>) -> Option<Spare> {
+    fn launch_by_spare(&self, plan: &Plan, handed: &[u8], files: Files<'_>) -> Option<Spare> {
         let mut spares = self.spares.lock().unwrap_or_else(PoisonError::into_inner);
         let files: Vec<BorrowedFd<'_>> = files.sources().collect();
-        let spare = match spares.as_mut().map(|spares| spares.hand(handed, &files)) {
+        let spare = match spares
+            .as_mut()
+            .map(|spares| spares.hand(plan, handed, &files))
+        {
             Some(Ok(spare)) => spare,
             Some(Err(_)) | None => {
                 // A new zygote, for the launches after this one.
@@ -267,13 +289,27 @@ impl Launcher {
                 None
             }
         };
+        // Not before it is needed: the zygote would be in the way of the box.
+        if spares.as_ref().is_some_and(|spares| !spares.has_any()) {
+            self.fill_up(&mut spares);
+        }
+        spare
+    }
+
+    /// Asks for spares in the place of those used: without this, launches do it where none is left.
+    /// For callers that know when nothing is waiting; never blocks.
+    pub fn make_spares(&self) {
+        self.fill_up(&mut self.spares.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    fn fill_up(&self, spares: &mut Option<Spares>) {
         let filled = spares
             .as_mut()
             .map(|spares| spares.fill_up(self.spares_wanted));
         if let Some(Err(_)) = filled {
+            // The next launch starts another zygote.
             *spares = None;
         }
-        spare
     }
 
     fn start_zygote(&self) -> Result<Spares, LaunchError> {

@@ -9,6 +9,9 @@ use crate::cgroup::CgroupPlan;
 use crate::config::Wall;
 use crate::step::Step;
 
+/// Its namespace is for children, as that of processes; the walk knows one way only.
+const CLONE_NEWTIME: i32 = 0x80;
+
 /// The steps from the caller to the service's `execve`, for one machine.
 ///
 /// Its `Display` is the golden format: one numbered line for each step.
@@ -66,6 +69,19 @@ impl Plan {
                 || matches!(step, Step::Namespaces(set) if set.has(libc::CLONE_NEWUSER))
         };
         self.steps.iter().any(made)
+    }
+
+    /// Claims that a process which is the first of its PID namespace already can walk this plan,
+    /// because what comes before the namespaces is the same inside and outside of one.
+    pub(crate) fn can_begin_inside(&self) -> bool {
+        let mut before = self.steps.iter().skip_while(|step| {
+            matches!(
+                step,
+                Step::Directory(_) | Step::CreateCgroup(_) | Step::JoinCgroup(_)
+            )
+        });
+        matches!(before.next(), Some(Step::Namespaces(set))
+            if set.has_pid() && !set.has(libc::CLONE_NEWUSER) && !set.has(CLONE_NEWTIME))
     }
 
     /// Fault injection, for tests: step `n` (from 1) fails with `ECANCELED` instead of being done.

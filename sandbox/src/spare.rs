@@ -18,6 +18,7 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags,
@@ -25,10 +26,21 @@ use rustix::net::{
 use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
 
 use crate::executor::status_channel;
+use crate::plan::Plan;
 use crate::sys::clone::Child;
 
 /// `SCM_MAX_FD` of the kernel: so many descriptors go with one message.
-pub(crate) const MOST_DESCRIPTORS: usize = 253;
+const MOST_DESCRIPTORS: usize = 253;
+
+/// The longest plan that goes by message; a socket takes 200 KiB at once.
+const LONGEST: usize = 64 << 10;
+
+/// For a zygote that somebody has stopped: what it was asked for ends by its closed channel, and
+/// stays the caller's to reap.
+const PATIENCE: Timespec = Timespec {
+    tv_sec: 1,
+    tv_nsec: 0,
+};
 
 /// What one zygote has made and is asked for.
 #[derive(Debug)]
@@ -45,6 +57,32 @@ pub(crate) struct Spares {
 pub(crate) struct Spare {
     pub(crate) child: Child,
     pub(crate) channel: OwnedFd,
+    /// It is the first process of a PID namespace: of use for such boxes only.
+    is_first: bool,
+}
+
+/// What the zygote says of a spare that it was asked for, its pidfd beside it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Answer {
+    /// 0 where it could not be made.
+    pub(crate) pid: i32,
+    pub(crate) is_first: bool,
+}
+
+impl Answer {
+    const LENGTH: usize = size_of::<i32>() + 1;
+
+    pub(crate) fn to_bytes(self) -> [u8; Self::LENGTH] {
+        let [a, b, c, d] = self.pid.to_ne_bytes();
+        [a, b, c, d, u8::from(self.is_first)]
+    }
+
+    fn from_bytes([a, b, c, d, is_first]: [u8; Self::LENGTH]) -> Self {
+        Self {
+            pid: i32::from_ne_bytes([a, b, c, d]),
+            is_first: is_first != 0,
+        }
+    }
 }
 
 impl Spares {
@@ -58,21 +96,24 @@ impl Spares {
         }
     }
 
-    /// Gives the plan in `handed` to a spare, with `files` (0 to 2, then the passed ones). Gives
-    /// nothing where none is ready.
+    /// Gives what is `handed` to a spare, with `files` (0 to 2, then the passed ones). Gives nothing
+    /// where none is ready that `plan` can begin in.
     pub(crate) fn hand(
         &mut self,
-        handed: BorrowedFd<'_>,
+        plan: &Plan,
+        handed: &[u8],
         files: &[BorrowedFd<'_>],
     ) -> io::Result<Option<Spare>> {
         self.collect()?;
-        let mut all = vec![handed];
-        all.extend_from_slice(files);
-        if all.len() > MOST_DESCRIPTORS {
+        if files.len() > MOST_DESCRIPTORS || handed.len() > LONGEST {
             return Ok(None);
         }
         while let Some(spare) = self.ready.pop_front() {
-            match send(spare.channel.as_fd(), &[], &all) {
+            if spare.is_first && !plan.can_begin_inside() {
+                self.ready.push_front(spare);
+                return Ok(None);
+            }
+            match send(spare.channel.as_fd(), handed, files) {
                 Ok(()) => return Ok(Some(spare)),
                 // It is dead, or will be by the closing of its channel.
                 Err(_) => end(&spare.child),
@@ -81,34 +122,58 @@ impl Spares {
         Ok(None)
     }
 
+    /// Claims that there is one, or will be.
+    pub(crate) fn has_any(&self) -> bool {
+        !(self.ready.is_empty() && self.asked.is_empty())
+    }
+
     /// Asks for as many as are missing.
     pub(crate) fn fill_up(&mut self, count: usize) -> io::Result<()> {
         while self.asked.len() + self.ready.len() < count {
             let (ours, theirs) = status_channel()?;
-            send(self.control.as_fd(), &[], &[theirs.as_fd()])?;
+            send(self.control.as_fd(), b".", &[theirs.as_fd()])?;
             self.asked.push_back(ours);
         }
         Ok(())
     }
 
+    /// Waits until one is ready, or none is being made.
+    pub(crate) fn wait(&mut self) -> io::Result<()> {
+        while self.ready.is_empty() && !self.asked.is_empty() {
+            self.wait_for_answer(None)?;
+        }
+        Ok(())
+    }
+
+    fn wait_for_answer(&mut self, at_most: Option<&Timespec>) -> io::Result<()> {
+        match poll(&mut [PollFd::new(&self.control, PollFlags::IN)], at_most) {
+            Ok(0) => Err(io::ErrorKind::TimedOut.into()),
+            Ok(_) => self.collect(),
+            Err(rustix::io::Errno::INTR) => Ok(()),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
     /// Takes the zygote's answers, without waiting for one.
     fn collect(&mut self) -> io::Result<()> {
         while !self.asked.is_empty() {
-            let mut bytes = [0; size_of::<i32>()];
+            let mut bytes = [0; Answer::LENGTH];
             let (length, mut descriptors) = match receive(self.control.as_fd(), &mut bytes) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 answer => answer?,
             };
-            let channel = self.asked.pop_front();
-            match (channel, descriptors.pop()) {
-                _ if length == 0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-                (Some(channel), Some(pidfd)) => {
-                    let pid = i32::from_ne_bytes(bytes);
-                    let child = Child { pid, pidfd };
-                    self.ready.push_back(Spare { child, channel });
-                }
-                // It could not make one.
-                _ => {}
+            if length == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            let Answer { pid, is_first } = Answer::from_bytes(bytes);
+            // Without a pidfd, it could not make one.
+            if let (Some(channel), Some(pidfd)) = (self.asked.pop_front(), descriptors.pop()) {
+                let child = Child { pid, pidfd };
+                self.ready.push_back(Spare {
+                    child,
+                    channel,
+                    is_first,
+                });
             }
         }
         Ok(())
@@ -117,8 +182,13 @@ impl Spares {
 
 impl Drop for Spares {
     fn drop(&mut self) {
-        // What is still being made ends by its closed channel, and is the caller's to reap.
-        self.collect().ok();
+        // Those that are being made have to be known to be reaped.
+        let told = rustix::net::shutdown(&self.control, rustix::net::Shutdown::Write);
+        while told.is_ok() && !self.asked.is_empty() {
+            if self.wait_for_answer(Some(&PATIENCE)).is_err() {
+                break;
+            }
+        }
         self.ready.iter().for_each(|spare| end(&spare.child));
         end(&self.zygote);
     }
@@ -131,7 +201,7 @@ fn end(child: &Child) {
     waitid(WaitId::PidFd(child.pidfd.as_fd()), WaitIdOptions::EXITED).ok();
 }
 
-/// Sends one message with descriptors; one byte where there is nothing else to say.
+/// Sends one message, which is not empty, with descriptors.
 pub(crate) fn send(
     channel: BorrowedFd<'_>,
     bytes: &[u8],
@@ -143,7 +213,7 @@ pub(crate) fn send(
     if !descriptors.is_empty() && !ancillary.push(rights) {
         return Err(io::ErrorKind::InvalidInput.into());
     }
-    let parts = [IoSlice::new(if bytes.is_empty() { b"." } else { bytes })];
+    let parts = [IoSlice::new(bytes)];
     rustix::net::sendmsg(channel, &parts, &mut ancillary, SendFlags::NOSIGNAL)?;
     Ok(())
 }
@@ -164,9 +234,12 @@ pub(crate) fn receive(
     };
     let descriptors = ancillary
         .drain()
-        .filter_map(|message| match message {
-            RecvAncillaryMessage::ScmRights(rights) => Some(rights),
-            _ => None,
+        .filter_map(|message| {
+            if let RecvAncillaryMessage::ScmRights(rights) = message {
+                Some(rights)
+            } else {
+                None
+            }
         })
         .flatten()
         .collect();

@@ -43,7 +43,8 @@ pub enum Message {
     /// The main process runs its program.
     Executed,
     /// From now on `pid` (the box's own first process, a child of the caller) stands for the box;
-    /// the executor exits. `main_pid` is the service's main process as the caller sees it: the
+    /// the executor exits, unless it is `pid` itself: a spare that became the box's first process
+    /// ([`Launcher::keep_spares`](crate::Launcher::keep_spares)). `main_pid` is the service's main process as the caller sees it: the
     /// same as `pid`, without a descriptor of its own, where the command itself is PID 1.
     Moved {
         pid: i32,

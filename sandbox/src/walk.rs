@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 
 use crate::cgroup::{self, CgroupError};
+use crate::executor::Place;
 use crate::failure::StepFailure;
 use crate::filesystem::{MountFailure, MountTrouble, Mounts};
 use crate::identity::apply as identity;
@@ -87,7 +88,7 @@ impl From<CgroupError> for Trouble {
     clippy::wildcard_enum_match_arm,
     reason = "every other step is done without leaving this process"
 )]
-pub(crate) fn walk(plan: Plan, prepared: Prepared, channel: OwnedFd) -> ! {
+pub(crate) fn walk(plan: Plan, prepared: Prepared, channel: OwnedFd, place: Place) -> ! {
     let mut mounts = Mounts::default();
     let mut report = None;
     for (index, step) in plan.steps.iter().enumerate() {
@@ -95,6 +96,9 @@ pub(crate) fn walk(plan: Plan, prepared: Prepared, channel: OwnedFd) -> ! {
             Err(Errno(libc::ECANCELED).into())
         } else {
             match step {
+                Step::Namespaces(set) if place == Place::First && set.has_pid() => {
+                    enter_the_rest(*set, &channel)
+                }
                 Step::Namespaces(set) if set.takes_a_process() => {
                     match enter(*set, prepared.descriptors.above()) {
                         // The caller may have died before we asked to die with it.
@@ -115,8 +119,7 @@ pub(crate) fn walk(plan: Plan, prepared: Prepared, channel: OwnedFd) -> ! {
                 Step::StartMain => {
                     // Descriptors of the old tree must not outlive the set-up.
                     drop(mounts);
-                    let told = report.unwrap_or_else(|| process::exit_now(NOT_EXECUTED));
-                    init::run(plan, prepared, index + 1, channel, told)
+                    init::run(plan, prepared, index + 1, channel, report)
                 }
                 Step::Descriptors => {
                     mounts = Mounts::default();
@@ -211,6 +214,15 @@ fn become_mapped(maps: &Maps, report: Option<&OwnedFd>, channel: &OwnedFd) -> Re
         process::exit_now(NOT_EXECUTED);
     }
     Ok(())
+}
+
+/// In a process that is the first of its PID namespace since it was made.
+fn enter_the_rest(mut set: NamespaceSet, channel: &OwnedFd) -> Result<(), Trouble> {
+    if status::is_closed(channel.as_fd()) {
+        process::exit_now(NOT_EXECUTED);
+    }
+    set.remove(libc::CLONE_NEWPID);
+    Ok(process::unshare(set.0)?)
 }
 
 enum Entering {

@@ -3,14 +3,14 @@
 use std::io;
 use std::os::fd::{AsFd, IntoRawFd, OwnedFd, RawFd};
 
-use crate::executor::{self, FIRST_PASSED, PLAN, STATUS};
-use crate::main_process::{Descriptors, NOT_EXECUTED};
-use crate::spare::{receive, send};
-use crate::sys::clone::{Side, fork_sibling};
-use crate::sys::{Errno, descriptors, process};
+use crate::executor::{self, Place, Work};
+use crate::main_process::NOT_EXECUTED;
+use crate::spare::{Answer, receive, send};
+use crate::sys::clone::{Child, Side, fork_sibling};
+use crate::sys::{Errno, descriptors, process, signals};
 
 /// Where the zygote finds its end of the control channel.
-pub(crate) const CONTROL: RawFd = 3;
+const CONTROL: RawFd = 3;
 
 /// Makes spares until nobody holds the other end of the control channel.
 pub(crate) fn run() -> ! {
@@ -23,8 +23,10 @@ pub(crate) fn run() -> ! {
 
 fn serve() -> io::Result<()> {
     let control = descriptors::adopt(CONTROL)?;
+    // What comes by message is all that a spare has.
+    descriptors::close_between(0, CONTROL - 1)?;
     rustix::process::chdir(c"/")?;
-    let caller = process::parent_pid();
+    let ignored = signals::ignored();
     loop {
         let (length, mut received) = receive(control.as_fd(), &mut [0])?;
         if length == 0 {
@@ -33,51 +35,73 @@ fn serve() -> io::Result<()> {
         let Some(channel) = received.pop() else {
             continue;
         };
-        match fork_sibling(0) {
-            Ok(Side::Parent(spare)) => {
+        match make() {
+            Ok((Side::Parent(spare), place)) => {
                 drop(channel);
-                send(
-                    control.as_fd(),
-                    &spare.pid.to_ne_bytes(),
-                    &[spare.pidfd.as_fd()],
-                )?;
+                answer(&control, Some(&spare), place)?;
             }
-            Ok(Side::Child) => {
+            Ok((Side::Child, place)) => {
                 drop(control);
-                wait_for_work(channel, caller)
+                wait_for_work(channel, place, ignored)
             }
-            Err(_) => send(control.as_fd(), &0i32.to_ne_bytes(), &[])?,
+            Err(_) => answer(&control, None, Place::Outside)?,
         }
     }
 }
 
+/// A copy of ourselves: where we may, in a PID namespace of its own, so that it can become the
+/// first process of a box without another copy.
+fn make() -> Result<(Side, Place), Errno> {
+    match fork_sibling(u64::from(libc::CLONE_NEWPID.unsigned_abs())) {
+        Err(Errno(libc::EPERM)) => Ok((fork_sibling(0)?, Place::Outside)),
+        made => Ok((made?, Place::First)),
+    }
+}
+
+fn answer(control: &OwnedFd, spare: Option<&Child>, place: Place) -> io::Result<()> {
+    let answer = Answer {
+        pid: spare.map_or(0, |spare| spare.pid),
+        is_first: place == Place::First,
+    };
+    let pidfd = spare.map(|spare| spare.pidfd.as_fd());
+    send(control.as_fd(), &answer.to_bytes(), pidfd.as_slice())
+}
+
 /// Waits for a plan and becomes its executor; ends where none comes.
-fn wait_for_work(channel: OwnedFd, caller: i32) -> ! {
-    match take_work(channel, caller) {
-        Ok(true) => executor::run(),
-        Ok(false) => process::exit_now(0),
+fn wait_for_work(channel: OwnedFd, place: Place, ignored: signals::Set) -> ! {
+    match take_work(channel, place, ignored) {
+        Ok(Some(work)) => executor::run(work),
+        Ok(None) => process::exit_now(0),
         Err(_) => process::exit_now(NOT_EXECUTED),
     }
 }
 
-/// Puts what it is given where an executor that has just been started has it.
-fn take_work(channel: OwnedFd, caller: i32) -> io::Result<bool> {
+fn take_work(channel: OwnedFd, place: Place, ignored: signals::Set) -> io::Result<Option<Work>> {
+    // A caller that has died already has closed the channel.
     process::die_with_parent()?;
-    if process::parent_pid() != caller {
-        return Err(Errno(libc::ESRCH).into());
+    let mut handed = vec![0; next_length(&channel)?];
+    let (length, received) = receive(channel.as_fd(), &mut handed)?;
+    if length == 0 {
+        return Ok(None);
     }
-    let (length, received) = receive(channel.as_fd(), &mut [0])?;
-    let mut received = received.into_iter().map(IntoRawFd::into_raw_fd);
-    let Some(plan) = received.next().filter(|_| length > 0) else {
-        return Ok(false);
-    };
-    let moves = [(plan, PLAN), (channel.into_raw_fd(), STATUS)]
-        .into_iter()
-        .chain(received.by_ref().take(3).zip(0..).collect::<Vec<_>>())
-        .chain(received.zip(FIRST_PASSED..));
-    let placed = Descriptors::new(None, moves);
-    placed.fill()?;
-    // The numbers they came by, and whatever else an executor would not have.
-    descriptors::close_from(placed.above())?;
-    Ok(true)
+    Ok(Some(Work {
+        handed,
+        channel,
+        files: received.into_iter().map(IntoRawFd::into_raw_fd).collect(),
+        ignored,
+        place,
+    }))
+}
+
+/// Waits for a message; 0 when none will come.
+fn next_length(channel: &OwnedFd) -> io::Result<usize> {
+    use rustix::net::{RecvFlags, recv};
+    let mut nothing: [u8; 0] = [];
+    loop {
+        match recv(channel, &mut nothing, RecvFlags::PEEK | RecvFlags::TRUNC) {
+            Ok((_, length)) => return Ok(length),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
 }

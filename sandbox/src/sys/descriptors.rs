@@ -20,11 +20,6 @@ pub(crate) fn close_on_exec_from(first: RawFd) -> Result<(), Errno> {
     close_range(first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC)
 }
 
-/// Closes every number from `first` on.
-pub(crate) fn close_from(first: RawFd) -> Result<(), Errno> {
-    close_range(first, u32::MAX, 0)
-}
-
 /// Closes `first` up to and including `last`.
 pub(crate) fn close_between(first: RawFd, last: RawFd) -> Result<(), Errno> {
     close_range(first, last.unsigned_abs(), 0)
@@ -87,13 +82,4 @@ pub fn inherited() -> io::Result<BTreeMap<u32, OwnedFd>> {
         found.insert(number.unsigned_abs(), copy);
     }
     Ok(found)
-}
-
-/// [`adopt`]s a descriptor under another number, of at least `lowest`, closed at `execve`.
-pub(crate) fn take_over(number: RawFd, lowest: RawFd) -> Result<OwnedFd, Errno> {
-    let old = adopt(number)?;
-    let moved = duplicate_from(number, lowest)?;
-    drop(old);
-    // SAFETY: the kernel has just made it, so it is nobody else's.
-    Ok(unsafe { OwnedFd::from_raw_fd(moved) })
 }

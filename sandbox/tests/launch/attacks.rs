@@ -250,10 +250,7 @@ fn start(script: &str, die_with_parent: bool) -> sandbox::Launched {
         passed: &[],
         held: &[],
     };
-    sandbox::Launcher::new()
-        .unwrap()
-        .launch(&plan, files)
-        .unwrap()
+    crate::fixture::launcher().launch(&plan, files).unwrap()
 }
 
 fn die() -> ! {

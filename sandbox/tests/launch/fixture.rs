@@ -4,6 +4,7 @@ use std::io::{PipeReader, Read, pipe};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::process::{WaitId, WaitIdOptions};
 use sandbox::config::{Identity, Limits, Process};
@@ -13,9 +14,35 @@ use sandbox::{Config, Files, Host, LaunchError, Launcher, Plan, StepFailure};
 /// A sentence and the function that shows it.
 pub(crate) type Case = (&'static str, fn());
 
+/// Every case is run once more with an executor that has been started ahead.
+const BY_SPARE: &str = "by_spare::";
+static SPARES: AtomicBool = AtomicBool::new(false);
+
+pub(crate) fn launcher() -> Launcher {
+    let launcher = Launcher::new().unwrap();
+    if !SPARES.load(Ordering::Relaxed) {
+        return launcher;
+    }
+    let launcher = launcher.keep_spares(1);
+    launcher.warm_up().unwrap();
+    launcher
+}
+
 /// Speaks enough of libtest's language for `cargo test` and nextest. `inner` cases are not listed
 /// and run only by their exact name.
 pub(crate) fn run(cases: &[Case], inner: &[Case]) -> i32 {
+    let by_spare = cases
+        .iter()
+        .map(|(name, case)| (format!("{BY_SPARE}{name}"), *case));
+    let cases: Vec<(String, fn())> = cases
+        .iter()
+        .map(|(name, case)| ((*name).to_owned(), *case))
+        .chain(by_spare)
+        .collect();
+    let inner: Vec<(String, fn())> = inner
+        .iter()
+        .map(|(name, case)| ((*name).to_owned(), *case))
+        .collect();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let has = |flag: &str| arguments.iter().any(|argument| argument == flag);
     if has("--list") {
@@ -32,11 +59,11 @@ pub(crate) fn run(cases: &[Case], inner: &[Case]) -> i32 {
     let mut failed = 0;
     let inner = inner
         .iter()
-        .filter(|(name, _)| exact && wanted.iter().any(|word| *word == name));
+        .filter(|(name, _)| exact && wanted.contains(&name));
     for (name, case) in cases.iter().chain(inner) {
         let matches = |word: &&String| {
             if exact {
-                name == word
+                name == *word
             } else {
                 name.contains(word.as_str())
             }
@@ -44,6 +71,7 @@ pub(crate) fn run(cases: &[Case], inner: &[Case]) -> i32 {
         if !wanted.is_empty() && !wanted.iter().any(matches) {
             continue;
         }
+        SPARES.store(name.starts_with(BY_SPARE), Ordering::Relaxed);
         match std::panic::catch_unwind(case) {
             Ok(()) => println!("test {name} ... ok"),
             Err(_) => {
@@ -96,7 +124,7 @@ pub(crate) fn outcome(config: &Config) -> Outcome {
 }
 
 pub(crate) fn outcome_of(plan: &Plan, passed: &[(u32, BorrowedFd<'_>)]) -> Outcome {
-    let launcher = Launcher::new().unwrap();
+    let launcher = launcher();
     let (out, out_end) = pipe().unwrap();
     let (err, err_end) = pipe().unwrap();
     let null = std::fs::File::open("/dev/null").unwrap();
@@ -120,7 +148,7 @@ pub(crate) fn outcome_of(plan: &Plan, passed: &[(u32, BorrowedFd<'_>)]) -> Outco
             outcome.stdout = all_of(out);
             outcome.stderr = all_of(err);
             match launched.status {
-                Some(status) => follow(&status, launched.pidfd, &mut outcome),
+                Some(status) => follow(&status, launched.pid, launched.pidfd, &mut outcome),
                 None => outcome.status = Some(wait(&launched.pidfd)),
             }
         }
@@ -131,13 +159,17 @@ pub(crate) fn outcome_of(plan: &Plan, passed: &[(u32, BorrowedFd<'_>)]) -> Outco
 }
 
 /// Reads the status channel to its end, as the daemon does.
-fn follow(status: &OwnedFd, mut pidfd: OwnedFd, outcome: &mut Outcome) {
+fn follow(status: &OwnedFd, launched: i32, mut pidfd: OwnedFd, outcome: &mut Outcome) {
     loop {
         match next(status) {
             Message::Failed(failure) => outcome.failure = Some(failure),
             Message::Executed => {}
-            Message::Moved { pidfd: init, .. } => {
-                assert_eq!(wait(&pidfd).code(), Some(0), "the executor leaves quietly");
+            Message::Moved {
+                pid, pidfd: init, ..
+            } => {
+                if pid != launched {
+                    assert_eq!(wait(&pidfd).code(), Some(0), "the executor leaves quietly");
+                }
                 pidfd = init;
             }
             Message::Exited(status) => outcome.status = Some(status),

@@ -66,7 +66,7 @@ impl Engine {
         let launched = self.launcher.launch(&plan, files)?;
         let blocked = now() - started;
         drop(theirs);
-        let (out_bytes, pidfd) = follow(launched, &mut out)?;
+        let (out_bytes, pidfd) = follow(&self.launcher, launched, &mut out)?;
         wait(&pidfd)?;
         let wall = now() - started;
         let used = cpu()? - cpu_before;
@@ -101,9 +101,15 @@ impl Engine {
                 match next(&channel)? {
                     Message::Executed => break,
                     Message::Moved {
-                        pidfd, main_pidfd, ..
+                        pid,
+                        pidfd,
+                        main_pidfd,
+                        ..
                     } => {
-                        wait(&std::mem::replace(&mut kept.pidfd, pidfd))?;
+                        let executor = std::mem::replace(&mut kept.pidfd, pidfd);
+                        if pid != launched.pid {
+                            wait(&executor)?;
+                        }
                         kept.main = main_pidfd;
                     }
                     Message::Closed => break,
@@ -124,7 +130,11 @@ pub(crate) struct Kept {
 }
 
 /// Reads all that the program and the launch have to say; gives what is left to be reaped.
-fn follow(launched: Launched, out: &mut PipeReader) -> Result<(Vec<u8>, OwnedFd)> {
+fn follow(
+    launcher: &Launcher,
+    launched: Launched,
+    out: &mut PipeReader,
+) -> Result<(Vec<u8>, OwnedFd)> {
     let mut pidfd = launched.pidfd;
     let mut bytes = Vec::new();
     let Some(channel) = launched.status else {
@@ -133,11 +143,17 @@ fn follow(launched: Launched, out: &mut PipeReader) -> Result<(Vec<u8>, OwnedFd)
     };
     loop {
         match next(&channel)? {
-            Message::Moved { pidfd: init, .. } => {
-                // The executor has nothing left to do but to end.
-                wait(&std::mem::replace(&mut pidfd, init))?;
+            Message::Moved {
+                pid, pidfd: init, ..
+            } => {
+                let executor = std::mem::replace(&mut pidfd, init);
+                if pid != launched.pid {
+                    // It has nothing left to do but to end.
+                    wait(&executor)?;
+                }
             }
-            Message::Executed | Message::Exited(_) => {}
+            Message::Executed => launcher.make_spares(),
+            Message::Exited(_) => {}
             Message::Closed => break,
             Message::Failed(failure) => return Err(failure.into()),
         }
