@@ -22,16 +22,17 @@ use std::path::PathBuf;
 
 use crate::cgroup;
 use crate::config::{
-    CgroupLimits, Config, EnterRoot, Identity, Inherit, Keyring, Lifecycle, Network, ProtectHome,
-    ProtectProc, ProtectSystem, RootOverlay, Wall, Walls,
+    CgroupLimits, Config, Identity, Inherit, Keyring, Lifecycle, Network, ProtectHome, ProtectProc,
+    ProtectSystem, Wall, Walls,
 };
 use crate::filesystem;
-use crate::host::{Host, UserNamespaces};
+use crate::host::Host;
 use crate::identity::MapError;
 use crate::identity::plan::{self as privileges, Users};
 use crate::paths::c_string;
 use crate::plan::{Carrier, GivenUp, Plan};
 use crate::process::{identity, owned_directory, program, scheduling, working_directory};
+use crate::relax::relax;
 use crate::seccomp;
 use crate::step::{NamespaceSet, Step};
 
@@ -46,7 +47,7 @@ pub enum CompileError {
     Relative { what: &'static str, path: PathBuf },
     #[error("{what} {path} goes up with `..`", path = path.display())]
     Upwards { what: &'static str, path: PathBuf },
-    #[error("{wall:?}: {reason}")]
+    #[error("{wall}: {reason}")]
     Wall { wall: Wall, reason: String },
     #[error(transparent)]
     Map(#[from] MapError),
@@ -117,14 +118,13 @@ impl Compiler<'_> {
 
     fn boxed(&mut self, walls: &Walls) -> Result<(), CompileError> {
         supported(self.config, walls)?;
-        let mut set = namespaces(walls)?;
-        let mut users = privileges::decide(self.config, walls, self.host, set)?;
-        if users.is_made()
-            && let UserNamespaces::Refused(reason) = &self.host.user_namespaces
-        {
-            self.give_up_namespaces(walls, &mut set, reason)?;
-            users = Users::Same;
-        }
+        // The filter is asked for as a whole, whatever else cannot be had.
+        let asked = walls;
+        let (walls, given_up) = relax(asked, self.host)?;
+        let walls = &walls;
+        self.warnings.extend(given_up);
+        let set = namespaces(walls)?;
+        let users = privileges::decide(self.config, walls, self.host, set)?;
         self.directories(&users.outside(&self.config.identity)?)?;
         self.enter(walls, set, &users)?;
         if set.has_pid() && !walls.as_pid_1 {
@@ -141,7 +141,7 @@ impl Compiler<'_> {
         if walls.keyring == Keyring::Private {
             self.steps.push(Step::Keyring);
         }
-        self.last_words_behind(walls)
+        self.last_words_behind(asked)
     }
 
     /// Namespaces, and what is only done inside them.
@@ -193,41 +193,6 @@ impl Compiler<'_> {
         if walls.assert_user_namespaces_disabled {
             self.steps.push(Step::AssertNoUserNamespaces);
         }
-        Ok(())
-    }
-
-    /// Without a user namespace: root goes without that one, others without all of them. Every one
-    /// wanted has to be one that the unit can do without.
-    fn give_up_namespaces(
-        &mut self,
-        walls: &Walls,
-        set: &mut NamespaceSet,
-        reason: &str,
-    ) -> Result<(), CompileError> {
-        if self.host.is_root {
-            let wall = Wall::UserNamespace;
-            let reason = format!("{reason} forbids it");
-            if !walls.best_effort.contains(&wall) {
-                return Err(CompileError::Wall { wall, reason });
-            }
-            self.warnings.push(GivenUp { wall, reason });
-            return Ok(());
-        }
-        let reason = format!("it takes a user namespace, which {reason} forbids");
-        let wanted = NAMESPACE_WALLS.iter().filter(|(flag, _)| set.has(*flag));
-        for (_, wall) in wanted {
-            if !walls.root.is_host() || !walls.best_effort.contains(wall) {
-                return Err(CompileError::Wall {
-                    wall: *wall,
-                    reason,
-                });
-            }
-            self.warnings.push(GivenUp {
-                wall: *wall,
-                reason: reason.clone(),
-            });
-        }
-        *set = NamespaceSet::default();
         Ok(())
     }
 
@@ -348,21 +313,10 @@ impl Compiler<'_> {
 const HOSTNAME_LONGEST: usize = 64;
 const DEFAULT_UMASK: u32 = 0o022;
 
-const NAMESPACE_WALLS: [(i32, Wall); 6] = [
-    (libc::CLONE_NEWNS, Wall::MountNamespace),
-    (libc::CLONE_NEWPID, Wall::PidNamespace),
-    (libc::CLONE_NEWIPC, Wall::IpcNamespace),
-    (libc::CLONE_NEWUTS, Wall::UtsNamespace),
-    (libc::CLONE_NEWCGROUP, Wall::CgroupNamespace),
-    (libc::CLONE_NEWNET, Wall::NetNamespace),
-];
-
 /// What the vocabulary has and no step does yet is refused, never left out.
 fn supported(config: &Config, walls: &Walls) -> Result<(), CompileError> {
     let missing = [
         (!walls.join.is_empty(), "joining namespaces"),
-        (walls.root_overlay != RootOverlay::None, "an overlay root"),
-        (walls.enter_root != EnterRoot::Pivot, "chroot"),
         (
             config.lifecycle != Lifecycle::default(),
             "taking part in the launch",
@@ -378,7 +332,8 @@ fn supported(config: &Config, walls: &Walls) -> Result<(), CompileError> {
         .map_or(Ok(()), |(_, what)| Err(CompileError::Unsupported(what)))
 }
 
-fn namespaces(walls: &Walls) -> Result<NamespaceSet, CompileError> {
+/// The namespaces that the walls take, whether named or not.
+pub(crate) fn namespaces(walls: &Walls) -> Result<NamespaceSet, CompileError> {
     let wanted = walls.namespaces;
     if wanted.time {
         return Err(CompileError::Unsupported("a time namespace"));
@@ -421,6 +376,7 @@ fn changes_mounts(walls: &Walls) -> bool {
         || !walls.read_only_paths.is_empty()
         || !walls.read_write_paths.is_empty()
         || !walls.inaccessible_paths.is_empty()
+        || !walls.no_exec_paths.is_empty()
         || !walls.temporary_file_systems.is_empty()
         || !walls.binds.is_empty()
         || !walls.mounts.is_empty()

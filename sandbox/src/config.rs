@@ -13,14 +13,16 @@ use serde::{Deserialize, Serialize};
 
 mod file_system;
 mod user;
+mod wall;
 
 pub use file_system::{
-    BindMount, BindSource, Data, EnterRoot, Held, IdMappedMount, MountAction, Root, RootOverlay,
-    Upper,
+    BindMount, BindSource, Data, EnterRoot, Held, IdMappedMount, MountAction, Propagation, Root,
+    RootOverlay, Upper,
 };
 pub use user::{
     Capabilities, IdMaps, IdRange, Join, NamespaceKind, NamespaceSource, UserNamespace,
 };
+pub use wall::Wall;
 
 /// One process to start: what, as whom, with which limits, and behind which walls.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -258,6 +260,7 @@ pub struct Walls {
     pub root: Root,
     pub root_overlay: RootOverlay,
     pub enter_root: EnterRoot,
+    pub propagation: Propagation,
     pub read_only_root: bool,
     /// Hostname in the UTS namespace; the config's name when absent.
     pub hostname: Option<String>,
@@ -278,6 +281,9 @@ pub struct Walls {
     pub read_only_paths: Vec<BoxPath>,
     pub read_write_paths: Vec<BoxPath>,
     pub inaccessible_paths: Vec<BoxPath>,
+    /// No program can be run from here or below (`noexec`), but from `exec_paths` below.
+    pub no_exec_paths: Vec<BoxPath>,
+    pub exec_paths: Vec<BoxPath>,
     pub temporary_file_systems: Vec<TemporaryFileSystem>,
     pub binds: Vec<Bind>,
     /// Done in order, after everything above.
@@ -318,6 +324,7 @@ impl Walls {
             root: Root::Host,
             root_overlay: RootOverlay::None,
             enter_root: EnterRoot::Pivot,
+            propagation: Propagation::Private,
             read_only_root: false,
             hostname: None,
             protect_system: ProtectSystem::No,
@@ -335,6 +342,8 @@ impl Walls {
             read_only_paths: Vec::new(),
             read_write_paths: Vec::new(),
             inaccessible_paths: Vec::new(),
+            no_exec_paths: Vec::new(),
+            exec_paths: Vec::new(),
             temporary_file_systems: Vec::new(),
             binds: Vec::new(),
             mounts: Vec::new(),
@@ -560,27 +569,6 @@ pub enum Network {
     None,
     /// A network namespace with `lo` up.
     Loopback,
-}
-
-/// A wall by the name under which a unit may relax it (`best_effort`) and status reports it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum Wall {
-    MountNamespace,
-    PidNamespace,
-    IpcNamespace,
-    UtsNamespace,
-    CgroupNamespace,
-    UserNamespace,
-    NetNamespace,
-    ReadOnlyRoot,
-    PrivateTmp,
-    PrivateDevices,
-    ProtectProc,
-    Capabilities,
-    SystemCalls,
-    Landlock,
-    Keyring,
-    Limits,
 }
 
 /// The names of `capabilities(7)` in the order of their numbers, without `CAP_`: the one list of them.

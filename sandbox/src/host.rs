@@ -10,11 +10,14 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::Namespaces;
+use crate::relax::covers_proc;
 use crate::sys::probe_clone;
 
 mod cgroups;
 pub mod doctor;
 mod status;
+mod trial;
 
 pub use cgroups::{parse_cgroup, parse_mountinfo};
 
@@ -32,6 +35,12 @@ pub struct Host {
     /// The effective set, bit per capability number.
     pub capabilities: u64,
     pub user_namespaces: UserNamespaces,
+    /// The kinds that the kernel has.
+    pub namespaces: Namespaces,
+    /// Why nobody in a user namespace of ours could mount a `/proc` of its own; `None` where one can.
+    pub no_new_proc: Option<String>,
+    /// A process may have a session keyring of its own.
+    pub keyrings: bool,
     pub memory_bytes: u64,
     pub cpus: u32,
     /// `kernel.threads-max`.
@@ -137,6 +146,9 @@ impl Host {
             is_root: uid == 0 && status.effective & (1 << CAP_SYS_ADMIN) != 0,
             capabilities: status.effective,
             user_namespaces: user_namespaces(uid == 0),
+            namespaces: namespaces(),
+            no_new_proc: covers_proc(&status::text(Path::new("/proc/self/mountinfo"))?),
+            keyrings: probe_clone::has_keyrings(),
             memory_bytes,
             cpus: status.cpus,
             threads_max,
@@ -146,6 +158,20 @@ impl Host {
                 .is_ok_and(|text| text.lines().any(|line| line.ends_with("\toverlay"))),
             cgroups: cgroups::detect()?,
         })
+    }
+
+    /// What a kernel of today has: for hosts written by hand.
+    pub fn all_namespaces() -> Namespaces {
+        Namespaces {
+            mount: true,
+            pid: true,
+            ipc: true,
+            uts: true,
+            cgroup: true,
+            user: true,
+            net: true,
+            time: true,
+        }
     }
 
     /// Claims that the effective set holds the capability of this number.
@@ -188,6 +214,20 @@ impl Architecture {
         } else {
             None
         }
+    }
+}
+
+fn namespaces() -> Namespaces {
+    let has = |kind: &str| Path::new("/proc/self/ns").join(kind).exists();
+    Namespaces {
+        mount: has("mnt"),
+        pid: has("pid"),
+        ipc: has("ipc"),
+        uts: has("uts"),
+        cgroup: has("cgroup"),
+        user: has("user"),
+        net: has("net"),
+        time: has("time"),
     }
 }
 

@@ -51,6 +51,7 @@ mod main_process;
 mod paths;
 mod plan;
 mod process;
+mod relax;
 pub mod seccomp;
 mod spare;
 pub mod status;

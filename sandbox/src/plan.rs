@@ -98,7 +98,7 @@ impl fmt::Display for Plan {
             writeln!(f, "{:>3}. {step}", index + 1)?;
         }
         for given_up in &self.warnings {
-            writeln!(f, "without {:?}: {}", given_up.wall, given_up.reason)?;
+            writeln!(f, "without {}: {}", given_up.wall, given_up.reason)?;
         }
         Ok(())
     }

@@ -23,6 +23,9 @@ fn root(cgroups: Cgroups) -> Host {
         is_root: true,
         capabilities: u64::MAX,
         user_namespaces: UserNamespaces::Allowed,
+        namespaces: Host::all_namespaces(),
+        no_new_proc: None,
+        keyrings: true,
         memory_bytes: 1 << 30,
         cpus: 2,
         threads_max: 10_000,
@@ -199,31 +202,171 @@ fn no_new_privileges_stands_before_the_filter_and_the_filter_before_exec() {
     }
 }
 
-#[test]
-fn a_wall_that_the_machine_refuses_is_named_or_reported() {
-    let host = Host {
-        user_namespaces: UserNamespaces::Refused("user.max_user_namespaces=0".to_owned()),
-        ..user()
-    };
+/// What is said of this box on this host with nothing relaxed, and what is given up with `relaxed`.
+fn relaxed(config: &Config, host: &Host, relaxed: &[Wall]) -> (String, Vec<Wall>) {
     let mut config = Config {
         limits: Limits::default(),
-        ..boxed()
+        ..config.clone()
     };
-    let error = compile(&config, &host).unwrap_err();
+    let refused = compile(&config, host).unwrap_err().to_string();
+    config.walls.as_mut().unwrap().best_effort = relaxed.to_vec();
+    let plan = compile(&config, host).unwrap();
+    let given_up = plan.warnings().iter().map(|given_up| given_up.wall);
+    (refused, given_up.collect())
+}
+
+fn without_user_namespaces() -> Host {
+    Host {
+        user_namespaces: UserNamespaces::Refused("user.max_user_namespaces=0".to_owned()),
+        ..user()
+    }
+}
+
+#[test]
+fn a_user_without_user_namespaces_loses_each_wall_by_its_name() {
+    let (refused, given_up) = relaxed(&boxed(), &without_user_namespaces(), &Wall::OF_NAMESPACES);
     assert_eq!(
-        error.to_string(),
-        "MountNamespace: it takes a user namespace, which user.max_user_namespaces=0 forbids"
+        refused,
+        "mount_namespace: it takes a user namespace, which user.max_user_namespaces=0 forbids"
     );
-    config.walls.as_mut().unwrap().best_effort = vec![
+    let all = [
         Wall::MountNamespace,
+        Wall::ReadOnlyRoot,
+        Wall::PrivateTmp,
+        Wall::PrivateDevices,
+        Wall::ProtectHome,
+        Wall::ProtectProc,
+        Wall::ProtectKernelTunables,
+        Wall::ProtectKernelModules,
+        Wall::ProtectKernelLogs,
+        Wall::ProtectControlGroups,
         Wall::PidNamespace,
         Wall::IpcNamespace,
         Wall::UtsNamespace,
         Wall::CgroupNamespace,
     ];
-    let plan = compile(&config, &host).unwrap();
-    assert_eq!(plan.warnings().len(), 5);
-    assert!(!plan.to_string().contains("namespaces: "), "{plan}");
+    assert_eq!(given_up, all);
+    // None of them goes because another one went.
+    for missing in all {
+        let mut config = Config {
+            limits: Limits::default(),
+            ..boxed()
+        };
+        let others = all.into_iter().filter(|wall| *wall != missing).collect();
+        config.walls.as_mut().unwrap().best_effort = others;
+        let error = compile(&config, &without_user_namespaces()).unwrap_err();
+        assert!(error.to_string().starts_with(missing.name()), "{error}");
+    }
+}
+
+#[test]
+fn a_box_without_namespaces_still_has_its_filter_and_no_new_privileges() {
+    let mut config = Config {
+        limits: Limits::default(),
+        ..boxed()
+    };
+    config.walls.as_mut().unwrap().best_effort = Wall::OF_NAMESPACES.to_vec();
+    let weak = compile(&config, &without_user_namespaces())
+        .unwrap()
+        .to_string();
+    let whole = compile(&config, &user()).unwrap().to_string();
+    let filter = |plan: &str| {
+        let line = plan.lines().find(|line| line.contains("seccomp: "));
+        line.unwrap().split_once(". ").unwrap().1.to_owned()
+    };
+    assert_eq!(filter(&weak), filter(&whole));
+    assert!(weak.contains("refuse new privileges from now on"), "{weak}");
+    assert!(!weak.contains("new namespaces"), "{weak}");
+}
+
+#[test]
+fn files_that_a_box_promises_are_never_given_up() {
+    let mut config = box_root();
+    config.identity = Identity::default();
+    config.limits = Limits::default();
+    config.walls.as_mut().unwrap().best_effort = Wall::OF_NAMESPACES.to_vec();
+    let error = compile(&config, &without_user_namespaces()).unwrap_err();
+    assert_eq!(error.to_string(), "mount_namespace: box_root takes it");
+    let walls = config.walls.as_mut().unwrap();
+    walls.root = Root::Host;
+    walls.binds[0].target = "/elsewhere".into();
+    let error = compile(&config, &without_user_namespaces()).unwrap_err();
+    assert_eq!(error.to_string(), "mount_namespace: bind_paths takes it");
+}
+
+#[test]
+fn a_proc_that_is_covered_costs_a_user_the_pid_namespace() {
+    let host = Host {
+        no_new_proc: Some("a mount on /proc/kcore hides a part of this one".to_owned()),
+        ..user()
+    };
+    let both = [Wall::ProtectProc, Wall::PidNamespace];
+    let (refused, given_up) = relaxed(&boxed(), &host, &both);
+    let why = "no other /proc can be mounted: a mount on /proc/kcore hides a part of this one";
+    assert_eq!(refused, format!("protect_proc: {why}"));
+    assert_eq!(given_up, both);
+    // To root it is nothing.
+    let root = Host {
+        no_new_proc: host.no_new_proc,
+        ..hybrid()
+    };
+    assert!(compile(&boxed(), &root).unwrap().warnings().is_empty());
+}
+
+#[test]
+fn walls_that_a_kernel_does_not_have_are_named_or_reported() {
+    let old = Host {
+        kernel: KernelVersion::new(5, 4),
+        ..pure_v2()
+    };
+    let (refused, given_up) = relaxed(&boxed(), &old, &[Wall::ProtectProc]);
+    assert_eq!(refused, "protect_proc: it takes Linux 5.8");
+    assert_eq!(given_up, [Wall::ProtectProc]);
+    let mut host = pure_v2();
+    host.namespaces.cgroup = false;
+    let (refused, given_up) = relaxed(&boxed(), &host, &[Wall::CgroupNamespace]);
+    assert_eq!(refused, "cgroup_namespace: the kernel has none");
+    assert_eq!(given_up, [Wall::CgroupNamespace]);
+    let host = Host {
+        keyrings: false,
+        ..pure_v2()
+    };
+    let (refused, given_up) = relaxed(&boxed(), &host, &[Wall::Keyring]);
+    assert_eq!(refused, "keyring: the kernel gives us no session keyring");
+    assert_eq!(given_up, [Wall::Keyring]);
+    let host = Host {
+        seccomp: false,
+        ..pure_v2()
+    };
+    let (refused, given_up) = relaxed(&boxed(), &host, &[Wall::SystemCalls]);
+    assert_eq!(refused, "the system call filter cannot be made");
+    assert_eq!(given_up, [Wall::SystemCalls]);
+}
+
+#[test]
+fn capabilities_that_cannot_be_bounded_are_named_or_reported() {
+    let no_setpcap = Host {
+        capabilities: !(1 << 8),
+        ..pure_v2()
+    };
+    let (refused, given_up) = relaxed(&boxed(), &no_setpcap, &[Wall::Capabilities]);
+    assert_eq!(refused, "capabilities: root here lacks CAP_SETPCAP");
+    assert_eq!(given_up, [Wall::Capabilities]);
+    // A user without namespaces bounds nothing, which only matters where something can be gained.
+    let mut config = boxed();
+    config.walls = Some(Walls {
+        capability_bounding_set: Vec::new(),
+        ..Walls::bare()
+    });
+    let (refused, given_up) = relaxed(&config, &user(), &[Wall::Capabilities]);
+    assert_eq!(
+        refused,
+        "capabilities: only root bounds capabilities that a setuid program could gain"
+    );
+    assert_eq!(given_up, [Wall::Capabilities]);
+    config.walls.as_mut().unwrap().no_new_privileges = true;
+    config.limits = Limits::default();
+    assert!(compile(&config, &user()).unwrap().warnings().is_empty());
 }
 
 #[test]

@@ -711,25 +711,88 @@ fn a_wall_given_up_is_in_the_status() {
         output.stderr
     );
     drop(herd);
-    let walls = ["mount", "pid", "ipc", "uts", "cgroup"].map(|kind| format!("'{kind}_namespace'"));
     let unit = default_box()
-        .keys(&format!("best_effort = [{}]", walls.join(", ")))
+        .keys("best_effort = ['namespaces']")
         .service("stay");
+    // Where the probe lies below a home, its bind says what stands.
     let herd = wrap(Herd::builder()).available("web", &unit).start();
     herd.ok(&["start", "web"]);
     let status = herd.status("web");
-    let given_up = status["walls_given_up"].as_array().unwrap();
-    assert_eq!(given_up.len(), 5, "{status}");
+    let given_up: Vec<&str> = status["walls_given_up"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|wall| wall["wall"].as_str().unwrap())
+        .collect();
+    let mount =
+        "mount_namespace: it takes a user namespace, which user.max_user_namespaces=0 forbids";
+    for wall in [
+        "mount_namespace",
+        "read_only_root",
+        "private_tmp",
+        "protect_home",
+        "pid_namespace",
+        "paths",
+    ] {
+        assert!(given_up.contains(&wall), "{wall}: {status}");
+    }
+    assert!(!given_up.contains(&"system_calls"), "{status}");
+    let shown = herd.ok(&["status", "web"]);
+    assert!(shown.contains(mount), "{shown}");
+    // Each is an event of the service's, too.
+    let logged = herd.log("web");
     assert!(
-        given_up[0]["reason"]
-            .as_str()
-            .unwrap()
-            .contains("user namespace"),
+        logged.contains(&format!("herd goes without {mount}")),
+        "{logged:?}"
+    );
+    assert_eq!(
+        logged
+            .iter()
+            .filter(|line| line.contains("goes without"))
+            .count(),
+        given_up.len()
+    );
+    let status = fs::read_to_string(format!("/proc/{}/status", herd.main_pid("web"))).unwrap();
+    assert!(
+        status.contains("Seccomp:\t2") && status.contains("NoNewPrivs:\t1"),
         "{status}"
     );
-    assert!(
-        herd.ok(&["status", "web"]).contains("MountNamespace"),
-        "{}",
-        herd.ok(&["status", "web"])
+}
+
+/// An unprivileged container: its runtime has hidden parts of `/proc`, so no other can be mounted.
+#[test]
+fn a_users_box_where_proc_is_covered_names_what_it_cannot_have() {
+    if !user_boxes() {
+        return;
+    }
+    let start = |unit: &str| {
+        Herd::builder()
+            .wrap(&[
+                "unshare",
+                "--mount",
+                "sh",
+                "-c",
+                "mount --bind /dev/null /proc/version && exec \"$0\" \"$@\"",
+            ])
+            .owner(NOBODY)
+            .available("web", unit)
+            .start()
+    };
+    let herd = start(&default_box().service("stay"));
+    let output = herd.ctl(&["start", "web"]);
+    assert_eq!(output.code, 1, "{output:?}");
+    let why = "no other /proc can be mounted: a mount on /proc/version hides a part of this one";
+    assert!(output.stderr.contains(why), "{}", output.stderr);
+    drop(herd);
+    let keys = "best_effort = ['protect_proc', 'pid_namespace']";
+    let herd = start(&default_box().keys(keys).service("stay"));
+    herd.ok(&["start", "web"]);
+    let given_up = herd.status("web")["walls_given_up"].clone();
+    assert_eq!(
+        given_up,
+        json!([
+            { "wall": "protect_proc", "reason": why },
+            { "wall": "pid_namespace", "reason": why },
+        ])
     );
 }

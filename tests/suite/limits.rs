@@ -300,7 +300,7 @@ fn a_limit_that_may_be_missing_is_reported_as_given_up() {
     let herd = Herd::builder().unit("web", &unit).start();
     herd.wait_state("web", "active");
     let given_up = herd.status("web")["walls_given_up"].clone();
-    assert_eq!(given_up[0]["wall"], "Limits");
+    assert_eq!(given_up[0]["wall"], "limits");
     assert!(
         given_up[0]["reason"]
             .as_str()

@@ -33,7 +33,7 @@ pub fn plan(options: &Options, name: &UnitName) -> Result<String, NoPlan> {
         return Err(NoPlan::Unit(parsed.diagnostics));
     };
     let refused = |error: &(dyn std::error::Error + 'static)| NoPlan::Refused(reason(error));
-    let host = Host::detect().map_err(|error| refused(&error))?;
+    let host = Host::detect().map_err(|error| refused(&error))?.tried();
     let users = Users::read().map_err(|error| refused(&error))?;
     let base = start::has_groups(&host).then(|| CgroupName(start::base_name(options)));
     let notify = options.runtime_dir.join("notify");

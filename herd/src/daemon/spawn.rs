@@ -93,13 +93,20 @@ impl Daemon {
         self.add_open_files(&mut prepared);
         let plan = sandbox::compile(&prepared.config, &self.host).map_err(|e| reason(&e))?;
         if is_main {
-            let given_up = plan
+            let given_up: Vec<(String, String)> = plan
                 .warnings()
                 .iter()
-                .map(|wall| (format!("{:?}", wall.wall), wall.reason.clone()))
+                .map(|wall| (wall.wall.to_string(), wall.reason.clone()))
                 .collect();
             if let Some(runtime) = self.runtime(id) {
-                runtime.given_up = given_up;
+                // Told once, not at each turn of a crash loop.
+                let is_new = runtime.given_up != given_up;
+                runtime.given_up.clone_from(&given_up);
+                if is_new && let Some(name) = self.name(id) {
+                    for (wall, reason) in &given_up {
+                        self.say(&name, &format!("goes without {wall}: {reason}"));
+                    }
+                }
             }
         }
         self.replace_killed_group(id);

@@ -76,7 +76,7 @@ pub fn run(options: Options) -> Result<u8, StartError> {
     // Before anything else, so that every thread and no handler has it.
     let signals = Signals::block().map_err(set("read signals from a descriptor"))?;
     let lock = lock(&options.runtime_dir)?;
-    let host = Host::detect()?;
+    let host = Host::detect()?.tried();
     let (mut daemon, base) = Daemon::begin(options, host, signals, inherited)?;
     daemon.rescan();
     daemon.turn();

@@ -48,6 +48,17 @@ pub enum EnterRoot {
     Chroot,
 }
 
+/// What mounts and unmounts of the host, made later, mean in the box.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Propagation {
+    /// Nothing: the box keeps the mounts it was made with.
+    #[default]
+    Private,
+    /// They happen in the box too, below what is bound from there (`MS_SLAVE`, `mount_namespaces(7)`), and
+    /// without the restrictions of the bind.
+    FromHost,
+}
+
 /// A descriptor that the caller holds for the launch: an index into
 /// [`Files::held`](crate::Files::held). It is not passed to the program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]

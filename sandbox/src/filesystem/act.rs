@@ -7,17 +7,14 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{Access, AtFlags, Mode, OFlags, ResolveFlags};
-use rustix::mount::{
-    FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_set_string, fsopen,
-    move_mount, open_tree,
-};
+use rustix::mount::{FsOpenFlags, MountAttrFlags, fsconfig_set_string, fsopen};
 
 use super::action::{Action, Content, Put, mode_of_parents};
-use super::apply::{Mounts, attach, finish, inert, path_of};
+use super::apply::{Mounts, attach, clone_of, finish, inert, path_of};
 use super::devices;
 use super::resolve::{about, is_directory, open_below};
 use super::trouble::{MountOperation, MountTrouble};
-use crate::sys::mount::{Attributes, forbid};
+use crate::sys::mount::Attributes;
 use crate::sys::{Errno, files};
 
 impl Mounts {
@@ -41,6 +38,18 @@ impl Mounts {
                     .map_err(|errno| about(errno, MountOperation::MessageQueues, target))?;
                 self.mount_new(mount, target, 0o755, MountOperation::MessageQueues)
             }
+            Action::ControlGroups { target, read_only } => {
+                let target = path_of(target);
+                let mut flags = inert();
+                if *read_only {
+                    flags |= MountAttrFlags::MOUNT_ATTR_RDONLY;
+                }
+                let mount = fsopen(c"cgroup2", FsOpenFlags::FSOPEN_CLOEXEC)
+                    .map_err(Errno::from)
+                    .and_then(|file_system| finish(&file_system, flags))
+                    .map_err(|errno| about(errno, MountOperation::ControlGroups, target))?;
+                self.mount_new(mount, target, 0o755, MountOperation::ControlGroups)
+            }
             Action::Directory { path, mode } => {
                 let parents = mode_of_parents(*mode);
                 self.make_directory(path_of(path), *mode, parents)
@@ -61,7 +70,7 @@ impl Mounts {
                 let path = path_of(path);
                 let here = self.bases.find(path);
                 let attributes = Attributes::READ_ONLY | Attributes::NO_SUID;
-                here.and_then(|here| forbid(here.as_fd(), attributes, false))
+                here.and_then(|here| self.forbid(here.as_fd(), attributes, false))
                     .map_err(|errno| about(errno, MountOperation::ReadOnly, path))
             }
         }
@@ -79,25 +88,19 @@ impl Mounts {
             attributes = attributes | Attributes::READ_ONLY;
         }
         let target = path_of(&put.target);
-        self.put_tree(tree, attributes, target, put.parents)
-            .map_err(|mut trouble| {
-                if let Some(about) = &mut trouble.about {
-                    about.source = Some(path_of(&put.source).as_os_str().to_owned());
-                }
-                trouble
-            })
-    }
-
-    fn put_tree(
-        &mut self,
-        tree: OwnedFd,
-        attributes: Attributes,
-        target: &Path,
-        parents: u32,
-    ) -> Result<(), MountTrouble> {
-        forbid(tree.as_fd(), attributes, true)
-            .map_err(|errno| about(errno, MountOperation::Bind, target))?;
-        self.mount_new(tree, target, parents, MountOperation::Bind)
+        self.mount_with(
+            tree,
+            Some(attributes),
+            target,
+            put.parents,
+            MountOperation::Bind,
+        )
+        .map_err(|mut trouble| {
+            if let Some(about) = &mut trouble.about {
+                about.source = Some(path_of(&put.source).as_os_str().to_owned());
+            }
+            trouble
+        })
     }
 
     /// Attaches `mount` on `target`, which is made where it is missing.
@@ -108,10 +111,26 @@ impl Mounts {
         parents: u32,
         operation: MountOperation,
     ) -> Result<(), MountTrouble> {
+        self.mount_with(mount, None, target, parents, operation)
+    }
+
+    /// The same for a tree of mounts that are to forbid this much.
+    fn mount_with(
+        &mut self,
+        mount: OwnedFd,
+        attributes: Option<Attributes>,
+        target: &Path,
+        parents: u32,
+        operation: MountOperation,
+    ) -> Result<(), MountTrouble> {
         let here = self
             .bases
             .mount_point(target, parents, || is_directory(mount.as_fd()))?;
-        if let Err(errno) = attach(mount.as_fd(), here.as_fd()) {
+        let attached = match attributes {
+            Some(attributes) => self.attach_forbidding(mount.as_fd(), here.as_fd(), attributes),
+            None => attach(mount.as_fd(), here.as_fd()),
+        };
+        if let Err(errno) = attached {
             // What is there may be of the other kind.
             let kinds = (is_directory(mount.as_fd())?, is_directory(here.as_fd())?);
             return Err(match kinds {
@@ -130,26 +149,53 @@ impl Mounts {
         slot: Option<usize>,
         sys: bool,
     ) -> Result<(), MountTrouble> {
-        let mount = match slot {
+        let (mount, attributes) = match slot {
             Some(slot) => {
                 let host = self.held.get_mut(slot).and_then(Option::take);
-                let host = host.ok_or(Errno(libc::EBADF))?;
-                forbid(
-                    host.as_fd(),
-                    Attributes::NO_SUID | Attributes::NO_DEVICES,
-                    true,
-                )
-                .map(|()| host)
+                let attributes = Attributes::NO_SUID | Attributes::NO_DEVICES;
+                (host.ok_or(Errno(libc::EBADF)), Some(attributes))
             }
-            None => fsopen(c"proc", FsOpenFlags::FSOPEN_CLOEXEC)
-                .map_err(Errno::from)
-                .and_then(|file_system| finish(&file_system, inert())),
+            None => {
+                let new = fsopen(c"proc", FsOpenFlags::FSOPEN_CLOEXEC);
+                let new = new.map_err(Errno::from);
+                (new.and_then(|new| finish(&new, inert())), None)
+            }
         };
         let mount = mount.map_err(|errno| about(errno, MountOperation::Proc, target))?;
         let filled = mount.try_clone().map_err(|_| Errno(libc::EMFILE))?;
-        self.mount_new(mount, target, 0o755, MountOperation::Proc)?;
-        protect_proc(filled.as_fd(), sys)
+        self.mount_with(mount, attributes, target, 0o755, MountOperation::Proc)?;
+        self.protect_proc(filled.as_fd(), sys)
             .map_err(|(errno, name)| about(errno, MountOperation::Bind, &target.join(name)))
+    }
+
+    /// What writes to the machine itself becomes read-only, where the box could write to it at all.
+    /// What `access(2)` says of `sys` is about its directories, not about the files in them.
+    fn protect_proc(&self, proc: BorrowedFd<'_>, sys: bool) -> Result<(), (Errno, &'static str)> {
+        let read_only = Attributes::READ_ONLY | Attributes::NO_SUID | Attributes::NO_DEVICES;
+        for (name, text) in [
+            (c"sys", "sys"),
+            (c"sysrq-trigger", "sysrq-trigger"),
+            (c"irq", "irq"),
+            (c"bus", "bus"),
+        ] {
+            match rustix::fs::accessat(proc, name, Access::WRITE_OK, AtFlags::empty()) {
+                Ok(()) => {}
+                Err(rustix::io::Errno::ACCESS) if sys && text == "sys" => {}
+                Err(
+                    rustix::io::Errno::ACCESS | rustix::io::Errno::NOENT | rustix::io::Errno::ROFS,
+                ) => {
+                    continue;
+                }
+                Err(errno) => return Err((errno.into(), text)),
+            }
+            files::open_at(proc, name, libc::O_PATH | libc::O_NOFOLLOW)
+                .and_then(|here| {
+                    let tree = clone_of(here.as_fd(), true)?;
+                    self.attach_forbidding(tree.as_fd(), here.as_fd(), read_only)
+                })
+                .map_err(|errno| (errno, text))?;
+        }
+        Ok(())
     }
 
     fn put_devices(&mut self, target: &Path, made: bool) -> Result<(), MountTrouble> {
@@ -245,37 +291,4 @@ fn tmpfs(mode: u32, size: Option<u64>) -> Result<OwnedFd, Errno> {
     }
     let flags = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
     finish(&file_system, flags)
-}
-
-/// What writes to the machine itself becomes read-only, where the box could write to it at all.
-/// What `access(2)` says of `sys` is about its directories, not about the files in them.
-fn protect_proc(proc: BorrowedFd<'_>, sys: bool) -> Result<(), (Errno, &'static str)> {
-    let read_only = Attributes::READ_ONLY | Attributes::NO_SUID | Attributes::NO_DEVICES;
-    for (name, text) in [
-        (c"sys", "sys"),
-        (c"sysrq-trigger", "sysrq-trigger"),
-        (c"irq", "irq"),
-        (c"bus", "bus"),
-    ] {
-        match rustix::fs::accessat(proc, name, Access::WRITE_OK, AtFlags::empty()) {
-            Ok(()) => {}
-            Err(rustix::io::Errno::ACCESS) if sys && text == "sys" => {}
-            Err(rustix::io::Errno::ACCESS | rustix::io::Errno::NOENT | rustix::io::Errno::ROFS) => {
-                continue;
-            }
-            Err(errno) => return Err((errno.into(), text)),
-        }
-        let flags = OpenTreeFlags::OPEN_TREE_CLONE
-            | OpenTreeFlags::OPEN_TREE_CLOEXEC
-            | OpenTreeFlags::AT_RECURSIVE;
-        open_tree(proc, name, flags)
-            .map_err(Errno::from)
-            .and_then(|tree| {
-                forbid(tree.as_fd(), read_only, true)?;
-                let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
-                Ok(move_mount(tree, c"", proc, name, flags)?)
-            })
-            .map_err(|errno| (errno, text))?;
-    }
-    Ok(())
 }

@@ -32,6 +32,10 @@ pub(crate) enum Action {
     MessageQueues {
         target: CString,
     },
+    ControlGroups {
+        target: CString,
+        read_only: bool,
+    },
     Directory {
         path: CString,
         mode: u32,
@@ -123,6 +127,10 @@ impl fmt::Display for Action {
                 f.write_str(")")
             }
             Self::MessageQueues { target } => write!(f, "mount mqueue on {}", text(target)),
+            Self::ControlGroups { target, read_only } => {
+                let how = if *read_only { ", read-only" } else { "" };
+                write!(f, "mount cgroup2 on {}{how}", text(target))
+            }
             Self::Directory { path, mode } => {
                 write!(f, "make directory {} (mode {mode:04o})", text(path))
             }

@@ -15,12 +15,13 @@ use super::devices;
 use super::resolve::{Bases, Make, is_directory};
 use super::step::{Hide, MountStep, Tmpfs};
 use super::trouble::MountTrouble;
-use crate::sys::mount::{Attributes, forbid};
+use crate::sys::mount::Attributes;
 use crate::sys::{Errno, files};
 
 /// What the mount steps of one box hold between them.
 #[derive(Debug, Default)]
 pub(crate) struct Mounts {
+    pub(super) whole_trees: bool,
     pub(super) bases: Bases,
     pub(super) held: Vec<Option<OwnedFd>>,
     /// A tmpfs for what is made to be held, out of sight.
@@ -33,7 +34,16 @@ pub(crate) struct Mounts {
 impl Mounts {
     pub(crate) fn perform(&mut self, step: &MountStep) -> Result<(), MountTrouble> {
         match step {
-            MountStep::Private => Ok(self.start()?),
+            MountStep::Private {
+                from_host,
+                whole_trees,
+            } => Ok(self.start(*from_host, *whole_trees)?),
+            MountStep::Overlay(overlay) => self.hold_overlay(overlay),
+            MountStep::HeldRoot { slot, sealed } => Ok(self.put_root(*slot, *sealed)?),
+            MountStep::ChangeRoot => Ok(self.change_root()?),
+            MountStep::NoPrograms { path, optional } => {
+                Ok(self.no_programs(path_of(path), *optional)?)
+            }
             MountStep::Root(path) => Ok(self.take_root(path)?),
             MountStep::EmptyRoot => Ok(self.make_empty_root()?),
             MountStep::Take {
@@ -80,12 +90,13 @@ impl Mounts {
         let Some(tree) = self.held.get_mut(slot).and_then(Option::take) else {
             return Ok(());
         };
-        if read_only {
-            forbid(tree.as_fd(), Attributes::READ_ONLY, true)?;
-        }
         let directory = is_directory(tree.as_fd())?;
         let here = self.bases.open_or_make(target, directory, false)?;
-        attach(tree.as_fd(), here.as_fd())?;
+        if read_only {
+            self.attach_forbidding(tree.as_fd(), here.as_fd(), Attributes::READ_ONLY)?;
+        } else {
+            attach(tree.as_fd(), here.as_fd())?;
+        }
         // What is missing below is made only in file systems of our own.
         self.bases.add(target, tree, Make::Nowhere);
         Ok(())
@@ -97,18 +108,37 @@ impl Mounts {
         attributes: Attributes,
         optional: bool,
     ) -> Result<(), Errno> {
-        let here = match self.bases.open(path, path.starts_with("/proc")) {
+        match self.bases.open(path, path.starts_with("/proc")) {
+            Err(Errno::ENOENT) if optional => Ok(()),
+            here => self.forbid_below(here?.as_fd(), attributes).map(drop),
+        }
+    }
+
+    fn no_programs(&mut self, path: &Path, optional: bool) -> Result<(), Errno> {
+        let here = match self.bases.find(path) {
             Err(Errno::ENOENT) if optional => return Ok(()),
             here => here?,
         };
-        match forbid(here.as_fd(), attributes, true) {
+        if let Some(cover) = self.forbid_below(here.as_fd(), Attributes::NO_PROGRAMS)? {
+            self.bases.cover(path, cover);
+        }
+        Ok(())
+    }
+
+    /// Gives the mount that had to be made there for it.
+    fn forbid_below(
+        &self,
+        here: BorrowedFd<'_>,
+        attributes: Attributes,
+    ) -> Result<Option<OwnedFd>, Errno> {
+        match self.forbid(here, attributes, true) {
             // Not the root of a mount: make it one.
             Err(Errno(libc::EINVAL)) => {
-                let tree = clone_of(here.as_fd(), true)?;
-                forbid(tree.as_fd(), attributes, true)?;
-                attach(tree.as_fd(), here.as_fd())
+                let tree = clone_of(here, true)?;
+                self.attach_forbidding(tree.as_fd(), here, attributes)?;
+                Ok(Some(tree))
             }
-            answer => answer,
+            answer => answer.map(|()| None),
         }
     }
 
@@ -201,8 +231,7 @@ impl Mounts {
             // nodev is what bars it, even to those who may open anything.
             let null = self.null()?;
             let cover = clone_of(null.as_fd(), false)?;
-            forbid(cover.as_fd(), Attributes::INERT, false)?;
-            cover
+            return self.attach_forbidding(cover.as_fd(), here.as_fd(), Attributes::INERT);
         };
         attach(cover.as_fd(), here.as_fd())
     }
@@ -220,7 +249,7 @@ impl Mounts {
 
     fn seal(&mut self, path: &Path) -> Result<(), Errno> {
         match self.bases.at(path) {
-            Some(mount) => forbid(mount, Attributes::READ_ONLY, false),
+            Some(mount) => self.forbid(mount, Attributes::READ_ONLY, false),
             // An optional mount whose place is missing.
             None => Ok(()),
         }
@@ -232,6 +261,13 @@ impl Mounts {
         // The old root lands on top of the new one and goes from there: no directory is needed.
         rustix::process::pivot_root(c".", c".")?;
         unmount(c".", UnmountFlags::DETACH)?;
+        Ok(rustix::process::chdir(c"/")?)
+    }
+
+    fn change_root(&mut self) -> Result<(), Errno> {
+        let root = self.bases.root().ok_or(Errno(libc::EBADF))?;
+        files::change_directory(root)?;
+        rustix::process::chroot(c".")?;
         Ok(rustix::process::chdir(c"/")?)
     }
 

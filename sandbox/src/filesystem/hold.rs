@@ -15,13 +15,15 @@ use super::action::Content;
 use super::apply::{Mounts, attach, clone_of, finish};
 use super::resolve::{Make, about};
 use super::trouble::{MountOperation, MountTrouble};
-use crate::sys::mount::make_private;
-use crate::sys::{Errno, files};
+use crate::sys::{Errno, files, process};
 
 impl Mounts {
-    pub(super) fn start(&mut self) -> Result<(), Errno> {
+    pub(super) fn start(&mut self, from_host: bool, whole_trees: bool) -> Result<(), Errno> {
+        // Modes are what the config says.
+        process::set_umask(0);
+        self.whole_trees = whole_trees;
         let root = files::open(c"/", libc::O_PATH | libc::O_DIRECTORY)?;
-        make_private(root.as_fd())?;
+        self.cut_off(root.as_fd(), from_host)?;
         self.bases.set_root(root, Make::Nowhere);
         Ok(())
     }
@@ -39,6 +41,19 @@ impl Mounts {
         let root = new_tmpfs(c"0755")?;
         self.put_on_root(&root)?;
         self.bases.set_root(root, Make::Here);
+        Ok(())
+    }
+
+    pub(super) fn put_root(&mut self, slot: usize, sealed: bool) -> Result<(), Errno> {
+        let root = self.held.get_mut(slot).and_then(Option::take);
+        let root = root.ok_or(Errno(libc::EBADF))?;
+        self.put_on_root(&root)?;
+        let make = if sealed {
+            Make::There(clone_of(root.as_fd(), false)?)
+        } else {
+            Make::Here
+        };
+        self.bases.set_root(root, make);
         Ok(())
     }
 
@@ -60,7 +75,7 @@ impl Mounts {
             tree_of_host(path, recursive)
         } else {
             self.bases
-                .open(path, false)
+                .find(path)
                 .and_then(|opened| clone_of(opened.as_fd(), recursive))
         };
         let held = match taken {
@@ -85,7 +100,7 @@ impl Mounts {
     }
 
     /// The tmpfs for what is only held; it goes with the host's tree, or when the last action is done.
-    fn scratch(&mut self) -> Result<&OwnedFd, Errno> {
+    pub(super) fn scratch(&mut self) -> Result<&OwnedFd, Errno> {
         if self.scratch.is_none() {
             let scratch = new_tmpfs(c"0700")?;
             self.put_on_root(&scratch)?;

@@ -3,13 +3,16 @@
 mod act;
 mod action;
 mod apply;
+mod attributes;
 mod devices;
 mod hold;
 mod order;
+mod overlay;
 mod plan;
 mod resolve;
 mod step;
 mod trouble;
+mod walls;
 
 pub(crate) use apply::Mounts;
 pub(crate) use plan::plan;

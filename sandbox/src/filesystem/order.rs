@@ -8,9 +8,11 @@ use std::ffi::CString;
 use std::path::Path;
 
 use super::action::{Action, Content, Put, mode_of_parents};
+use super::overlay;
 use super::step::MountStep;
 use crate::compile::CompileError;
-use crate::config::{BindMount, BindSource, Data, MountAction, Walls};
+use crate::config::{BindMount, BindSource, Data, MountAction, NamespaceKind, Upper, Walls};
+use crate::host::KernelVersion;
 use crate::paths::{absolute, c_path};
 
 /// Holding first, acting later.
@@ -27,6 +29,8 @@ pub(super) struct Surroundings {
     /// Device nodes can be made.
     pub(super) makes_nodes: bool,
     pub(super) in_user_namespace: bool,
+    pub(super) unified_cgroups: bool,
+    pub(super) kernel: KernelVersion,
 }
 
 pub(super) fn plan(walls: &Walls, launch: Surroundings) -> Result<Ordered, CompileError> {
@@ -39,7 +43,8 @@ pub(super) fn plan(walls: &Walls, launch: Surroundings) -> Result<Ordered, Compi
 }
 
 impl Ordered {
-    fn hold(&mut self, step: MountStep) -> usize {
+    /// Gives the slot.
+    pub(super) fn hold(&mut self, step: MountStep) -> usize {
         self.holds.push(step);
         self.holds.len() - 1
     }
@@ -53,7 +58,8 @@ impl Ordered {
         Ok(match action {
             MountAction::Bind(bind) => self.bind(bind, walls)?,
             MountAction::Proc { target } => {
-                let slot = if walls.namespaces.pid {
+                let joins = |kind| walls.join.iter().any(|join| join.kind == kind);
+                let slot = if walls.namespaces.pid || joins(NamespaceKind::Pid) {
                     None
                 } else {
                     Some(self.hold(host_path(c"/proc".to_owned())))
@@ -116,11 +122,33 @@ impl Ordered {
             MountAction::RemountReadOnly { path } => Action::ReadOnly {
                 path: in_box(path)?,
             },
-            MountAction::ControlGroups { .. } => {
-                return Err(CompileError::Unsupported("a cgroup mount"));
+            MountAction::ControlGroups { target, read_only } => {
+                if !launch.unified_cgroups {
+                    return Err(CompileError::Root(
+                        "this machine has no unified cgroup hierarchy to mount",
+                    ));
+                }
+                Action::ControlGroups {
+                    target: mount_point(target, walls)?,
+                    read_only: *read_only,
+                }
             }
-            MountAction::Overlay { .. } => {
-                return Err(CompileError::Unsupported("an overlay mount"));
+            MountAction::Overlay {
+                lower,
+                upper,
+                target,
+            } => {
+                let target = mount_point(target, walls)?;
+                let overlay = overlay::plan(lower, upper, target.clone(), launch)?;
+                let source = overlay.lower.last().cloned().unwrap_or_default();
+                Action::Put(Put {
+                    slot: self.hold(MountStep::Overlay(overlay)),
+                    source,
+                    target,
+                    read_only: *upper == Upper::ReadOnly,
+                    devices: false,
+                    parents: 0o755,
+                })
             }
         })
     }

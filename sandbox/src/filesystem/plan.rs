@@ -9,21 +9,31 @@
 //! 4. What the walls imply and the unit names goes from the root down: what is nearer to a path
 //!    decides about it.
 //! 5. The ordered actions follow, in their order.
-//! 6. Mounts that had to be filled are sealed, then the root is changed.
+//! 6. Mounts that had to be filled are sealed, programs are let run where they may, and the root is
+//!    changed.
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::order::{self, Ordered, Surroundings};
-use super::step::{Hide, MountStep, Tmpfs};
+use super::overlay;
+use super::step::{Hide, MountStep, Overlay, OverlayUpper, Tmpfs};
+use super::walls::{homes, kernel, named, protect_system};
 use crate::compile::CompileError;
-use crate::config::{BoxPath, Config, ProtectHome, ProtectProc, ProtectSystem, Root, Wall, Walls};
-use crate::host::Host;
+use crate::config::{
+    BoxPath, Config, EnterRoot, Propagation, ProtectSystem, Root, RootOverlay, Upper, Walls,
+};
+use crate::host::{Host, KernelVersion};
 use crate::paths::{absolute, c_path};
 
 const CAP_SYS_ADMIN: u8 = 21;
 const CAP_MKNOD: u8 = 27;
+/// `mount_setattr(2)`.
+const WHOLE_TREES: KernelVersion = KernelVersion {
+    major: 5,
+    minor: 12,
+};
 
 /// The mount steps of a box that has a mount namespace.
 pub(crate) fn plan(
@@ -36,11 +46,18 @@ pub(crate) fn plan(
     let launch = Surroundings {
         makes_nodes: can_make && !may_make_nodes(walls),
         in_user_namespace,
+        unified_cgroups: host.cgroups.v2.is_some(),
+        kernel: host.kernel,
     };
     let mut tree = Tree {
         ordered: order::plan(walls, launch)?,
+        whole_trees: host.kernel >= WHOLE_TREES,
         ..Tree::default()
     };
+    enterable(walls)?;
+    if walls.root_overlay != RootOverlay::None {
+        tree.root_slot = Some(root_overlay(walls, launch, &mut tree.ordered)?);
+    }
     if let Root::Directory(root) = &walls.root {
         absolute("box_root", root)?;
     }
@@ -72,8 +89,41 @@ pub(crate) fn plan(
     tree.finish(walls)
 }
 
+/// A root that is the host's own is neither entered nor covered.
+fn enterable(walls: &Walls) -> Result<(), CompileError> {
+    if walls.root.is_host() && walls.enter_root == EnterRoot::Chroot {
+        return Err(CompileError::Root(
+            "chroot takes a root of the box's own to change to",
+        ));
+    }
+    Ok(())
+}
+
+/// Gives the slot of the overlay that will be the root.
+fn root_overlay(
+    walls: &Walls,
+    launch: Surroundings,
+    ordered: &mut Ordered,
+) -> Result<usize, CompileError> {
+    let Root::Directory(root) = &walls.root else {
+        return Err(CompileError::Root(
+            "an overlay root takes a directory: the host's tree is many file systems",
+        ));
+    };
+    let upper = match &walls.root_overlay {
+        RootOverlay::Persistent { upper, work } => Upper::Persistent {
+            upper: upper.clone(),
+            work: work.clone(),
+        },
+        RootOverlay::None | RootOverlay::Temporary => Upper::Temporary,
+    };
+    let lower = [root.clone()];
+    let overlay = overlay::plan(&lower, &upper, c"/".to_owned(), launch)?;
+    Ok(ordered.hold(MountStep::Overlay(overlay)))
+}
+
 /// A box in a directory gets `/proc`, `/dev` and `/tmp` unasked; an empty root is empty.
-fn is_directory(walls: &Walls) -> bool {
+pub(super) fn is_directory(walls: &Walls) -> bool {
     matches!(walls.root, Root::Directory(_))
 }
 
@@ -86,7 +136,7 @@ fn may_make_nodes(walls: &Walls) -> bool {
 
 /// What happens to one path.
 #[derive(Debug, Clone)]
-enum Change {
+pub(super) enum Change {
     ReadOnly {
         optional: bool,
         inert: bool,
@@ -112,11 +162,11 @@ enum Change {
 }
 
 #[derive(Debug, Clone)]
-struct Source {
-    path: PathBuf,
-    of_host: bool,
-    recursive: bool,
-    optional: bool,
+pub(super) struct Source {
+    pub(super) path: PathBuf,
+    pub(super) of_host: bool,
+    pub(super) recursive: bool,
+    pub(super) optional: bool,
 }
 
 /// How a private `/dev` is made.
@@ -129,20 +179,25 @@ struct Devices {
 }
 
 #[derive(Debug, Default)]
-struct Tree {
+pub(super) struct Tree {
     steps: Vec<MountStep>,
     ordered: Ordered,
+    whole_trees: bool,
+    /// How many are held.
+    slots: usize,
+    /// What is held for the root.
+    root_slot: Option<usize>,
     changes: BTreeMap<PathBuf, Change>,
     devices: Option<Devices>,
 }
 
 impl Tree {
     /// The last word about a path counts: callers go from what a wall implies to what a unit names.
-    fn put(&mut self, path: impl AsRef<Path>, change: Change) {
+    pub(super) fn put(&mut self, path: impl AsRef<Path>, change: Change) {
         self.changes.insert(path.as_ref().to_owned(), change);
     }
 
-    fn hide(&mut self, paths: &[&str]) {
+    pub(super) fn hide(&mut self, paths: &[&str]) {
         paths
             .iter()
             .for_each(|path| self.put(path, Change::Hide { optional: true }));
@@ -227,8 +282,12 @@ impl Tree {
         if walls.root == Root::Empty && is_read_only(walls) {
             self.steps.push(MountStep::Seal(c"/".to_owned()));
         }
+        self.programs(walls)?;
         if !walls.root.is_host() {
-            self.steps.push(MountStep::Pivot);
+            self.steps.push(match walls.enter_root {
+                EnterRoot::Pivot => MountStep::Pivot,
+                EnterRoot::Chroot => MountStep::ChangeRoot,
+            });
         }
         Ok(self.steps)
     }
@@ -236,10 +295,22 @@ impl Tree {
     /// Private propagation, what is held, and the root: what is of the host first, as long as
     /// nothing covers it. Gives the slots of what is to be put back.
     fn hold(&mut self, walls: &Walls) -> Result<BTreeMap<PathBuf, usize>, CompileError> {
-        self.steps.push(MountStep::Private);
+        self.steps.push(MountStep::Private {
+            from_host: walls.propagation == Propagation::FromHost,
+            whole_trees: self.whole_trees,
+        });
         self.steps.append(&mut self.ordered.holds);
         let mut slot = self.steps.len() - 1;
-        let in_scratch = |step: &MountStep| matches!(step, MountStep::Data { .. });
+        let in_scratch = |step: &MountStep| {
+            matches!(
+                step,
+                MountStep::Data { .. }
+                    | MountStep::Overlay(Overlay {
+                        upper: OverlayUpper::Memory,
+                        ..
+                    })
+            )
+        };
         if walls.root.is_host() && self.steps.iter().any(in_scratch) {
             self.steps.push(MountStep::Release);
         }
@@ -259,19 +330,62 @@ impl Tree {
                     });
                 }
             }
-            match &walls.root {
-                Root::Directory(root) if of_host => {
-                    self.steps.push(MountStep::Root(c_path(root)?));
-                }
-                Root::Empty if of_host => self.steps.push(MountStep::EmptyRoot),
-                Root::Host | Root::Directory(_) | Root::Empty => {}
+            if of_host {
+                self.steps.extend(self.root(walls)?);
             }
         }
+        self.slots = slot;
         Ok(places)
+    }
+
+    /// The step that gets the new root, if there is one.
+    fn root(&self, walls: &Walls) -> Result<Option<MountStep>, CompileError> {
+        Ok(match (&walls.root, self.root_slot) {
+            (Root::Host, _) => None,
+            (Root::Empty, _) => Some(MountStep::EmptyRoot),
+            (Root::Directory(_), Some(slot)) => Some(MountStep::HeldRoot {
+                slot,
+                sealed: is_read_only(walls),
+            }),
+            (Root::Directory(root), None) => Some(MountStep::Root(c_path(root)?)),
+        })
+    }
+
+    /// Where programs can run from, last: what may run is held as it is, and put back over what may not.
+    fn programs(&mut self, walls: &Walls) -> Result<(), CompileError> {
+        if walls.no_exec_paths.is_empty() {
+            return Ok(());
+        }
+        let mut steps = BTreeMap::new();
+        for BoxPath { path, optional } in &walls.no_exec_paths {
+            absolute("no_exec_paths", path)?;
+            let path = c_path(path)?;
+            let optional = *optional;
+            steps.insert(path.clone(), MountStep::NoPrograms { path, optional });
+        }
+        for BoxPath { path, optional } in &walls.exec_paths {
+            absolute("exec_paths", path)?;
+            let target = c_path(path)?;
+            self.steps.push(MountStep::Take {
+                source: target.clone(),
+                of_host: false,
+                recursive: true,
+                optional: *optional,
+            });
+            let place = MountStep::Place {
+                slot: self.slots,
+                target: target.clone(),
+                read_only: false,
+            };
+            self.slots += 1;
+            steps.insert(target, place);
+        }
+        self.steps.extend(steps.into_values());
+        Ok(())
     }
 }
 
-fn is_read_only(walls: &Walls) -> bool {
+pub(super) fn is_read_only(walls: &Walls) -> bool {
     walls.read_only_root || walls.protect_system == ProtectSystem::Strict
 }
 
@@ -297,245 +411,4 @@ fn device_steps(devices: &mut Option<Devices>) -> Vec<MountStep> {
         steps.push(MountStep::MessageQueues);
     }
     steps
-}
-
-fn protect_system(walls: &Walls, tree: &mut Tree) {
-    let read_only = |optional| Change::ReadOnly {
-        optional,
-        inert: false,
-    };
-    if !walls.root.is_host() {
-        // An empty root is filled before it is sealed.
-        if is_directory(walls) && is_read_only(walls) {
-            tree.put("/", read_only(false));
-        }
-        return;
-    }
-    let paths: &[&str] = match walls.protect_system {
-        _ if walls.read_only_root => &["/"],
-        ProtectSystem::No => &[],
-        ProtectSystem::Yes => &["/usr", "/boot"],
-        ProtectSystem::Full => &["/usr", "/boot", "/etc"],
-        ProtectSystem::Strict => &["/"],
-    };
-    paths
-        .iter()
-        .for_each(|path| tree.put(path, read_only(*path != "/")));
-    if paths == ["/"] {
-        // The kernel's own trees have walls of their own.
-        let keep = |path: &str| Change::Keep {
-            source: Source {
-                path: path.into(),
-                of_host: false,
-                recursive: true,
-                optional: true,
-            },
-            read_only: false,
-        };
-        if !walls.private_devices {
-            tree.put("/dev", keep("/dev"));
-        }
-        if !walls.namespaces.pid {
-            tree.put("/proc", keep("/proc"));
-        }
-        if !walls.protect_kernel_tunables {
-            tree.put("/sys", keep("/sys"));
-        }
-    }
-}
-
-/// `/proc` and `/sys`.
-fn kernel(walls: &Walls, tree: &mut Tree) {
-    let hide = match walls.protect_proc {
-        ProtectProc::Default => Hide::Nothing,
-        ProtectProc::NoAccess => Hide::NoAccess,
-        ProtectProc::Invisible => Hide::Invisible,
-        ProtectProc::Ptraceable => Hide::Ptraceable,
-    };
-    if is_directory(walls)
-        || walls.root.is_host() && walls.namespaces.pid
-        || hide != Hide::Nothing
-        || walls.proc_subset_pid
-    {
-        tree.put(
-            "/proc",
-            Change::Proc {
-                hide,
-                only_processes: walls.proc_subset_pid,
-            },
-        );
-    }
-    if walls.protect_kernel_tunables {
-        for path in ["/proc/sys", "/proc/irq", "/proc/bus", "/proc/fs"] {
-            tree.put(
-                path,
-                Change::ReadOnly {
-                    optional: true,
-                    inert: true,
-                },
-            );
-        }
-        tree.hide(&[
-            "/proc/acpi",
-            "/proc/kcore",
-            "/proc/keys",
-            "/proc/latency_stats",
-            "/proc/scsi",
-            "/proc/sysrq-trigger",
-            "/proc/timer_list",
-        ]);
-        if walls.root.is_host() {
-            tree.put(
-                "/sys",
-                Change::ReadOnly {
-                    optional: true,
-                    inert: true,
-                },
-            );
-            tree.hide(&["/sys/firmware", "/sys/kernel/debug", "/sys/kernel/tracing"]);
-        }
-    }
-    if walls.protect_kernel_logs {
-        tree.hide(&["/proc/kmsg"]);
-        if !walls.private_devices && walls.root.is_host() {
-            tree.hide(&["/dev/kmsg"]);
-        }
-    }
-    if walls.protect_kernel_modules && walls.root.is_host() {
-        tree.hide(&["/usr/lib/modules"]);
-    }
-    if walls.protect_control_groups && walls.root.is_host() {
-        tree.put(
-            "/sys/fs/cgroup",
-            Change::ReadOnly {
-                optional: true,
-                inert: true,
-            },
-        );
-    }
-}
-
-fn homes(walls: &Walls, tree: &mut Tree) {
-    if !walls.root.is_host() {
-        return;
-    }
-    for path in ["/home", "/root", "/run/user"] {
-        match walls.protect_home {
-            ProtectHome::No => {}
-            ProtectHome::Yes => tree.hide(&[path]),
-            ProtectHome::ReadOnly => {
-                tree.put(
-                    path,
-                    Change::ReadOnly {
-                        optional: true,
-                        inert: false,
-                    },
-                );
-            }
-            ProtectHome::Tmpfs => tree.put(
-                path,
-                Change::Tmpfs {
-                    mode: 0o755,
-                    size: None,
-                    read_only: true,
-                    optional: true,
-                },
-            ),
-        }
-    }
-}
-
-/// The system herd's sockets and state; a user's herd has its own below `/run/user`.
-const OWN_RUNTIME: &str = "/run/herd";
-
-/// What the unit names itself, the most binding last.
-fn named(config: &Config, walls: &Walls, tree: &mut Tree) -> Result<(), CompileError> {
-    let boxed_root = !walls.root.is_host();
-    if !boxed_root {
-        tree.hide(&[OWN_RUNTIME]);
-    }
-    let source = |path: &Path, of_host, optional| Source {
-        path: path.to_owned(),
-        of_host,
-        recursive: true,
-        optional,
-    };
-    for wanted in &walls.temporary_file_systems {
-        absolute("temporary_file_system", &wanted.path)?;
-        let (mode, size, read_only) = (wanted.mode, wanted.size, wanted.read_only);
-        tree.put(
-            &wanted.path,
-            Change::Tmpfs {
-                mode,
-                size,
-                read_only,
-                optional: false,
-            },
-        );
-    }
-    for bind in &walls.binds {
-        absolute("bind source", &bind.source)?;
-        absolute("bind target", &bind.target)?;
-        let source = Source {
-            recursive: bind.recursive,
-            ..source(&bind.source, true, bind.optional)
-        };
-        tree.put(
-            &bind.target,
-            Change::Keep {
-                source,
-                read_only: bind.read_only,
-            },
-        );
-    }
-    for directory in &config.directories {
-        if directory.writable || boxed_root {
-            let source = source(&directory.path, true, false);
-            tree.put(
-                &directory.path,
-                Change::Keep {
-                    source,
-                    read_only: !directory.writable,
-                },
-            );
-        }
-    }
-    for BoxPath { path, optional } in &walls.read_write_paths {
-        absolute("read_write_paths", path)?;
-        let source = source(path, false, *optional);
-        tree.put(
-            path,
-            Change::Keep {
-                source,
-                read_only: false,
-            },
-        );
-    }
-    for BoxPath { path, optional } in &walls.read_only_paths {
-        absolute("read_only_paths", path)?;
-        tree.put(
-            path,
-            Change::ReadOnly {
-                optional: *optional,
-                inert: false,
-            },
-        );
-    }
-    for BoxPath { path, optional } in &walls.inaccessible_paths {
-        absolute("inaccessible_paths", path)?;
-        if path == Path::new("/") {
-            let reason = "the whole tree cannot be hidden".to_owned();
-            return Err(CompileError::Wall {
-                wall: Wall::ReadOnlyRoot,
-                reason,
-            });
-        }
-        tree.put(
-            path,
-            Change::Hide {
-                optional: *optional,
-            },
-        );
-    }
-    Ok(())
 }

@@ -12,8 +12,13 @@ use crate::step::text;
 /// Paths are the box's own; [`Take`](MountStep::Take) alone may name one of the host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum MountStep {
-    /// Nothing mounted from here on is seen outside, and nothing mounted outside is seen here.
-    Private,
+    /// Nothing mounted from here on is seen outside; what is mounted outside is seen here only
+    /// `from_host`.
+    Private {
+        from_host: bool,
+        /// `mount_setattr(2)` is there: attributes are set on a tree as a whole.
+        whole_trees: bool,
+    },
     /// This directory, with all mounts below it, will be `/`.
     Root(CString),
     /// A new tmpfs will be `/`.
@@ -29,6 +34,13 @@ pub(crate) enum MountStep {
     Data {
         mode: u32,
         content: Content,
+    },
+    /// Holds on to a new overlay.
+    Overlay(Overlay),
+    /// What is held in `slot` will be `/`; it is made read-only later where it is `sealed`.
+    HeldRoot {
+        slot: usize,
+        sealed: bool,
     },
     /// The tmpfs of [`Data`](MountStep::Data) is needed no longer.
     Release,
@@ -65,6 +77,33 @@ pub(crate) enum MountStep {
     Seal(CString),
     /// The root of [`Root`](MountStep::Root) becomes `/` and the host's tree goes.
     Pivot,
+    /// The new root becomes `/`, and the host's tree stays mounted out of sight.
+    ChangeRoot,
+    /// No program can be run from here or below.
+    NoPrograms {
+        path: CString,
+        optional: bool,
+    },
+}
+
+/// Layers of one directory. Paths are the host's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Overlay {
+    /// From the bottom to the top.
+    pub(crate) lower: Vec<CString>,
+    pub(crate) upper: OverlayUpper,
+    /// Where it will be, for what is said of a failure.
+    pub(crate) target: CString,
+    /// The marks of the overlay are `user.*` attributes.
+    pub(crate) user_attributes: bool,
+}
+
+/// Where writes to an [`Overlay`] go.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum OverlayUpper {
+    None,
+    Memory,
+    Kept { upper: CString, work: CString },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -102,7 +141,32 @@ impl fmt::Display for MountStep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let if_there = |optional: &bool| if *optional { " if it is there" } else { "" };
         match self {
-            Self::Private => f.write_str("make all mounts private"),
+            Self::Private {
+                from_host,
+                whole_trees,
+            } => {
+                f.write_str(if *from_host {
+                    "let later mounts of the host in, and none out"
+                } else {
+                    "make all mounts private"
+                })?;
+                f.write_str(if *whole_trees { "" } else { ", one by one" })
+            }
+            Self::Overlay(overlay) => overlay.fmt(f),
+            Self::HeldRoot { slot, .. } => {
+                write!(f, "take what is held ({}) as the new root", slot + 1)
+            }
+            Self::ChangeRoot => {
+                f.write_str("change to the new root; the old one stays mounted, out of sight")
+            }
+            Self::NoPrograms { path, optional } => {
+                let path = text(path);
+                write!(
+                    f,
+                    "let no program run from {path} or below{}",
+                    if_there(optional)
+                )
+            }
             Self::Root(path) => write!(f, "take {} as the new root", text(path)),
             Self::EmptyRoot => f.write_str("take a new tmpfs as the new root"),
             Self::Data { mode, content } => {
@@ -200,6 +264,18 @@ impl fmt::Display for MountStep {
             }
             Self::Seal(path) => write!(f, "make the mount on {} read-only", text(path)),
             Self::Pivot => f.write_str("pivot into the new root and drop the old one"),
+        }
+    }
+}
+
+impl fmt::Display for Overlay {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let lower: Vec<String> = self.lower.iter().rev().map(|path| text(path)).collect();
+        write!(f, "hold an overlay of {}", lower.join(" over "))?;
+        match &self.upper {
+            OverlayUpper::None => f.write_str(", read-only"),
+            OverlayUpper::Memory => f.write_str(", writes go to memory"),
+            OverlayUpper::Kept { upper, .. } => write!(f, ", writes go to {}", text(upper)),
         }
     }
 }

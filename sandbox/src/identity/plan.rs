@@ -35,10 +35,6 @@ impl Users {
         *self != Self::Same
     }
 
-    pub(crate) fn is_made(&self) -> bool {
-        !matches!(self, Self::Same | Self::Joined)
-    }
-
     /// Claims that the namespace comes with the other ones in one `clone3`.
     pub(crate) fn is_mapped_from_outside(&self) -> bool {
         matches!(self, Self::Mapped { .. } | Self::ByCaller)

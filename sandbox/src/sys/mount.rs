@@ -13,6 +13,7 @@ impl Attributes {
     pub(crate) const READ_ONLY: Self = Self(libc::MOUNT_ATTR_RDONLY);
     pub(crate) const NO_SUID: Self = Self(libc::MOUNT_ATTR_NOSUID);
     pub(crate) const NO_DEVICES: Self = Self(libc::MOUNT_ATTR_NODEV);
+    pub(crate) const NO_PROGRAMS: Self = Self(libc::MOUNT_ATTR_NOEXEC);
     /// Read-only, and neither setuid programs, nor devices, nor programs at all.
     pub(crate) const INERT: Self = Self(
         libc::MOUNT_ATTR_RDONLY
@@ -20,6 +21,12 @@ impl Attributes {
             | libc::MOUNT_ATTR_NODEV
             | libc::MOUNT_ATTR_NOEXEC,
     );
+}
+
+impl Attributes {
+    pub(crate) fn contains(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
 }
 
 impl std::ops::BitOr for Attributes {
@@ -40,9 +47,15 @@ pub(crate) fn forbid(
     set(mount, attributes.0, 0, recursive)
 }
 
-/// Mount events spread neither out of nor into any mount below `mount`.
-pub(crate) fn make_private(mount: BorrowedFd<'_>) -> Result<(), Errno> {
-    set(mount, 0, libc::MS_PRIVATE, true)
+/// No mount or unmount below `mount` is seen elsewhere; those made elsewhere are seen here only
+/// `from_host`.
+pub(crate) fn stop_propagation(mount: BorrowedFd<'_>, from_host: bool) -> Result<(), Errno> {
+    let how = if from_host {
+        libc::MS_SLAVE
+    } else {
+        libc::MS_PRIVATE
+    };
+    set(mount, 0, how, true)
 }
 
 fn set(mount: BorrowedFd<'_>, add: u64, propagation: u64, recursive: bool) -> Result<(), Errno> {

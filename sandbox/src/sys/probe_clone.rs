@@ -40,6 +40,25 @@ pub(crate) fn has_seccomp_filter() -> bool {
     answer == 0
 }
 
+/// Claims that a process may ask for its session keyring (`keyctl(2)`): the kernel has keys, and no
+/// filter of a container's stands before them.
+pub(crate) fn has_keyrings() -> bool {
+    const KEYCTL_GET_KEYRING_ID: libc::c_long = 0;
+    const KEY_SPEC_SESSION_KEYRING: libc::c_long = -3;
+    const DO_NOT_CREATE: libc::c_long = 0;
+    // SAFETY: plain numbers; without the wish to create one the call only gives a serial number.
+    let answer = unsafe {
+        libc::syscall(
+            libc::SYS_keyctl,
+            KEYCTL_GET_KEYRING_ID,
+            KEY_SPEC_SESSION_KEYRING,
+            DO_NOT_CREATE,
+        )
+    };
+    let refused = [Some(libc::ENOSYS), Some(libc::EPERM), Some(libc::EACCES)];
+    answer >= 0 || !refused.contains(&io::Error::last_os_error().raw_os_error())
+}
+
 /// Makes a child in new namespaces of these kinds (`CLONE_NEW*`) that does `body` and ends, and
 /// reports the refusal of the clone or the errno with which `body` ended.
 ///

@@ -256,7 +256,7 @@ pub(crate) const CASES: &[Case] = &[
             config.walls.as_mut().unwrap().ambient_capabilities = vec![21];
             assert_eq!(
                 refusal(&config),
-                "Capabilities: sys_admin is to be given and not in the bounding set"
+                "capabilities: sys_admin is to be given and not in the bounding set"
             );
         },
     ),
@@ -342,7 +342,7 @@ pub(crate) const INNER: &[Case] = &[
         config.identity.groups = Some(vec![5]);
         assert_eq!(
             refusal(&config),
-            "UserNamespace: supplementary groups can be changed only by root, or with a range of \
+            "user_namespace: supplementary groups can be changed only by root, or with a range of \
              groups (subgid(5)) as the map"
         );
     }),

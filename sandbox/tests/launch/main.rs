@@ -17,6 +17,7 @@ mod bare;
 mod boxed;
 mod fixture;
 mod identity;
+mod layers;
 mod mounts;
 mod user;
 
@@ -30,6 +31,7 @@ fn main() {
     let cases: Vec<Case> = [
         bare::CASES,
         boxed::CASES,
+        layers::CASES,
         attacks::CASES,
         identity::CASES,
         mounts::CASES,
@@ -38,6 +40,6 @@ fn main() {
     .concat();
     std::process::exit(fixture::run(
         &cases,
-        &[user::INNER, identity::INNER, attacks::INNER].concat(),
+        &[user::INNER, identity::INNER, attacks::INNER, layers::INNER].concat(),
     ));
 }

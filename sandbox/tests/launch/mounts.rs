@@ -10,7 +10,7 @@ use sandbox::{Config, MountOperation, StepFailure};
 use crate::fixture::{Case, outcome, shell};
 
 /// An empty root with the host's programs, and then these actions.
-fn filled(script: &str, actions: impl IntoIterator<Item = MountAction>) -> Config {
+pub(crate) fn filled(script: &str, actions: impl IntoIterator<Item = MountAction>) -> Config {
     let programs = [
         ro_bind("/usr", "/usr"),
         link("usr/bin", "/bin"),
@@ -20,7 +20,7 @@ fn filled(script: &str, actions: impl IntoIterator<Item = MountAction>) -> Confi
     empty(script, programs.into_iter().chain(actions))
 }
 
-fn empty(script: &str, actions: impl IntoIterator<Item = MountAction>) -> Config {
+pub(crate) fn empty(script: &str, actions: impl IntoIterator<Item = MountAction>) -> Config {
     let mut walls = Walls::bare();
     walls.root = Root::Empty;
     walls.namespaces.mount = true;
@@ -44,37 +44,37 @@ fn bind(source: impl AsRef<Path>, target: &str) -> BindMount {
     }
 }
 
-fn rw_bind(source: impl AsRef<Path>, target: &str) -> MountAction {
+pub(crate) fn rw_bind(source: impl AsRef<Path>, target: &str) -> MountAction {
     MountAction::Bind(bind(source, target))
 }
 
-fn ro_bind(source: impl AsRef<Path>, target: &str) -> MountAction {
+pub(crate) fn ro_bind(source: impl AsRef<Path>, target: &str) -> MountAction {
     MountAction::Bind(BindMount {
         read_only: true,
         ..bind(source, target)
     })
 }
 
-fn link(target: &str, path: &str) -> MountAction {
+pub(crate) fn link(target: &str, path: &str) -> MountAction {
     MountAction::Symlink {
         target: target.into(),
         path: path.into(),
     }
 }
 
-fn proc() -> MountAction {
+pub(crate) fn proc() -> MountAction {
     MountAction::Proc {
         target: "/proc".into(),
     }
 }
 
-fn dev() -> MountAction {
+pub(crate) fn dev() -> MountAction {
     MountAction::Devices {
         target: "/dev".into(),
     }
 }
 
-fn tmpfs(target: &str, mode: u32, size: Option<u64>) -> MountAction {
+pub(crate) fn tmpfs(target: &str, mode: u32, size: Option<u64>) -> MountAction {
     MountAction::Tmpfs {
         target: target.into(),
         mode,
@@ -82,14 +82,14 @@ fn tmpfs(target: &str, mode: u32, size: Option<u64>) -> MountAction {
     }
 }
 
-fn dir(path: &str, mode: u32) -> MountAction {
+pub(crate) fn dir(path: &str, mode: u32) -> MountAction {
     MountAction::Directory {
         path: path.into(),
         mode,
     }
 }
 
-fn file(path: &str, mode: u32, text: &str) -> MountAction {
+pub(crate) fn file(path: &str, mode: u32, text: &str) -> MountAction {
     MountAction::File {
         path: path.into(),
         mode,
@@ -97,7 +97,7 @@ fn file(path: &str, mode: u32, text: &str) -> MountAction {
     }
 }
 
-fn data(target: &str, read_only: bool, text: &str) -> MountAction {
+pub(crate) fn data(target: &str, read_only: bool, text: &str) -> MountAction {
     MountAction::BindData {
         target: target.into(),
         mode: 0o600,
@@ -107,18 +107,18 @@ fn data(target: &str, read_only: bool, text: &str) -> MountAction {
 }
 
 /// What the box prints; nothing may fail and nothing be complained about.
-fn says(config: &Config) -> String {
+pub(crate) fn says(config: &Config) -> String {
     let outcome = outcome(config);
     assert_eq!(outcome.failure, None);
     assert_eq!(outcome.stderr, "");
     outcome.stdout
 }
 
-fn failure(config: &Config) -> StepFailure {
+pub(crate) fn failure(config: &Config) -> StepFailure {
     outcome(config).failure.unwrap()
 }
 
-fn about(failure: &StepFailure) -> (&MountOperation, &str) {
+pub(crate) fn about(failure: &StepFailure) -> (&MountOperation, &str) {
     let about = failure.mount.as_ref().unwrap();
     (&about.operation, about.path.to_str().unwrap())
 }

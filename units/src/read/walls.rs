@@ -26,25 +26,6 @@ const PROTECT_PROC: [(&str, ProtectProc); 4] = [
     ("ptraceable", ProtectProc::Ptraceable),
 ];
 
-const WALLS: [(&str, Wall); 16] = [
-    ("mount_namespace", Wall::MountNamespace),
-    ("pid_namespace", Wall::PidNamespace),
-    ("ipc_namespace", Wall::IpcNamespace),
-    ("uts_namespace", Wall::UtsNamespace),
-    ("cgroup_namespace", Wall::CgroupNamespace),
-    ("user_namespace", Wall::UserNamespace),
-    ("net_namespace", Wall::NetNamespace),
-    ("read_only_root", Wall::ReadOnlyRoot),
-    ("private_tmp", Wall::PrivateTmp),
-    ("private_devices", Wall::PrivateDevices),
-    ("protect_proc", Wall::ProtectProc),
-    ("capabilities", Wall::Capabilities),
-    ("system_calls", Wall::SystemCalls),
-    ("landlock", Wall::Landlock),
-    ("keyring", Wall::Keyring),
-    ("limits", Wall::Limits),
-];
-
 pub(super) fn read(draft: &mut Draft, reader: &mut Reader<'_>, path: &str, item: Item<'_>) -> bool {
     match path {
         "boxed" => {
@@ -198,15 +179,24 @@ fn read_words(walls: &mut Walls, reader: &mut Reader<'_>, path: &str, item: Item
         }
         "box.hostname" => walls.hostname = read_hostname(reader, item),
         "box.best_effort" => {
-            let items = reader.list(item);
-            walls.best_effort = items
-                .into_iter()
-                .filter_map(|item| reader.choice(item, &WALLS))
-                .collect();
+            walls.best_effort = read_best_effort(reader, item);
         }
         _ => return false,
     }
     true
+}
+
+fn read_best_effort(reader: &mut Reader<'_>, item: Item<'_>) -> Vec<Wall> {
+    let mut walls = Vec::new();
+    for item in reader.list(item) {
+        match item.value() {
+            DeValue::String(text) if text == "namespaces" => walls.extend(Wall::OF_NAMESPACES),
+            _ => walls.extend(reader.choice(item, &Wall::NAMES)),
+        }
+    }
+    walls.sort_unstable();
+    walls.dedup();
+    walls
 }
 
 fn read_hostname(reader: &mut Reader<'_>, item: Item<'_>) -> Option<String> {
