@@ -3,31 +3,30 @@
 use std::ffi::CString;
 use std::fs::File;
 use std::io::{self, Read};
-use std::num::TryFromIntError;
-use std::os::fd::{AsFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 
 use rustix::fs::{MemfdFlags, SealFlags};
 use serde::{Deserialize, Serialize};
 
+use crate::failure::StepFailure;
+use crate::held::HeldDescriptors;
 use crate::launch::{LaunchError, executor_name};
 use crate::main_process::{Descriptors, Failure, NOT_EXECUTED, Prepared, reset_signals};
 use crate::plan::Plan;
-use crate::status;
+use crate::status::{self, Wire};
 use crate::sys::exec::{StringArray, execveat};
 use crate::sys::signals;
 use crate::sys::{Errno, descriptors, process};
-use crate::walk;
+use crate::walk::Walker;
 use crate::zygote;
 
 /// Where the executor finds the plan.
 const PLAN: RawFd = 3;
 /// Where the executor finds its end of the status channel.
 const STATUS: RawFd = 4;
-/// The first of the descriptors passed to the service.
+/// The first of the descriptors passed to the service; those held for the launch follow.
 const FIRST_PASSED: RawFd = 5;
-/// More than anybody passes: the plan says how many there are.
-const MOST_FILES: usize = 1 << 16;
 
 /// What the executor is given besides descriptors.
 #[derive(Debug, Deserialize)]
@@ -35,6 +34,8 @@ struct Handed {
     plan: Plan,
     /// The numbers of the passed descriptors in the main process.
     passed: Vec<u32>,
+    /// How many held ones follow.
+    held: usize,
 }
 
 /// [`Handed`] as it is written: the same fields in the same order.
@@ -42,11 +43,16 @@ struct Handed {
 struct Handing<'a> {
     plan: &'a Plan,
     passed: Vec<u32>,
+    held: usize,
 }
 
 /// What the executor reads.
-pub(crate) fn write_down(plan: &Plan, passed: Vec<u32>) -> Result<Vec<u8>, LaunchError> {
-    Ok(postcard::to_stdvec(&Handing { plan, passed })?)
+pub(crate) fn write_down(
+    plan: &Plan,
+    passed: Vec<u32>,
+    held: usize,
+) -> Result<Vec<u8>, LaunchError> {
+    Ok(postcard::to_stdvec(&Handing { plan, passed, held })?)
 }
 
 /// The same in memory that nobody can change any more.
@@ -110,7 +116,7 @@ impl Start {
         let mut arguments = vec![executor_name()];
         match part {
             Part::Executor => {}
-            Part::Zygote => arguments.push(c"zygote".to_owned()),
+            Part::Zygote => arguments.push(c"spare".to_owned()),
         }
         Self {
             descriptors,
@@ -158,12 +164,12 @@ fn settings() -> Vec<CString> {
 /// [`Launcher::launch`](crate::Launcher::launch) leaves them.
 pub fn herd_exec_main() -> ! {
     let mut arguments = std::env::args_os();
-    if arguments.next_back().is_some_and(|last| last == "zygote") {
+    if arguments.next_back().is_some_and(|last| last == "spare") {
         zygote::run();
     }
     match Work::left_by_caller() {
-        Ok(work) => run(work),
-        // Whoever runs this by hand has no channel to be told on.
+        Ok(work) => run(&work),
+        // Whoever runs this by hand has no plan, and no channel to be told on.
         Err(_) => process::exit_now(NOT_EXECUTED),
     }
 }
@@ -173,73 +179,96 @@ pub fn herd_exec_main() -> ! {
 pub(crate) struct Work {
     /// A written [`Handed`].
     pub(crate) handed: Vec<u8>,
-    pub(crate) channel: OwnedFd,
-    /// 0 to 2 of the main process, then the passed ones.
-    pub(crate) files: Vec<RawFd>,
+    pub(crate) channel: RawFd,
+    pub(crate) files: Numbers,
     pub(crate) ignored: signals::Set,
-    pub(crate) place: Place,
+    /// We are the first process of a PID namespace that is to be the box's.
+    pub(crate) is_first: bool,
 }
 
-/// Where the walk begins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Place {
-    /// In the caller's PID namespace.
-    Outside,
-    /// As the first process of a PID namespace that is to be the box's.
-    First,
+/// Where the executor has 0 to 2 of the main process, then the passed ones, then the held ones.
+#[derive(Debug)]
+pub(crate) enum Numbers {
+    /// As [`Start`] leaves them.
+    Left,
+    /// As they came by message.
+    Received(Vec<RawFd>),
+}
+
+impl Numbers {
+    fn first(&self, count: usize) -> Option<Vec<RawFd>> {
+        match self {
+            Self::Left => Some((0..3).chain(FIRST_PASSED..).take(count).collect()),
+            Self::Received(numbers) => numbers.get(..count).map(<[RawFd]>::to_vec),
+        }
+    }
 }
 
 impl Work {
-    /// Of a program that [`Start`] has executed.
     fn left_by_caller() -> io::Result<Self> {
         let mut handed = Vec::new();
         File::from(descriptors::adopt(PLAN)?).read_to_end(&mut handed)?;
         Ok(Self {
             handed,
-            channel: descriptors::adopt(STATUS)?,
-            files: (0..3).chain(FIRST_PASSED..).take(MOST_FILES).collect(),
+            channel: STATUS,
+            files: Numbers::Left,
             ignored: signals::ignored(),
-            place: Place::Outside,
+            is_first: false,
         })
     }
 }
 
 /// Builds the box.
-pub(crate) fn run(work: Work) -> ! {
-    let place = work.place;
-    match prepare(work) {
-        Ok((plan, prepared, channel)) => walk::walk(plan, prepared, channel, place),
-        Err(_) => process::exit_now(NOT_EXECUTED),
+pub(crate) fn run(work: &Work) -> ! {
+    process::set_umask(0);
+    let Ok(Handed { plan, passed, held }) = postcard::from_bytes(&work.handed) else {
+        process::exit_now(NOT_EXECUTED)
+    };
+    let own = 3 + passed.len();
+    let Some(numbers) = work.files.first(own + held) else {
+        process::exit_now(NOT_EXECUTED)
+    };
+    let targets = passed
+        .iter()
+        .map(|to| RawFd::try_from(*to).unwrap_or(RawFd::MAX));
+    let moves = numbers.iter().copied().zip((0..3).chain(targets));
+    let descriptors = Descriptors::new(None, moves);
+    // Out of the way of those we are given, and of the numbers that the main process is to have.
+    let past_all = numbers.iter().max().map_or(0, |highest| highest + 1);
+    let lowest = descriptors.above().max(past_all);
+    let Ok(channel) = descriptors::take_over(work.channel, lowest) else {
+        process::exit_now(NOT_EXECUTED)
+    };
+    let held = numbers
+        .iter()
+        .skip(own)
+        .map(|number| descriptors::take_over(*number, lowest))
+        .collect::<Result<Vec<_>, Errno>>();
+    match held.and_then(|held| settle(&plan).map(|()| held)) {
+        Ok(held) => {
+            let prepared = Prepared::new(&plan, descriptors, work.ignored);
+            let walker = Walker::new(&plan, &prepared, channel, HeldDescriptors::new(held));
+            walker.in_its_own_pid_namespace(work.is_first).walk()
+        }
+        Err(errno) => not_prepared(&plan, errno, channel.as_fd()),
     }
 }
 
-fn prepare(work: Work) -> io::Result<(Plan, Prepared, OwnedFd)> {
-    process::set_umask(0);
-    let Handed { plan, passed } = postcard::from_bytes(&work.handed)
-        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+fn settle(plan: &Plan) -> Result<(), Errno> {
+    // Executed by descriptor, it is called after a number.
+    process::set_name(c"herd-exec")?;
     if !plan.makes_user_namespace() {
         // Nobody inside may look at us or through our descriptors. (See there for the other case.)
         process::set_dumpable(false)?;
     }
-    let wanted = 3 + passed.len();
-    let targets = (0..3u32).chain(passed).map(RawFd::try_from);
-    let moves = work
-        .files
-        .into_iter()
-        .zip(targets)
-        .map(|(from, to)| Ok((from, to?)))
-        .collect::<Result<Vec<_>, TryFromIntError>>()
-        .map_err(|_| io::ErrorKind::InvalidData)?;
-    if moves.len() != wanted {
-        return Err(io::ErrorKind::InvalidData.into());
+    Ok(rustix::process::chdir(c"/")?)
+}
+
+/// A walker that could not begin says so: a channel that closes in silence means success.
+pub(crate) fn not_prepared(plan: &Plan, errno: Errno, channel: BorrowedFd<'_>) -> ! {
+    let failure = StepFailure::new(plan, plan.steps.len(), errno);
+    match status::send(channel, &Wire::Failed(failure), &[]) {
+        // Nobody is left to hear of it.
+        Ok(()) | Err(_) => process::exit_now(NOT_EXECUTED),
     }
-    let past_all = moves.iter().map(|(from, _)| from + 1).max().unwrap_or(0);
-    let descriptors = Descriptors::new(None, moves);
-    // Out of the way of those we are given, and of the numbers that the main process is to have.
-    let lowest = descriptors.above().max(past_all);
-    let channel = rustix::io::fcntl_dupfd_cloexec(&work.channel, lowest)?;
-    drop(work.channel);
-    rustix::process::chdir(c"/")?;
-    let prepared = Prepared::new(&plan, descriptors, work.ignored);
-    Ok((plan, prepared, channel))
 }

@@ -6,10 +6,10 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::cgroup::CgroupPlan;
-use crate::config::Wall;
+use crate::config::{Inherit, Wall};
 use crate::step::Step;
 
-/// Its namespace is for children, as that of processes; the walk knows one way only.
+/// `CLONE_NEWTIME` (Linux 5.6), whose namespace is for children only, too.
 const CLONE_NEWTIME: i32 = 0x80;
 
 /// The steps from the caller to the service's `execve`, for one machine.
@@ -31,6 +31,9 @@ pub enum Carrier {
     Vfork,
     /// This binary, executed again as `herd-exec`: the caller is not held up by the walk.
     Executor,
+    /// A copy of the caller, which has to have one thread: no second `execve`, and one process
+    /// less where the box needs nothing before its namespaces.
+    Fork,
 }
 
 /// A wall that this machine cannot build and that the config said it can do without.
@@ -71,16 +74,30 @@ impl Plan {
         self.steps.iter().any(made)
     }
 
+    /// The same steps, walked by a copy of the caller ([`Carrier::Fork`]).
+    #[must_use]
+    pub fn by_fork(mut self) -> Self {
+        self.carrier = Carrier::Fork;
+        self
+    }
+
+    /// Which of the caller's descriptors the program gets.
+    pub(crate) fn inherit(&self) -> Inherit {
+        let step = self.steps.iter().find_map(Step::as_descriptors);
+        step.unwrap_or_default()
+    }
+
     /// Claims that a process which is the first of its PID namespace already can walk this plan,
     /// because what comes before the namespaces is the same inside and outside of one.
     pub(crate) fn can_begin_inside(&self) -> bool {
-        let mut before = self.steps.iter().skip_while(|step| {
+        let before = |step: &&Step| {
             matches!(
                 step,
                 Step::Directory(_) | Step::CreateCgroup(_) | Step::JoinCgroup(_)
             )
-        });
-        matches!(before.next(), Some(Step::Namespaces(set))
+        };
+        let first = self.steps.iter().find(|step| !before(step));
+        matches!(first, Some(Step::Namespaces(set))
             if set.has_pid() && !set.has(libc::CLONE_NEWUSER) && !set.has(CLONE_NEWTIME))
     }
 

@@ -48,3 +48,4 @@ mod stack;
 mod status;
 mod stop;
 mod units;
+mod vb;

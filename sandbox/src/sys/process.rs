@@ -4,6 +4,9 @@
 
 use std::ffi::CStr;
 use std::fs;
+use std::os::fd::OwnedFd;
+
+use rustix::process::{Pid, PidfdFlags};
 
 use super::{Errno, check, done};
 
@@ -23,6 +26,12 @@ pub(crate) fn parent_pid() -> i32 {
     // SAFETY: getppid(2) takes nothing and cannot fail.
     let pid = unsafe { libc::syscall(libc::SYS_getppid) };
     i32::try_from(pid).unwrap_or(0)
+}
+
+/// This process by a descriptor.
+pub(crate) fn own_pidfd() -> Result<OwnedFd, Errno> {
+    let own = Pid::from_raw(own_pid()).ok_or(Errno(libc::ESRCH))?;
+    Ok(rustix::process::pidfd_open(own, PidfdFlags::empty())?)
 }
 
 /// Claims that this process has one thread only.
@@ -133,6 +142,12 @@ pub(crate) fn outlive_parent() -> Result<(), Errno> {
 
 pub(crate) fn no_new_privileges() -> Result<(), Errno> {
     prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0)
+}
+
+/// What `ps` and `/proc/PID/comm` call this process; 15 bytes of it.
+pub(crate) fn set_name(name: &CStr) -> Result<(), Errno> {
+    // SAFETY: PR_SET_NAME reads up to 16 bytes of a NUL-terminated string, which outlives the call.
+    done(unsafe { libc::syscall(libc::SYS_prctl, libc::PR_SET_NAME, name.as_ptr(), 0, 0, 0) })
 }
 
 pub(crate) fn set_dumpable(dumpable: bool) -> Result<(), Errno> {

@@ -14,13 +14,18 @@ use sandbox::{Config, Files, Host, LaunchError, Launcher, Plan, StepFailure};
 /// A sentence and the function that shows it.
 pub(crate) type Case = (&'static str, fn());
 
-/// Every case is run once more with an executor that has been started ahead.
-const BY_SPARE: &str = "by_spare::";
-static SPARES: AtomicBool = AtomicBool::new(false);
+/// Whether [`outcome_of`] launches by a copy of this process.
+static BY_FORK: AtomicBool = AtomicBool::new(false);
+/// Whether [`launcher`] has an executor ready.
+static BY_SPARE: AtomicBool = AtomicBool::new(false);
+
+/// What the names of cases begin with that are tried in these ways too.
+const FORKED: &str = "forked::";
+const SPARED: &str = "spared::";
 
 pub(crate) fn launcher() -> Launcher {
     let launcher = Launcher::new().unwrap();
-    if !SPARES.load(Ordering::Relaxed) {
+    if !BY_SPARE.load(Ordering::Relaxed) {
         return launcher;
     }
     let launcher = launcher.keep_spares(1);
@@ -30,24 +35,15 @@ pub(crate) fn launcher() -> Launcher {
 
 /// Speaks enough of libtest's language for `cargo test` and nextest. `inner` cases are not listed
 /// and run only by their exact name.
-pub(crate) fn run(cases: &[Case], inner: &[Case]) -> i32 {
-    let by_spare = cases
-        .iter()
-        .map(|(name, case)| (format!("{BY_SPARE}{name}"), *case));
-    let cases: Vec<(String, fn())> = cases
-        .iter()
-        .map(|(name, case)| ((*name).to_owned(), *case))
-        .chain(by_spare)
-        .collect();
-    let inner: Vec<(String, fn())> = inner
-        .iter()
-        .map(|(name, case)| ((*name).to_owned(), *case))
-        .collect();
+pub(crate) fn run(cases: &[Case], forked: &[Case], inner: &[Case]) -> i32 {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let has = |flag: &str| arguments.iter().any(|argument| argument == flag);
     if has("--list") {
         if !has("--ignored") {
             cases.iter().for_each(|(name, _)| println!("{name}: test"));
+            for (name, _) in forked {
+                println!("{FORKED}{name}: test\n{SPARED}{name}: test");
+            }
         }
         return 0;
     }
@@ -59,8 +55,13 @@ pub(crate) fn run(cases: &[Case], inner: &[Case]) -> i32 {
     let mut failed = 0;
     let inner = inner
         .iter()
-        .filter(|(name, _)| exact && wanted.contains(&name));
-    for (name, case) in cases.iter().chain(inner) {
+        .filter(|(name, _)| exact && wanted.iter().any(|word| *word == name));
+    let cases = cases.iter().chain(inner).map(|case| ("", case));
+    let forked = forked
+        .iter()
+        .flat_map(|case| [(FORKED, case), (SPARED, case)]);
+    for (way, (name, case)) in cases.chain(forked) {
+        let name = &format!("{way}{name}");
         let matches = |word: &&String| {
             if exact {
                 name == *word
@@ -71,7 +72,8 @@ pub(crate) fn run(cases: &[Case], inner: &[Case]) -> i32 {
         if !wanted.is_empty() && !wanted.iter().any(matches) {
             continue;
         }
-        SPARES.store(name.starts_with(BY_SPARE), Ordering::Relaxed);
+        BY_FORK.store(way == FORKED, Ordering::Relaxed);
+        BY_SPARE.store(way == SPARED, Ordering::Relaxed);
         match std::panic::catch_unwind(case) {
             Ok(()) => println!("test {name} ... ok"),
             Err(_) => {
@@ -110,6 +112,14 @@ pub(crate) fn plan(config: &Config) -> Plan {
     sandbox::compile(config, &Host::detect().unwrap()).unwrap()
 }
 
+/// The plan for the carrier that is being tried.
+pub(crate) fn carried(plan: &Plan) -> Plan {
+    match BY_FORK.load(Ordering::Relaxed) {
+        true => plan.clone().by_fork(),
+        false => plan.clone(),
+    }
+}
+
 /// How a launch ended, and what was written meanwhile.
 #[derive(Debug)]
 pub(crate) struct Outcome {
@@ -117,6 +127,8 @@ pub(crate) struct Outcome {
     pub(crate) stdout: String,
     pub(crate) stderr: String,
     pub(crate) failure: Option<StepFailure>,
+    /// Where it is told beside a first process that stays.
+    pub(crate) main: Option<i32>,
 }
 
 pub(crate) fn outcome(config: &Config) -> Outcome {
@@ -135,20 +147,21 @@ pub(crate) fn outcome_of(plan: &Plan, passed: &[(u32, BorrowedFd<'_>)]) -> Outco
         passed,
         held: &[],
     };
-    let launched = launcher.launch(plan, files);
+    let launched = launcher.launch(&carried(plan), files);
     drop((out_end, err_end));
     let mut outcome = Outcome {
         status: None,
         stdout: String::new(),
         stderr: String::new(),
         failure: None,
+        main: None,
     };
     match launched {
         Ok(launched) => {
             outcome.stdout = all_of(out);
             outcome.stderr = all_of(err);
             match launched.status {
-                Some(status) => follow(&status, launched.pid, launched.pidfd, &mut outcome),
+                Some(status) => follow(&status, launched.pidfd, &mut outcome),
                 None => outcome.status = Some(wait(&launched.pidfd)),
             }
         }
@@ -159,17 +172,15 @@ pub(crate) fn outcome_of(plan: &Plan, passed: &[(u32, BorrowedFd<'_>)]) -> Outco
 }
 
 /// Reads the status channel to its end, as the daemon does.
-fn follow(status: &OwnedFd, launched: i32, mut pidfd: OwnedFd, outcome: &mut Outcome) {
+fn follow(status: &OwnedFd, mut pidfd: OwnedFd, outcome: &mut Outcome) {
     loop {
         match next(status) {
             Message::Failed(failure) => outcome.failure = Some(failure),
             Message::Executed => {}
-            Message::Moved {
-                pid, pidfd: init, ..
-            } => {
-                if pid != launched {
-                    assert_eq!(wait(&pidfd).code(), Some(0), "the executor leaves quietly");
-                }
+            Message::Main { pid, .. } => outcome.main = Some(pid),
+            Message::AtGate { .. } => sandbox::status::let_go(status.as_fd()).unwrap(),
+            Message::Moved { pidfd: init, .. } => {
+                assert_eq!(wait(&pidfd).code(), Some(0), "the executor leaves quietly");
                 pidfd = init;
             }
             Message::Exited(status) => outcome.status = Some(status),

@@ -101,17 +101,12 @@ impl Engine {
                 match next(&channel)? {
                     Message::Executed => break,
                     Message::Moved {
-                        pid,
-                        pidfd,
-                        main_pidfd,
-                        ..
+                        pidfd, main_pidfd, ..
                     } => {
-                        let executor = std::mem::replace(&mut kept.pidfd, pidfd);
-                        if pid != launched.pid {
-                            wait(&executor)?;
-                        }
+                        wait(&std::mem::replace(&mut kept.pidfd, pidfd))?;
                         kept.main = main_pidfd;
                     }
+                    Message::Main { pidfd, .. } => kept.main = Some(pidfd),
                     Message::Closed => break,
                     other => return Err(format!("{other:?}").into()),
                 }
@@ -143,17 +138,12 @@ fn follow(
     };
     loop {
         match next(&channel)? {
-            Message::Moved {
-                pid, pidfd: init, ..
-            } => {
-                let executor = std::mem::replace(&mut pidfd, init);
-                if pid != launched.pid {
-                    // It has nothing left to do but to end.
-                    wait(&executor)?;
-                }
+            Message::Moved { pidfd: init, .. } => {
+                // The executor has nothing left to do but to end.
+                wait(&std::mem::replace(&mut pidfd, init))?;
             }
             Message::Executed => launcher.make_spares(),
-            Message::Exited(_) => {}
+            Message::Exited(_) | Message::Main { .. } | Message::AtGate { .. } => {}
             Message::Closed => break,
             Message::Failed(failure) => return Err(failure.into()),
         }
