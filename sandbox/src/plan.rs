@@ -88,7 +88,8 @@ impl Plan {
     }
 
     /// Claims that a process which is the first of its PID namespace already can walk this plan,
-    /// because what comes before the namespaces is the same inside and outside of one.
+    /// because what comes before the namespaces is the same inside and outside of one, and somebody
+    /// stays who says what happens.
     pub(crate) fn can_begin_inside(&self) -> bool {
         let before = |step: &&Step| {
             matches!(
@@ -97,8 +98,9 @@ impl Plan {
             )
         };
         let first = self.steps.iter().find(|step| !before(step));
-        matches!(first, Some(Step::Namespaces(set))
-            if set.has_pid() && !set.has(libc::CLONE_NEWUSER) && !set.has(CLONE_NEWTIME))
+        let takes_them = matches!(first, Some(Step::Namespaces(set))
+            if set.has_pid() && !set.has(libc::CLONE_NEWUSER) && !set.has(CLONE_NEWTIME));
+        takes_them && self.has_reaper()
     }
 
     /// Fault injection, for tests: step `n` (from 1) fails with `ECANCELED` instead of being done.
