@@ -9,9 +9,6 @@ use crate::cgroup::CgroupPlan;
 use crate::config::{Inherit, Wall};
 use crate::step::Step;
 
-/// `CLONE_NEWTIME` (Linux 5.6), whose namespace is for children only, too.
-const CLONE_NEWTIME: i32 = 0x80;
-
 /// The steps from the caller to the service's `execve`, for one machine.
 ///
 /// Its `Display` is the golden format: one numbered line for each step.
@@ -69,7 +66,7 @@ impl Plan {
     pub(crate) fn makes_user_namespace(&self) -> bool {
         let made = |step: &Step| {
             matches!(step, Step::UserNamespace(_))
-                || matches!(step, Step::Namespaces(set) if set.has(libc::CLONE_NEWUSER))
+                || matches!(step, Step::FirstProcess(set) if set.has(libc::CLONE_NEWUSER))
         };
         self.steps.iter().any(made)
     }
@@ -97,10 +94,11 @@ impl Plan {
                 Step::Directory(_) | Step::CreateCgroup(_) | Step::JoinCgroup(_)
             )
         };
-        let first = self.steps.iter().find(|step| !before(step));
-        let takes_them = matches!(first, Some(Step::Namespaces(set))
-            if set.has_pid() && !set.has(libc::CLONE_NEWUSER) && !set.has(CLONE_NEWTIME));
-        takes_them && self.has_reaper()
+        let mut rest = self.steps.iter().skip_while(before);
+        let takes_them = matches!(rest.next(), Some(Step::FirstProcess(set))
+            if set.has_pid() && !set.has(libc::CLONE_NEWUSER));
+        let again = |step: &Step| matches!(step, Step::FirstProcess(_) | Step::Maps(_));
+        takes_them && self.has_reaper() && !rest.any(again)
     }
 
     /// Fault injection, for tests: step `n` (from 1) fails with `ECANCELED` instead of being done.

@@ -33,6 +33,7 @@ mod box_user;
 mod boxes;
 mod control;
 mod dependencies;
+mod doctor;
 mod files;
 mod fixture;
 mod health;

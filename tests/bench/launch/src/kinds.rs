@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use sandbox::config::{
-    Identity, Lifecycle, Limits, Namespaces, Network, Process, Root, UserNamespace, Walls,
+    BindMount, BindSource, Identity, Lifecycle, Limits, MountAction, Namespaces, Network, Process,
+    Root, UserNamespace, Walls,
 };
 use sandbox::{Config, Host};
 
@@ -64,11 +65,22 @@ pub(crate) fn config(
 }
 
 fn like_floor(root: &Path, net: bool) -> Walls {
-    let mut system_calls = Walls::bare().system_calls;
-    // A private /dev shuts raw I/O, by a filter; and a filter has to be of one architecture.
-    system_calls.native_only = true;
+    let bind = BindMount {
+        source: BindSource::Path(root.to_owned()),
+        target: "/".into(),
+        read_only: true,
+        devices: false,
+        optional: false,
+        recursive: true,
+        id_map: None,
+    };
+    let tmpfs = MountAction::Tmpfs {
+        target: "/tmp".into(),
+        mode: 0o1777,
+        size: None,
+    };
+    let (proc, dev) = ("/proc".into(), "/dev".into());
     Walls {
-        system_calls,
         namespaces: Namespaces {
             mount: true,
             pid: true,
@@ -78,10 +90,13 @@ fn like_floor(root: &Path, net: bool) -> Walls {
             net,
             ..Namespaces::default()
         },
-        root: Root::Directory(root.to_owned()),
-        read_only_root: true,
-        private_devices: true,
-        private_tmp: true,
+        root: Root::Empty,
+        mounts: vec![
+            MountAction::Bind(bind),
+            MountAction::Proc { target: proc },
+            MountAction::Devices { target: dev },
+            tmpfs,
+        ],
         no_new_privileges: true,
         network: if net {
             Network::Loopback
