@@ -262,10 +262,21 @@ impl Mounts {
 
     fn pivot(&mut self) -> Result<(), Errno> {
         let root = self.bases.root().ok_or(Errno(libc::EBADF))?;
+        let old = files::open(c"/", libc::O_PATH | libc::O_DIRECTORY)?;
         files::change_directory(root)?;
         // The old root lands on top of the new one and goes from there: no directory is needed.
         rustix::process::pivot_root(c".", c".")?;
-        unmount(c".", UnmountFlags::DETACH)?;
+        files::change_directory(old.as_fd())?;
+        // With all that has been put on it: each call takes what is topmost there, the old root last.
+        // One that stayed would be found by `..` at the new root.
+        loop {
+            match unmount(c".", UnmountFlags::DETACH) {
+                Ok(()) => {}
+                // It is in no tree any more.
+                Err(rustix::io::Errno::INVAL) => break,
+                Err(errno) => return Err(errno.into()),
+            }
+        }
         Ok(rustix::process::chdir(c"/")?)
     }
 
