@@ -32,8 +32,8 @@ fn main() {
     let cases: Vec<Case> = [
         bare::CASES,
         boxed::CASES,
-        lifecycle::CASES,
         layers::CASES,
+        lifecycle::CASES,
         attacks::CASES,
         identity::CASES,
         mounts::CASES,
@@ -41,6 +41,7 @@ fn main() {
     ]
     .concat();
     let mut forked: Vec<Case> = [
+        layers::CASES,
         bare::CASES,
         boxed::CASES,
         mounts::CASES,
