@@ -98,6 +98,8 @@ pub(crate) struct Walker<'a> {
     pub(crate) kept: Vec<OwnedFd>,
     /// Whether this process is a copy of the caller made in the box's namespaces.
     is_born_inside: bool,
+    /// The host's `/proc`, where a step behind the mounts needs it.
+    host_proc: Option<OwnedFd>,
     mounts: Mounts,
 }
 
@@ -116,6 +118,7 @@ impl<'a> Walker<'a> {
             held,
             kept: Vec::new(),
             is_born_inside: false,
+            host_proc: None,
             mounts: Mounts::default(),
         }
     }
@@ -157,6 +160,9 @@ impl<'a> Walker<'a> {
             Step::CreateCgroup(group) => Ok(cgroup::create(group)?),
             Step::JoinCgroup(group) => Ok(cgroup::join(group)?),
             Step::UserNamespace(map) => {
+                if self.plan.makes_second_user_namespace() {
+                    self.host_proc = Some(identity::host_proc()?);
+                }
                 if self.is_born_inside {
                     identity::map_alone(map)?;
                 } else {
@@ -170,7 +176,10 @@ impl<'a> Walker<'a> {
             Step::Untraceable => Ok(process::set_dumpable(false)?),
             Step::SecondUserNamespace(map) => {
                 process::set_dumpable(true)?;
-                identity::enter_alone(map)?;
+                match &self.host_proc {
+                    Some(proc) => identity::enter_alone_by(proc.as_fd(), map)?,
+                    None => identity::enter_alone(map)?,
+                }
                 Ok(process::set_dumpable(false)?)
             }
             Step::JoinSecondUser(held) => Ok(enter_second_user(self.held.borrow(*held)?)?),
@@ -202,6 +211,7 @@ impl<'a> Walker<'a> {
             }
             Step::Descriptors(_) => {
                 self.mounts = Mounts::default();
+                self.host_proc = None;
                 self.held = HeldDescriptors::default();
                 // From here on this process is the service's own: it does not end with the
                 // caller unless that was asked for, which is a later step.

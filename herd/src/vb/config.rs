@@ -3,7 +3,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
@@ -428,15 +428,15 @@ impl Translation<'_> {
 
     /// The magic link of `proc_pid_fd(5)`: it leads to the file itself, wherever that is by now.
     fn descriptor(&mut self, number: i32) -> Result<PathBuf, OsString> {
-        let held = self
-            .holdings
-            .hold(number)
-            .map_err(|error| cannot_hold(&error))?;
-        let Some(descriptor) = held.and_then(|held| self.holdings.get(held)) else {
-            let missing = errno::text(libc::ENOENT);
-            return Err(format!("Can't find source path /proc/self/fd/{number}: {missing}").into());
-        };
-        Ok(format!("/proc/self/fd/{}", descriptor.as_raw_fd()).into())
+        match self.holdings.keep(number) {
+            Ok(Some(number)) => Ok(format!("/proc/self/fd/{number}").into()),
+            Ok(None) => {
+                let missing = errno::text(libc::ENOENT);
+                let text = format!("Can't find source path /proc/self/fd/{number}: {missing}");
+                Err(text.into())
+            }
+            Err(error) => Err(cannot_hold(&error)),
+        }
     }
 
     /// What can be read from a descriptor, which is used up.

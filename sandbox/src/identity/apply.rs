@@ -1,12 +1,14 @@
 //! Making a user namespace and writing its maps.
 
+use std::ffi::CStr;
 use std::fs;
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use super::maps::{Alone, Maps, text};
 use crate::config::IdRange;
-use crate::sys::{Errno, process};
+use crate::sys::{Errno, files, process};
 
 /// Why maps were not written.
 #[derive(Debug)]
@@ -27,22 +29,40 @@ impl From<io::Error> for Refused {
 
 /// Moves this process into a new user namespace in which nobody else exists.
 pub(crate) fn enter_alone(map: &Alone) -> Result<(), io::Error> {
+    enter_alone_by(host_proc()?.as_fd(), map)
+}
+
+/// The same where `/proc` has been lost with the host's tree.
+pub(crate) fn enter_alone_by(proc: BorrowedFd<'_>, map: &Alone) -> Result<(), io::Error> {
     process::unshare(u64::from(libc::CLONE_NEWUSER.unsigned_abs()))?;
-    map_alone(map)
+    map_alone_by(proc, map)
+}
+
+/// The host's `/proc`, for what is to be written when it is out of sight.
+pub(crate) fn host_proc() -> Result<OwnedFd, io::Error> {
+    Ok(files::open(c"/proc", libc::O_PATH | libc::O_DIRECTORY)?)
 }
 
 /// Writes the maps of the user namespace that this process was made in.
 pub(crate) fn map_alone(map: &Alone) -> Result<(), io::Error> {
+    map_alone_by(host_proc()?.as_fd(), map)
+}
+
+fn map_alone_by(proc: BorrowedFd<'_>, map: &Alone) -> Result<(), io::Error> {
+    let write = |name: &CStr, text: &str| {
+        let file = files::open_at(proc, name, libc::O_WRONLY)?;
+        files::write_all(file.as_fd(), text.as_bytes())
+    };
     // Before gid_map: else a group that a file denies something to could be left.
-    fs::write("/proc/self/setgroups", "deny")?;
+    write(c"self/setgroups", "deny")?;
     let Alone {
         uid,
         gid,
         outside_uid,
         outside_gid,
     } = map;
-    fs::write("/proc/self/uid_map", format!("{uid} {outside_uid} 1"))?;
-    fs::write("/proc/self/gid_map", format!("{gid} {outside_gid} 1"))
+    write(c"self/uid_map", &format!("{uid} {outside_uid} 1"))?;
+    Ok(write(c"self/gid_map", &format!("{gid} {outside_gid} 1"))?)
 }
 
 /// How many user namespaces may be made below ours.
