@@ -13,8 +13,8 @@
 //!    still raise them; the bounding set before the user changes, because dropping from it takes
 //!    a capability; groups, then group, then user; then what is left of the capabilities.
 //! 6. **Working directory** as the user it is for, keyring as its owner.
-//! 7. **No new privileges, then the filter**, directly before `execve`: nothing of ours runs
-//!    behind it.
+//! 7. **No new privileges, then landlock, then the filters**, directly before `execve`: landlock
+//!    opens the paths of its rules as the box sees them, and behind the filters nothing of ours runs.
 #![forbid(unsafe_code)]
 
 use std::ffi::OsStr;
@@ -29,6 +29,7 @@ use crate::filesystem;
 use crate::host::Host;
 use crate::identity::MapError;
 use crate::identity::plan::{self as privileges, Users};
+use crate::landlock::{self, LandlockStep};
 use crate::paths::{absolute, c_string};
 use crate::plan::{Carrier, GivenUp, Plan};
 use crate::process::{identity, owned_directory, program, scheduling, working_directory};
@@ -63,6 +64,8 @@ pub enum CompileError {
     Cgroup(#[from] cgroup::PlanError),
     #[error("the system call filter cannot be made")]
     Seccomp(#[from] seccomp::CompileError),
+    #[error(transparent)]
+    Landlock(#[from] landlock::LandlockError),
 }
 
 /// Makes the plan of `config` for `host`.
@@ -346,20 +349,50 @@ impl Compiler<'_> {
             }
             programs => programs?,
         };
-        // Without it, only a privileged process may install a filter, and a setuid program would
-        // run behind a filter it does not expect.
-        if walls.no_new_privileges || !programs.is_empty() {
+        let set_anyway = walls.no_new_privileges || !programs.is_empty();
+        let rules = self.landlock(walls, set_anyway)?;
+        // Without it, only a privileged process may install a filter or a ruleset, and a setuid
+        // program would run behind what it does not expect.
+        if set_anyway || !rules.is_empty() {
             self.steps.push(Step::NoNewPrivileges);
         }
-        let words = seccomp::describe(walls, self.host, &programs);
-        for program in programs {
+        self.steps.extend(rules.into_iter().map(Step::Landlock));
+        for filter in programs {
             self.steps.push(Step::Filter {
-                program: program.0,
-                words: words.clone(),
+                program: filter.program,
+                flags: filter.flags,
+                words: filter.words,
             });
         }
         self.steps.push(Step::Exec(program(&self.config.process)?));
         Ok(())
+    }
+
+    fn landlock(
+        &mut self,
+        walls: &Walls,
+        no_new_privileges: bool,
+    ) -> Result<Vec<LandlockStep>, CompileError> {
+        let makes_network = self
+            .steps
+            .iter()
+            .any(|step| matches!(step, Step::Namespaces(set) if set.has(libc::CLONE_NEWNET)));
+        let around = landlock::Circumstances {
+            abi: self.host.landlock_abi,
+            shared_network: !makes_network,
+            no_new_privileges,
+        };
+        let planned = landlock::plan(&walls.landlock, around)?;
+        let wall = Wall::Landlock;
+        if let Some(reason) = planned.missing {
+            if !walls.best_effort.contains(&wall) {
+                return Err(CompileError::Wall { wall, reason });
+            }
+            self.warnings.push(GivenUp { wall, reason });
+        }
+        let told = planned.not_offered.map(|reason| GivenUp { wall, reason });
+        self.warnings.extend(told);
+        Ok(planned.steps)
     }
 
     fn before_exec(&mut self) -> Result<(), CompileError> {

@@ -12,12 +12,20 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 mod file_system;
+mod landlock;
+mod system_calls;
 mod user;
 mod wall;
 
 pub use file_system::{
     BindMount, BindSource, Data, EnterRoot, Held, IdMappedMount, MountAction, Propagation, Root,
     RootOverlay, Upper,
+};
+pub use landlock::{Landlock, PathAccess, PathRule, PortAccess, PortRule, Ports, Scope, Scopes};
+pub use system_calls::{
+    Abi, AddressFamilies, Architectures, ArgumentCondition, Circumstances, Comparison,
+    ProfileAction, ProfileArchitectures, ProfileRule, Refusal, SeccompProfile, SystemCallEntry,
+    SystemCallFilter, SystemCallLog, SystemCalls,
 };
 pub use user::{
     Capabilities, IdMaps, IdRange, Join, NamespaceKind, NamespaceSource, UserNamespace,
@@ -314,9 +322,10 @@ pub struct Walls {
     pub restrict_suid_sgid: bool,
     /// New namespaces of these kinds are refused inside (`unshare`, `clone`, `clone3`, `setns`).
     pub restrict_namespaces: RestrictNamespaces,
-    /// `None` allows all families; else only these (`AF_*` numbers).
-    pub restrict_address_families: Option<Vec<u16>>,
+    /// `None` allows all families.
+    pub restrict_address_families: Option<AddressFamilies>,
     pub system_calls: SystemCalls,
+    pub landlock: Landlock,
     pub keyring: Keyring,
     pub network: Network,
     /// The box's own first process is the command itself, not herd's reaper.
@@ -369,11 +378,8 @@ impl Walls {
             restrict_suid_sgid: false,
             restrict_namespaces: RestrictNamespaces::None,
             restrict_address_families: None,
-            system_calls: SystemCalls {
-                filter: None,
-                native_only: false,
-                refusal: Refusal::Errno(EPERM),
-            },
+            system_calls: SystemCalls::default(),
+            landlock: Landlock::default(),
             keyring: Keyring::Inherit,
             network: Network::Host,
             as_pid_1: false,
@@ -420,8 +426,15 @@ impl Walls {
             restrict_namespaces: RestrictNamespaces::All,
             system_calls: SystemCalls {
                 filter: Some(crate::seccomp::default_filter()),
-                native_only: true,
-                refusal: Refusal::Errno(EPERM),
+                architectures: Architectures::NATIVE,
+                ..SystemCalls::default()
+            },
+            landlock: Landlock {
+                scopes: Scopes {
+                    abstract_unix_sockets: Scope::WhereOffered,
+                    ..Scopes::default()
+                },
+                ..Landlock::default()
             },
             ..Self::minimal_box()
         }
@@ -433,7 +446,7 @@ impl Walls {
         let mut strict = Self {
             memory_deny_write_execute: true,
             proc_subset_pid: true,
-            restrict_address_families: Some(vec![AF_UNIX]),
+            restrict_address_families: Some(AddressFamilies::Only(vec![AF_UNIX])),
             network: Network::None,
             ..Self::default_box()
         };
@@ -444,7 +457,7 @@ impl Walls {
                 .extend(["@privileged", "@resources"].map(|group| SystemCallEntry {
                     name: group.to_owned(),
                     remove: true,
-                    errno: None,
+                    refusal: None,
                 }));
         }
         strict
@@ -453,7 +466,6 @@ impl Walls {
 
 /// `CAP_CHECKPOINT_RESTORE`, the highest capability of Linux 6.18.
 const CAP_LAST: u8 = 40;
-const EPERM: i32 = 1;
 const AF_UNIX: u16 = 1;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -531,40 +543,6 @@ pub enum RestrictNamespaces {
     All,
     /// Only these may be made.
     AllowOnly(Namespaces),
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SystemCalls {
-    /// `None` filters nothing by number.
-    pub filter: Option<SystemCallFilter>,
-    /// Calls of foreign architectures and of x32 are refused.
-    pub native_only: bool,
-    /// What a refused call gets: an errno, or the death of the process.
-    pub refusal: Refusal,
-}
-
-/// Names and `@groups` as systemd writes them (`systemd.exec(5)`, `SystemCallFilter=`).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SystemCallFilter {
-    /// `true`: all but `entries` are refused; `false`: only `entries` are.
-    pub allow: bool,
-    /// In order; an entry with `remove` takes away what an earlier one gave.
-    pub entries: Vec<SystemCallEntry>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SystemCallEntry {
-    /// A system call's name, or a group's with its `@`.
-    pub name: String,
-    pub remove: bool,
-    /// An errno of its own for this entry (`name:EPERM`).
-    pub errno: Option<i32>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Refusal {
-    Errno(i32),
-    KillProcess,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

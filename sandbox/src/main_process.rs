@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 
 use crate::config::{CpuPolicy, IoClass, Resource, Rlimit};
+use crate::landlock::{self, Ruleset};
 use crate::plan::Plan;
 use crate::step::{OwnedDirectory, Program, Step};
 use crate::sys::exec::{StringArray, execve};
@@ -30,6 +31,7 @@ pub(crate) struct Prepared {
     pub(crate) descriptors: Descriptors,
     /// Signals the caller ignores, which the program is not to inherit.
     pub(crate) ignored: signals::Set,
+    pub(crate) landlock: Ruleset,
     /// Signals the caller has blocked.
     blocked: signals::Set,
 }
@@ -66,6 +68,7 @@ impl Prepared {
             scripts: scripts.unwrap_or_default(),
             descriptors,
             ignored,
+            landlock: Ruleset::none(),
             blocked: 0,
         }
     }
@@ -220,7 +223,8 @@ pub(crate) fn perform(step: &Step, prepared: &Prepared) -> Result<(), Errno> {
         Step::FirstDirectory(paths) => change_to_first(paths, &prepared.directory),
         Step::Keyring => process::join_new_keyring(),
         Step::NoNewPrivileges => process::no_new_privileges(),
-        Step::Filter { program, .. } => process::install_filter(program),
+        Step::Landlock(step) => landlock::perform(step, &prepared.landlock),
+        Step::Filter { program, flags, .. } => process::install_filter(program.words(), *flags),
         Step::Exec(program) => Err(execute(program, prepared)),
         // The walk of a box has done these before the main process exists.
         Step::CreateCgroup(_)

@@ -13,6 +13,8 @@ use crate::cgroup::CgroupPlan;
 use crate::config::{CpuPolicy, Held, Inherit, IoClass, Rlimit};
 use crate::filesystem::MountStep;
 use crate::identity::maps::{Alone, Maps};
+use crate::landlock::LandlockStep;
+use crate::seccomp;
 
 /// A step. Paths and strings are in the kernel's own form, so that walking the steps of a bare
 /// process allocates nothing.
@@ -99,8 +101,11 @@ pub(crate) enum Step {
     FirstDirectory(Vec<CString>),
     Keyring,
     NoNewPrivileges,
+    Landlock(LandlockStep),
     Filter {
-        program: Vec<u64>,
+        program: seccomp::Program,
+        /// `SECCOMP_FILTER_FLAG_*`.
+        flags: u32,
         words: String,
     },
     Exec(Program),
@@ -385,6 +390,7 @@ impl fmt::Display for Step {
             }
             Self::Keyring => f.write_str("join a new session keyring"),
             Self::NoNewPrivileges => f.write_str("refuse new privileges from now on"),
+            Self::Landlock(step) => step.fmt(f),
             Self::Filter { words, .. } => f.write_str(words),
             Self::Exec(program) => {
                 write!(f, "execute {}", text(&program.command))?;

@@ -178,8 +178,9 @@ pub(crate) fn unshare(namespaces: u64) -> Result<(), Errno> {
     done(unsafe { libc::syscall(libc::SYS_unshare, namespaces) })
 }
 
-/// Installs a seccomp program, one `struct sock_filter` per number.
-pub(crate) fn install_filter(program: &[u64]) -> Result<(), Errno> {
+/// Installs a seccomp program, one `struct sock_filter` per number; the flags are
+/// `SECCOMP_FILTER_FLAG_*` that ask for no listener.
+pub(crate) fn install_filter(program: &[u64], flags: u32) -> Result<(), Errno> {
     #[repr(C)]
     struct Program {
         length: u16,
@@ -195,7 +196,7 @@ pub(crate) fn install_filter(program: &[u64]) -> Result<(), Errno> {
         libc::syscall(
             libc::SYS_seccomp,
             libc::SECCOMP_SET_MODE_FILTER,
-            0,
+            flags,
             &raw const program,
         )
     })

@@ -6,6 +6,7 @@
     clippy::panic,
     clippy::exit,
     clippy::print_stdout,
+    clippy::print_stderr,
     reason = "a test"
 )]
 
@@ -17,6 +18,7 @@ mod bare;
 mod boxed;
 mod fixture;
 mod identity;
+mod landlock;
 mod layers;
 mod lifecycle;
 mod mounts;
@@ -35,6 +37,7 @@ fn main() {
         layers::CASES,
         lifecycle::CASES,
         attacks::CASES,
+        landlock::CASES,
         identity::CASES,
         mounts::CASES,
         user::CASES,

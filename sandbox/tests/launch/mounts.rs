@@ -427,7 +427,7 @@ pub(crate) const CASES: &[Case] = &[
         let walls = config.walls.as_mut().unwrap();
         walls.root = Root::Host;
         walls.mounts.drain(..4);
-        walls.system_calls.native_only = true;
+        walls.system_calls.architectures = sandbox::config::Architectures::NATIVE;
         walls.private_devices = true;
         assert_eq!(says(&config), " 00\n1\n");
     }),
