@@ -43,6 +43,9 @@ pub struct Files<'a> {
     /// What the config refers to as [`Held`](crate::config::Held), by index: used by the launch, and
     /// not passed to the program.
     pub held: &'a [BorrowedFd<'a>],
+    /// What the caller keeps for itself though it is open to be inherited: where a copy of the caller carries
+    /// the plan ([`Carrier::Fork`]), the copy closes these at once.
+    pub own: &'a [BorrowedFd<'a>],
 }
 
 /// A process that has been started, by `pid` until the status channel says that it

@@ -310,8 +310,11 @@ impl Translation<'_> {
                 optional,
             } => {
                 let source = match source {
-                    Source::Path(path) => BindSource::Path(self.source(path)),
-                    Source::Descriptor(number) => BindSource::Path(self.descriptor(*number)?),
+                    Source::Path(path) => match self.source(path, *optional)? {
+                        Some(path) => BindSource::Path(path),
+                        None => return Ok(()),
+                    },
+                    Source::Descriptor(number) => self.descriptor(*number)?,
                 };
                 let target = self.target(target);
                 self.bind(source, target, *access, *optional);
@@ -321,13 +324,14 @@ impl Translation<'_> {
                 upper,
                 target,
             } => {
-                let lower = lower.iter().map(|path| self.source(path)).collect();
+                let lower = lower.iter().map(|path| self.layer(path));
+                let lower = lower.collect::<Result<_, OsString>>()?;
                 let upper = match upper {
                     Layers::ReadOnly => Upper::ReadOnly,
                     Layers::Temporary => Upper::Temporary,
                     Layers::Persistent { upper, work } => Upper::Persistent {
-                        upper: self.source(upper),
-                        work: self.source(work),
+                        upper: self.layer(upper)?,
+                        work: self.layer(work)?,
                     },
                 };
                 let target = self.target(target);
@@ -426,16 +430,14 @@ impl Translation<'_> {
         }
     }
 
-    /// The magic link of `proc_pid_fd(5)`: it leads to the file itself, wherever that is by now.
-    fn descriptor(&mut self, number: i32) -> Result<PathBuf, OsString> {
-        match self.holdings.keep(number) {
-            Ok(Some(number)) => Ok(format!("/proc/self/fd/{number}").into()),
-            Ok(None) => {
+    fn descriptor(&mut self, number: i32) -> Result<BindSource, OsString> {
+        let held = self.holdings.hold(number);
+        match held.map_err(|error| cannot_hold(&error))? {
+            Some(held) => Ok(BindSource::Descriptor(held)),
+            None => {
                 let missing = errno::text(libc::ENOENT);
-                let text = format!("Can't find source path /proc/self/fd/{number}: {missing}");
-                Err(text.into())
+                Err(format!("Can't find source path /proc/self/fd/{number}: {missing}").into())
             }
-            Err(error) => Err(cannot_hold(&error)),
         }
     }
 
@@ -455,10 +457,32 @@ impl Translation<'_> {
         })
     }
 
-    fn source(&mut self, given: &OsStr) -> PathBuf {
-        let path = self.caller.working_directory.join(given);
+    /// The path outside; `None` for an optional one that is known to be missing.
+    fn source(&mut self, given: &OsStr, optional: bool) -> Result<Option<PathBuf>, OsString> {
+        let mut path = self.caller.working_directory.join(given);
+        // The engine takes paths that say themselves where they lead.
+        let goes_up = |path: &Path| path.components().any(|part| part == Component::ParentDir);
+        if goes_up(&path) {
+            path = match std::fs::canonicalize(&path) {
+                Ok(path) => path,
+                Err(error) if optional && error.kind() == io::ErrorKind::NotFound => {
+                    return Ok(None);
+                }
+                Err(error) => {
+                    let errno = error.raw_os_error().unwrap_or(libc::EIO);
+                    let mut text = OsString::from("Can't find source path ");
+                    text.push(given);
+                    text.push(format!(": {}", errno::text(errno)));
+                    return Err(text);
+                }
+            };
+        }
         self.sources.push((path.clone(), given.to_owned()));
-        path
+        Ok(Some(path))
+    }
+
+    fn layer(&mut self, given: &OsStr) -> Result<PathBuf, OsString> {
+        Ok(self.source(given, false)?.unwrap_or_default())
     }
 
     /// The path inside. Directories that are missing above it are the owner's alone, as bubblewrap

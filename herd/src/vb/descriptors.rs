@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use sandbox::config::Held;
 
@@ -11,8 +11,6 @@ use sandbox::config::Held;
 pub struct Holdings {
     numbers: Vec<i32>,
     descriptors: Vec<OwnedFd>,
-    /// What is found by its number while the box is set up.
-    by_number: Vec<(i32, OwnedFd)>,
 }
 
 impl Holdings {
@@ -33,23 +31,6 @@ impl Holdings {
             }
         };
         Ok(Some(Held(u32::try_from(index).unwrap_or(u32::MAX))))
-    }
-
-    /// Keeps a descriptor open under a number until the command is executed; gives the number, which is
-    /// another one for one of the first three. `None` when it is not open.
-    ///
-    /// # Errors
-    /// When the table of descriptors is full.
-    pub fn keep(&mut self, number: i32) -> io::Result<Option<i32>> {
-        if let Some((_, kept)) = self.by_number.iter().find(|(known, _)| *known == number) {
-            return Ok(Some(kept.as_raw_fd()));
-        }
-        let Some(descriptor) = take(number)? else {
-            return Ok(None);
-        };
-        let kept = descriptor.as_raw_fd();
-        self.by_number.push((number, descriptor));
-        Ok(Some(kept))
     }
 
     pub fn borrowed(&self) -> Vec<BorrowedFd<'_>> {

@@ -11,6 +11,7 @@ use std::process::ExitStatus;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{WaitId, WaitIdOptions};
 use rustix::thread::LinkNameSpaceType;
+use sandbox::seccomp::Program;
 use sandbox::status::{self, Message};
 use sandbox::{Files, Host, Launched, Launcher};
 
@@ -165,8 +166,13 @@ fn launch(arguments: &Arguments, circumstances: Circumstances) -> Result<i32, Os
     }
     let caller = caller(arguments, circumstances)?;
     let mut holdings = Holdings::default();
-    let wanted = config::config(arguments, &caller, &mut holdings)?;
-    let _filters = filters(arguments)?;
+    let mut wanted = config::config(arguments, &caller, &mut holdings)?;
+    if let Some(walls) = &mut wanted.config.walls {
+        let programs = filters(arguments)?;
+        let programs = programs.iter().map(|bytes| Program::from_bytes(bytes));
+        let programs = programs.collect::<Result<_, _>>();
+        walls.system_calls.programs = programs.map_err(|_| messages::NO_FILTER)?;
+    }
     let mut outputs = Outputs::new(arguments)?;
     join(arguments)?;
     let host = Host::of_launcher().map_err(|error| OsString::from(messages::chain(&error)))?;
@@ -181,6 +187,7 @@ fn launch(arguments: &Arguments, circumstances: Circumstances) -> Result<i32, Os
         stderr: rustix::stdio::stderr(),
         passed: &[],
         held: &holdings.borrowed(),
+        own: &outputs.borrowed(),
     };
     let launched = launcher
         .launch(&plan, files)
@@ -286,6 +293,14 @@ impl Outputs {
                 .map_err(|error| failed("Can't hold a descriptor", &error))?
                 .flatten(),
         })
+    }
+
+    fn borrowed(&self) -> Vec<BorrowedFd<'_>> {
+        [&self.info, &self.status, &self.block]
+            .into_iter()
+            .flatten()
+            .map(AsFd::as_fd)
+            .collect()
     }
 
     fn tell(&mut self, told: &Told) -> Result<(), OsString> {

@@ -133,6 +133,7 @@ pub(crate) fn outcome_of(plan: &Plan, passed: &[(u32, BorrowedFd<'_>)]) -> Outco
         stderr: err_end.as_fd(),
         passed,
         held: &[],
+        own: &[],
     };
     let launched = launcher.launch(&carried(plan), files);
     drop((out_end, err_end));
