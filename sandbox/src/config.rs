@@ -28,7 +28,8 @@ pub use system_calls::{
     SystemCallFilter, SystemCallLog, SystemCalls,
 };
 pub use user::{
-    Capabilities, IdMaps, IdRange, Join, NamespaceKind, NamespaceSource, UserNamespace,
+    Capabilities, IdMaps, IdRange, Join, NamespaceKind, NamespaceSource, SecureBit, TimeOffsets,
+    UserNamespace,
 };
 pub use wall::Wall;
 
@@ -284,6 +285,10 @@ pub struct Walls {
     pub read_only_root: bool,
     /// Hostname in the UTS namespace; the config's name when absent.
     pub hostname: Option<String>,
+    /// Of the clocks in the time namespace, which `namespaces.time` asks for.
+    pub time_offsets: TimeOffsets,
+    /// NIS domain name in the UTS namespace, which keeps the host's when absent.
+    pub domainname: Option<String>,
     pub protect_system: ProtectSystem,
     pub protect_home: ProtectHome,
     pub private_tmp: bool,
@@ -316,6 +321,7 @@ pub struct Walls {
     pub capabilities: Capabilities,
     /// With [`Capabilities::ByUser`].
     pub ambient_capabilities: Vec<u8>,
+    pub secure_bits: Vec<SecureBit>,
     pub lock_personality: bool,
     pub memory_deny_write_execute: bool,
     pub restrict_realtime: bool,
@@ -348,6 +354,8 @@ impl Walls {
             propagation: Propagation::Private,
             read_only_root: false,
             hostname: None,
+            time_offsets: TimeOffsets::default(),
+            domainname: None,
             protect_system: ProtectSystem::No,
             protect_home: ProtectHome::No,
             private_tmp: false,
@@ -372,6 +380,7 @@ impl Walls {
             capability_bounding_set: (0..=CAP_LAST).collect(),
             capabilities: Capabilities::ByUser,
             ambient_capabilities: Vec::new(),
+            secure_bits: Vec::new(),
             lock_personality: false,
             memory_deny_write_execute: false,
             restrict_realtime: false,
@@ -385,6 +394,12 @@ impl Walls {
             as_pid_1: false,
             best_effort: Vec::new(),
         }
+    }
+
+    /// Claims that the box sees processes of another PID namespace than its caller does.
+    pub(crate) fn has_other_processes(&self) -> bool {
+        let joined = |join: &Join| join.kind == NamespaceKind::Pid;
+        self.namespaces.pid || self.join.iter().any(joined)
     }
 
     /// Namespaces and no new privileges, nothing finer: `profile = "minimal"`.
@@ -550,6 +565,8 @@ pub enum Keyring {
     Inherit,
     /// A new session keyring, linked to nothing.
     Private,
+    /// A new session keyring with the user's keyring linked into it: what services of one user share.
+    Shared,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

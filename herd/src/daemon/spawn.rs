@@ -145,7 +145,7 @@ impl Daemon {
                 .map_or(self.null.as_fd(), AsFd::as_fd),
             passed: &passed,
             held: &[],
-        own: &[],
+            own: &[],
         };
         let launched = self
             .launcher

@@ -26,6 +26,8 @@ pub struct Caller {
     pub working_directory: PathBuf,
     pub umask: u32,
     pub node_name: OsString,
+    /// Who it is in the user namespace that it has joined.
+    pub inside: (u32, u32),
     /// The capabilities it is permitted, bit by number.
     pub capabilities: u64,
     /// The terminal on standard output.
@@ -69,7 +71,7 @@ pub fn config(
     } = wanted;
     let lifecycle = lifecycle(arguments, caller, holdings)?;
     let mut walls = walls(arguments, caller, mounts);
-    walls.join = second_user(arguments, holdings)?;
+    walls.join = joins(arguments, holdings)?;
     let config = Config {
         name: "vb".to_owned(),
         process: process(arguments, caller),
@@ -186,9 +188,9 @@ fn identity(arguments: &Arguments, caller: &Caller) -> Identity {
     let joined = arguments.descriptors.user_namespace.is_some();
     let held = arguments.descriptors.user_namespace_block.is_some();
     // Where somebody else has made the maps, the change is one of the process's own.
-    let changes = |wanted: Option<u32>, real: u32| {
+    let changes = |wanted: Option<u32>, real: u32, inside: u32| {
         let wanted = wanted.unwrap_or(real);
-        (joined && wanted != real).then_some(wanted)
+        (joined && wanted != real && wanted != inside).then_some(wanted)
     };
     if arguments.unshare.user && !held {
         Identity {
@@ -198,8 +200,8 @@ fn identity(arguments: &Arguments, caller: &Caller) -> Identity {
         }
     } else {
         Identity {
-            uid: changes(arguments.uid, circumstances.uid),
-            gid: changes(arguments.gid, circumstances.gid),
+            uid: changes(arguments.uid, circumstances.uid, caller.inside.0),
+            gid: changes(arguments.gid, circumstances.gid, caller.inside.1),
             groups: None,
         }
     }
@@ -248,17 +250,32 @@ fn search_path(path: Option<&OsStr>) -> Vec<PathBuf> {
         .collect()
 }
 
-fn second_user(arguments: &Arguments, holdings: &mut Holdings) -> Result<Vec<Join>, OsString> {
-    let Some(number) = arguments.descriptors.user_namespace_2 else {
-        return Ok(Vec::new());
-    };
-    let refused = |errno| format!("Setting userns2 failed: {}", errno::text(errno));
-    let held = holdings.hold(number).map_err(|error| cannot_hold(&error))?;
-    let held = held.ok_or_else(|| refused(libc::EBADF))?;
-    Ok(vec![Join {
-        kind: NamespaceKind::SecondUser,
-        from: NamespaceSource::Descriptor(held),
-    }])
+fn joins(arguments: &Arguments, holdings: &mut Holdings) -> Result<Vec<Join>, OsString> {
+    let descriptors = arguments.descriptors;
+    let missing = errno::text(libc::EBADF);
+    let mut joins = Vec::new();
+    for (number, kind, complaint) in [
+        (
+            descriptors.pid_namespace,
+            NamespaceKind::Pid,
+            format!("Setting pidns failed: {missing}"),
+        ),
+        (
+            descriptors.user_namespace_2,
+            NamespaceKind::SecondUser,
+            format!("Setting userns2 failed: {missing}"),
+        ),
+    ] {
+        let Some(number) = number else {
+            continue;
+        };
+        let held = holdings.hold(number).map_err(|error| cannot_hold(&error))?;
+        joins.push(Join {
+            kind,
+            from: NamespaceSource::Descriptor(held.ok_or(complaint)?),
+        });
+    }
+    Ok(joins)
 }
 
 fn lifecycle(

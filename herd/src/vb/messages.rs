@@ -49,6 +49,7 @@ pub fn sentence(failure: &StepFailure, arguments: &Arguments, wanted: &Wanted) -
         About::FurtherUserNamespaces => {
             "creation of new user namespaces was not disabled as requested".into()
         }
+        About::Join(_) => format!("Setting pidns failed: {reason}").into(),
         About::SecondUserNamespace => format!("Setting userns2 failed: {reason}").into(),
         About::Loopback => format!("loopback: {reason}").into(),
         About::Maps => format!("setting up uid map: {reason}").into(),

@@ -135,6 +135,10 @@ fn caller(arguments: &Arguments, circumstances: Circumstances) -> Result<Caller,
     Ok(Caller {
         circumstances,
         working_directory: working_directory(&arguments.environment),
+        inside: (
+            rustix::process::geteuid().as_raw(),
+            rustix::process::getegid().as_raw(),
+        ),
         umask: umask.as_raw_mode(),
         capabilities: own.permitted,
         node_name: OsStr::from_bytes(rustix::system::uname().nodename().to_bytes()).to_owned(),
@@ -164,6 +168,7 @@ fn launch(arguments: &Arguments, circumstances: Circumstances) -> Result<i32, Os
     {
         return Err("execvp : No such file or directory".into());
     }
+    join(arguments)?;
     let caller = caller(arguments, circumstances)?;
     let mut holdings = Holdings::default();
     let mut wanted = config::config(arguments, &caller, &mut holdings)?;
@@ -174,7 +179,6 @@ fn launch(arguments: &Arguments, circumstances: Circumstances) -> Result<i32, Os
         walls.system_calls.programs = programs.map_err(|_| messages::NO_FILTER)?;
     }
     let mut outputs = Outputs::new(arguments)?;
-    join(arguments)?;
     let host = Host::of_launcher().map_err(|error| OsString::from(messages::chain(&error)))?;
     let plan = sandbox::compile(&wanted.config, &host)
         .map_err(|error| OsString::from(messages::chain(&error)))?
@@ -210,8 +214,8 @@ fn filters(arguments: &Arguments) -> Result<Vec<Vec<u8>>, OsString> {
     Ok(vec![program])
 }
 
-/// Enters the namespaces of others that the box is to be in. They are ours to leave: nothing but
-/// waiting is done here afterwards.
+/// Enters the namespaces of others that the box is to be in, but for that of its processes. They are
+/// ours to leave: nothing but waiting is done here afterwards.
 fn join(arguments: &Arguments) -> Result<(), OsString> {
     let own = &arguments.own;
     let descriptors = &arguments.descriptors;

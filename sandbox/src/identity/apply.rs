@@ -6,6 +6,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
+use super::join::CLONE_NEWTIME;
 use super::maps::{Alone, Maps, text};
 use crate::config::IdRange;
 use crate::sys::{Errno, files, process};
@@ -27,15 +28,9 @@ impl From<io::Error> for Refused {
     }
 }
 
-/// Moves this process into a new user namespace in which nobody else exists.
-pub(crate) fn enter_alone(map: &Alone) -> Result<(), io::Error> {
-    enter_alone_by(host_proc()?.as_fd(), map)
-}
-
-/// The same where `/proc` has been lost with the host's tree.
-pub(crate) fn enter_alone_by(proc: BorrowedFd<'_>, map: &Alone) -> Result<(), io::Error> {
-    process::unshare(u64::from(libc::CLONE_NEWUSER.unsigned_abs()))?;
-    map_alone_by(proc, map)
+/// Moves this process into a new user namespace.
+pub(crate) fn unshare() -> Result<(), Errno> {
+    process::unshare(u64::from(libc::CLONE_NEWUSER.unsigned_abs()))
 }
 
 /// The host's `/proc`, for what is to be written when it is out of sight.
@@ -43,12 +38,13 @@ pub(crate) fn host_proc() -> Result<OwnedFd, io::Error> {
     Ok(files::open(c"/proc", libc::O_PATH | libc::O_DIRECTORY)?)
 }
 
-/// Writes the maps of the user namespace that this process was made in.
+/// Makes ourselves the only one in the user namespace that we have just entered.
 pub(crate) fn map_alone(map: &Alone) -> Result<(), io::Error> {
     map_alone_by(host_proc()?.as_fd(), map)
 }
 
-fn map_alone_by(proc: BorrowedFd<'_>, map: &Alone) -> Result<(), io::Error> {
+/// The same by a `/proc` that has been lost with the host's tree.
+pub(crate) fn map_alone_by(proc: BorrowedFd<'_>, map: &Alone) -> Result<(), io::Error> {
     let write = |name: &CStr, text: &str| {
         let file = files::open_at(proc, name, libc::O_WRONLY)?;
         files::write_all(file.as_fd(), text.as_bytes())
@@ -65,6 +61,20 @@ fn map_alone_by(proc: BorrowedFd<'_>, map: &Alone) -> Result<(), io::Error> {
     Ok(write(c"self/gid_map", &format!("{gid} {outside_gid} 1"))?)
 }
 
+/// A time namespace for the children of this process.
+pub(crate) fn make_time_namespace(monotonic: i64, boottime: i64) -> Result<(), io::Error> {
+    process::unshare(u64::from(CLONE_NEWTIME.unsigned_abs()))?;
+    if (monotonic, boottime) == (0, 0) {
+        return Ok(());
+    }
+    let offsets = format!("monotonic {monotonic} 0\nboottime {boottime} 0\n");
+    // The files of a process that is not dumpable belong to root.
+    let dumpable = process::is_dumpable()?;
+    process::set_dumpable(true)?;
+    fs::write("/proc/self/timens_offsets", offsets)?;
+    Ok(process::set_dumpable(dumpable)?)
+}
+
 /// How many user namespaces may be made below ours.
 pub(crate) fn limit_further(most: u8) -> Result<(), io::Error> {
     fs::write("/proc/sys/user/max_user_namespaces", most.to_string())
@@ -72,7 +82,7 @@ pub(crate) fn limit_further(most: u8) -> Result<(), io::Error> {
 
 /// Claims that no further user namespace can be made. If one can, this process is in it.
 pub(crate) fn is_further_refused() -> bool {
-    process::unshare(u64::from(libc::CLONE_NEWUSER.unsigned_abs())).is_err()
+    unshare().is_err()
 }
 
 /// Writes the maps of the child `pid`, which is in a new namespace directly below ours.

@@ -245,7 +245,7 @@ pub(crate) const CASES: &[Case] = &[
             stderr: null.as_fd(),
             passed: &[],
             held: &[],
-        own: &[],
+            own: &[],
         };
         let plan = carried(&plan(&config));
         let launched = Launcher::new().unwrap().launch(&plan, files).unwrap();
@@ -357,7 +357,7 @@ pub(crate) const CASES: &[Case] = &[
             stderr: null.as_fd(),
             passed: &[],
             held: &[],
-        own: &[],
+            own: &[],
         };
         let refused = Launcher::new().unwrap().launch(&plan, files).unwrap_err();
         assert!(matches!(refused, LaunchError::Threads), "{refused:?}");
@@ -426,6 +426,7 @@ pub(crate) const CASES: &[Case] = &[
                     stderr: null.as_fd(),
                     passed: &[],
                     held: &[block.as_fd()],
+                    own: &[],
                 };
                 let plan = carried(&plan).fail_at(n);
                 let launched = Launcher::new().unwrap().launch(&plan, files).unwrap();

@@ -18,6 +18,7 @@ mod bare;
 mod boxed;
 mod fixture;
 mod identity;
+mod join;
 mod landlock;
 mod layers;
 mod lifecycle;
@@ -36,10 +37,10 @@ fn main() {
         boxed::CASES,
         layers::CASES,
         lifecycle::CASES,
-        attacks::CASES,
         landlock::CASES,
         identity::CASES,
-        mounts::CASES,
+        join::CASES,
+        attacks::CASES,
         user::CASES,
     ]
     .concat();
@@ -49,6 +50,8 @@ fn main() {
         boxed::CASES,
         mounts::CASES,
         lifecycle::CASES,
+        identity::CASES,
+        join::CASES,
         attacks::CASES,
         identity::CASES,
     ]
@@ -58,6 +61,13 @@ fn main() {
     std::process::exit(fixture::run(
         &cases,
         &forked,
-        &[user::INNER, identity::INNER, attacks::INNER, layers::INNER].concat(),
+        &[
+            user::INNER,
+            identity::INNER,
+            join::INNER,
+            attacks::INNER,
+            layers::INNER,
+        ]
+        .concat(),
     ));
 }
