@@ -242,11 +242,6 @@ fn join(arguments: &Arguments) -> Result<(), OsString> {
             "ipcns",
         ),
         (own.mount_namespace, LinkNameSpaceType::Mount, "mntns"),
-        (
-            descriptors.pid_namespace,
-            LinkNameSpaceType::ProcessID,
-            "pidns",
-        ),
     ] {
         enter(number, kind)
             .map_err(|errno| format!("Setting {what} failed: {}", errno::text(errno)))?;
