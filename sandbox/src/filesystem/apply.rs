@@ -11,6 +11,7 @@ use rustix::mount::{
     fsconfig_create, fsconfig_set_string, fsmount, fsopen, move_mount, open_tree, unmount,
 };
 
+use super::attributes::identify;
 use super::devices;
 use super::resolve::{Bases, Make, is_directory};
 use super::step::{Hide, MountStep, Tmpfs};
@@ -266,22 +267,20 @@ impl Mounts {
 
     fn pivot(&mut self) -> Result<(), Errno> {
         let root = self.bases.root().ok_or(Errno(libc::EBADF))?;
-        let old = files::open(c"/", libc::O_PATH | libc::O_DIRECTORY)?;
         files::change_directory(root)?;
         // The old root lands on top of the new one and goes from there: no directory is needed.
         rustix::process::pivot_root(c".", c".")?;
-        files::change_directory(old.as_fd())?;
-        // With all that has been put on it: each call takes what is topmost there, the old root last.
-        // One that stayed would be found by `..` at the new root.
-        loop {
-            match unmount(c".", UnmountFlags::DETACH) {
-                Ok(()) => {}
-                // It is in no tree any more.
-                Err(rustix::io::Errno::INVAL) => break,
-                Err(errno) => return Err(errno.into()),
+        // With it lies whatever was put on it to build the new one, and goes first. `/..` leads to
+        // what lies on the root, so nothing may.
+        let (ours, _) = identify(root)?;
+        for _ in 0..STACKED_AT_MOST {
+            unmount(c".", UnmountFlags::DETACH)?;
+            let above = files::open(c"/..", libc::O_PATH | libc::O_DIRECTORY)?;
+            if identify(above.as_fd())?.0 == ours {
+                return Ok(rustix::process::chdir(c"/")?);
             }
         }
-        Ok(rustix::process::chdir(c"/")?)
+        Err(Errno(libc::EBUSY))
     }
 
     fn change_root(&mut self) -> Result<(), Errno> {
@@ -302,6 +301,9 @@ impl Mounts {
         Ok(())
     }
 }
+
+/// Mounts one on another at `/`: one for each action there, and the host's own.
+const STACKED_AT_MOST: usize = 4096;
 
 pub(super) fn path_of(path: &CStr) -> &Path {
     Path::new(OsStr::from_bytes(path.to_bytes()))

@@ -38,6 +38,7 @@ fn main() {
         layers::CASES,
         lifecycle::CASES,
         landlock::CASES,
+        mounts::CASES,
         identity::CASES,
         join::CASES,
         attacks::CASES,
@@ -53,7 +54,6 @@ fn main() {
         identity::CASES,
         join::CASES,
         attacks::CASES,
-        identity::CASES,
     ]
     .concat();
     // It races with a thread of its own, and a copy can be made of a process with one only.
