@@ -109,6 +109,8 @@ pub(crate) struct Walker<'a> {
     is_born_inside: bool,
     /// Whether this process is the first one of a PID namespace that is to be the box's.
     is_in_pid_namespace: bool,
+    /// The host's `/proc`, where a step behind the mounts needs it.
+    host_proc: Option<OwnedFd>,
     /// The user namespace that is joined last: its path is one of the caller's tree.
     second_user: Option<OwnedFd>,
     mounts: Mounts,
@@ -130,6 +132,7 @@ impl<'a> Walker<'a> {
             kept: Vec::new(),
             is_born_inside: false,
             is_in_pid_namespace: false,
+            host_proc: None,
             second_user: None,
             mounts: Mounts::default(),
         }
@@ -178,6 +181,9 @@ impl<'a> Walker<'a> {
             Step::CreateCgroup(group) => Ok(cgroup::create(group)?),
             Step::JoinCgroup(group) => Ok(cgroup::join(group)?),
             Step::UserNamespace(map) => {
+                if self.plan.makes_second_user_namespace() {
+                    self.host_proc = Some(identity::host_proc()?);
+                }
                 if !self.is_born_inside {
                     identity::unshare()?;
                 }
@@ -201,7 +207,10 @@ impl<'a> Walker<'a> {
             Step::SecondUserNamespace(map) => {
                 process::set_dumpable(true)?;
                 identity::unshare()?;
-                identity::map_alone(map)?;
+                match &self.host_proc {
+                    Some(proc) => identity::map_alone_by(proc.as_fd(), map)?,
+                    None => identity::map_alone(map)?,
+                }
                 Ok(process::set_dumpable(false)?)
             }
             Step::AssertNoUserNamespaces if identity::is_further_refused() => Ok(()),
@@ -237,6 +246,7 @@ impl<'a> Walker<'a> {
             }
             Step::Descriptors(_) => {
                 self.mounts = Mounts::default();
+                self.host_proc = None;
                 self.held = HeldDescriptors::default();
                 // From here on this process is the service's own: it does not end with the
                 // caller unless that was asked for, which is a later step.

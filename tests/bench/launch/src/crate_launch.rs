@@ -108,7 +108,9 @@ impl Engine {
                     }
                     Message::Main { pidfd, .. } => kept.main = Some(pidfd),
                     Message::Closed => break,
-                    other => return Err(format!("{other:?}").into()),
+                    other @ (Message::Failed(_) | Message::AtGate { .. } | Message::Exited(_)) => {
+                        return Err(format!("{other:?}").into());
+                    }
                 }
             }
             kept.status = Some(channel);

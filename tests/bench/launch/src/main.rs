@@ -20,7 +20,8 @@
     clippy::print_stdout,
     clippy::print_stderr,
     clippy::exit,
-    reason = "a command"
+    clippy::disallowed_methods,
+    reason = "a command, which runs others as a shell would"
 )]
 
 mod command;
