@@ -23,6 +23,7 @@ fn launch(launcher: &Launcher) -> Launched {
         stderr: null.as_fd(),
         passed: &[],
         held: &[],
+        own: &[],
     };
     launcher.launch(&plan(&boxed("exit 7")), files).unwrap()
 }

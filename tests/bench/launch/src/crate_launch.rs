@@ -62,6 +62,7 @@ impl Engine {
             stderr: self.null.as_fd(),
             passed: &[],
             held: &[],
+            own: &[],
         };
         let launched = self.launcher.launch(&plan, files)?;
         let blocked = now() - started;
@@ -89,6 +90,7 @@ impl Engine {
             stderr: self.null.as_fd(),
             passed: &[],
             held: &[],
+            own: &[],
         };
         let launched = self.launcher.launch(&plan, files)?;
         let mut kept = Kept {
