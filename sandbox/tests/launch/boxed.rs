@@ -322,7 +322,11 @@ pub(crate) const CASES: &[Case] = &[
                 assert_eq!(wait(&launched.pidfd).code(), Some(0));
                 (pid, pidfd, main_pid)
             }
-            other => panic!("{other:?}"),
+            Message::Failed(_)
+            | Message::Executed
+            | Message::AtGate { .. }
+            | Message::Exited(_)
+            | Message::Closed => panic!("nobody stands for the box"),
         };
         assert!(matches!(next(&status), Message::Executed));
         assert_ne!(pid, main_pid);

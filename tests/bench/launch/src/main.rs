@@ -70,7 +70,7 @@ fn run() -> Result<()> {
     let mut contenders = Vec::new();
     for what in &options.what {
         contenders.push(match what {
-            What::Crate(kind) => Contender::Crate(engine.prepare(kind)?),
+            What::Crate(kind) => Contender::Crate(Box::new(engine.prepare(kind)?)),
             What::Command { name, words } => Contender::Command(name.clone(), words.clone()),
             What::Floor { name, words } => {
                 Contender::Floor(name.clone(), floor::Server::start(words)?)
@@ -91,7 +91,7 @@ fn run() -> Result<()> {
 }
 
 enum Contender {
-    Crate(crate_launch::Prepared),
+    Crate(Box<crate_launch::Prepared>),
     Command(String, Vec<String>),
     Floor(String, floor::Server),
 }
