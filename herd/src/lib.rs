@@ -22,6 +22,7 @@ pub mod prepare;
 )]
 pub mod supervisor;
 pub mod users;
+pub mod vb;
 
 /// Claims that the binary was started to build a box: as `herd-exec`, or with that as its verb.
 pub fn is_executor(mut first_two: impl Iterator<Item = OsString>) -> bool {

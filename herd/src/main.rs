@@ -8,5 +8,10 @@ fn main() -> ExitCode {
     if herd::is_executor(std::env::args_os().take(2)) {
         sandbox::herd_exec_main();
     }
-    herd::cli::main(std::env::args_os())
+    // Somebody waits for the launcher: no option of herd's is looked at first.
+    let words: Vec<_> = std::env::args_os().collect();
+    if herd::vb::is_called(&words) {
+        return ExitCode::from(u8::try_from(herd::vb::main(words)).unwrap_or(u8::MAX));
+    }
+    herd::cli::main(words)
 }

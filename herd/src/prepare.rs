@@ -185,6 +185,8 @@ pub fn prepare_command(
         argv: argv.into_iter().map(OsString::from).collect(),
         argv0: entry.argv0.as_ref().filter(|_| is_main).map(OsString::from),
         working_directory: working_directory(around, user.as_ref())?,
+        working_directories: Vec::new(),
+        as_if_executed: false,
         working_directory_optional: matches!(
             around.working_directory,
             Some(WorkingDirectory::Path { optional: true, .. })

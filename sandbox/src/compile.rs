@@ -22,14 +22,14 @@ use std::path::PathBuf;
 
 use crate::cgroup;
 use crate::config::{
-    CgroupLimits, Config, Identity, Inherit, Keyring, Lifecycle, Network, ProtectHome, ProtectProc,
-    ProtectSystem, Wall, Walls,
+    CgroupLimits, Config, Identity, Join, Keyring, Lifecycle, NamespaceKind, NamespaceSource,
+    Network, ProtectHome, ProtectProc, ProtectSystem, Wall, Walls,
 };
 use crate::filesystem;
 use crate::host::Host;
 use crate::identity::MapError;
 use crate::identity::plan::{self as privileges, Users};
-use crate::paths::c_string;
+use crate::paths::{absolute, c_string};
 use crate::plan::{Carrier, GivenUp, Plan};
 use crate::process::{identity, owned_directory, program, scheduling, working_directory};
 use crate::relax::relax;
@@ -49,6 +49,10 @@ pub enum CompileError {
     Upwards { what: &'static str, path: PathBuf },
     #[error("{wall}: {reason}")]
     Wall { wall: Wall, reason: String },
+    #[error(
+        "the command itself is the box's first process: nobody is left to hold what lasts as long as the box"
+    )]
+    AsFirstProcess,
     #[error(transparent)]
     Map(#[from] MapError),
     #[error("{0}")]
@@ -81,7 +85,7 @@ pub fn compile(config: &Config, host: &Host) -> Result<Plan, CompileError> {
         }
         None => {
             compiler.bare()?;
-            if only_v2 {
+            if only_v2 && config.lifecycle == Lifecycle::default() {
                 Carrier::Vfork
             } else {
                 Carrier::Executor
@@ -109,7 +113,9 @@ struct Compiler<'a> {
 
 impl Compiler<'_> {
     fn bare(&mut self) -> Result<(), CompileError> {
-        self.steps.push(Step::Descriptors);
+        self.lifecycle()?;
+        self.steps
+            .push(Step::Descriptors(self.config.process.inherit));
         self.directories(&self.config.identity)?;
         self.surroundings();
         identity(&self.config.identity, &mut self.steps);
@@ -117,7 +123,7 @@ impl Compiler<'_> {
     }
 
     fn boxed(&mut self, walls: &Walls) -> Result<(), CompileError> {
-        supported(self.config, walls)?;
+        supported(walls)?;
         // The filter is asked for as a whole, whatever else cannot be had.
         let asked = walls;
         let (walls, given_up) = relax(asked, self.host)?;
@@ -127,13 +133,16 @@ impl Compiler<'_> {
         let users = privileges::decide(self.config, walls, self.host, set)?;
         self.directories(&users.outside(&self.config.identity)?)?;
         self.enter(walls, set, &users)?;
-        if set.has_pid() && !walls.as_pid_1 {
-            if self.config.process.die_with_parent {
-                self.steps.push(Step::DieWithParent);
+        self.take_part()?;
+        let has_first = set.has_pid() && !walls.as_pid_1;
+        if has_first || self.needs_first_process() {
+            if walls.as_pid_1 {
+                return Err(CompileError::AsFirstProcess);
             }
-            self.steps.push(Step::StartMain);
+            self.start_main();
         }
-        self.steps.push(Step::Descriptors);
+        self.steps
+            .push(Step::Descriptors(self.config.process.inherit));
         self.surroundings();
         let identity = &self.config.identity;
         self.steps
@@ -167,12 +176,15 @@ impl Compiler<'_> {
             self.steps.push(Step::Maps(maps.clone()));
             self.steps.extend(limit.map(Step::LimitUserNamespaces));
         }
+        if self.config.lifecycle.gate {
+            self.steps.push(Step::Gate);
+        }
         if users.is_mapped_from_outside() {
             self.steps.push(Step::Untraceable);
         }
         if set.has(libc::CLONE_NEWUTS) {
-            let name = walls.hostname.as_deref().unwrap_or(&self.config.name);
-            let name: String = name.chars().take(HOSTNAME_LONGEST).collect();
+            let own = || self.config.name.chars().take(HOSTNAME_LONGEST).collect();
+            let name: String = walls.hostname.clone().unwrap_or_else(own);
             self.steps
                 .push(Step::Hostname(c_string(OsStr::new(&name))?));
         }
@@ -190,10 +202,57 @@ impl Compiler<'_> {
         {
             self.steps.push(Step::SecondUserNamespace(*second));
         }
+        for join in &walls.join {
+            if let (NamespaceKind::SecondUser, NamespaceSource::Descriptor(held)) =
+                (join.kind, &join.from)
+            {
+                self.steps.push(Step::JoinSecondUser(*held));
+            }
+        }
         if walls.assert_user_namespaces_disabled {
             self.steps.push(Step::AssertNoUserNamespaces);
         }
         Ok(())
+    }
+
+    /// Of a bare process.
+    fn lifecycle(&mut self) -> Result<(), CompileError> {
+        if self.config.lifecycle.gate {
+            self.steps.push(Step::Gate);
+        }
+        self.take_part()?;
+        if self.needs_first_process() {
+            self.start_main();
+        }
+        Ok(())
+    }
+
+    /// What the caller takes part in once everything is set up.
+    fn take_part(&mut self) -> Result<(), CompileError> {
+        let lifecycle = &self.config.lifecycle;
+        self.steps.extend(lifecycle.block.map(Step::Block));
+        self.steps.extend(lifecycle.sync.map(Step::KeepOpen));
+        for path in &lifecycle.lock_files {
+            absolute("lock file", path)?;
+            self.steps.push(Step::Lock(c_string(path.as_os_str())?));
+        }
+        Ok(())
+    }
+
+    /// Somebody has to hold what lasts as long as the box.
+    fn needs_first_process(&self) -> bool {
+        let lifecycle = &self.config.lifecycle;
+        lifecycle.sync.is_some() || !lifecycle.lock_files.is_empty()
+    }
+
+    fn start_main(&mut self) {
+        if self.config.process.die_with_parent {
+            self.steps.push(Step::DieWithParent);
+        }
+        if self.config.lifecycle.linger {
+            self.steps.push(Step::Linger);
+        }
+        self.steps.push(Step::StartMain);
     }
 
     fn cgroup(&mut self) -> Result<Option<cgroup::CgroupPlan>, CompileError> {
@@ -254,8 +313,12 @@ impl Compiler<'_> {
                 controlling_terminal,
             });
         }
-        self.steps.push(Step::Signals {
-            ignore_sigpipe: process.ignore_sigpipe,
+        self.steps.push(if process.as_if_executed {
+            Step::SignalsOfCaller
+        } else {
+            Step::Signals {
+                ignore_sigpipe: process.ignore_sigpipe,
+            }
         });
         scheduling(&process.scheduling, &mut self.steps);
         self.steps
@@ -314,18 +377,11 @@ const HOSTNAME_LONGEST: usize = 64;
 const DEFAULT_UMASK: u32 = 0o022;
 
 /// What the vocabulary has and no step does yet is refused, never left out.
-fn supported(config: &Config, walls: &Walls) -> Result<(), CompileError> {
-    let missing = [
-        (!walls.join.is_empty(), "joining namespaces"),
-        (
-            config.lifecycle != Lifecycle::default(),
-            "taking part in the launch",
-        ),
-        (
-            config.process.inherit != Inherit::Passed,
-            "inheriting all descriptors",
-        ),
-    ];
+fn supported(walls: &Walls) -> Result<(), CompileError> {
+    let missing = [(
+        walls.join.iter().any(|join| !is_second_user(join)),
+        "joining namespaces",
+    )];
     missing
         .iter()
         .find(|(wanted, _)| *wanted)
@@ -333,6 +389,10 @@ fn supported(config: &Config, walls: &Walls) -> Result<(), CompileError> {
 }
 
 /// The namespaces that the walls take, whether named or not.
+fn is_second_user(join: &Join) -> bool {
+    join.kind == NamespaceKind::SecondUser && matches!(join.from, NamespaceSource::Descriptor(_))
+}
+
 pub(crate) fn namespaces(walls: &Walls) -> Result<NamespaceSet, CompileError> {
     let wanted = walls.namespaces;
     if wanted.time {

@@ -48,12 +48,16 @@ pub struct Lifecycle {
     /// The box is held once its namespaces exist, until the caller lets it go: the caller can read
     /// the ids of its namespaces, write its maps, or move interfaces into it.
     pub gate: bool,
-    /// The box reads one byte (or end of file) from this descriptor before it is set up.
+    /// The box waits until one byte (or the end of file) has been read from this descriptor: set up
+    /// and without privileges, before its program.
     pub block: Option<Held>,
     /// The box's first process keeps this descriptor open for as long as it lives.
     pub sync: Option<Held>,
     /// Files of the box on which its first process holds a read lock (`fcntl(2)`) while it lives.
     pub lock_files: Vec<PathBuf>,
+    /// The box lasts until the last of its processes has ended, and not only as long as its main
+    /// process, whose end is told at once.
+    pub linger: bool,
 }
 
 /// The program and its surroundings.
@@ -69,6 +73,9 @@ pub struct Process {
     pub working_directory: Option<PathBuf>,
     /// A working directory that is missing falls back to `/` (systemd's `-` prefix).
     pub working_directory_optional: bool,
+    /// Instead of `working_directory`: the first of these that can be entered, and `PWD` in the
+    /// environment names it. Relative ones start at `/`.
+    pub working_directories: Vec<PathBuf>,
     pub umask: Option<u32>,
     /// `setsid(2)`: a session of its own. Without it a process shares its caller's terminal, into
     /// which only a system call filter keeps it from typing.
@@ -78,6 +85,11 @@ pub struct Process {
     pub scheduling: Scheduling,
     /// `PR_SET_PDEATHSIG` with SIGKILL.
     pub die_with_parent: bool,
+    /// The program gets what a program executed by the caller itself would: signals that are ignored
+    /// or blocked stay so, as the caller itself was started with them, and a file without a format that
+    /// the kernel knows is a script of the shell (`execvp(3)`). For a launcher that stands between its
+    /// own caller and the program.
+    pub as_if_executed: bool,
     /// SIGPIPE is ignored (systemd's `IgnoreSIGPIPE=yes`, the default of services there).
     pub ignore_sigpipe: bool,
     /// Passed descriptors from number 3 on get `LISTEN_FDS`, `LISTEN_PID`, `LISTEN_FDNAMES`.

@@ -3,26 +3,28 @@
 use std::ffi::CString;
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::{AsFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 
 use rustix::fs::{MemfdFlags, SealFlags};
 use serde::{Deserialize, Serialize};
 
+use crate::failure::StepFailure;
+use crate::held::HeldDescriptors;
 use crate::launch::{LaunchError, executor_name};
 use crate::main_process::{Descriptors, Failure, NOT_EXECUTED, Prepared, reset_signals};
 use crate::plan::Plan;
-use crate::status;
+use crate::status::{self, Wire};
 use crate::sys::exec::{StringArray, execveat};
 use crate::sys::signals;
 use crate::sys::{Errno, descriptors, process};
-use crate::walk;
+use crate::walk::Walker;
 
 /// Where the executor finds the plan.
 pub(crate) const PLAN: RawFd = 3;
 /// Where the executor finds its end of the status channel.
 pub(crate) const STATUS: RawFd = 4;
-/// The first of the descriptors passed to the service.
+/// The first of the descriptors passed to the service; those held for the launch follow.
 pub(crate) const FIRST_PASSED: RawFd = 5;
 
 /// What the executor is given besides descriptors.
@@ -31,6 +33,8 @@ struct Handed {
     plan: Plan,
     /// The numbers of the passed descriptors in the main process.
     passed: Vec<u32>,
+    /// How many held ones follow.
+    held: usize,
 }
 
 /// [`Handed`] as it is written: the same fields in the same order.
@@ -38,12 +42,17 @@ struct Handed {
 struct Handing<'a> {
     plan: &'a Plan,
     passed: Vec<u32>,
+    held: usize,
 }
 
 /// The plan in memory that nobody can change any more.
-pub(crate) fn write_down(plan: &Plan, passed: Vec<u32>) -> Result<OwnedFd, LaunchError> {
+pub(crate) fn write_down(
+    plan: &Plan,
+    passed: Vec<u32>,
+    held: usize,
+) -> Result<OwnedFd, LaunchError> {
     use std::io::{Seek, Write};
-    let bytes = postcard::to_stdvec(&Handing { plan, passed })?;
+    let bytes = postcard::to_stdvec(&Handing { plan, passed, held })?;
     let write = |bytes: &[u8]| -> io::Result<OwnedFd> {
         let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
         // Kernels before 6.3 do not know NOEXEC_SEAL, and make every such file executable.
@@ -132,42 +141,53 @@ fn settings() -> Vec<CString> {
 /// The executor's `main`: this binary with `argv[0]` = `herd-exec`. Descriptors are as
 /// [`Launcher::launch`](crate::Launcher::launch) leaves them.
 pub fn herd_exec_main() -> ! {
-    match prepare() {
-        Ok((plan, prepared, channel)) => walk::walk(plan, prepared, channel),
-        // Whoever runs this by hand has no channel to be told on.
-        Err(_) => process::exit_now(NOT_EXECUTED),
+    process::set_umask(0);
+    // Whoever runs this by hand has no plan, and no channel to be told on.
+    let Ok(Handed { plan, passed, held }) = read_plan() else {
+        process::exit_now(NOT_EXECUTED)
+    };
+    let past = |count: usize| RawFd::try_from(count).map_or(RawFd::MAX, |n| FIRST_PASSED + n);
+    let moves = (0..3).map(|number| (number, number));
+    let targets = passed
+        .iter()
+        .map(|to| RawFd::try_from(*to).unwrap_or(RawFd::MAX));
+    let descriptors = Descriptors::new(None, moves.chain((FIRST_PASSED..).zip(targets)));
+    // Out of the way of those we are given, and of the numbers that the main process is to have.
+    let lowest = descriptors.above().max(past(passed.len() + held));
+    let Ok(channel) = descriptors::take_over(STATUS, lowest) else {
+        process::exit_now(NOT_EXECUTED)
+    };
+    let held = (past(passed.len())..past(passed.len() + held))
+        .map(|number| descriptors::take_over(number, lowest))
+        .collect::<Result<Vec<_>, Errno>>();
+    match held.and_then(|held| settle(&plan).map(|()| held)) {
+        Ok(held) => {
+            let prepared = Prepared::new(&plan, descriptors, signals::ignored());
+            Walker::new(&plan, &prepared, channel, HeldDescriptors::new(held)).walk()
+        }
+        Err(errno) => not_prepared(&plan, errno, channel.as_fd()),
     }
 }
 
-fn prepare() -> io::Result<(Plan, Prepared, OwnedFd)> {
-    process::set_umask(0);
-    let (plan, passed) = read_plan()?;
+fn settle(plan: &Plan) -> Result<(), Errno> {
     if !plan.makes_user_namespace() {
         // Nobody inside may look at us or through our descriptors. (See there for the other case.)
         process::set_dumpable(false)?;
     }
-    let sources = (FIRST_PASSED..).zip(&passed).map(|(from, to)| {
-        RawFd::try_from(*to)
-            .map(|to| (from, to))
-            .map_err(|_| io::ErrorKind::InvalidData.into())
-    });
-    let moves = (0..3)
-        .map(|number| Ok((number, number)))
-        .chain(sources)
-        .collect::<io::Result<Vec<_>>>()?;
-    let descriptors = Descriptors::new(None, moves);
-    let past_all = FIRST_PASSED.saturating_add(RawFd::try_from(passed.len()).unwrap_or(RawFd::MAX));
-    // Out of the way of those we are given, and of the numbers that the main process is to have.
-    let channel = descriptors::take_over(STATUS, descriptors.above().max(past_all))?;
-    rustix::process::chdir(c"/")?;
-    let prepared = Prepared::new(&plan, descriptors, signals::ignored());
-    Ok((plan, prepared, channel))
+    Ok(rustix::process::chdir(c"/")?)
 }
 
-fn read_plan() -> io::Result<(Plan, Vec<u32>)> {
+/// A walker that could not begin says so: a channel that closes in silence means success.
+pub(crate) fn not_prepared(plan: &Plan, errno: Errno, channel: BorrowedFd<'_>) -> ! {
+    let failure = StepFailure::new(plan, plan.steps.len(), errno);
+    match status::send(channel, &Wire::Failed(failure), &[]) {
+        // Nobody is left to hear of it.
+        Ok(()) | Err(_) => process::exit_now(NOT_EXECUTED),
+    }
+}
+
+fn read_plan() -> io::Result<Handed> {
     let mut bytes = Vec::new();
     File::from(descriptors::adopt(PLAN)?).read_to_end(&mut bytes)?;
-    let handed: Handed = postcard::from_bytes(&bytes)
-        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
-    Ok((handed.plan, handed.passed))
+    postcard::from_bytes(&bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }

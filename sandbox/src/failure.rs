@@ -1,7 +1,9 @@
 //! A step that failed, as its caller tells it.
 #![forbid(unsafe_code)]
 
+use std::ffi::{CStr, OsStr, OsString};
 use std::fmt;
+use std::os::unix::ffi::OsStrExt;
 
 use serde::{Deserialize, Serialize};
 
@@ -22,6 +24,60 @@ pub struct StepFailure {
     pub is_command: bool,
     /// What a mount step was about.
     pub mount: Option<Box<MountFailure>>,
+    /// What the step was about: for callers that have words of their own.
+    pub about: About,
+}
+
+/// See [`StepFailure::about`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum About {
+    /// Executing the program.
+    Command,
+    /// Entering this directory.
+    WorkingDirectory(OsString),
+    Hostname(OsString),
+    /// Holding a lock on this file.
+    Lock(OsString),
+    /// Entering a user namespace that was there already, once everything is set up.
+    SecondUserNamespace,
+    /// A user namespace could be made where none should.
+    FurtherUserNamespaces,
+    /// The maps of a user namespace.
+    Maps,
+    Loopback,
+    Filter,
+    /// The tree: [`StepFailure::mount`] says more.
+    Mount,
+    Other,
+}
+
+impl About {
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "every other step has the engine's own words only"
+    )]
+    fn step(step: &Step) -> Self {
+        match step {
+            Step::Exec(_) => Self::Command,
+            Step::WorkingDirectory { path, .. } => Self::WorkingDirectory(owned(path)),
+            Step::FirstDirectory(paths) => {
+                Self::WorkingDirectory(paths.last().map(|path| owned(path)).unwrap_or_default())
+            }
+            Step::Hostname(name) => Self::Hostname(owned(name)),
+            Step::Lock(path) => Self::Lock(owned(path)),
+            Step::JoinSecondUser(_) => Self::SecondUserNamespace,
+            Step::AssertNoUserNamespaces => Self::FurtherUserNamespaces,
+            Step::UserNamespace(_) | Step::SecondUserNamespace(_) | Step::Maps(_) => Self::Maps,
+            Step::Loopback => Self::Loopback,
+            Step::Filter { .. } => Self::Filter,
+            Step::Mount(_) => Self::Mount,
+            _ => Self::Other,
+        }
+    }
+}
+
+fn owned(string: &CStr) -> OsString {
+    OsStr::from_bytes(string.to_bytes()).to_owned()
 }
 
 impl StepFailure {
@@ -41,6 +97,7 @@ impl StepFailure {
             errno: errno.0,
             is_command,
             mount: None,
+            about: plan.steps.get(step).map_or(About::Other, About::step),
         }
     }
 }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::Namespaces;
 use crate::relax::covers_proc;
-use crate::sys::probe_clone;
+use crate::sys::{capabilities, probe_clone};
 
 mod cgroups;
 pub mod doctor;
@@ -160,6 +160,41 @@ impl Host {
         })
     }
 
+    /// The caller's own facts on a machine that is taken to be able: for a launcher, whose caller sees
+    /// at once what the kernel refuses. Nothing is looked at but who we are; cgroups and landlock are
+    /// not there, and device nodes are bound rather than made.
+    ///
+    /// # Errors
+    /// What `capget(2)` answers: nothing, by the manual; and an architecture without a table.
+    pub fn of_launcher() -> Result<Self, HostError> {
+        let sets = capabilities::of_caller().map_err(|source| HostError::Read {
+            path: "/proc/self/status".into(),
+            source,
+        })?;
+        let uid = rustix::process::geteuid().as_raw();
+        let uname = rustix::system::uname();
+        Ok(Self {
+            kernel: KernelVersion::parse(&uname.release().to_string_lossy()),
+            architecture: Architecture::native().ok_or(HostError::Architecture)?,
+            uid,
+            gid: rustix::process::getegid().as_raw(),
+            groups: Vec::new(),
+            is_root: sets.effective & (1 << CAP_SYS_ADMIN) != 0,
+            capabilities: sets.effective & !(1 << CAP_MKNOD),
+            user_namespaces: UserNamespaces::Allowed,
+            namespaces: Self::all_namespaces(),
+            no_new_proc: None,
+            keyrings: true,
+            memory_bytes: 0,
+            cpus: 1,
+            threads_max: 0,
+            landlock_abi: 0,
+            seccomp: true,
+            overlay: true,
+            cgroups: Cgroups::default(),
+        })
+    }
+
     /// What a kernel of today has: for hosts written by hand.
     pub fn all_namespaces() -> Namespaces {
         Namespaces {
@@ -183,6 +218,7 @@ impl Host {
 }
 
 const CAP_SYS_ADMIN: u32 = 21;
+const CAP_MKNOD: u32 = 27;
 
 impl KernelVersion {
     pub fn new(major: u16, minor: u16) -> Self {

@@ -1,40 +1,31 @@
 //! The box's first process: starts the main process, reaps for it, passes signals on to it, says
 //! how it ended, and ends; the kernel then ends what is left of the box.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd};
 
-use rustix::process::{Pid, PidfdFlags, WaitOptions, WaitStatus};
+use rustix::process::{WaitOptions, WaitStatus};
 
 use crate::failure::StepFailure;
-use crate::main_process::{Prepared, Walk};
+use crate::main_process::{Failure, Walk};
 use crate::plan::Plan;
 use crate::status::{self, Wire};
 use crate::step::Step;
 use crate::sys::clone::{Child, Manner, Stack};
-use crate::sys::signals::{self, Blocked};
-use crate::sys::{Errno, capabilities, process};
-use crate::walk::{start_main, tell_failure};
+use crate::sys::signals::{self, Blocked, Taken};
+use crate::sys::{Errno, capabilities, descriptors, process};
+use crate::walk::Walker;
 
 /// Becomes the reaper of a box whose steps up to `first` are done.
-pub(crate) fn run(
-    plan: Plan,
-    prepared: Prepared,
-    first: usize,
-    channel: OwnedFd,
-    report: OwnedFd,
-) -> ! {
-    let walk = start_main(&plan, &prepared, first);
-    let main = match start(&walk, &channel, &report, &plan) {
+pub(crate) fn run(mut walker: Walker<'_>, first: usize) -> ! {
+    let main = match start(&mut walker, first) {
         Ok(main) => main,
         Err((step, errno)) => {
-            let failure = StepFailure::new(&plan, step, errno);
-            tell_failure(failure, &channel, Some(&report));
+            let failure = StepFailure::new(walker.plan, step, errno);
+            walker.tell_failure(failure);
         }
     };
-    // Nothing but the channel and a number is needed from here on.
-    drop((plan, prepared, report));
     let status = reap_until_end_of(main);
-    let told = status::send(channel.as_fd(), &Wire::Exited(status), &[]);
+    let told = status::send(walker.channel.as_fd(), &Wire::Exited(status), &[]);
     let code = if status & 0x7f == 0 {
         status >> 8 & 0xff
     } else {
@@ -42,58 +33,68 @@ pub(crate) fn run(
     };
     match told {
         // A caller that has gone does not hear it; the exit status says nearly the same.
-        Ok(()) | Err(_) => process::exit_now(code),
+        Ok(()) | Err(_) => {}
     }
+    if walker.plan.lingers() {
+        reap_all();
+    }
+    process::exit_now(code)
 }
 
 /// Starts the main process and tells the caller; gives its pid here inside.
-fn start(
-    walk: &Walk<'_>,
-    channel: &OwnedFd,
-    report: &OwnedFd,
-    plan: &Plan,
-) -> Result<i32, (usize, Errno)> {
-    let here = walk.first.saturating_sub(1);
-    let at_start = |errno: Errno| (here, errno);
+fn start(walker: &mut Walker<'_>, first: usize) -> Result<i32, (usize, Errno)> {
+    let at_start = |errno: Errno| (first.saturating_sub(1), errno);
     // For good: everything that comes is taken by `reap_until_end_of`.
     let blocked = Blocked::new().map_err(at_start)?;
     // A terminal's ctrl-c is for the caller; passed on, it would undo the order of a stop.
-    if plan.leaves_session() {
+    if walker.plan.leaves_session() {
         process::new_session().map_err(at_start)?;
     }
     let mut stack = Stack::new().map_err(at_start)?;
+    let walk = Walk {
+        plan: walker.plan,
+        prepared: walker.prepared,
+        first,
+        failure: Failure::none(),
+    };
     let child = stack
-        .spawn(&blocked, Manner::default(), Walk::run, walk)
+        .spawn(&blocked, Manner::default(), Walk::run, &walk)
         .map_err(at_start)?;
     drop(stack);
     if let Some(failed) = walk.failure.get() {
         return Err(failed);
     }
-    settle(walk, &child, channel, report, plan.outlives_parent()).map_err(at_start)?;
+    let main = child.pid;
+    settle(walker, child).map_err(at_start)?;
     blocked.keep();
-    Ok(child.pid)
+    Ok(main)
 }
 
-fn settle(
-    walk: &Walk<'_>,
-    main: &Child,
-    channel: &OwnedFd,
-    report: &OwnedFd,
-    outlives_parent: bool,
-) -> Result<(), Errno> {
+fn settle(walker: &mut Walker<'_>, main: Child) -> Result<(), Errno> {
     let number = |error: std::io::Error| Errno(error.raw_os_error().unwrap_or(libc::EIO));
-    let own = Pid::from_raw(process::own_pid()).ok_or(Errno(libc::ESRCH))?;
-    let ourselves = rustix::process::pidfd_open(own, PidfdFlags::empty())?;
-    if outlives_parent {
+    if walker.plan.outlives_parent() {
         process::outlive_parent()?;
     }
     give_up_privileges()?;
-    let both = [ourselves.as_fd(), main.pidfd.as_fd()];
-    status::send(channel.as_fd(), &Wire::Moved, &both).map_err(number)?;
-    status::send(channel.as_fd(), &Wire::Executed, &[]).map_err(number)?;
-    status::send(report.as_fd(), &Wire::Executed, &[]).map_err(number)?;
+    let channel = walker.channel.as_fd();
+    match walker.report.take() {
+        Some(report) => {
+            let ourselves = process::own_pidfd()?;
+            let both = [ourselves.as_fd(), main.pidfd.as_fd()];
+            status::send(channel, &Wire::Moved, &both).map_err(number)?;
+            status::send(channel, &Wire::Executed, &[]).map_err(number)?;
+            status::send(report.as_fd(), &Wire::Executed, &[]).map_err(number)?;
+        }
+        None => {
+            status::send(channel, &Wire::Main, &[main.pidfd.as_fd()]).map_err(number)?;
+            status::send(channel, &Wire::Executed, &[]).map_err(number)?;
+        }
+    }
+    drop(main);
     // The service's own descriptors are the main process's alone: a pipe it closes is closed.
-    walk.prepared.descriptors.close_sources()
+    let mut kept: Vec<_> = walker.kept.iter().map(AsRawFd::as_raw_fd).collect();
+    kept.push(walker.channel.as_raw_fd());
+    descriptors::close_all_but(&kept)
 }
 
 const CAP_KILL: u32 = 5;
@@ -112,10 +113,21 @@ fn reap_until_end_of(main: i32) -> i32 {
             return status;
         }
         match signals::wait_for(signals::ALL) {
-            Ok(libc::SIGCHLD) | Err(_) => {}
+            Ok(Taken {
+                signal: libc::SIGCHLD,
+                ..
+            })
+            | Err(_) => {}
             // What is ours alone, or harmless to lose.
-            Ok(libc::SIGPIPE | libc::SIGURG) => {}
-            Ok(signal) => match process::kill(main, signal) {
+            Ok(Taken {
+                signal: libc::SIGPIPE | libc::SIGURG,
+                ..
+            }) => {}
+            // A terminal's: the main process has had it too.
+            Ok(Taken {
+                is_of_kernel: true, ..
+            }) => {}
+            Ok(Taken { signal, .. }) => match process::kill(main, signal) {
                 // It has ended: the next round takes its status.
                 Ok(()) | Err(_) => {}
             },
@@ -139,6 +151,16 @@ fn reap_ended(main: i32) -> Option<i32> {
     }
 }
 
+/// Until nothing of the box is left.
+fn reap_all() {
+    loop {
+        match rustix::process::wait(WaitOptions::empty()) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(_) => return,
+        }
+    }
+}
+
 fn raw(status: WaitStatus) -> i32 {
     status.as_raw()
 }
@@ -147,6 +169,11 @@ impl Plan {
     /// Claims that the box goes on when the caller ends.
     pub(crate) fn outlives_parent(&self) -> bool {
         !self.steps.contains(&Step::DieWithParent)
+    }
+
+    /// Claims that the box goes on after its main process.
+    fn lingers(&self) -> bool {
+        self.steps.contains(&Step::Linger)
     }
 
     /// Claims that the service has a session of its own.

@@ -9,8 +9,10 @@ use rustix::fs::{Mode, OFlags};
 use rustix::process::{WaitId, WaitIdOptions};
 
 use crate::cgroup;
+use crate::config::Inherit;
 use crate::executor;
 use crate::failure::StepFailure;
+use crate::fork;
 use crate::main_process::{Descriptors, Failure, Prepared, Walk};
 use crate::plan::{Carrier, Plan};
 use crate::step::Step;
@@ -49,7 +51,7 @@ pub struct Files<'a> {
 pub struct Launched {
     pub pid: i32,
     pub pidfd: OwnedFd,
-    /// With [`Carrier::Executor`]: what becomes of the launch, read by
+    /// With [`Carrier::Executor`] and [`Carrier::Fork`]: what becomes of the launch, read by
     /// [`status::receive`](crate::status::receive).
     pub status: Option<OwnedFd>,
 }
@@ -70,6 +72,8 @@ pub enum LaunchError {
     Target(u32),
     #[error("cannot create the cgroup")]
     Cgroup(#[source] cgroup::CgroupError),
+    #[error("only a process with one thread can start a box by a copy of itself")]
+    Threads,
     #[error("cannot start a process")]
     Clone(#[source] io::Error),
     #[error(transparent)]
@@ -105,7 +109,9 @@ impl Launcher {
     ///
     /// With [`Carrier::Vfork`] the program is running when this returns, and a failure is the
     /// returned error. With [`Carrier::Executor`] the executor is running, and everything else is
-    /// told on [`Launched::status`].
+    /// told on [`Launched::status`]. [`Carrier::Fork`] is the same, but for the launched process:
+    /// it is the box's first process itself unless the channel says that it
+    /// [moved](crate::status::Message::Moved).
     ///
     /// # Errors
     /// [`LaunchError::Step`] names the step that failed; the others are failures of our own.
@@ -114,13 +120,17 @@ impl Launcher {
         match plan.carrier() {
             Carrier::Vfork => self.launch_here(plan, files),
             Carrier::Executor => self.launch_executor(plan, files),
+            Carrier::Fork => fork::launch(plan, files, self.ignored),
         }
     }
 
     fn launch_here(&self, plan: &Plan, files: Files<'_>) -> Result<Launched, LaunchError> {
         let cgroup = self.enter_cgroup(plan)?;
-        let lent = Lent::new(self, files.sources())?;
-        let moves = lent.numbers.iter().copied().zip(files.targets());
+        let also = also_inherited(plan, &files)?;
+        let sources = files.sources().map(|source| source.as_raw_fd());
+        let lent = Lent::new(self, sources.chain(also.iter().copied()))?;
+        let targets = files.targets().chain(also.iter().copied());
+        let moves = lent.numbers.iter().copied().zip(targets);
         let descriptors = Descriptors::new(Some(lent.above(&[])), moves);
         let prepared = Prepared::new(plan, descriptors, self.ignored);
         let first = plan
@@ -180,15 +190,21 @@ impl Launcher {
     }
 
     fn launch_executor(&self, plan: &Plan, files: Files<'_>) -> Result<Launched, LaunchError> {
-        let passed = files.passed.iter().map(|(number, _)| *number).collect();
-        let handed = executor::write_down(plan, passed)?;
+        let also = also_inherited(plan, &files)?;
+        let numbers = also.iter().map(|number| number.unsigned_abs());
+        let passed = files.passed.iter().map(|(number, _)| *number);
+        let handed = executor::write_down(plan, passed.chain(numbers).collect(), files.held.len())?;
         let (ours, theirs) = executor::status_channel().map_err(preparing("make a socket pair"))?;
-        let sources: Vec<BorrowedFd<'_>> = [files.stdin, files.stdout, files.stderr]
-            .into_iter()
-            .chain([handed.as_fd(), theirs.as_fd()])
-            .chain(files.passed.iter().map(|(_, descriptor)| *descriptor))
-            .collect();
-        let lent = Lent::new(self, sources.into_iter())?;
+        let raw = |descriptor: &BorrowedFd<'_>| descriptor.as_raw_fd();
+        let standard = [files.stdin, files.stdout, files.stderr];
+        let sources = standard
+            .iter()
+            .map(raw)
+            .chain([handed.as_raw_fd(), theirs.as_raw_fd()])
+            .chain(files.passed.iter().map(|(_, passed)| passed.as_raw_fd()))
+            .chain(also)
+            .chain(files.held.iter().map(raw));
+        let lent = Lent::new(self, sources)?;
         let image = self.image.as_raw_fd();
         let descriptors = Descriptors::new(
             Some(lent.above(&[image])),
@@ -232,14 +248,14 @@ impl Launcher {
 }
 
 impl<'a> Files<'a> {
-    fn sources(&self) -> impl Iterator<Item = BorrowedFd<'a>> {
+    pub(crate) fn sources(&self) -> impl Iterator<Item = BorrowedFd<'a>> {
         let passed = self.passed.iter().map(|(_, descriptor)| *descriptor);
         [self.stdin, self.stdout, self.stderr]
             .into_iter()
             .chain(passed)
     }
 
-    fn targets(&self) -> impl Iterator<Item = RawFd> {
+    pub(crate) fn targets(&self) -> impl Iterator<Item = RawFd> {
         let passed = self
             .passed
             .iter()
@@ -261,6 +277,20 @@ fn check_targets(passed: &[(u32, BorrowedFd<'_>)]) -> Result<(), LaunchError> {
     Ok(())
 }
 
+/// What else the program inherits under its own number.
+fn also_inherited(plan: &Plan, files: &Files<'_>) -> Result<Vec<RawFd>, LaunchError> {
+    if plan.inherit() == Inherit::Passed {
+        return Ok(Vec::new());
+    }
+    let mut numbers = descriptors::inheritable()
+        .map_err(|errno| preparing("list our descriptors")(errno.into()))?;
+    numbers.retain(|number| {
+        let held = files.held.iter().any(|held| held.as_raw_fd() == *number);
+        !held && !files.targets().any(|target| target == *number)
+    });
+    Ok(numbers)
+}
+
 /// Descriptors of one launch under low numbers, taken back when dropped.
 struct Lent<'a> {
     launcher: &'a Launcher,
@@ -269,9 +299,9 @@ struct Lent<'a> {
 }
 
 impl<'a> Lent<'a> {
-    fn new<'b>(
+    fn new(
         launcher: &'a Launcher,
-        sources: impl Iterator<Item = BorrowedFd<'b>>,
+        sources: impl Iterator<Item = RawFd>,
     ) -> Result<Self, LaunchError> {
         let mut lent = Self {
             launcher,
@@ -279,7 +309,6 @@ impl<'a> Lent<'a> {
             used: 0,
         };
         for source in sources {
-            let source = source.as_raw_fd();
             let number = match launcher.slots.get(lent.used).map(AsRawFd::as_raw_fd) {
                 Some(slot) if slot < source => {
                     descriptors::duplicate_onto_closing(source, slot)
@@ -318,7 +347,7 @@ impl Drop for Lent<'_> {
 }
 
 /// Takes the status of a child that did not become the program.
-fn reap(child: &Child) -> Result<(), LaunchError> {
+pub(crate) fn reap(child: &Child) -> Result<(), LaunchError> {
     loop {
         match rustix::process::waitid(WaitId::PidFd(child.pidfd.as_fd()), WaitIdOptions::EXITED) {
             Ok(_) => return Ok(()),
@@ -328,7 +357,7 @@ fn reap(child: &Child) -> Result<(), LaunchError> {
     }
 }
 
-fn preparing(action: &'static str) -> impl Fn(io::Error) -> LaunchError {
+pub(crate) fn preparing(action: &'static str) -> impl Fn(io::Error) -> LaunchError {
     move |source| LaunchError::Prepare { action, source }
 }
 

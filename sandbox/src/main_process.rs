@@ -4,7 +4,7 @@
 //! memory, and by the main process of a box. For the first they must not allocate, lock or panic:
 //! all they need is laid out beforehand in [`Prepared`].
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
 
@@ -21,32 +21,83 @@ use crate::sys::{Errno, capabilities, descriptors, files, process};
 #[derive(Debug)]
 pub(crate) struct Prepared {
     pub(crate) arguments: StringArray,
-    pub(crate) environment: StringArray,
+    /// One for each directory that the program may start in, or one.
+    environments: Vec<StringArray>,
+    /// The directory it starts in, of [`Step::FirstDirectory`].
+    directory: AtomicUsize,
+    /// The shell's arguments, for each candidate that may be a script.
+    scripts: Vec<StringArray>,
     pub(crate) descriptors: Descriptors,
     /// Signals the caller ignores, which the program is not to inherit.
     pub(crate) ignored: signals::Set,
+    /// Signals the caller has blocked.
+    blocked: signals::Set,
 }
 
 impl Prepared {
     pub(crate) fn new(plan: &Plan, descriptors: Descriptors, ignored: signals::Set) -> Self {
+        let nothing = || StringArray::new(Vec::new());
         let program = plan.steps.iter().find_map(Step::as_exec);
-        let (arguments, environment) = match program {
-            Some(program) => (
-                StringArray::new(program.arguments.clone()),
-                StringArray::with_pid_variables(
-                    program.environment.clone(),
-                    &program.pid_variables,
-                ),
-            ),
-            None => (StringArray::new(Vec::new()), StringArray::new(Vec::new())),
+        let directories = plan.steps.iter().find_map(Step::as_first_directory);
+        let environments = match (program, directories) {
+            (Some(program), Some(directories)) => directories
+                .iter()
+                .map(|directory| environment(program, with_pwd(program, directory)))
+                .collect(),
+            (Some(program), None) => vec![environment(program, program.environment.clone())],
+            (None, _) => Vec::new(),
         };
+        let script = |program: &Program, candidate: &CString| {
+            let rest = program.arguments.iter().skip(1).cloned();
+            let shell = [SHELL.to_owned(), candidate.clone()];
+            StringArray::new(shell.into_iter().chain(rest).collect())
+        };
+        let scripts = program.filter(|program| program.may_be_script);
+        let scripts = scripts.map(|program| {
+            let candidates = program.candidates.iter();
+            candidates.map(|one| script(program, one)).collect()
+        });
         Self {
-            arguments,
-            environment,
+            arguments: program.map_or_else(nothing, |program| {
+                StringArray::new(program.arguments.clone())
+            }),
+            environments,
+            directory: AtomicUsize::new(0),
+            scripts: scripts.unwrap_or_default(),
             descriptors,
             ignored,
+            blocked: 0,
         }
     }
+
+    /// The caller's own mask, for a program that is to get it.
+    pub(crate) fn blocking(mut self, blocked: signals::Set) -> Self {
+        self.blocked = blocked;
+        self
+    }
+}
+
+const SHELL: &CStr = c"/bin/sh";
+
+fn environment(program: &Program, variables: Vec<CString>) -> StringArray {
+    StringArray::with_pid_variables(variables, &program.pid_variables)
+}
+
+/// `PWD` in its place if there is one.
+fn with_pwd(program: &Program, directory: &CStr) -> Vec<CString> {
+    let mut variables = program.environment.clone();
+    let pair = [b"PWD=", directory.to_bytes()].concat();
+    let Ok(pair) = CString::new(pair) else {
+        return variables;
+    };
+    let known = variables
+        .iter_mut()
+        .find(|variable| variable.to_bytes().starts_with(b"PWD="));
+    match known {
+        Some(known) => *known = pair,
+        None => variables.push(pair),
+    }
+    variables
 }
 
 /// Walks the steps from `first` on, in a process whose memory the parent reads afterwards.
@@ -114,7 +165,7 @@ pub(crate) fn perform(step: &Step, prepared: &Prepared) -> Result<(), Errno> {
     match step {
         Step::Directory(directory) => make_directory(directory),
         Step::OomScore(score) => set_oom_score(*score),
-        Step::Descriptors => prepared.descriptors.put_in_place(),
+        Step::Descriptors(_) => prepared.descriptors.put_in_place(),
         Step::Session {
             controlling_terminal,
         } => {
@@ -126,6 +177,12 @@ pub(crate) fn perform(step: &Step, prepared: &Prepared) -> Result<(), Errno> {
             }
         }
         Step::Signals { ignore_sigpipe } => reset_signals(prepared.ignored, *ignore_sigpipe),
+        Step::SignalsOfCaller => {
+            if !signals::ignored_pipe_at_start() {
+                signals::set_disposition(libc::SIGPIPE, Disposition::Default)?;
+            }
+            signals::set_mask(prepared.blocked).map(drop)
+        }
         Step::Nice(nice) => process::set_nice(*nice),
         Step::Scheduler { policy, priority } => {
             process::set_scheduler(scheduler(*policy), i32::from(*priority))
@@ -160,6 +217,7 @@ pub(crate) fn perform(step: &Step, prepared: &Prepared) -> Result<(), Errno> {
             .try_for_each(capabilities::raise_ambient),
         Step::DieWithParent => process::die_with_parent(),
         Step::WorkingDirectory { path, optional } => change_directory(path, *optional),
+        Step::FirstDirectory(paths) => change_to_first(paths, &prepared.directory),
         Step::Keyring => process::join_new_keyring(),
         Step::NoNewPrivileges => process::no_new_privileges(),
         Step::Filter { program, .. } => process::install_filter(program),
@@ -172,12 +230,19 @@ pub(crate) fn perform(step: &Step, prepared: &Prepared) -> Result<(), Errno> {
         | Step::Maps(_)
         | Step::Untraceable
         | Step::SecondUserNamespace(_)
+        | Step::JoinSecondUser(_)
         | Step::AssertNoUserNamespaces
         | Step::Namespaces(_)
         | Step::Hostname(_)
         | Step::Loopback
         | Step::Mount(_)
+        | Step::Gate
+        | Step::Block(_)
+        | Step::KeepOpen(_)
+        | Step::Lock(_)
         | Step::StartMain => Err(Errno(libc::ENOSYS)),
+        // The reaper looks for it in the plan.
+        Step::Linger => Ok(()),
     }
 }
 
@@ -188,6 +253,8 @@ pub(crate) struct Descriptors {
     unshare_from: Option<RawFd>,
     /// In the order of their targets.
     moves: Vec<Move>,
+    /// Whether others stay as they are.
+    others_stay: bool,
 }
 
 #[derive(Debug)]
@@ -216,7 +283,14 @@ impl Descriptors {
         Self {
             unshare_from,
             moves,
+            others_stay: false,
         }
+    }
+
+    /// What is no target stays as it is.
+    pub(crate) fn beside_others(mut self) -> Self {
+        self.others_stay = true;
+        self
     }
 
     /// The first number above all targets.
@@ -230,13 +304,6 @@ impl Descriptors {
     pub(crate) fn unshare(&self) -> Result<(), Errno> {
         self.unshare_from
             .map_or(Ok(()), descriptors::unshare_and_close_from)
-    }
-
-    /// Closes what the main process has duplicates of.
-    pub(crate) fn close_sources(&self) -> Result<(), Errno> {
-        self.moves
-            .iter()
-            .try_for_each(|one| descriptors::close_between(one.from, one.from))
     }
 
     fn put_in_place(&self) -> Result<(), Errno> {
@@ -255,10 +322,13 @@ impl Descriptors {
         let mut next_free = 0;
         for one in &self.moves {
             descriptors::duplicate_onto(one.meanwhile.load(Ordering::Relaxed), one.to)?;
-            if next_free < one.to {
+            if next_free < one.to && !self.others_stay {
                 descriptors::close_between(next_free, one.to - 1)?;
             }
             next_free = one.to + 1;
+        }
+        if self.others_stay {
+            return Ok(());
         }
         descriptors::close_on_exec_from(above)
     }
@@ -353,12 +423,39 @@ fn change_directory(path: &CStr, optional: bool) -> Result<(), Errno> {
     files::change_directory(directory.as_fd())
 }
 
+/// Remembers which it was.
+fn change_to_first(paths: &[CString], chosen: &AtomicUsize) -> Result<(), Errno> {
+    let mut reason = Errno::ENOENT;
+    for (index, path) in paths.iter().enumerate() {
+        match files::change_directory_to(path) {
+            Ok(()) => {
+                chosen.store(index, Ordering::Relaxed);
+                return Ok(());
+            }
+            Err(errno) => reason = errno,
+        }
+    }
+    Err(reason)
+}
+
 /// Becomes the program; comes back with the reason why not.
 fn execute(program: &Program, prepared: &Prepared) -> Errno {
-    prepared.environment.write_pid(process::own_pid());
+    let chosen = prepared.directory.load(Ordering::Relaxed);
+    let Some(environment) = prepared.environments.get(chosen) else {
+        return Errno(libc::EINVAL);
+    };
+    environment.write_pid(process::own_pid());
+    let is_path = program.command.to_bytes().contains(&b'/');
     let mut reason = Errno::ENOENT;
-    for candidate in &program.candidates {
-        match execve(candidate, &prepared.arguments, &prepared.environment) {
+    for (index, candidate) in program.candidates.iter().enumerate() {
+        let mut answer = execve(candidate, &prepared.arguments, environment);
+        if answer == Errno(libc::ENOEXEC)
+            && let Some(script) = prepared.scripts.get(index)
+        {
+            answer = execve(SHELL, script, environment);
+        }
+        match answer {
+            errno if is_path => return errno,
             Errno::ENOENT | Errno::ENOTDIR => {}
             // Another directory of the path may have one that can be executed.
             Errno::EACCES => reason = Errno::EACCES,

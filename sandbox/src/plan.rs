@@ -6,7 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::cgroup::CgroupPlan;
-use crate::config::Wall;
+use crate::config::{Inherit, Wall};
 use crate::step::Step;
 
 /// The steps from the caller to the service's `execve`, for one machine.
@@ -28,6 +28,9 @@ pub enum Carrier {
     Vfork,
     /// This binary, executed again as `herd-exec`: the caller is not held up by the walk.
     Executor,
+    /// A copy of the caller, which has to have one thread: no second `execve`, and one process
+    /// less where the box needs nothing before its namespaces.
+    Fork,
 }
 
 /// A wall that this machine cannot build and that the config said it can do without.
@@ -66,6 +69,19 @@ impl Plan {
                 || matches!(step, Step::Namespaces(set) if set.has(libc::CLONE_NEWUSER))
         };
         self.steps.iter().any(made)
+    }
+
+    /// The same steps, walked by a copy of the caller ([`Carrier::Fork`]).
+    #[must_use]
+    pub fn by_fork(mut self) -> Self {
+        self.carrier = Carrier::Fork;
+        self
+    }
+
+    /// Which of the caller's descriptors the program gets.
+    pub(crate) fn inherit(&self) -> Inherit {
+        let step = self.steps.iter().find_map(Step::as_descriptors);
+        step.unwrap_or_default()
     }
 
     /// Fault injection, for tests: step `n` (from 1) fails with `ECANCELED` instead of being done.

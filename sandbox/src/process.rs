@@ -11,6 +11,11 @@ use crate::paths::{absolute, c_path, c_string, names};
 use crate::step::{Affinity, OwnedDirectory, Program, Step};
 
 pub(crate) fn working_directory(process: &Process) -> Result<Step, CompileError> {
+    if !process.working_directories.is_empty() {
+        let paths = process.working_directories.iter();
+        let paths = paths.map(|path| c_path(path)).collect::<Result<_, _>>()?;
+        return Ok(Step::FirstDirectory(paths));
+    }
     let path = process
         .working_directory
         .as_deref()
@@ -83,6 +88,7 @@ pub(crate) fn program(process: &Process) -> Result<Program, CompileError> {
             .collect::<Result<_, _>>()?,
         environment,
         pid_variables,
+        may_be_script: process.as_if_executed,
     })
 }
 

@@ -34,6 +34,7 @@ use rustix::process::{WaitId, WaitIdOptions};
 use serde::{Deserialize, Serialize};
 
 use crate::failure::StepFailure;
+use crate::namespaces::NamespaceIds;
 
 /// One message of the status channel.
 #[derive(Debug)]
@@ -51,7 +52,18 @@ pub enum Message {
         main_pid: i32,
         main_pidfd: Option<OwnedFd>,
     },
-    /// The main process ended like this; the box's first process is exiting.
+    /// The box is held at its gate ([`Lifecycle::gate`](crate::config::Lifecycle::gate)): its
+    /// namespaces exist, nothing else of it does. `pid` is the process that waits for [`let_go`],
+    /// the box's first process where it has one of its own.
+    AtGate {
+        pid: i32,
+        pidfd: OwnedFd,
+        namespaces: NamespaceIds,
+    },
+    /// The launched process is the box's first process and stays; the main process is this one.
+    Main { pid: i32, pidfd: OwnedFd },
+    /// The main process ended like this; the box's first process is exiting, unless it
+    /// [lingers](crate::config::Lifecycle::linger).
     Exited(ExitStatus),
     /// Nobody is left who could say anything.
     Closed,
@@ -95,6 +107,14 @@ pub fn receive(channel: BorrowedFd<'_>) -> io::Result<Option<Message>> {
     understand(wire, &mut descriptors).map(Some)
 }
 
+/// Lets a box go that has said [`Message::AtGate`].
+///
+/// # Errors
+/// `EPIPE` when it has ended meanwhile.
+pub fn let_go(channel: BorrowedFd<'_>) -> io::Result<()> {
+    send(channel, &Wire::Go, &[])
+}
+
 fn understand(wire: Wire, descriptors: &mut Vec<OwnedFd>) -> io::Result<Message> {
     match wire {
         Wire::Failed(failure) => {
@@ -118,6 +138,22 @@ fn understand(wire: Wire, descriptors: &mut Vec<OwnedFd>) -> io::Result<Message>
                 main_pidfd,
             })
         }
+        Wire::AtGate(namespaces) => {
+            let pidfd = descriptors.pop().ok_or(io::ErrorKind::InvalidData)?;
+            let pid = pid_of(pidfd.as_fd())?;
+            Ok(Message::AtGate {
+                pid,
+                pidfd,
+                namespaces,
+            })
+        }
+        Wire::Main => {
+            let pidfd = descriptors.pop().ok_or(io::ErrorKind::InvalidData)?;
+            let pid = pid_of(pidfd.as_fd())?;
+            Ok(Message::Main { pid, pidfd })
+        }
+        // The caller's own word.
+        Wire::Go => Err(io::ErrorKind::InvalidData.into()),
         Wire::Exited(status) => Ok(Message::Exited(ExitStatus::from_raw(status))),
         Wire::Mapped => Err(io::ErrorKind::InvalidData.into()),
     }
@@ -149,6 +185,12 @@ pub(crate) enum Wire {
     Executed,
     /// With the pidfd of the box's first process and that of the main process.
     Moved,
+    /// With the pidfd of the process that waits.
+    AtGate(NamespaceIds),
+    /// From the caller.
+    Go,
+    /// With the pidfd of the main process.
+    Main,
     /// A wait status.
     Exited(i32),
     /// From the executor to the box's first process: its maps are written.

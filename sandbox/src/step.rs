@@ -10,7 +10,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::cgroup::CgroupPlan;
-use crate::config::{CpuPolicy, IoClass, Rlimit};
+use crate::config::{CpuPolicy, Held, Inherit, IoClass, Rlimit};
 use crate::filesystem::MountStep;
 use crate::identity::maps::{Alone, Maps};
 
@@ -27,26 +27,40 @@ pub(crate) enum Step {
     LimitUserNamespaces(u8),
     /// New namespaces; with a PID namespace the rest of the plan is walked by its first process.
     Namespaces(NamespaceSet),
+    /// The caller is told which namespaces there are, and says when to go on.
+    Gate,
     // In the box.
     /// The carrier, outside, writes them.
     Maps(Maps),
     /// From here on nobody who shares our user may look at us.
     Untraceable,
     SecondUserNamespace(Alone),
+    /// A user namespace that was there before the box.
+    JoinSecondUser(Held),
     AssertNoUserNamespaces,
     Hostname(CString),
     Loopback,
     Mount(MountStep),
+    /// Until this descriptor can be read.
+    Block(Held),
+    /// The box's first process keeps this descriptor open.
+    KeepOpen(Held),
+    /// The box's first process holds a read lock on this file.
+    Lock(CString),
+    /// The box's first process stays until nothing is left to reap.
+    Linger,
     /// The walker stays behind as the box's reaper, the rest is walked by the main process.
     StartMain,
     // In the main process.
-    Descriptors,
+    Descriptors(Inherit),
     Session {
         controlling_terminal: bool,
     },
     Signals {
         ignore_sigpipe: bool,
     },
+    /// Signals are as the caller itself was given them.
+    SignalsOfCaller,
     Nice(i8),
     Scheduler {
         policy: CpuPolicy,
@@ -81,6 +95,8 @@ pub(crate) enum Step {
         path: CString,
         optional: bool,
     },
+    /// The first that can be entered, and `PWD` says which.
+    FirstDirectory(Vec<CString>),
     Keyring,
     NoNewPrivileges,
     Filter {
@@ -91,6 +107,22 @@ pub(crate) enum Step {
 }
 
 impl Step {
+    pub(crate) fn as_descriptors(&self) -> Option<Inherit> {
+        if let Self::Descriptors(inherit) = self {
+            Some(*inherit)
+        } else {
+            None
+        }
+    }
+
+    pub(crate) fn as_first_directory(&self) -> Option<&[CString]> {
+        if let Self::FirstDirectory(paths) = self {
+            Some(paths)
+        } else {
+            None
+        }
+    }
+
     pub(crate) fn as_exec(&self) -> Option<&Program> {
         if let Self::Exec(program) = self {
             Some(program)
@@ -177,6 +209,8 @@ pub(crate) struct Program {
     pub(crate) environment: Vec<CString>,
     /// Variables that hold the process's own pid.
     pub(crate) pid_variables: Vec<CString>,
+    /// A file without a format that the kernel knows is a script of the shell (`execvp(3)`).
+    pub(crate) may_be_script: bool,
 }
 
 impl Program {
@@ -246,6 +280,7 @@ impl fmt::Display for Step {
             Self::SecondUserNamespace(alone) => {
                 write!(f, "enter a second user namespace {alone}")
             }
+            Self::JoinSecondUser(_) => f.write_str("enter the second user namespace"),
             Self::AssertNoUserNamespaces => {
                 f.write_str("make sure that no further user namespace can be made")
             }
@@ -256,8 +291,16 @@ impl fmt::Display for Step {
             Self::Hostname(name) => write!(f, "set the hostname to {}", text(name)),
             Self::Loopback => f.write_str("bring the loopback interface up"),
             Self::Mount(step) => step.fmt(f),
+            Self::Gate => f.write_str("wait at the gate for the caller"),
+            Self::Block(held) => write!(f, "wait until held descriptor {} can be read", held.0),
+            Self::KeepOpen(held) => write!(f, "keep held descriptor {} open", held.0),
+            Self::Lock(path) => write!(f, "lock {} for reading", text(path)),
+            Self::Linger => f.write_str("stay until every process of the box has ended"),
             Self::StartMain => f.write_str("start the main process and reap for it"),
-            Self::Descriptors => {
+            Self::Descriptors(Inherit::All) => {
+                f.write_str("keep all descriptors but those held and those that close on exec")
+            }
+            Self::Descriptors(Inherit::Passed) => {
                 f.write_str("keep descriptors 0 to 2 and those passed, close all others")
             }
             Self::Session {
@@ -272,6 +315,7 @@ impl fmt::Display for Step {
             Self::Signals {
                 ignore_sigpipe: true,
             } => f.write_str("reset all signals but SIGPIPE, which is ignored"),
+            Self::SignalsOfCaller => f.write_str("leave signals as the caller got them"),
             Self::Nice(nice) => write!(f, "set the nice level to {nice}"),
             Self::Scheduler { policy, priority } => {
                 write!(f, "set the cpu policy to {policy:?}, priority {priority}")
@@ -334,6 +378,10 @@ impl fmt::Display for Step {
                 } else {
                     Ok(())
                 }
+            }
+            Self::FirstDirectory(paths) => {
+                let paths: Vec<_> = paths.iter().map(|path| text(path)).collect();
+                write!(f, "change directory to {}", paths.join(", or "))
             }
             Self::Keyring => f.write_str("join a new session keyring"),
             Self::NoNewPrivileges => f.write_str("refuse new privileges from now on"),

@@ -1,20 +1,22 @@
 //! The walk of a box's steps, in the executor and then in the box's first process.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use crate::cgroup::{self, CgroupError};
 use crate::failure::StepFailure;
 use crate::filesystem::{MountFailure, MountTrouble, Mounts};
+use crate::held::HeldDescriptors;
 use crate::identity::apply as identity;
 use crate::identity::maps::Maps;
 use crate::init;
-use crate::main_process::{NOT_EXECUTED, Prepared, Walk, perform};
+use crate::main_process::{NOT_EXECUTED, Prepared, perform};
+use crate::namespaces::NamespaceIds;
 use crate::plan::Plan;
 use crate::status::{self, Wire};
 use crate::step::{NamespaceSet, Step};
-use crate::sys::clone::{Child, Side, fork_sibling};
-use crate::sys::{Errno, network, process};
+use crate::sys::clone::{Child, Parent, Side, fork};
+use crate::sys::{Errno, files, network, process};
 
 /// Why a step was not done.
 #[derive(Debug)]
@@ -82,64 +84,214 @@ impl From<CgroupError> for Trouble {
     }
 }
 
-/// Walks the plan to its `execve`, and in a box with a reaper beyond: never comes back.
-#[allow(
-    clippy::wildcard_enum_match_arm,
-    reason = "every other step is done without leaving this process"
-)]
-pub(crate) fn walk(plan: Plan, prepared: Prepared, channel: OwnedFd) -> ! {
-    let mut mounts = Mounts::default();
-    let mut report = None;
-    for (index, step) in plan.steps.iter().enumerate() {
-        let answer = if plan.fail_at == Some(index) {
-            Err(Errno(libc::ECANCELED).into())
-        } else {
-            match step {
-                Step::Namespaces(set) if set.takes_a_process() => {
-                    match enter(*set, prepared.descriptors.above()) {
-                        // The caller may have died before we asked to die with it.
-                        Ok(_) if status::is_closed(channel.as_fd()) => {
-                            process::exit_now(NOT_EXECUTED)
-                        }
-                        Ok(ours) => {
-                            report = Some(ours);
-                            Ok(())
-                        }
-                        Err(Entering::Refused(errno)) => Err(errno.into()),
-                        Err(Entering::Outside { init, told }) => {
-                            stay_outside(&plan, index, &channel, &init, &told)
-                        }
-                    }
-                }
-                Step::Maps(maps) => become_mapped(maps, report.as_ref(), &channel),
-                Step::StartMain => {
-                    // Descriptors of the old tree must not outlive the set-up.
-                    drop(mounts);
-                    let told = report.unwrap_or_else(|| process::exit_now(NOT_EXECUTED));
-                    init::run(plan, prepared, index + 1, channel, told)
-                }
-                Step::Descriptors => {
-                    mounts = Mounts::default();
-                    become_main(&plan, &prepared, step)
-                }
-                step => perform_in_box(step, &mut mounts, &prepared),
-            }
-        };
-        if let Err(trouble) = answer {
-            let failure = told(&plan, index, trouble);
-            tell_failure(failure, &channel, report.as_ref());
-        }
-    }
-    process::exit_now(NOT_EXECUTED)
+/// The process that walks: the executor, or a copy of the caller; from [`Step::Namespaces`] on the
+/// box's first process, if it has one of its own.
+pub(crate) struct Walker<'a> {
+    pub(crate) plan: &'a Plan,
+    pub(crate) prepared: &'a Prepared,
+    /// To the caller.
+    pub(crate) channel: OwnedFd,
+    /// To the executor, in a first process that it has made.
+    pub(crate) report: Option<OwnedFd>,
+    pub(crate) held: HeldDescriptors,
+    /// What the box's first process holds for as long as it lives.
+    pub(crate) kept: Vec<OwnedFd>,
+    /// Whether this process is a copy of the caller made in the box's namespaces.
+    is_born_inside: bool,
+    mounts: Mounts,
 }
 
-/// From here on this process is the service's own: it does not end with the caller unless that
-/// was asked for, which is a later step.
-fn become_main(plan: &Plan, prepared: &Prepared, step: &Step) -> Result<(), Trouble> {
-    if plan.outlives_parent() {
-        process::outlive_parent()?;
+impl<'a> Walker<'a> {
+    pub(crate) fn new(
+        plan: &'a Plan,
+        prepared: &'a Prepared,
+        channel: OwnedFd,
+        held: HeldDescriptors,
+    ) -> Self {
+        Self {
+            plan,
+            prepared,
+            channel,
+            report: None,
+            held,
+            kept: Vec::new(),
+            is_born_inside: false,
+            mounts: Mounts::default(),
+        }
     }
-    Ok(perform(step, prepared)?)
+
+    /// This process is a copy of the caller made in the box's namespaces.
+    pub(crate) fn born_inside(mut self) -> Self {
+        self.is_born_inside = true;
+        self
+    }
+
+    /// Walks the plan to its `execve`, and in a box with a reaper beyond: never comes back.
+    pub(crate) fn walk(mut self) -> ! {
+        let plan = self.plan;
+        for (index, step) in plan.steps.iter().enumerate() {
+            let answer = if plan.fail_at == Some(index) {
+                Err(Errno(libc::ECANCELED).into())
+            } else if *step == Step::StartMain {
+                // Descriptors of the old tree must not outlive the set-up.
+                self.mounts = Mounts::default();
+                self.held = HeldDescriptors::default();
+                init::run(self, index + 1)
+            } else {
+                self.perform(index, step)
+            };
+            if let Err(trouble) = answer {
+                let failure = told(plan, index, trouble);
+                self.tell_failure(failure);
+            }
+        }
+        process::exit_now(NOT_EXECUTED)
+    }
+
+    #[allow(
+        clippy::wildcard_enum_match_arm,
+        reason = "every other step is one of the main process"
+    )]
+    fn perform(&mut self, index: usize, step: &Step) -> Result<(), Trouble> {
+        match step {
+            Step::CreateCgroup(group) => Ok(cgroup::create(group)?),
+            Step::JoinCgroup(group) => Ok(cgroup::join(group)?),
+            Step::UserNamespace(map) => {
+                if self.is_born_inside {
+                    identity::map_alone(map)?;
+                } else {
+                    identity::enter_alone(map)?;
+                }
+                // The maps of a process that is not dumpable belong to root; from here on we are not.
+                Ok(process::set_dumpable(false)?)
+            }
+            Step::LimitUserNamespaces(most) => Ok(identity::limit_further(*most)?),
+            Step::Maps(maps) => self.become_mapped(maps),
+            Step::Untraceable => Ok(process::set_dumpable(false)?),
+            Step::SecondUserNamespace(map) => {
+                process::set_dumpable(true)?;
+                identity::enter_alone(map)?;
+                Ok(process::set_dumpable(false)?)
+            }
+            Step::JoinSecondUser(held) => Ok(enter_second_user(self.held.borrow(*held)?)?),
+            Step::AssertNoUserNamespaces if identity::is_further_refused() => Ok(()),
+            Step::AssertNoUserNamespaces => Err(Trouble {
+                errno: Errno::EEXIST,
+                detail: Some(
+                    "creation of new user namespaces was not disabled as requested".into(),
+                ),
+                mount: None,
+            }),
+            Step::Namespaces(set) => self.enter(index, *set),
+            Step::Gate => Ok(self.wait_at_gate()?),
+            Step::Hostname(name) => Ok(process::set_hostname(name)?),
+            Step::Loopback => Ok(network::loopback_up()?),
+            Step::Mount(step) => Ok(self.mounts.perform(step, &self.held)?),
+            Step::Block(held) => Ok(block(self.held.borrow(*held)?)?),
+            Step::KeepOpen(held) => {
+                let kept = self.held.borrow(*held)?.try_clone_to_owned()?;
+                self.kept.push(kept);
+                Ok(())
+            }
+            Step::Lock(path) => {
+                let file = files::open(path, libc::O_RDONLY | libc::O_NONBLOCK)?;
+                let lock = rustix::fs::FlockOperation::NonBlockingLockShared;
+                rustix::fs::fcntl_lock(&file, lock).map_err(Errno::from)?;
+                self.kept.push(file);
+                Ok(())
+            }
+            Step::Descriptors(_) => {
+                self.mounts = Mounts::default();
+                self.held = HeldDescriptors::default();
+                // From here on this process is the service's own: it does not end with the
+                // caller unless that was asked for, which is a later step.
+                if self.plan.outlives_parent() {
+                    process::outlive_parent()?;
+                }
+                Ok(perform(step, self.prepared)?)
+            }
+            step => Ok(perform(step, self.prepared)?),
+        }
+    }
+
+    fn enter(&mut self, index: usize, set: NamespaceSet) -> Result<(), Trouble> {
+        if self.is_born_inside {
+            return Ok(());
+        }
+        if !set.takes_a_process() {
+            return Ok(process::unshare(set.0)?);
+        }
+        let (outside, inside) = status::pair()?;
+        match fork(Parent::OurParent, set.0)? {
+            Side::Parent(init) => {
+                drop(inside);
+                self.stay_outside(index, &init, &outside)
+            }
+            Side::Child => {
+                drop(outside);
+                // Until the box stands: a caller that dies meanwhile leaves nothing.
+                process::die_with_parent()?;
+                // Out of the way of the descriptors of the main process.
+                let lowest = self.prepared.descriptors.above();
+                let report = rustix::io::fcntl_dupfd_cloexec(&inside, lowest);
+                self.report = Some(report.map_err(Errno::from)?);
+                // The caller may have died before we asked to die with it.
+                if status::is_closed(self.channel.as_fd()) {
+                    process::exit_now(NOT_EXECUTED)
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Waits for the maps, and becomes somebody who has a place in them.
+    fn become_mapped(&self, maps: &Maps) -> Result<(), Trouble> {
+        let writer = self.report.as_ref().unwrap_or(&self.channel);
+        match status::take(writer.as_fd())? {
+            Some(Wire::Mapped) => {}
+            // Whoever writes them tells why not.
+            _ => process::exit_now(NOT_EXECUTED),
+        }
+        process::set_gid(maps.gid)?;
+        process::set_uid(maps.uid)?;
+        // The change of user has cleared it.
+        process::die_with_parent()?;
+        if status::is_closed(self.channel.as_fd()) {
+            process::exit_now(NOT_EXECUTED);
+        }
+        Ok(())
+    }
+
+    /// Tells the caller which namespaces there are, and waits for its leave to go on.
+    fn wait_at_gate(&self) -> io::Result<()> {
+        let ourselves = process::own_pidfd()?;
+        let held = Wire::AtGate(NamespaceIds::of_self());
+        status::send(self.channel.as_fd(), &held, &[ourselves.as_fd()])?;
+        match status::take(self.channel.as_fd())? {
+            Some(Wire::Go) => Ok(()),
+            Some(_) => Err(io::ErrorKind::InvalidData.into()),
+            // The caller has died, or does not want the box any more.
+            None => process::exit_now(NOT_EXECUTED),
+        }
+    }
+
+    /// Says it to the executor, which sees us end and passes it on; or to the caller itself. Nobody
+    /// is left to hear of a send that fails.
+    pub(crate) fn tell_failure(&self, failure: StepFailure) -> ! {
+        let to = self.report.as_ref().unwrap_or(&self.channel);
+        match status::send(to.as_fd(), &Wire::Failed(failure), &[]) {
+            Ok(()) | Err(_) => process::exit_now(NOT_EXECUTED),
+        }
+    }
+
+    /// The executor's last duty: to tell what became of the box's first process, once that is sure.
+    fn stay_outside(&self, index: usize, init: &Child, told: &OwnedFd) -> ! {
+        let code = match conclude(self.plan, index, &self.channel, init, told) {
+            Ok(true) => 0,
+            Ok(false) | Err(_) => NOT_EXECUTED,
+        };
+        process::exit_now(code)
+    }
 }
 
 /// The failure of one step as the caller will read it.
@@ -152,107 +304,24 @@ fn told(plan: &Plan, index: usize, trouble: Trouble) -> StepFailure {
     failure
 }
 
-/// Says it to the executor, which sees us end and passes it on; or, being the executor, to the
-/// caller. Nobody is left to hear of a send that fails.
-pub(crate) fn tell_failure(failure: StepFailure, channel: &OwnedFd, report: Option<&OwnedFd>) -> ! {
-    let to = report.unwrap_or(channel);
-    match status::send(to.as_fd(), &Wire::Failed(failure), &[]) {
-        Ok(()) | Err(_) => process::exit_now(NOT_EXECUTED),
-    }
+fn enter_second_user(namespace: BorrowedFd<'_>) -> io::Result<()> {
+    let kind = rustix::thread::LinkNameSpaceType::User;
+    Ok(rustix::thread::move_into_link_name_space(
+        namespace,
+        Some(kind),
+    )?)
 }
 
-#[allow(
-    clippy::wildcard_enum_match_arm,
-    reason = "every other step is one of the main process"
-)]
-fn perform_in_box(step: &Step, mounts: &mut Mounts, prepared: &Prepared) -> Result<(), Trouble> {
-    match step {
-        Step::CreateCgroup(group) => Ok(cgroup::create(group)?),
-        Step::JoinCgroup(group) => Ok(cgroup::join(group)?),
-        Step::UserNamespace(map) => {
-            identity::enter_alone(map)?;
-            // The maps of a process that is not dumpable belong to root; from here on we are not.
-            Ok(process::set_dumpable(false)?)
-        }
-        Step::LimitUserNamespaces(most) => Ok(identity::limit_further(*most)?),
-        Step::Untraceable => Ok(process::set_dumpable(false)?),
-        Step::SecondUserNamespace(map) => {
-            process::set_dumpable(true)?;
-            identity::enter_alone(map)?;
-            Ok(process::set_dumpable(false)?)
-        }
-        Step::AssertNoUserNamespaces if identity::is_further_refused() => Ok(()),
-        Step::AssertNoUserNamespaces => Err(Trouble {
-            errno: Errno::EEXIST,
-            detail: Some("creation of new user namespaces was not disabled as requested".into()),
-            mount: None,
-        }),
-        Step::Namespaces(set) => Ok(process::unshare(set.0)?),
-        Step::Hostname(name) => Ok(process::set_hostname(name)?),
-        Step::Loopback => Ok(network::loopback_up()?),
-        Step::Mount(step) => Ok(mounts.perform(step)?),
-        step => Ok(perform(step, prepared)?),
-    }
-}
-
-/// Waits for the maps, and becomes somebody who has a place in them.
-fn become_mapped(maps: &Maps, report: Option<&OwnedFd>, channel: &OwnedFd) -> Result<(), Trouble> {
-    let report = report.ok_or(Errno(libc::EBADF))?;
-    match status::take(report.as_fd())? {
-        Some(Wire::Mapped) => {}
-        // The executor tells why.
-        _ => process::exit_now(NOT_EXECUTED),
-    }
-    process::set_gid(maps.gid)?;
-    process::set_uid(maps.uid)?;
-    // The change of user has cleared it (see `enter`).
-    process::die_with_parent()?;
-    if status::is_closed(channel.as_fd()) {
-        process::exit_now(NOT_EXECUTED);
-    }
-    Ok(())
-}
-
-enum Entering {
-    Refused(Errno),
-    /// We are still the executor.
-    Outside {
-        init: Child,
-        told: OwnedFd,
-    },
-}
-
-/// In the new first process: where to report to, by a number from `lowest` on, out of the way of
-/// the descriptors of the main process.
-fn enter(set: NamespaceSet, lowest: RawFd) -> Result<OwnedFd, Entering> {
-    let (outside, inside) = status::pair()
-        .map_err(|error| Entering::Refused(Errno(error.raw_os_error().unwrap_or(libc::EIO))))?;
-    match fork_sibling(set.0) {
-        Err(errno) => Err(Entering::Refused(errno)),
-        Ok(Side::Parent(init)) => {
-            drop(inside);
-            Err(Entering::Outside {
-                init,
-                told: outside,
-            })
-        }
-        Ok(Side::Child) => {
-            drop(outside);
-            // Until the box stands: a caller that dies meanwhile leaves nothing.
-            process::die_with_parent().map_err(Entering::Refused)?;
-            rustix::io::fcntl_dupfd_cloexec(&inside, lowest)
-                .map_err(|errno| Entering::Refused(errno.into()))
+/// Until there is something to read, or never will be.
+fn block(descriptor: BorrowedFd<'_>) -> io::Result<()> {
+    loop {
+        match rustix::io::read(descriptor, &mut [0u8; 1]) {
+            Ok(_) => return Ok(()),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(rustix::io::Errno::AGAIN) => wait_for(descriptor)?,
+            Err(errno) => return Err(errno.into()),
         }
     }
-}
-
-/// The executor's last duty: to tell what became of the box's first process, once that is sure.
-fn stay_outside(plan: &Plan, index: usize, channel: &OwnedFd, init: &Child, told: &OwnedFd) -> ! {
-    let code = match conclude(plan, index, channel, init, told) {
-        Ok(true) => 0,
-        Ok(false) | Err(_) => NOT_EXECUTED,
-    };
-    process::exit_now(code)
 }
 
 /// Gives whether the box stands.
@@ -278,7 +347,9 @@ fn conclude(
         // The first process has told the caller everything itself.
         Some(Wire::Executed) => return Ok(true),
         Some(Wire::Failed(failure)) => failure,
-        Some(Wire::Moved | Wire::Exited(_) | Wire::Mapped) => return Ok(false),
+        Some(
+            Wire::Moved | Wire::Main | Wire::AtGate(_) | Wire::Go | Wire::Mapped | Wire::Exited(_),
+        ) => return Ok(false),
         // Closed by execve, or by death: the caller sees which by the pidfd.
         None if !plan.has_reaper() => {
             status::send(channel.as_fd(), &Wire::Moved, &[init.pidfd.as_fd()])?;
@@ -287,7 +358,7 @@ fn conclude(
         }
         None => StepFailure::new(plan, index, Errno(libc::EOWNERDEAD)),
     };
-    wait_for_end(init.pidfd.as_fd())?;
+    wait_for(init.pidfd.as_fd())?;
     status::send(
         channel.as_fd(),
         &Wire::Failed(failure),
@@ -305,30 +376,23 @@ fn give_up_mapping(
     trouble: Trouble,
 ) -> io::Result<bool> {
     rustix::process::pidfd_send_signal(&init.pidfd, rustix::process::Signal::KILL)?;
-    wait_for_end(init.pidfd.as_fd())?;
+    wait_for(init.pidfd.as_fd())?;
     let failure = Wire::Failed(told(plan, step, trouble));
     status::send(channel.as_fd(), &failure, &[init.pidfd.as_fd()])?;
     Ok(false)
 }
 
-/// Until the process is a zombie: it is our sibling, so its parent reaps it.
-fn wait_for_end(pidfd: BorrowedFd<'_>) -> io::Result<()> {
+/// Until it can be read: a pidfd can when its process is a zombie, which its parent reaps.
+fn wait_for(descriptor: BorrowedFd<'_>) -> io::Result<()> {
     use rustix::event::{PollFd, PollFlags, poll};
     loop {
-        match poll(&mut [PollFd::from_borrowed_fd(pidfd, PollFlags::IN)], None) {
+        match poll(
+            &mut [PollFd::from_borrowed_fd(descriptor, PollFlags::IN)],
+            None,
+        ) {
             Ok(_) => return Ok(()),
             Err(rustix::io::Errno::INTR) => {}
             Err(errno) => return Err(errno.into()),
         }
-    }
-}
-
-/// The main process of a box with a reaper, started by it.
-pub(crate) fn start_main<'a>(plan: &'a Plan, prepared: &'a Prepared, first: usize) -> Walk<'a> {
-    Walk {
-        plan,
-        prepared,
-        first,
-        failure: crate::main_process::Failure::none(),
     }
 }

@@ -49,3 +49,4 @@ mod stack;
 mod status;
 mod stop;
 mod units;
+mod vb;

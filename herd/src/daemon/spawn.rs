@@ -446,6 +446,18 @@ impl Daemon {
                         },
                     );
                 }
+                Message::Main { pid, pidfd } => {
+                    let pidfd = Some(pidfd);
+                    if let Some(process) = self.processes.get_mut(run) {
+                        process.inner = Some(Inner { pid, pidfd });
+                    }
+                }
+                // No service is held at a gate: nobody here has to look at it first.
+                Message::AtGate { .. } => {
+                    if let Err(error) = status::let_go(fd.as_fd()) {
+                        self.note(&format!("cannot let a box go: {error}"));
+                    }
+                }
                 Message::Exited(status) => self.main_reported(run, status),
                 Message::Closed => {
                     // An executor that becomes the service itself says nothing more: its end of

@@ -15,6 +15,7 @@ use super::devices;
 use super::resolve::{Bases, Make, is_directory};
 use super::step::{Hide, MountStep, Tmpfs};
 use super::trouble::MountTrouble;
+use crate::held::HeldDescriptors;
 use crate::sys::mount::Attributes;
 use crate::sys::{Errno, files};
 
@@ -32,7 +33,11 @@ pub(crate) struct Mounts {
 }
 
 impl Mounts {
-    pub(crate) fn perform(&mut self, step: &MountStep) -> Result<(), MountTrouble> {
+    pub(crate) fn perform(
+        &mut self,
+        step: &MountStep,
+        _held: &HeldDescriptors,
+    ) -> Result<(), MountTrouble> {
         match step {
             MountStep::Private {
                 from_host,

@@ -13,7 +13,7 @@ use super::step::MountStep;
 use crate::compile::CompileError;
 use crate::config::{BindMount, BindSource, Data, MountAction, NamespaceKind, Upper, Walls};
 use crate::host::KernelVersion;
-use crate::paths::{absolute, c_path};
+use crate::paths::{absolute, c_path, of_host};
 
 /// Holding first, acting later.
 #[derive(Debug, Default)]
@@ -159,7 +159,7 @@ impl Ordered {
         }
         let source = match &bind.source {
             BindSource::Path(path) => {
-                absolute("the source of a mount", path)?;
+                of_host("the source of a mount", path)?;
                 c_path(path)?
             }
             BindSource::Descriptor(_) => {

@@ -28,6 +28,11 @@ impl From<io::Error> for Refused {
 /// Moves this process into a new user namespace in which nobody else exists.
 pub(crate) fn enter_alone(map: &Alone) -> Result<(), io::Error> {
     process::unshare(u64::from(libc::CLONE_NEWUSER.unsigned_abs()))?;
+    map_alone(map)
+}
+
+/// Writes the maps of the user namespace that this process was made in.
+pub(crate) fn map_alone(map: &Alone) -> Result<(), io::Error> {
     // Before gid_map: else a group that a file denies something to could be left.
     fs::write("/proc/self/setgroups", "deny")?;
     let Alone {

@@ -53,8 +53,33 @@ struct Half {
     inheritable: u32,
 }
 
+/// Which capabilities a process has, bit by number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CapabilitySets {
+    pub permitted: u64,
+    pub effective: u64,
+}
+
+/// Those of this process.
+///
+/// # Errors
+/// What `capget(2)` answers: nothing, by the manual.
+pub fn of_caller() -> std::io::Result<CapabilitySets> {
+    let halves = read()?;
+    let join = |of: fn(&Half) -> u32| u64::from(of(&halves[0])) | u64::from(of(&halves[1])) << 32;
+    Ok(CapabilitySets {
+        permitted: join(|half| half.permitted),
+        effective: join(|half| half.effective),
+    })
+}
+
 /// What this process is permitted.
 pub(crate) fn permitted() -> Result<Set, Errno> {
+    let halves = read()?;
+    Ok(u64::from(halves[0].permitted) | u64::from(halves[1].permitted) << 32)
+}
+
+fn read() -> Result<[Half; 2], Errno> {
     let header = Header {
         version: VERSION_3,
         pid: 0,
@@ -62,7 +87,7 @@ pub(crate) fn permitted() -> Result<Set, Errno> {
     let mut halves = [Half::default(); 2];
     // SAFETY: version 3 reads one header and writes two halves, both live.
     done(unsafe { libc::syscall(libc::SYS_capget, &raw const header, halves.as_mut_ptr()) })?;
-    Ok(u64::from(halves[0].permitted) | u64::from(halves[1].permitted) << 32)
+    Ok(halves)
 }
 
 /// Replaces the sets of this process; effective is made equal to permitted.

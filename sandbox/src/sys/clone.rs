@@ -131,27 +131,40 @@ impl Drop for Stack {
     }
 }
 
-/// Which side of [`fork_sibling`] this is.
+/// Which side of [`fork`] this is.
 #[derive(Debug)]
 pub(crate) enum Side {
     Parent(Child),
     Child,
 }
 
-/// Copies this process into one with new `namespaces` (`CLONE_NEW*`) whose parent is *our* parent.
+/// Whose child a copy is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Parent {
+    Ourselves,
+    /// Our own parent: the copy is our sibling.
+    OurParent,
+}
+
+/// Copies this process into one with new `namespaces` (`CLONE_NEW*`) and without our signal handlers.
 ///
 /// Refused with `EINVAL` when the process has more than one thread: the copy would inherit locks
 /// held by threads it does not have.
-pub(crate) fn fork_sibling(namespaces: u64) -> Result<Side, Errno> {
+pub(crate) fn fork(parent: Parent, namespaces: u64) -> Result<Side, Errno> {
     if !super::process::is_single_threaded()? {
         return Err(Errno(libc::EINVAL));
     }
     let mut pidfd = -1i32;
-    let arguments = CloneArguments {
-        flags: namespaces | CLONE_PARENT | CLONE_PIDFD,
+    let mut arguments = CloneArguments {
+        flags: namespaces | CLONE_PIDFD | CLONE_CLEAR_SIGHAND,
         pidfd: (&raw mut pidfd) as u64,
         ..CloneArguments::default()
     };
+    match parent {
+        // The kernel takes the exit signal of a sibling from ourselves.
+        Parent::OurParent => arguments.flags |= CLONE_PARENT,
+        Parent::Ourselves => arguments.exit_signal = libc::SIGCHLD as u64,
+    }
     // SAFETY: a complete clone_args of the size given; no CLONE_VM, so the child has its own copy
     // of all memory; the process has one thread, so no lock is held by another.
     let returned = check(unsafe {

@@ -31,6 +31,40 @@ fn close_range(first: RawFd, last: u32, flags: u32) -> Result<(), Errno> {
     done(unsafe { libc::syscall(libc::SYS_close_range, first.unsigned_abs(), last, flags) })
 }
 
+/// Closes every descriptor but these.
+pub(crate) fn close_all_but(kept: &[RawFd]) -> Result<(), Errno> {
+    let mut kept = kept.to_vec();
+    kept.sort_unstable();
+    let mut next = 0;
+    for number in kept {
+        if next < number {
+            close_between(next, number - 1)?;
+        }
+        next = next.max(number.saturating_add(1));
+    }
+    close_range(next, u32::MAX, 0)
+}
+
+/// The numbers from 3 on that a program executed now would inherit.
+pub(crate) fn inheritable() -> Result<Vec<RawFd>, Errno> {
+    let io = |error: io::Error| Errno(error.raw_os_error().unwrap_or(libc::EIO));
+    let mut numbers = Vec::new();
+    for entry in std::fs::read_dir("/proc/self/fd").map_err(io)? {
+        let name = entry.map_err(io)?.file_name();
+        let Some(number) = name.to_str().and_then(|name| name.parse::<RawFd>().ok()) else {
+            continue;
+        };
+        // SAFETY: F_GETFD only asks for the flags of a number, which may have been closed.
+        let flags = check(unsafe { libc::syscall(libc::SYS_fcntl, number, libc::F_GETFD) });
+        let inherited = flags.is_ok_and(|flags| flags & libc::c_long::from(libc::FD_CLOEXEC) == 0);
+        if number > 2 && inherited {
+            numbers.push(number);
+        }
+    }
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
 /// A close-on-exec duplicate with a number of at least `lowest`.
 pub(crate) fn duplicate_from(source: RawFd, lowest: RawFd) -> Result<RawFd, Errno> {
     // SAFETY: plain numbers; the new descriptor replaces none.
@@ -87,8 +121,48 @@ pub fn inherited() -> io::Result<BTreeMap<u32, OwnedFd>> {
 /// [`adopt`]s a descriptor under another number, of at least `lowest`, closed at `execve`.
 pub(crate) fn take_over(number: RawFd, lowest: RawFd) -> Result<OwnedFd, Errno> {
     let old = adopt(number)?;
-    let moved = duplicate_from(number, lowest)?;
+    let moved = duplicate(number, lowest);
     drop(old);
+    moved
+}
+
+/// A close-on-exec duplicate with a number of at least `lowest`, as a value.
+pub(crate) fn duplicate(number: RawFd, lowest: RawFd) -> Result<OwnedFd, Errno> {
+    let duplicate = duplicate_from(number, lowest)?;
     // SAFETY: the kernel has just made it, so it is nobody else's.
-    Ok(unsafe { OwnedFd::from_raw_fd(moved) })
+    Ok(unsafe { OwnedFd::from_raw_fd(duplicate) })
+}
+
+/// The descriptor of this number, which somebody else left for us, as a value of our own: closed at
+/// `execve`, and by dropping it. One of the first three is duplicated instead, so that it stays.
+///
+/// # Errors
+/// `EBADF` when the number is not open; `EMFILE` when there is no room for a duplicate.
+pub fn take(number: RawFd) -> io::Result<OwnedFd> {
+    if number < 3 {
+        let copy = duplicate_from(number, 3)?;
+        // SAFETY: the kernel has just made it, so it is nobody else's.
+        return Ok(unsafe { OwnedFd::from_raw_fd(copy) });
+    }
+    let owned = adopt(number)?;
+    rustix::io::fcntl_setfd(&owned, rustix::io::FdFlags::CLOEXEC)?;
+    Ok(owned)
+}
+
+/// Claims that this number stands for an open descriptor.
+pub fn is_open(number: RawFd) -> bool {
+    // SAFETY: F_GETFD only asks.
+    check(unsafe { libc::syscall(libc::SYS_fcntl, number, libc::F_GETFD) }).is_ok()
+}
+
+/// Closes everything but the first three and these: what a launcher was given is its program's alone.
+/// Values that own any of the closed ones must not be used, nor dropped, afterwards.
+///
+/// # Errors
+/// Never, by the manual.
+pub fn keep(kept: &[Option<std::os::fd::BorrowedFd<'_>>]) -> io::Result<()> {
+    use std::os::fd::AsRawFd;
+    let mut numbers: Vec<RawFd> = kept.iter().flatten().map(AsRawFd::as_raw_fd).collect();
+    numbers.extend([0, 1, 2]);
+    Ok(close_all_but(&numbers)?)
 }

@@ -99,6 +99,12 @@ pub(crate) fn change_owner(
     })
 }
 
+/// `chdir(2)`, following every link.
+pub(crate) fn change_directory_to(path: &CStr) -> Result<(), Errno> {
+    // SAFETY: a NUL-terminated path.
+    done(unsafe { libc::syscall(libc::SYS_chdir, path.as_ptr()) })
+}
+
 pub(crate) fn change_directory(directory: BorrowedFd<'_>) -> Result<(), Errno> {
     // SAFETY: a plain number.
     done(unsafe { libc::syscall(libc::SYS_fchdir, directory.as_raw_fd()) })

@@ -4,6 +4,9 @@
 
 use std::ffi::CStr;
 use std::fs;
+use std::os::fd::OwnedFd;
+
+use rustix::process::{Pid, PidfdFlags};
 
 use super::{Errno, check, done};
 
@@ -23,6 +26,12 @@ pub(crate) fn parent_pid() -> i32 {
     // SAFETY: getppid(2) takes nothing and cannot fail.
     let pid = unsafe { libc::syscall(libc::SYS_getppid) };
     i32::try_from(pid).unwrap_or(0)
+}
+
+/// This process by a descriptor.
+pub(crate) fn own_pidfd() -> Result<OwnedFd, Errno> {
+    let own = Pid::from_raw(own_pid()).ok_or(Errno(libc::ESRCH))?;
+    Ok(rustix::process::pidfd_open(own, PidfdFlags::empty())?)
 }
 
 /// Claims that this process has one thread only.

@@ -1,7 +1,9 @@
 //! Signal masks and dispositions, by the kernel's own calls.
 #![allow(unsafe_code, reason = "rt_sigprocmask, rt_sigaction, rt_sigtimedwait")]
 
+use std::io;
 use std::ptr;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::{Errno, check, done};
 
@@ -27,6 +29,11 @@ impl Blocked {
 }
 
 impl Blocked {
+    /// What was blocked before.
+    pub(crate) fn before(&self) -> Set {
+        self.before
+    }
+
     /// Blocked for good.
     pub(crate) fn keep(mut self) {
         self.before = ALL;
@@ -69,25 +76,54 @@ struct KernelAction {
 
 /// The signals this process ignores.
 pub(crate) fn ignored() -> Set {
-    let mut set = 0;
-    for signal in 1..=LAST_SIGNAL {
-        let mut action = KernelAction::default();
-        // SAFETY: no new action is given; the old one goes to a live struct at least as large as
-        // the kernel's.
-        let answer = check(unsafe {
-            libc::syscall(
-                libc::SYS_rt_sigaction,
-                signal,
-                ptr::null::<KernelAction>(),
-                &raw mut action,
-                SET_SIZE,
-            )
-        });
-        if answer.is_ok() && action.handler == libc::SIG_IGN {
-            set |= 1 << (signal - 1);
-        }
-    }
-    set
+    (1..=LAST_SIGNAL)
+        .filter(|signal| is_ignored(*signal))
+        .fold(0, |set, signal| set | 1 << (signal - 1))
+}
+
+fn is_ignored(signal: i32) -> bool {
+    let mut action = KernelAction::default();
+    // SAFETY: no new action is given; the old one goes to a live struct at least as large as the
+    // kernel's.
+    let answer = check(unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigaction,
+            signal,
+            ptr::null::<KernelAction>(),
+            &raw mut action,
+            SET_SIZE,
+        )
+    });
+    answer.is_ok() && action.handler == libc::SIG_IGN
+}
+
+/// Whether SIGPIPE was ignored when this program was started.
+static IGNORED_PIPE: AtomicBool = AtomicBool::new(false);
+
+// Rust's own start ignores SIGPIPE before `main`, and does not say what was before.
+// SAFETY: the C library calls each function of this section once, before `main`, with arguments that
+// one without parameters leaves alone; it makes one system call and stores one flag.
+#[used]
+#[unsafe(link_section = ".init_array")]
+static NOTE_SIGNALS: extern "C" fn() = note_signals;
+
+extern "C" fn note_signals() {
+    let ignored = is_ignored(libc::SIGPIPE);
+    IGNORED_PIPE.store(ignored, Ordering::Relaxed);
+}
+
+/// Claims that this program was started with SIGPIPE ignored.
+pub(crate) fn ignored_pipe_at_start() -> bool {
+    IGNORED_PIPE.load(Ordering::Relaxed)
+}
+
+/// SIGCHLD as a program that waits for its children needs it: a caller that ignores it hands that on, and the
+/// kernel then keeps no child's status.
+///
+/// # Errors
+/// Never, by the manual.
+pub fn expect_children() -> io::Result<()> {
+    Ok(set_disposition(libc::SIGCHLD, Disposition::Default)?)
 }
 
 /// What a signal does in a program that has installed nothing.
@@ -118,17 +154,32 @@ pub(crate) fn set_disposition(signal: i32, disposition: Disposition) -> Result<(
     })
 }
 
+/// A signal that was waited for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Taken {
+    pub(crate) signal: i32,
+    /// Sent by the kernel itself, as for a key of the terminal.
+    pub(crate) is_of_kernel: bool,
+}
+
 /// Sleeps until one of the (blocked) signals of `set` is pending, and takes it.
-pub(crate) fn wait_for(set: Set) -> Result<i32, Errno> {
-    // SAFETY: the set is a live u64 of the size passed; no siginfo and no timeout are asked for.
+pub(crate) fn wait_for(set: Set) -> Result<Taken, Errno> {
+    let mut info = std::mem::MaybeUninit::<libc::siginfo_t>::zeroed();
+    // SAFETY: the set is a live u64 of the size passed; the siginfo is one of the C library's, which
+    // has the kernel's size; no timeout is asked for.
     let signal = check(unsafe {
         libc::syscall(
             libc::SYS_rt_sigtimedwait,
             &raw const set,
-            ptr::null_mut::<libc::siginfo_t>(),
+            info.as_mut_ptr(),
             ptr::null::<libc::timespec>(),
             SET_SIZE,
         )
     })?;
-    Ok(i32::try_from(signal).unwrap_or(0))
+    // SAFETY: it was zeroed, and zeros are a siginfo; the kernel has filled in its head since.
+    let info = unsafe { info.assume_init() };
+    Ok(Taken {
+        signal: i32::try_from(signal).unwrap_or(0),
+        is_of_kernel: info.si_code == libc::SI_KERNEL,
+    })
 }

@@ -4,6 +4,7 @@ use std::io::{PipeReader, Read, pipe};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::process::{WaitId, WaitIdOptions};
 use sandbox::config::{Identity, Limits, Process};
@@ -13,14 +14,23 @@ use sandbox::{Config, Files, Host, LaunchError, Launcher, Plan, StepFailure};
 /// A sentence and the function that shows it.
 pub(crate) type Case = (&'static str, fn());
 
+/// Whether [`outcome_of`] launches by a copy of this process.
+static BY_FORK: AtomicBool = AtomicBool::new(false);
+
+/// What the names of cases begin with that are tried with that carrier too.
+const FORKED: &str = "forked::";
+
 /// Speaks enough of libtest's language for `cargo test` and nextest. `inner` cases are not listed
 /// and run only by their exact name.
-pub(crate) fn run(cases: &[Case], inner: &[Case]) -> i32 {
+pub(crate) fn run(cases: &[Case], forked: &[Case], inner: &[Case]) -> i32 {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let has = |flag: &str| arguments.iter().any(|argument| argument == flag);
     if has("--list") {
         if !has("--ignored") {
             cases.iter().for_each(|(name, _)| println!("{name}: test"));
+            forked
+                .iter()
+                .for_each(|(name, _)| println!("{FORKED}{name}: test"));
         }
         return 0;
     }
@@ -33,10 +43,16 @@ pub(crate) fn run(cases: &[Case], inner: &[Case]) -> i32 {
     let inner = inner
         .iter()
         .filter(|(name, _)| exact && wanted.iter().any(|word| *word == name));
-    for (name, case) in cases.iter().chain(inner) {
+    let cases = cases.iter().chain(inner).map(|case| (false, case));
+    let forked = forked.iter().map(|case| (true, case));
+    for (fork, (name, case)) in cases.chain(forked) {
+        let name = &match fork {
+            true => format!("{FORKED}{name}"),
+            false => (*name).to_owned(),
+        };
         let matches = |word: &&String| {
             if exact {
-                name == word
+                name == *word
             } else {
                 name.contains(word.as_str())
             }
@@ -44,6 +60,7 @@ pub(crate) fn run(cases: &[Case], inner: &[Case]) -> i32 {
         if !wanted.is_empty() && !wanted.iter().any(matches) {
             continue;
         }
+        BY_FORK.store(fork, Ordering::Relaxed);
         match std::panic::catch_unwind(case) {
             Ok(()) => println!("test {name} ... ok"),
             Err(_) => {
@@ -82,6 +99,14 @@ pub(crate) fn plan(config: &Config) -> Plan {
     sandbox::compile(config, &Host::detect().unwrap()).unwrap()
 }
 
+/// The plan for the carrier that is being tried.
+pub(crate) fn carried(plan: &Plan) -> Plan {
+    match BY_FORK.load(Ordering::Relaxed) {
+        true => plan.clone().by_fork(),
+        false => plan.clone(),
+    }
+}
+
 /// How a launch ended, and what was written meanwhile.
 #[derive(Debug)]
 pub(crate) struct Outcome {
@@ -89,6 +114,8 @@ pub(crate) struct Outcome {
     pub(crate) stdout: String,
     pub(crate) stderr: String,
     pub(crate) failure: Option<StepFailure>,
+    /// Where it is told beside a first process that stays.
+    pub(crate) main: Option<i32>,
 }
 
 pub(crate) fn outcome(config: &Config) -> Outcome {
@@ -107,13 +134,14 @@ pub(crate) fn outcome_of(plan: &Plan, passed: &[(u32, BorrowedFd<'_>)]) -> Outco
         passed,
         held: &[],
     };
-    let launched = launcher.launch(plan, files);
+    let launched = launcher.launch(&carried(plan), files);
     drop((out_end, err_end));
     let mut outcome = Outcome {
         status: None,
         stdout: String::new(),
         stderr: String::new(),
         failure: None,
+        main: None,
     };
     match launched {
         Ok(launched) => {
@@ -136,6 +164,8 @@ fn follow(status: &OwnedFd, mut pidfd: OwnedFd, outcome: &mut Outcome) {
         match next(status) {
             Message::Failed(failure) => outcome.failure = Some(failure),
             Message::Executed => {}
+            Message::Main { pid, .. } => outcome.main = Some(pid),
+            Message::AtGate { .. } => sandbox::status::let_go(status.as_fd()).unwrap(),
             Message::Moved { pidfd: init, .. } => {
                 assert_eq!(wait(&pidfd).code(), Some(0), "the executor leaves quietly");
                 pidfd = init;

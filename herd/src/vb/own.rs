@@ -1,0 +1,185 @@
+//! What `vb` can be asked for beyond bubblewrap.
+#![forbid(unsafe_code)]
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+
+use super::numbers;
+use super::options::Flag;
+
+/// The options that bubblewrap does not have.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Own {
+    pub chroot: bool,
+    pub root: Option<OsString>,
+    pub profile: Profile,
+    pub landlock: Vec<Rule>,
+    pub network_namespace: Option<i32>,
+    pub mount_namespace: Option<i32>,
+    pub uts_namespace: Option<i32>,
+    pub ipc_namespace: Option<i32>,
+    pub limits: Limits,
+}
+
+/// A set of walls by name, under what the other options ask for.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub enum Profile {
+    /// Bubblewrap's own defaults.
+    #[default]
+    None,
+    Minimal,
+    Default,
+    Strict,
+}
+
+/// One rule of Landlock.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Rule {
+    Path {
+        path: OsString,
+        reach: Reach,
+        /// Nothing happens when the path does not exist.
+        optional: bool,
+    },
+    Bind(u16),
+    Connect(u16),
+}
+
+/// What stays allowed below a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    Read,
+    Write,
+    ReadWrite,
+    Execute,
+}
+
+/// Limits of the box as a whole.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes.
+    pub memory: Option<u64>,
+    /// Bytes.
+    pub swap: Option<u64>,
+    /// Percent of one CPU.
+    pub cpu: Option<u32>,
+    pub tasks: Option<u64>,
+}
+
+impl Limits {
+    /// Claims that a cgroup is needed.
+    pub fn any(&self) -> bool {
+        *self != Self::default()
+    }
+}
+
+impl Own {
+    /// Takes one option with its operand.
+    ///
+    /// # Errors
+    /// The sentence for the caller.
+    pub(super) fn option(
+        &mut self,
+        flag: Flag,
+        name: &str,
+        value: OsString,
+    ) -> Result<(), OsString> {
+        let mut path = |reach, optional| {
+            let path = value.clone();
+            self.landlock.push(Rule::Path {
+                path,
+                reach,
+                optional,
+            });
+        };
+        #[expect(
+            clippy::wildcard_enum_match_arm,
+            reason = "every other option is one of bubblewrap's"
+        )]
+        match flag {
+            Flag::LandlockRead => path(Reach::Read, false),
+            Flag::LandlockWrite => path(Reach::Write, false),
+            Flag::LandlockReadWrite => path(Reach::ReadWrite, false),
+            Flag::LandlockExecute => path(Reach::Execute, false),
+            Flag::LandlockReadTry => path(Reach::Read, true),
+            Flag::LandlockWriteTry => path(Reach::Write, true),
+            Flag::LandlockReadWriteTry => path(Reach::ReadWrite, true),
+            Flag::LandlockExecuteTry => path(Reach::Execute, true),
+            Flag::LandlockBind => self.landlock.push(Rule::Bind(port(name, &value)?)),
+            Flag::LandlockConnect => self.landlock.push(Rule::Connect(port(name, &value)?)),
+            Flag::Rootfs => self.root = Some(value),
+            Flag::Profile => self.profile = profile(&value)?,
+            Flag::Netns => self.network_namespace = Some(descriptor(&value)?),
+            Flag::Mntns => self.mount_namespace = Some(descriptor(&value)?),
+            Flag::Utsns => self.uts_namespace = Some(descriptor(&value)?),
+            Flag::Ipcns => self.ipc_namespace = Some(descriptor(&value)?),
+            Flag::Memory => self.limits.memory = Some(size(name, &value)?),
+            Flag::Swap => self.limits.swap = Some(size_or_nothing(name, &value)?),
+            Flag::Cpu => self.limits.cpu = Some(percent(name, &value)?),
+            Flag::Tasks => {
+                let number = numbers::count(value.as_bytes()).filter(|number| *number > 0);
+                self.limits.tasks = Some(number.ok_or_else(|| takes(name, "a number above zero"))?);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+fn takes(name: &str, what: &str) -> OsString {
+    format!("{name} takes {what}").into()
+}
+
+fn descriptor(value: &OsStr) -> Result<i32, OsString> {
+    numbers::natural(value.as_bytes()).ok_or_else(|| {
+        let mut text = OsString::from("Invalid fd: ");
+        text.push(value);
+        text
+    })
+}
+
+fn port(name: &str, value: &OsStr) -> Result<u16, OsString> {
+    numbers::count(value.as_bytes())
+        .and_then(|number| u16::try_from(number).ok())
+        .filter(|port| *port != 0)
+        .ok_or_else(|| takes(name, "a port from 1 to 65535"))
+}
+
+fn size(name: &str, value: &OsStr) -> Result<u64, OsString> {
+    numbers::size(value.as_bytes())
+        .filter(|size| *size > 0)
+        .ok_or_else(|| {
+            takes(
+                name,
+                "a number of bytes above zero, or one with K, M, G or T",
+            )
+        })
+}
+
+fn size_or_nothing(name: &str, value: &OsStr) -> Result<u64, OsString> {
+    numbers::size(value.as_bytes())
+        .ok_or_else(|| takes(name, "a number of bytes, or one with K, M, G or T"))
+}
+
+fn percent(name: &str, value: &OsStr) -> Result<u32, OsString> {
+    let digits = value.as_bytes();
+    let digits = digits.strip_suffix(b"%").unwrap_or(digits);
+    numbers::count(digits)
+        .and_then(|number| u32::try_from(number).ok())
+        .filter(|percent| *percent > 0)
+        .ok_or_else(|| takes(name, "a percentage of one CPU above zero"))
+}
+
+fn profile(value: &OsStr) -> Result<Profile, OsString> {
+    match value.as_bytes() {
+        b"none" => Ok(Profile::None),
+        b"minimal" => Ok(Profile::Minimal),
+        b"default" => Ok(Profile::Default),
+        b"strict" => Ok(Profile::Strict),
+        _ => {
+            let mut text = OsString::from("--profile takes none, minimal, default or strict, not ");
+            text.push(value);
+            Err(text)
+        }
+    }
+}

@@ -1,0 +1,450 @@
+//! One launch from the options to the exit code: this process is the box's caller and its monitor.
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::process::{WaitId, WaitIdOptions};
+use rustix::thread::LinkNameSpaceType;
+use sandbox::status::{self, Message};
+use sandbox::{Files, Host, Launched, Launcher};
+
+use super::arguments::{Arguments, Complaint, Stop, Surroundings, check_filter, parse};
+use super::check::{Circumstances, has_to_look, settle};
+use super::config::{self, Caller, Wanted};
+use super::descriptors::{Holdings, read_all, take};
+use super::environment::Environment;
+use super::errno;
+use super::messages;
+use super::status::{Told, exit_line};
+use super::{Name, options};
+
+/// Runs the command line; gives the exit code.
+pub fn run(name: &Name, words: Vec<OsString>) -> i32 {
+    if words.len() == 1 && words[0] == "--version" {
+        return print(&name.version());
+    }
+    if words.is_empty() {
+        return usage(name);
+    }
+    let mut terminal = Terminal { name };
+    let parsed = privileges().map_err(plain).and_then(|capabilities| {
+        let environment = Environment::new(std::env::vars_os().collect());
+        parse(words, environment, capabilities, &mut terminal)
+    });
+    let mut arguments = match parsed {
+        Ok(arguments) => arguments,
+        Err(Stop::Help) => return print(&options::usage(&name.called)),
+        Err(Stop::Version) => return print(&name.version()),
+        Err(Stop::Usage) => return usage(name),
+        Err(Stop::Complaint(complaint)) => return name.complain(&complaint),
+    };
+    let circumstances = circumstances(&arguments);
+    match settle(&mut arguments, &circumstances) {
+        Ok(()) => {}
+        Err(None) => return usage(name),
+        Err(Some(text)) => {
+            return name.complain(&Complaint {
+                text: text.into(),
+                level_prefix: arguments.level_prefix,
+            });
+        }
+    }
+    match launch(&arguments, circumstances) {
+        Ok(code) => code,
+        Err(text) => name.complain(&Complaint {
+            text,
+            level_prefix: arguments.level_prefix,
+        }),
+    }
+}
+
+fn plain(text: OsString) -> Stop {
+    Stop::Complaint(Complaint {
+        text,
+        level_prefix: false,
+    })
+}
+
+/// Nothing is gained from here on. Gives the capabilities of a caller who is root.
+fn privileges() -> Result<u64, OsString> {
+    let (real, effective) = (rustix::process::getuid(), rustix::process::geteuid());
+    if real != effective {
+        // It would be root's work at the word of anybody.
+        return Err("must not be installed setuid".into());
+    }
+    let own = sandbox::capabilities_of_caller().map_err(|error| failed("capget failed", &error))?;
+    if !real.is_root() && own.permitted != 0 {
+        return Err("Unexpected capabilities but not setuid, old file caps config?".into());
+    }
+    rustix::thread::set_no_new_privs(true)
+        .map_err(|error| failed("prctl(PR_SET_NO_NEW_PRIVS) failed", &error.into()))?;
+    Ok(if real.is_root() { own.effective } else { 0 })
+}
+
+fn failed(text: &str, error: &io::Error) -> OsString {
+    let reason = error
+        .raw_os_error()
+        .map_or_else(|| error.to_string(), errno::text);
+    format!("{text}: {reason}").into()
+}
+
+/// The world while options are read.
+struct Terminal<'a> {
+    name: &'a Name,
+}
+
+impl Surroundings for Terminal<'_> {
+    fn read(&mut self, number: i32) -> Result<Vec<u8>, i32> {
+        let descriptor = take(number).map_err(|error| error.raw_os_error().unwrap_or(libc::EIO))?;
+        read_all(descriptor.ok_or(libc::EBADF)?.as_fd())
+    }
+
+    fn warn(&mut self, text: &str, level_prefix: bool) {
+        self.name.say(4, text.as_ref(), level_prefix);
+    }
+}
+
+/// What the machine can do, looked at only where an option asks for it.
+fn circumstances(arguments: &Arguments) -> Circumstances {
+    let looks = has_to_look(arguments);
+    let exists = |path: &str| !looks || Path::new(path).exists();
+    let holds = |path: &str, text: &str| {
+        looks && std::fs::read_to_string(path).is_ok_and(|found| found.starts_with(text))
+    };
+    Circumstances {
+        uid: rustix::process::getuid().as_raw(),
+        gid: rustix::process::getgid().as_raw(),
+        user_namespaces: exists("/proc/self/ns/user")
+            && !holds("/sys/module/user_namespace/parameters/enable", "N")
+            && !holds("/proc/sys/user/max_user_namespaces", "0\n"),
+        cgroup_namespaces: exists("/proc/self/ns/cgroup"),
+    }
+}
+
+fn caller(arguments: &Arguments, circumstances: Circumstances) -> Result<Caller, OsString> {
+    let umask = rustix::process::umask(rustix::fs::Mode::empty());
+    let own = sandbox::capabilities_of_caller().map_err(|error| failed("capget failed", &error))?;
+    let terminal = rustix::termios::ttyname(rustix::stdio::stdout(), Vec::new()).ok();
+    Ok(Caller {
+        circumstances,
+        working_directory: working_directory(&arguments.environment),
+        umask: umask.as_raw_mode(),
+        capabilities: own.permitted,
+        node_name: OsStr::from_bytes(rustix::system::uname().nodename().to_bytes()).to_owned(),
+        terminal: terminal.map(|path| PathBuf::from(OsStr::from_bytes(path.to_bytes()))),
+    })
+}
+
+/// The caller's directory as `PWD` calls it, if that is right.
+fn working_directory(environment: &Environment) -> PathBuf {
+    use std::os::unix::fs::MetadataExt;
+    let identity = |path: &Path| std::fs::metadata(path).map(|of| (of.dev(), of.ino()));
+    if let Some(named) = environment.of("PWD").map(Path::new)
+        && named.is_absolute()
+        && let (Ok(named_is), Ok(here)) = (identity(named), identity(Path::new(".")))
+        && named_is == here
+    {
+        return named.to_owned();
+    }
+    std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"))
+}
+
+fn launch(arguments: &Arguments, circumstances: Circumstances) -> Result<i32, OsString> {
+    if arguments
+        .command
+        .first()
+        .is_some_and(|command| command.is_empty())
+    {
+        return Err("execvp : No such file or directory".into());
+    }
+    let caller = caller(arguments, circumstances)?;
+    let mut holdings = Holdings::default();
+    let wanted = config::config(arguments, &caller, &mut holdings)?;
+    let _filters = filters(arguments)?;
+    let mut outputs = Outputs::new(arguments)?;
+    join(arguments)?;
+    let host = Host::of_launcher().map_err(|error| OsString::from(messages::chain(&error)))?;
+    let plan = sandbox::compile(&wanted.config, &host)
+        .map_err(|error| OsString::from(messages::chain(&error)))?
+        .by_fork();
+    sandbox::expect_children().map_err(|error| failed("sigaction", &error))?;
+    let launcher = Launcher::new().map_err(|error| OsString::from(messages::chain(&error)))?;
+    let files = Files {
+        stdin: rustix::stdio::stdin(),
+        stdout: rustix::stdio::stdout(),
+        stderr: rustix::stdio::stderr(),
+        passed: &[],
+        held: &holdings.borrowed(),
+    };
+    let launched = launcher
+        .launch(&plan, files)
+        .map_err(|error| messages::launch_sentence(&error, arguments.unshare.user))?;
+    drop((launcher, holdings));
+    monitor(arguments, &wanted, launched, &mut outputs)
+}
+
+/// The programs of `--add-seccomp-fd`, read already, or that of `--seccomp`.
+fn filters(arguments: &Arguments) -> Result<Vec<Vec<u8>>, OsString> {
+    let Some(number) = arguments.descriptors.seccomp else {
+        return Ok(arguments.filters.clone());
+    };
+    let cannot = |errno| OsString::from(format!("Can't read seccomp data: {}", errno::text(errno)));
+    let descriptor = take(number)
+        .map_err(|error| cannot(error.raw_os_error().unwrap_or(libc::EIO)))?
+        .ok_or_else(|| cannot(libc::EBADF))?;
+    let program = read_all(descriptor.as_fd()).map_err(cannot)?;
+    check_filter(&program)?;
+    Ok(vec![program])
+}
+
+/// Enters the namespaces of others that the box is to be in. They are ours to leave: nothing but
+/// waiting is done here afterwards.
+fn join(arguments: &Arguments) -> Result<(), OsString> {
+    let own = &arguments.own;
+    let descriptors = &arguments.descriptors;
+    let user = |errno| match errno {
+        libc::EINVAL => "Joining the specified user namespace failed, it might not be a \
+                         descendant of the current user namespace."
+            .to_owned(),
+        errno => format!(
+            "Joining specified user namespace failed: {}",
+            errno::text(errno)
+        ),
+    };
+    enter(descriptors.user_namespace, LinkNameSpaceType::User).map_err(user)?;
+    for (number, kind, what) in [
+        (own.network_namespace, LinkNameSpaceType::Network, "netns"),
+        (
+            own.uts_namespace,
+            LinkNameSpaceType::HostNameAndNISDomainName,
+            "utsns",
+        ),
+        (
+            own.ipc_namespace,
+            LinkNameSpaceType::InterProcessCommunication,
+            "ipcns",
+        ),
+        (own.mount_namespace, LinkNameSpaceType::Mount, "mntns"),
+        (
+            descriptors.pid_namespace,
+            LinkNameSpaceType::ProcessID,
+            "pidns",
+        ),
+    ] {
+        enter(number, kind)
+            .map_err(|errno| format!("Setting {what} failed: {}", errno::text(errno)))?;
+    }
+    Ok(())
+}
+
+fn enter(number: Option<i32>, kind: LinkNameSpaceType) -> Result<(), i32> {
+    let Some(number) = number else {
+        return Ok(());
+    };
+    let descriptor = take(number)
+        .map_err(|error| error.raw_os_error().unwrap_or(libc::EIO))?
+        .ok_or(libc::EBADF)?;
+    rustix::thread::move_into_link_name_space(descriptor.as_fd(), Some(kind))
+        .map_err(rustix::io::Errno::raw_os_error)
+}
+
+/// Where the box is told about.
+#[derive(Debug)]
+struct Outputs {
+    info: Option<OwnedFd>,
+    status: Option<OwnedFd>,
+    /// Somebody else maps the users meanwhile.
+    block: Option<OwnedFd>,
+}
+
+impl Outputs {
+    fn new(arguments: &Arguments) -> Result<Self, OsString> {
+        let descriptors = arguments.descriptors;
+        let open = |number: Option<i32>| match number.map(take) {
+            None => Ok(None),
+            Some(Ok(Some(descriptor))) => Ok(Some(descriptor)),
+            Some(Ok(None)) => Err(written(&io::Error::from_raw_os_error(libc::EBADF))),
+            Some(Err(error)) => Err(written(&error)),
+        };
+        Ok(Self {
+            info: open(descriptors.info)?,
+            status: match descriptors.json_status {
+                // One number for both: one document after the other.
+                same if same == descriptors.info && same.is_some() => None,
+                other => open(other)?,
+            },
+            block: descriptors
+                .user_namespace_block
+                .map(take)
+                .transpose()
+                .map_err(|error| failed("Can't hold a descriptor", &error))?
+                .flatten(),
+        })
+    }
+
+    fn tell(&mut self, told: &Told) -> Result<(), OsString> {
+        if let Some(info) = self.info.take() {
+            write_all(info.as_fd(), told.info().as_bytes()).map_err(|error| written(&error))?;
+        }
+        if let Some(status) = &self.status {
+            write_all(status.as_fd(), told.line().as_bytes()).map_err(|error| written(&error))?;
+        }
+        Ok(())
+    }
+
+    fn ended(&mut self, code: i32) {
+        if let Some(status) = self.status.take() {
+            match write_all(status.as_fd(), exit_line(code).as_bytes()) {
+                // Whoever does not read it any more does not want to know.
+                Ok(()) | Err(_) => {}
+            }
+        }
+    }
+}
+
+fn written(error: &io::Error) -> OsString {
+    failed("Write to info_fd", error)
+}
+
+fn write_all(to: BorrowedFd<'_>, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match rustix::io::write(to, bytes) {
+            Ok(count) => bytes = bytes.get(count..).unwrap_or_default(),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+    Ok(())
+}
+
+/// Follows the box to the end of its command.
+fn monitor(
+    arguments: &Arguments,
+    wanted: &Wanted,
+    launched: Launched,
+    outputs: &mut Outputs,
+) -> Result<i32, OsString> {
+    let broken = |error: io::Error| failed("Can't follow the box", &error);
+    if arguments.die_with_parent {
+        rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
+            .map_err(|errno| failed("prctl", &errno.into()))?;
+    }
+    let Launched { pidfd, status, .. } = launched;
+    let Some(channel) = status else {
+        return Err("Can't follow the box".into());
+    };
+    let mut pidfd = pidfd;
+    sandbox::keep_descriptors(&[
+        Some(channel.as_fd()),
+        Some(pidfd.as_fd()),
+        outputs.info.as_ref().map(AsFd::as_fd),
+        outputs.status.as_ref().map(AsFd::as_fd),
+        outputs.block.as_ref().map(AsFd::as_fd),
+    ])
+    .map_err(broken)?;
+    let mut is_running = false;
+    let mut ended = None;
+    loop {
+        match next(channel.as_fd()).map_err(broken)? {
+            Message::AtGate {
+                pid, namespaces, ..
+            } => {
+                outputs.tell(&Told {
+                    pid,
+                    namespaces,
+                    unshare: arguments.unshare,
+                })?;
+                if let Some(block) = outputs.block.take() {
+                    // Anything, or the end, means that the maps are there.
+                    match rustix::io::read(&block, &mut [0u8; 1]) {
+                        Ok(_) | Err(_) => {}
+                    }
+                }
+                match status::let_go(channel.as_fd()) {
+                    // One that has died meanwhile is seen to have ended.
+                    Ok(()) | Err(_) => {}
+                }
+            }
+            Message::Failed(failure) => {
+                return Err(messages::sentence(&failure, arguments, wanted));
+            }
+            Message::Executed => is_running = true,
+            Message::Main { .. } => {}
+            Message::Moved { pidfd: first, .. } => pidfd = first,
+            Message::Exited(status) => {
+                ended = Some(code(status));
+                break;
+            }
+            Message::Closed => break,
+        }
+    }
+    let code = match ended {
+        Some(code) => code,
+        None => {
+            // The command itself is our child: the channel closed when it was executed.
+            is_running = true;
+            wait(pidfd.as_fd()).map_err(broken)?
+        }
+    };
+    if is_running {
+        outputs.ended(code);
+    }
+    Ok(code)
+}
+
+fn next(channel: BorrowedFd<'_>) -> io::Result<Message> {
+    loop {
+        if let Some(message) = status::receive(channel)? {
+            return Ok(message);
+        }
+        match poll(
+            &mut [PollFd::from_borrowed_fd(channel, PollFlags::IN)],
+            None,
+        ) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+}
+
+fn wait(pidfd: BorrowedFd<'_>) -> io::Result<i32> {
+    loop {
+        match rustix::process::waitid(WaitId::PidFd(pidfd), WaitIdOptions::EXITED) {
+            Ok(Some(status)) => {
+                let signal = status.terminating_signal().map(|signal| 128 + signal);
+                return Ok(signal.or(status.exit_status()).unwrap_or(255));
+            }
+            Ok(None) | Err(rustix::io::Errno::INTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+}
+
+fn code(status: ExitStatus) -> i32 {
+    status
+        .code()
+        .or(status.signal().map(|signal| 128 + signal))
+        .unwrap_or(255)
+}
+
+fn print(text: &str) -> i32 {
+    match write_all(rustix::stdio::stdout(), text.as_bytes()) {
+        Ok(()) => 0,
+        Err(_) => 1,
+    }
+}
+
+fn usage(name: &Name) -> i32 {
+    match write_all(
+        rustix::stdio::stderr(),
+        options::usage(&name.called).as_bytes(),
+    ) {
+        Ok(()) | Err(_) => 1,
+    }
+}

@@ -1,0 +1,187 @@
+//! The carrier for a caller with one thread: a copy of the caller walks the plan.
+//!
+//! Where nothing has to be done before the namespaces, the copy is made in them at once and is the
+//! box's first process: the caller, its child, and the command below are all there ever is. Else it
+//! goes the executor's way.
+#![forbid(unsafe_code)]
+
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+
+use crate::config::Inherit;
+use crate::executor;
+use crate::failure::StepFailure;
+use crate::held::HeldDescriptors;
+use crate::identity::apply as identity;
+use crate::identity::maps::Maps;
+use crate::launch::{Files, LaunchError, Launched, preparing, reap};
+use crate::main_process::{Descriptors, Prepared};
+use crate::plan::Plan;
+use crate::status::{self, Wire};
+use crate::step::{NamespaceSet, Step};
+use crate::sys::clone::{Child, Parent, Side, fork};
+use crate::sys::signals::{self, Blocked};
+use crate::sys::{Errno, descriptors, process};
+use crate::walk::Walker;
+
+pub(crate) fn launch(
+    plan: &Plan,
+    files: Files<'_>,
+    ignored: signals::Set,
+) -> Result<Launched, LaunchError> {
+    let cannot = |errno: Errno| LaunchError::Clone(errno.into());
+    if !process::is_single_threaded().map_err(cannot)? {
+        return Err(LaunchError::Threads);
+    }
+    let (ours, theirs) = executor::status_channel().map_err(preparing("make a socket pair"))?;
+    let set = plan.entered_at_birth();
+    let blocked = Blocked::new().map_err(cannot)?;
+    match fork(Parent::Ourselves, set.0).map_err(cannot)? {
+        Side::Parent(child) => {
+            drop((blocked, theirs));
+            if !set.is_empty() {
+                write_maps(plan, &child, &ours)?;
+            }
+            Ok(Launched {
+                pid: child.pid,
+                pidfd: child.pidfd,
+                status: Some(ours),
+            })
+        }
+        Side::Child => {
+            let before = blocked.before();
+            drop((blocked, ours));
+            carry(plan, &files, ignored, before, theirs, set)
+        }
+    }
+}
+
+/// The maps of a box that is our own child's are ours to write.
+fn write_maps(plan: &Plan, child: &Child, channel: &OwnedFd) -> Result<(), LaunchError> {
+    let Some((step, maps)) = plan.maps() else {
+        return Ok(());
+    };
+    if plan.fail_at.is_some_and(|fails| fails <= step) {
+        return Ok(());
+    }
+    if let Err(refused) = identity::write_from_outside(child.pid, maps) {
+        rustix::process::pidfd_send_signal(&child.pidfd, rustix::process::Signal::KILL)
+            .map_err(|errno| preparing("end the box")(errno.into()))?;
+        reap(child)?;
+        let mut failure = StepFailure::new(plan, step, refused.errno);
+        if let Some(detail) = refused.detail {
+            failure.sentence = format!("{}: {detail}", failure.sentence);
+        }
+        return Err(failure.into());
+    }
+    match status::send(channel.as_fd(), &Wire::Mapped, &[]) {
+        // One that has ended meanwhile says why on the channel.
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// The copy's own life.
+fn carry(
+    plan: &Plan,
+    files: &Files<'_>,
+    ignored: signals::Set,
+    blocked: signals::Set,
+    channel: OwnedFd,
+    set: NamespaceSet,
+) -> ! {
+    match prepare(plan, files, ignored, &channel) {
+        Ok((prepared, channel, held)) => {
+            let prepared = prepared.blocking(blocked);
+            let walker = Walker::new(plan, &prepared, channel, held);
+            if set.is_empty() {
+                walker.walk()
+            } else {
+                walker.born_inside().walk()
+            }
+        }
+        Err(errno) => executor::not_prepared(plan, errno, channel.as_fd()),
+    }
+}
+
+fn prepare(
+    plan: &Plan,
+    files: &Files<'_>,
+    ignored: signals::Set,
+    channel: &OwnedFd,
+) -> Result<(Prepared, OwnedFd, HeldDescriptors), Errno> {
+    // A caller that dies while the box is being built takes us with it.
+    process::die_with_parent()?;
+    if status::is_closed(channel.as_fd()) {
+        return Err(Errno(libc::ESRCH));
+    }
+    process::set_umask(0);
+    if !plan.makes_user_namespace() {
+        process::set_dumpable(false)?;
+    }
+    let sources: Vec<RawFd> = files.sources().map(|source| source.as_raw_fd()).collect();
+    let moves = sources.iter().copied().zip(files.targets());
+    let descriptors = Descriptors::new(None, moves);
+    // Above the targets, whose numbers the main process fills.
+    let lowest = descriptors.above();
+    let held = files
+        .held
+        .iter()
+        .map(|held| descriptors::duplicate(held.as_raw_fd(), lowest))
+        .collect::<Result<Vec<_>, Errno>>()?;
+    let channel = descriptors::duplicate(channel.as_raw_fd(), lowest)?;
+    let descriptors = match plan.inherit() {
+        Inherit::All => {
+            for held in files.held {
+                let number = held.as_raw_fd();
+                if !sources.contains(&number) {
+                    descriptors::close_between(number, number)?;
+                }
+            }
+            descriptors.beside_others()
+        }
+        Inherit::Passed => {
+            let ours = held.iter().chain([&channel]).map(AsRawFd::as_raw_fd);
+            let kept: Vec<RawFd> = sources.into_iter().chain(ours).collect();
+            descriptors::close_all_but(&kept)?;
+            descriptors
+        }
+    };
+    rustix::process::chdir(c"/")?;
+    let prepared = Prepared::new(plan, descriptors, ignored);
+    Ok((prepared, channel, HeldDescriptors::new(held)))
+}
+
+impl Plan {
+    /// The namespaces that a copy of the caller can be made in: those of a plan that begins with them.
+    #[allow(
+        clippy::wildcard_enum_match_arm,
+        reason = "every other step has to be done before"
+    )]
+    fn entered_at_birth(&self) -> NamespaceSet {
+        let mut set = NamespaceSet::default();
+        for step in &self.steps {
+            match step {
+                Step::UserNamespace(_) => set.add(libc::CLONE_NEWUSER),
+                // Done inside.
+                Step::LimitUserNamespaces(_) => {}
+                // The programs that write maps are for a process that does nothing else.
+                Step::Namespaces(_) if self.maps().is_some_and(|(_, maps)| !maps.directly) => break,
+                Step::Namespaces(others) => {
+                    set.0 |= others.0;
+                    return set;
+                }
+                _ => break,
+            }
+        }
+        NamespaceSet::default()
+    }
+
+    fn maps(&self) -> Option<(usize, &Maps)> {
+        self.steps.iter().enumerate().find_map(|(index, step)| {
+            if let Step::Maps(maps) = step {
+                Some((index, maps))
+            } else {
+                None
+            }
+        })
+    }
+}
