@@ -85,25 +85,7 @@ pub(super) fn fill_as_asked(dev: BorrowedFd<'_>, made: bool) -> Result<(), (Errn
         rustix::fs::mkdirat(dev, name, Mode::from_raw_mode(0o755))
             .map_err(|errno| (errno.into(), text))?;
     }
-    terminals(dev).map_err(|errno| (errno, "pts"))?;
-    console(dev).map_err(|errno| (errno, "console"))
-}
-
-/// Where standard output is a terminal, `console` is that terminal: it can be written to anyway, and is
-/// found by its name so.
-fn console(dev: BorrowedFd<'_>) -> Result<(), Errno> {
-    let stdout = rustix::stdio::stdout();
-    let Ok(name) = rustix::termios::ttyname(stdout, Vec::new()) else {
-        return Ok(());
-    };
-    let node = files::open(&name, libc::O_PATH | libc::O_NOFOLLOW)?;
-    let (ours, found) = (rustix::fs::fstat(stdout)?, rustix::fs::fstat(&node)?);
-    let same = |stat: &rustix::fs::Stat| (stat.st_dev, stat.st_ino, stat.st_rdev);
-    if same(&ours) != same(&found) {
-        // A terminal of another file system of terminals, which only has the same number here.
-        return Ok(());
-    }
-    bind(dev, c"console", &clone_of(node.as_fd(), false)?)
+    terminals(dev).map_err(|errno| (errno, "pts"))
 }
 
 fn terminals(dev: BorrowedFd<'_>) -> Result<(), Errno> {

@@ -38,18 +38,6 @@ pub(crate) const ATTACKS: &[Attack] = &[
             .map_err(errno)?;
         fs::remove_file(word_at(a, 0)).map_err(errno)
     }),
-    ("exec", "PROBE", |a| {
-        let ended = std::process::Command::new(word_at(a, 0))
-            .arg("attacks")
-            .stdout(std::process::Stdio::null())
-            .status()
-            .map_err(errno)?;
-        if ended.success() {
-            Ok(())
-        } else {
-            Err(Errno::ECHILD)
-        }
-    }),
     ("holds", "PATH TEXT", |a| {
         let text = fs::read_to_string(word_at(a, 0)).map_err(errno)?;
         if text.trim_end() == word_at(a, 1) {
