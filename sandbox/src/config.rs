@@ -12,6 +12,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 mod file_system;
+mod landlock;
+mod system_calls;
 mod user;
 mod wall;
 
@@ -19,8 +21,15 @@ pub use file_system::{
     BindMount, BindSource, Data, EnterRoot, Held, IdMappedMount, MountAction, Propagation, Root,
     RootOverlay, Upper,
 };
+pub use landlock::{Landlock, PathAccess, PathRule, PortAccess, PortRule, Ports, Scope, Scopes};
+pub use system_calls::{
+    Abi, AddressFamilies, Architectures, ArgumentCondition, Circumstances, Comparison,
+    ProfileAction, ProfileArchitectures, ProfileRule, Refusal, SeccompProfile, SystemCallEntry,
+    SystemCallFilter, SystemCallLog, SystemCalls,
+};
 pub use user::{
-    Capabilities, IdMaps, IdRange, Join, NamespaceKind, NamespaceSource, UserNamespace,
+    Capabilities, IdMaps, IdRange, Join, NamespaceKind, NamespaceSource, SecureBit, TimeOffsets,
+    UserNamespace,
 };
 pub use wall::Wall;
 
@@ -276,6 +285,10 @@ pub struct Walls {
     pub read_only_root: bool,
     /// Hostname in the UTS namespace; the config's name when absent.
     pub hostname: Option<String>,
+    /// Of the clocks in the time namespace, which `namespaces.time` asks for.
+    pub time_offsets: TimeOffsets,
+    /// NIS domain name in the UTS namespace, which keeps the host's when absent.
+    pub domainname: Option<String>,
     pub protect_system: ProtectSystem,
     pub protect_home: ProtectHome,
     pub private_tmp: bool,
@@ -308,15 +321,17 @@ pub struct Walls {
     pub capabilities: Capabilities,
     /// With [`Capabilities::ByUser`].
     pub ambient_capabilities: Vec<u8>,
+    pub secure_bits: Vec<SecureBit>,
     pub lock_personality: bool,
     pub memory_deny_write_execute: bool,
     pub restrict_realtime: bool,
     pub restrict_suid_sgid: bool,
     /// New namespaces of these kinds are refused inside (`unshare`, `clone`, `clone3`, `setns`).
     pub restrict_namespaces: RestrictNamespaces,
-    /// `None` allows all families; else only these (`AF_*` numbers).
-    pub restrict_address_families: Option<Vec<u16>>,
+    /// `None` allows all families.
+    pub restrict_address_families: Option<AddressFamilies>,
     pub system_calls: SystemCalls,
+    pub landlock: Landlock,
     pub keyring: Keyring,
     pub network: Network,
     /// The box's own first process is the command itself, not herd's reaper.
@@ -339,6 +354,8 @@ impl Walls {
             propagation: Propagation::Private,
             read_only_root: false,
             hostname: None,
+            time_offsets: TimeOffsets::default(),
+            domainname: None,
             protect_system: ProtectSystem::No,
             protect_home: ProtectHome::No,
             private_tmp: false,
@@ -363,22 +380,26 @@ impl Walls {
             capability_bounding_set: (0..=CAP_LAST).collect(),
             capabilities: Capabilities::ByUser,
             ambient_capabilities: Vec::new(),
+            secure_bits: Vec::new(),
             lock_personality: false,
             memory_deny_write_execute: false,
             restrict_realtime: false,
             restrict_suid_sgid: false,
             restrict_namespaces: RestrictNamespaces::None,
             restrict_address_families: None,
-            system_calls: SystemCalls {
-                filter: None,
-                native_only: false,
-                refusal: Refusal::Errno(EPERM),
-            },
+            system_calls: SystemCalls::default(),
+            landlock: Landlock::default(),
             keyring: Keyring::Inherit,
             network: Network::Host,
             as_pid_1: false,
             best_effort: Vec::new(),
         }
+    }
+
+    /// Claims that the box sees processes of another PID namespace than its caller does.
+    pub(crate) fn has_other_processes(&self) -> bool {
+        let joined = |join: &Join| join.kind == NamespaceKind::Pid;
+        self.namespaces.pid || self.join.iter().any(joined)
     }
 
     /// Namespaces and no new privileges, nothing finer: `profile = "minimal"`.
@@ -420,8 +441,15 @@ impl Walls {
             restrict_namespaces: RestrictNamespaces::All,
             system_calls: SystemCalls {
                 filter: Some(crate::seccomp::default_filter()),
-                native_only: true,
-                refusal: Refusal::Errno(EPERM),
+                architectures: Architectures::NATIVE,
+                ..SystemCalls::default()
+            },
+            landlock: Landlock {
+                scopes: Scopes {
+                    abstract_unix_sockets: Scope::WhereOffered,
+                    ..Scopes::default()
+                },
+                ..Landlock::default()
             },
             ..Self::minimal_box()
         }
@@ -433,7 +461,7 @@ impl Walls {
         let mut strict = Self {
             memory_deny_write_execute: true,
             proc_subset_pid: true,
-            restrict_address_families: Some(vec![AF_UNIX]),
+            restrict_address_families: Some(AddressFamilies::Only(vec![AF_UNIX])),
             network: Network::None,
             ..Self::default_box()
         };
@@ -444,7 +472,7 @@ impl Walls {
                 .extend(["@privileged", "@resources"].map(|group| SystemCallEntry {
                     name: group.to_owned(),
                     remove: true,
-                    errno: None,
+                    refusal: None,
                 }));
         }
         strict
@@ -453,7 +481,6 @@ impl Walls {
 
 /// `CAP_CHECKPOINT_RESTORE`, the highest capability of Linux 6.18.
 const CAP_LAST: u8 = 40;
-const EPERM: i32 = 1;
 const AF_UNIX: u16 = 1;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -533,45 +560,13 @@ pub enum RestrictNamespaces {
     AllowOnly(Namespaces),
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SystemCalls {
-    /// `None` filters nothing by number.
-    pub filter: Option<SystemCallFilter>,
-    /// Calls of foreign architectures and of x32 are refused.
-    pub native_only: bool,
-    /// What a refused call gets: an errno, or the death of the process.
-    pub refusal: Refusal,
-}
-
-/// Names and `@groups` as systemd writes them (`systemd.exec(5)`, `SystemCallFilter=`).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SystemCallFilter {
-    /// `true`: all but `entries` are refused; `false`: only `entries` are.
-    pub allow: bool,
-    /// In order; an entry with `remove` takes away what an earlier one gave.
-    pub entries: Vec<SystemCallEntry>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SystemCallEntry {
-    /// A system call's name, or a group's with its `@`.
-    pub name: String,
-    pub remove: bool,
-    /// An errno of its own for this entry (`name:EPERM`).
-    pub errno: Option<i32>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Refusal {
-    Errno(i32),
-    KillProcess,
-}
-
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Keyring {
     Inherit,
     /// A new session keyring, linked to nothing.
     Private,
+    /// A new session keyring with the user's keyring linked into it: what services of one user share.
+    Shared,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

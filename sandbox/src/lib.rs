@@ -48,6 +48,7 @@ mod held;
 pub mod host;
 mod identity;
 mod init;
+pub mod landlock;
 mod launch;
 mod main_process;
 mod namespaces;

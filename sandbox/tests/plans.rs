@@ -188,7 +188,7 @@ fn limits_in_v1_are_no_work_for_the_caller() {
 }
 
 #[test]
-fn no_new_privileges_stands_before_the_filter_and_the_filter_before_exec() {
+fn no_new_privileges_stand_before_landlock_then_the_filter_then_exec() {
     for host in [hybrid(), pure_v2()] {
         let text = compile(&boxed(), &host).unwrap().to_string();
         let lines: Vec<&str> = text
@@ -198,7 +198,8 @@ fn no_new_privileges_stands_before_the_filter_and_the_filter_before_exec() {
         let end = lines.len();
         assert!(lines[end - 1].starts_with("execute "), "{text}");
         assert!(lines[end - 2].starts_with("seccomp: "), "{text}");
-        assert_eq!(lines[end - 3], "refuse new privileges from now on");
+        assert_eq!(lines[end - 3], "landlock: enforce this from now on");
+        assert_eq!(lines[end - 5], "refuse new privileges from now on");
     }
 }
 

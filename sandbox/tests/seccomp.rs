@@ -9,7 +9,9 @@
     reason = "fixtures of tests, which clippy does not take for tests"
 )]
 
-use sandbox::config::{Keyring, Network, Refusal, RestrictNamespaces, SystemCalls, Walls};
+use sandbox::config::{
+    AddressFamilies, Architectures, Refusal, RestrictNamespaces, SystemCalls, Walls,
+};
 use sandbox::host::Host;
 use sandbox::seccomp::{Program, compile, default_filter};
 
@@ -18,22 +20,17 @@ fn walls() -> Walls {
     Walls {
         no_new_privileges: true,
         capability_bounding_set: vec![],
-        ambient_capabilities: vec![],
         lock_personality: true,
         memory_deny_write_execute: true,
         restrict_realtime: true,
         restrict_suid_sgid: true,
         restrict_namespaces: RestrictNamespaces::All,
-        restrict_address_families: Some(vec![1, 2, 10]),
+        restrict_address_families: Some(AddressFamilies::Only(vec![1, 2, 10])),
         system_calls: SystemCalls {
             filter: Some(default_filter()),
-            native_only: true,
-            refusal: Refusal::Errno(libc::EPERM),
+            architectures: Architectures::NATIVE,
+            ..SystemCalls::default()
         },
-        keyring: Keyring::Inherit,
-        network: Network::Host,
-        as_pid_1: true,
-        best_effort: vec![],
         ..Walls::bare()
     }
 }
@@ -46,7 +43,7 @@ fn program(walls: &Walls) -> Option<Program> {
     }
     let mut programs = compile(walls, &host).unwrap();
     assert_eq!(programs.len(), 1);
-    programs.pop()
+    programs.pop().map(|filter| filter.program)
 }
 
 /// How a child ended that installed the filter and ran `body`.
@@ -88,8 +85,8 @@ fn behind(program: &Program, body: Body) -> End {
 
 fn install(program: &Program) -> bool {
     let fprog = libc::sock_fprog {
-        len: u16::try_from(program.0.len()).unwrap_or(0),
-        filter: program.0.as_ptr().cast_mut().cast(),
+        len: u16::try_from(program.len()).unwrap_or(0),
+        filter: program.words().as_ptr().cast_mut().cast(),
     };
     // SAFETY: all five arguments are given; no_new_privs takes 1, 0, 0, 0.
     if unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) } != 0 {

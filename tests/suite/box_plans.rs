@@ -1,5 +1,5 @@
 //! `herd plan`, through the real herd: what a profile comes to, as golden text. What differs from
-//! machine to machine (groups, places of this herd, the filter's length) is left out.
+//! machine to machine (groups, landlock's ABI, places of this herd, the filter's length) is left out.
 
 use crate::fixture::Herd;
 use crate::needs;
@@ -17,7 +17,13 @@ fn plan(text: &str) -> String {
             .trim_start()
             .split_once(". ")
             .map_or(line, |(_, step)| step);
-        let is_the_machines = ["create cgroup", "join cgroup", "limit OpenFiles"];
+        let is_the_machines = [
+            "create cgroup",
+            "join cgroup",
+            "limit OpenFiles",
+            "landlock",
+            "without Landlock",
+        ];
         if is_the_machines.iter().any(|begin| step.starts_with(begin)) {
             continue;
         }

@@ -34,6 +34,7 @@ mod box_user;
 mod boxes;
 mod control;
 mod dependencies;
+mod doctor;
 mod files;
 mod fixture;
 mod health;

@@ -2,7 +2,8 @@
 #![forbid(unsafe_code)]
 
 use sandbox::config::{
-    Amount, CpuPolicy, EnterRoot, Network, ProtectHome, Root, RootOverlay, Wall, Walls,
+    Amount, Architectures, CpuPolicy, EnterRoot, Network, ProtectHome, Root, RootOverlay, Wall,
+    Walls,
 };
 
 use crate::diagnostic::{Diagnostic, Severity};
@@ -377,7 +378,8 @@ impl Check<'_, '_, '_> {
                 "add \"pid\" to `namespaces`, so that all of it ends with it",
             );
         }
-        let filters = walls.system_calls.native_only && walls.no_new_privileges;
+        let is_native = walls.system_calls.architectures != Architectures::All;
+        let filters = is_native && walls.no_new_privileges;
         if !filters || walls.best_effort.contains(&Wall::SystemCalls) {
             let message = "in herd's session the box could type into herd's terminal";
             let hint = "only a system call filter that is required keeps it from that: set \

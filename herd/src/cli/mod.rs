@@ -142,7 +142,11 @@ pub enum Verb {
     /// Say in a sentence why a unit is in its state.
     Why { unit: String },
     /// Say what this machine can and cannot do for a box.
-    Doctor,
+    Doctor {
+        /// Exit 1 when a key of units could not be honoured here.
+        #[arg(long)]
+        strict: bool,
+    },
     /// Exit 0 when one of the units is active.
     IsActive {
         #[arg(required = true)]
@@ -263,7 +267,7 @@ fn verb(cli: &Cli, screen: &mut Screen) -> Result<ExitCode, Failure> {
         Verb::Plan { unit } => plan::plan(&places()?, screen, unit),
         Verb::Logs(wanted) => logs::logs(&places()?, screen, wanted),
         Verb::Why { unit } => why::why(&places()?, screen, unit),
-        Verb::Doctor => doctor::doctor(screen),
+        Verb::Doctor { strict } => doctor::doctor(screen, *strict),
         Verb::IsActive { units, quiet } => is_state::is_active(&places()?, screen, units, *quiet),
         Verb::IsFailed { units, quiet } => is_state::is_failed(&places()?, screen, units, *quiet),
         Verb::Shutdown { force, no_wait } => job::shutdown(&places()?, screen, *force, !*no_wait),

@@ -445,6 +445,8 @@ impl Daemon {
                             pidfd: main_pidfd,
                         },
                     );
+                    // `Executed` follows, but the box may have ended before we look again.
+                    self.launched(run);
                 }
                 Message::Main { pid, pidfd } => {
                     let pidfd = Some(pidfd);
@@ -507,7 +509,9 @@ impl Daemon {
         let Some(process) = self.processes.get_mut(run) else {
             return;
         };
-        process.executed = true;
+        if std::mem::replace(&mut process.executed, true) {
+            return;
+        }
         let (id, pid, task) = (process.service, process.main_pid(), process.task);
         self.conclude(run);
         if task == Task::Role(Role::Main) {

@@ -11,6 +11,7 @@ use rustix::mount::{
     fsconfig_create, fsconfig_set_string, fsmount, fsopen, move_mount, open_tree, unmount,
 };
 
+use super::attributes::identify;
 use super::devices;
 use super::hold::InMemory;
 use super::resolve::{Bases, Make, is_directory};
@@ -280,8 +281,17 @@ impl Mounts {
         files::change_directory(root)?;
         // The old root lands on top of the new one and goes from there: no directory is needed.
         rustix::process::pivot_root(c".", c".")?;
-        unmount(c".", UnmountFlags::DETACH)?;
-        Ok(rustix::process::chdir(c"/")?)
+        // With it lies whatever was put on it to build the new one, and goes first. `/..` leads to
+        // what lies on the root, so nothing may.
+        let (ours, _) = identify(root)?;
+        for _ in 0..STACKED_AT_MOST {
+            unmount(c".", UnmountFlags::DETACH)?;
+            let above = files::open(c"/..", libc::O_PATH | libc::O_DIRECTORY)?;
+            if identify(above.as_fd())?.0 == ours {
+                return Ok(rustix::process::chdir(c"/")?);
+            }
+        }
+        Err(Errno(libc::EBUSY))
     }
 
     fn change_root(&mut self) -> Result<(), Errno> {
@@ -302,6 +312,9 @@ impl Mounts {
         Ok(())
     }
 }
+
+/// Mounts one on another at `/`: one for each action there, and the host's own.
+const STACKED_AT_MOST: usize = 4096;
 
 pub(super) fn path_of(path: &CStr) -> &Path {
     Path::new(OsStr::from_bytes(path.to_bytes()))

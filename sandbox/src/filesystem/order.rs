@@ -12,7 +12,7 @@ use super::id_map;
 use super::overlay;
 use super::step::MountStep;
 use crate::compile::CompileError;
-use crate::config::{BindMount, BindSource, Data, MountAction, NamespaceKind, Upper, Walls};
+use crate::config::{BindMount, BindSource, Data, MountAction, Upper, Walls};
 use crate::host::KernelVersion;
 use crate::paths::{absolute, c_path, of_host};
 
@@ -60,8 +60,7 @@ impl Ordered {
         Ok(match action {
             MountAction::Bind(bind) => self.bind(bind, walls, launch)?,
             MountAction::Proc { target } => {
-                let joins = |kind| walls.join.iter().any(|join| join.kind == kind);
-                let slot = if walls.namespaces.pid || joins(NamespaceKind::Pid) {
+                let slot = if walls.has_other_processes() {
                     None
                 } else {
                     Some(self.hold(host_path(c"/proc".to_owned())))

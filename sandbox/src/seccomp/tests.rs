@@ -3,117 +3,18 @@
 
 use proptest::prelude::*;
 
-use super::compile::{ALLOW, CompileError, KILL_PROCESS, errno};
+use super::answer::{ALLOW, EAFNOSUPPORT, ENOSYS, EPERM, KILL_PROCESS, errno};
+use super::compile::CompileError;
 use super::filter::{FilterError, default_filter};
+use super::fixture::{Filter, filtered, host, open_walls};
 use super::interpreter::Call;
-use super::{Program, compile, describe, groups, table};
+use super::{compile, groups};
 use crate::config::*;
-use crate::host::{Architecture, Cgroups, Host, KernelVersion, UserNamespaces};
+use crate::host::Architecture;
 
-const EPERM: u16 = 1;
 const EACCES: u16 = 13;
-const ENOSYS: u16 = 38;
-const EAFNOSUPPORT: u16 = 97;
+const X86_64: Abi = Abi::X86_64;
 const AUDIT_I386: u32 = 0x4000_0003;
-
-fn host(architecture: Architecture) -> Host {
-    Host {
-        kernel: KernelVersion::new(6, 18),
-        architecture,
-        uid: 0,
-        gid: 0,
-        groups: Vec::new(),
-        is_root: true,
-        capabilities: u64::MAX,
-        user_namespaces: UserNamespaces::Allowed,
-        namespaces: Host::all_namespaces(),
-        no_new_proc: None,
-        keyrings: true,
-        memory_bytes: 1 << 30,
-        cpus: 2,
-        threads_max: 1000,
-        landlock_abi: 7,
-        seccomp: true,
-        overlay: true,
-        cgroups: Cgroups::default(),
-    }
-}
-
-/// No wall that has to do with system calls, on the native architecture only.
-fn open_walls() -> Walls {
-    Walls {
-        no_new_privileges: true,
-        capability_bounding_set: vec![],
-        ambient_capabilities: vec![],
-        lock_personality: false,
-        memory_deny_write_execute: false,
-        restrict_realtime: false,
-        restrict_suid_sgid: false,
-        restrict_namespaces: RestrictNamespaces::None,
-        restrict_address_families: None,
-        system_calls: SystemCalls {
-            filter: None,
-            native_only: true,
-            refusal: Refusal::Errno(1),
-        },
-        keyring: Keyring::Inherit,
-        network: Network::Host,
-        as_pid_1: true,
-        best_effort: vec![],
-        ..Walls::bare()
-    }
-}
-
-fn filtered(allow: bool, entries: &[(&str, bool, Option<i32>)]) -> Walls {
-    let mut walls = open_walls();
-    walls.system_calls.filter = Some(SystemCallFilter {
-        allow,
-        entries: entries
-            .iter()
-            .map(|(name, remove, errno)| SystemCallEntry {
-                name: (*name).to_owned(),
-                remove: *remove,
-                errno: *errno,
-            })
-            .collect(),
-    });
-    walls
-}
-
-struct Filter {
-    program: Program,
-    architecture: Architecture,
-}
-
-impl Filter {
-    fn of(walls: &Walls) -> Self {
-        Self::on(walls, Architecture::X86_64)
-    }
-
-    fn on(walls: &Walls, architecture: Architecture) -> Self {
-        let mut programs = compile(walls, &host(architecture)).unwrap();
-        assert_eq!(programs.len(), 1);
-        Self {
-            program: programs.remove(0),
-            architecture,
-        }
-    }
-
-    fn ask(&self, name: &str, arguments: &[u64]) -> u32 {
-        self.number(table::number(self.architecture, name).unwrap(), arguments)
-    }
-
-    fn number(&self, number: u32, arguments: &[u64]) -> u32 {
-        let mut all = [0; 6];
-        all[..arguments.len()].copy_from_slice(arguments);
-        let call = Call {
-            architecture: table::audit(self.architecture),
-            number,
-            arguments: all,
-        };
-        self.program.decide(&call).0
-    }
-}
 
 #[test]
 fn an_allow_list_refuses_known_calls_and_does_not_know_newer_ones() {
@@ -168,7 +69,7 @@ fn a_deny_list_lets_the_rest_through() {
 fn no_call_has_a_second_name() {
     let walls = filtered(false, &[("ptrace", false, None)]);
     let filter = Filter::of(&walls);
-    let ptrace = table::number(Architecture::X86_64, "ptrace").unwrap();
+    let ptrace = X86_64.number("ptrace").unwrap();
     assert_eq!(filter.ask("ptrace", &[]), errno(EPERM));
     assert_eq!(filter.number(ptrace | 0x4000_0000, &[]), errno(ENOSYS));
     // x32's own ptrace, which old kernels had without the bit, too.
@@ -238,7 +139,7 @@ fn some_kinds_of_namespaces_can_be_left_open() {
 #[test]
 fn address_families_are_a_list_of_what_may_be() {
     let mut walls = open_walls();
-    walls.restrict_address_families = Some(vec![1, 2]);
+    walls.restrict_address_families = Some(AddressFamilies::Only(vec![1, 2]));
     let filter = Filter::of(&walls);
     for call in ["socket", "socketpair"] {
         assert_eq!(filter.ask(call, &[1]), ALLOW);
@@ -249,7 +150,7 @@ fn address_families_are_a_list_of_what_may_be() {
         assert_eq!(filter.ask(call, &[1 | 1 << 32]), ALLOW);
     }
     assert_eq!(filter.ask("io_uring_setup", &[]), errno(ENOSYS));
-    walls.restrict_address_families = Some(vec![]);
+    walls.restrict_address_families = Some(AddressFamilies::Only(vec![]));
     assert_eq!(Filter::of(&walls).ask("socket", &[1]), errno(EAFNOSUPPORT));
 }
 
@@ -435,7 +336,7 @@ fn the_default_filter_is_small_and_quick() {
         let worst = (0..600)
             .map(|number| {
                 let call = Call {
-                    architecture: table::audit(architecture),
+                    architecture: Abi::native(architecture).audit(),
                     number,
                     arguments: [0; 6],
                 };
@@ -443,11 +344,11 @@ fn the_default_filter_is_small_and_quick() {
             })
             .max()
             .unwrap();
-        assert!(filter.program.0.len() <= 330, "{}", filter.program.0.len());
+        assert!(filter.program.len() <= 330, "{}", filter.program.len());
         assert!(worst <= 22, "{worst} steps");
     }
-    let programs = compile(&walls, &host(Architecture::X86_64)).unwrap();
-    let text = describe(&walls, &host(Architecture::X86_64), &programs);
+    let filters = compile(&walls, &host(Architecture::X86_64)).unwrap();
+    let text = &filters[0].words;
     assert!(
         text.starts_with("seccomp: allow @system-service ~@keyring ~io_uring_setup:ENOSYS"),
         "{text}"
@@ -501,16 +402,11 @@ fn a_call_of_another_architecture_is_a_note_and_no_error() {
 #[test]
 fn nothing_is_left_out_in_silence() {
     let mut walls = open_walls();
-    walls.system_calls.native_only = false;
+    walls.system_calls.architectures = Architectures::All;
     assert_eq!(compile(&walls, &host(Architecture::X86_64)), Ok(vec![]));
-    walls.restrict_realtime = true;
-    assert_eq!(
-        compile(&walls, &host(Architecture::X86_64)),
-        Err(CompileError::ForeignArchitectures)
-    );
     let mut without = host(Architecture::X86_64);
     without.seccomp = false;
-    walls.system_calls.native_only = true;
+    walls.system_calls.architectures = Architectures::NATIVE;
     assert_eq!(compile(&walls, &without), Err(CompileError::Unavailable));
 }
 
@@ -528,8 +424,8 @@ fn every_group_is_known_everywhere() {
     }
     // Every member is a group or a call with a home; every call of the table has one, too.
     let all: Vec<&str> = groups::all_calls().collect();
-    for name in table::calls(Architecture::X86_64).into_values() {
-        assert!(all.contains(&name), "{name} is in no group");
+    for name in X86_64.calls().keys() {
+        assert!(all.contains(name), "{name} is in no group");
     }
 }
 
@@ -543,7 +439,8 @@ proptest! {
         allow: bool,
         probe in 0_u32..0x5000_0000,
     ) {
-        let calls = table::calls(Architecture::X86_64);
+        let calls: std::collections::BTreeMap<u32, &str> =
+            X86_64.calls().iter().map(|(name, number)| (*number, *name)).collect();
         let names: Vec<(u32, &str)> = calls.iter().map(|(n, name)| (*n, *name)).collect();
         let entries: Vec<_> = picked
             .iter()

@@ -4,8 +4,9 @@
 //! all 64 can be got around by setting bits that the kernel ignores (CVE-2019-10063).
 #![forbid(unsafe_code)]
 
+use super::answer::{EAFNOSUPPORT, ENOSYS, EPERM};
 use super::bpf::Test;
-use crate::config::{Namespaces, RestrictNamespaces, Walls};
+use crate::config::{Abi, AddressFamilies, Namespaces, RestrictNamespaces, Walls};
 
 /// What one wall says about one call.
 #[derive(Debug)]
@@ -36,8 +37,20 @@ pub(super) enum Outcome {
     Errno(u16),
 }
 
-/// The rules of all walls but the list of calls itself.
-pub(super) fn rules(walls: &Walls) -> Vec<Rule> {
+/// Claims that a wall looks at system calls beside the list of them.
+pub(super) fn has_rules(walls: &Walls) -> bool {
+    // What differs between the ABIs is how a rule is put, not whether there is one.
+    !of_walls(walls, Abi::X86_64).is_empty()
+}
+
+/// The rules of all walls but the list of calls itself, and of every box with a filter.
+pub(super) fn rules(walls: &Walls, abi: Abi) -> Vec<Rule> {
+    let mut rules = of_walls(walls, abi);
+    rules.push(terminal_injection());
+    rules
+}
+
+fn of_walls(walls: &Walls, abi: Abi) -> Vec<Rule> {
     let mut rules = Vec::new();
     namespaces(&walls.restrict_namespaces, &mut rules);
     if let Some(families) = &walls.restrict_address_families {
@@ -64,7 +77,7 @@ pub(super) fn rules(walls: &Walls) -> Vec<Rule> {
         });
     }
     if walls.memory_deny_write_execute {
-        write_execute(&mut rules);
+        write_execute(abi, &mut rules);
     }
     let whole = [
         (walls.protect_clock, CLOCK),
@@ -82,7 +95,7 @@ pub(super) fn rules(walls: &Walls) -> Vec<Rule> {
 
 /// Input pushed into a terminal is typed by the user, as far as the shell outside can tell
 /// (CVE-2017-5226, CVE-2023-1523). Every box with a filter refuses it.
-pub(super) fn terminal_injection() -> Rule {
+fn terminal_injection() -> Rule {
     const TIOCSTI: u32 = 0x5412;
     const TIOCLINUX: u32 = 0x541C;
     Rule {
@@ -93,7 +106,15 @@ pub(super) fn terminal_injection() -> Rule {
     }
 }
 
-const CLOCK: &[&str] = &["adjtimex", "clock_adjtime", "clock_settime", "settimeofday"];
+const CLOCK: &[&str] = &[
+    "adjtimex",
+    "clock_adjtime",
+    "clock_adjtime64",
+    "clock_settime",
+    "clock_settime64",
+    "settimeofday",
+    "stime",
+];
 const HOSTNAME: &[&str] = &["sethostname", "setdomainname"];
 const MODULES: &[&str] = &["init_module", "finit_module", "delete_module"];
 const LOGS: &[&str] = &["syslog"];
@@ -102,11 +123,6 @@ const RAW_IO: &[&str] = &["ioperm", "iopl"];
 
 /// `personality(0xffffffff)` only asks.
 const PERSONALITY_QUERY: u32 = 0xffff_ffff;
-
-// The same numbers on every architecture that has a table here.
-const EPERM: u16 = 1;
-pub(super) const ENOSYS: u16 = 38;
-const EAFNOSUPPORT: u16 = 97;
 
 /// `CLONE_NEW*`.
 const KINDS: [(u32, IsAllowed); 8] = [
@@ -158,13 +174,18 @@ fn namespaces(restricted: &RestrictNamespaces, rules: &mut Vec<Rule>) {
     rules.push(setns);
 }
 
-fn address_families(families: &[u16], rules: &mut Vec<Rule>) {
+fn address_families(families: &AddressFamilies, rules: &mut Vec<Rule>) {
+    let refused = Outcome::Errno(EAFNOSUPPORT);
+    let (listed, outcome, others) = match families {
+        AddressFamilies::Only(listed) => (listed, Outcome::Pass, Some(refused)),
+        AddressFamilies::AllBut(listed) => (listed, refused, None),
+    };
     for call in ["socket", "socketpair"] {
-        let mut checks: Vec<Check> = families
+        let mut checks: Vec<Check> = listed
             .iter()
-            .map(|family| when(vec![equal(0, u32::from(*family))], Outcome::Pass))
+            .map(|family| when(vec![equal(0, u32::from(*family))], outcome))
             .collect();
-        checks.push(when(vec![], Outcome::Errno(EAFNOSUPPORT)));
+        checks.extend(others.map(|outcome| when(vec![], outcome)));
         rules.push(Rule { call, checks });
     }
 }
@@ -218,7 +239,7 @@ fn suid_sgid(rules: &mut Vec<Rule>) {
     rules.push(refuse("openat2", ENOSYS));
 }
 
-fn write_execute(rules: &mut Vec<Rule>) {
+fn write_execute(abi: Abi, rules: &mut Vec<Rule>) {
     const PROT_WRITE: u32 = 2;
     const PROT_EXEC: u32 = 4;
     const SHM_EXEC: u32 = 0o100_000;
@@ -228,8 +249,15 @@ fn write_execute(rules: &mut Vec<Rule>) {
         mask: PROT_WRITE | PROT_EXEC,
         test: Test::Equal(PROT_WRITE | PROT_EXEC),
     };
+    let mmap = if abi.is_narrow() {
+        // What is called mmap there takes its arguments behind a pointer.
+        rules.push(refuse("mmap", ENOSYS));
+        "mmap2"
+    } else {
+        "mmap"
+    };
     rules.push(Rule {
-        call: "mmap",
+        call: mmap,
         checks: vec![when(vec![both], Outcome::Errno(EPERM))],
     });
     for (call, bits) in [

@@ -1,8 +1,5 @@
 //! The attacks that the default box has to withstand, each tried from inside.
 
-use std::os::linux::net::SocketAddrExt;
-use std::os::unix::net::{SocketAddr, UnixListener};
-
 use crate::attempt;
 use crate::boxed::boxed;
 use crate::fixture::{Case, config, next, outcome, shell, wait};
@@ -25,7 +22,7 @@ pub(crate) fn try_if_asked() {
 }
 
 /// The box of `base` with the probe as its command.
-fn probe(base: Config, attacks: &[&str]) -> Vec<(String, String)> {
+pub(crate) fn probe(base: Config, attacks: &[&str]) -> Vec<(String, String)> {
     let own = std::env::current_exe().unwrap();
     let words = [&[own.to_str().unwrap(), "try"], attacks].concat();
     let mut base = base;
@@ -201,21 +198,6 @@ pub(crate) const CASES: &[Case] = &[
     ("no_standard_terminal_is_inherited", || {
         assert_eq!(probe(boxed(""), &["open-write,/dev/tty"])[0].1, "ENXIO");
     }),
-    // The kernel's limit: abstract names belong to the network namespace, which is the host's.
-    (
-        "an_abstract_socket_is_out_of_reach_without_the_host_network",
-        || {
-            let name = format!("herd-test-{}", std::process::id());
-            let _listener =
-                UnixListener::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
-            let mut base = boxed("");
-            base.walls.as_mut().unwrap().network = sandbox::config::Network::None;
-            assert_eq!(
-                probe(base, &[&format!("connect-unix,@{name}")])[0].1,
-                "ECONNREFUSED"
-            );
-        },
-    ),
     (
         "a_caller_that_dies_during_the_set_up_leaves_no_process",
         || {

@@ -6,6 +6,7 @@
     clippy::panic,
     clippy::exit,
     clippy::print_stdout,
+    clippy::print_stderr,
     reason = "a test"
 )]
 
@@ -17,6 +18,8 @@ mod bare;
 mod boxed;
 mod fixture;
 mod identity;
+mod join;
+mod landlock;
 mod layers;
 mod lifecycle;
 mod mounts;
@@ -32,21 +35,25 @@ fn main() {
     let cases: Vec<Case> = [
         bare::CASES,
         boxed::CASES,
-        lifecycle::CASES,
         layers::CASES,
-        attacks::CASES,
-        identity::CASES,
+        lifecycle::CASES,
+        landlock::CASES,
         mounts::CASES,
+        identity::CASES,
+        join::CASES,
+        attacks::CASES,
         user::CASES,
     ]
     .concat();
     let mut forked: Vec<Case> = [
+        layers::CASES,
         bare::CASES,
         boxed::CASES,
         mounts::CASES,
         lifecycle::CASES,
-        attacks::CASES,
         identity::CASES,
+        join::CASES,
+        attacks::CASES,
     ]
     .concat();
     // It races with a thread of its own, and a copy can be made of a process with one only.
@@ -54,6 +61,13 @@ fn main() {
     std::process::exit(fixture::run(
         &cases,
         &forked,
-        &[user::INNER, identity::INNER, attacks::INNER, layers::INNER].concat(),
+        &[
+            user::INNER,
+            identity::INNER,
+            join::INNER,
+            attacks::INNER,
+            layers::INNER,
+        ]
+        .concat(),
     ));
 }

@@ -46,6 +46,25 @@ pub(crate) const ATTACKS: &[Attack] = &[
             Err(Errno::EBADMSG)
         }
     }),
+    ("remove", "PATH", |a| {
+        fs::remove_file(word_at(a, 0)).map_err(errno)
+    }),
+    ("make-directory", "PATH", |a| {
+        fs::create_dir(word_at(a, 0)).map_err(errno)
+    }),
+    ("rename", "PATH PATH", |a| {
+        fs::rename(word_at(a, 0), word_at(a, 1)).map_err(errno)
+    }),
+    ("truncate", "PATH", |a| {
+        call(libc::SYS_truncate, &[c(word_at(a, 0)).as_ptr() as i64, 0])
+    }),
+    ("run", "PATH", |a| {
+        #[allow(clippy::disallowed_methods, reason = "the probe is no herd")]
+        let status = std::process::Command::new(word_at(a, 0)).status();
+        status.map(drop).map_err(errno)
+    }),
+    ("bind-tcp", "PORT", |a| tcp(libc::SYS_bind, a)),
+    ("connect-tcp", "PORT", |a| tcp(libc::SYS_connect, a)),
     ("mknod", "PATH", |a| {
         let path = c(word_at(a, 0));
         let device = rustix::fs::makedev(1, 1);
@@ -176,6 +195,40 @@ pub(crate) const ATTACKS: &[Attack] = &[
             ],
         )
     }),
+    ("put-key", "KEYRING NAME", |a| {
+        let (kind, name) = (c("user"), c(word_at(a, 1)));
+        call(
+            libc::SYS_add_key,
+            &[
+                kind.as_ptr() as i64,
+                name.as_ptr() as i64,
+                name.as_ptr() as i64,
+                1,
+                number(a, 0),
+            ],
+        )
+    }),
+    ("find-key", "NAME", |a| {
+        let (kind, name) = (c("user"), c(word_at(a, 0)));
+        let (search, session) = (10, -3);
+        call(
+            libc::SYS_keyctl,
+            &[
+                search,
+                session,
+                kind.as_ptr() as i64,
+                name.as_ptr() as i64,
+                0,
+            ],
+        )
+    }),
+    ("empty-keyring", "KEYRING", |a| {
+        let clear = 7;
+        call(libc::SYS_keyctl, &[clear, number(a, 0)])
+    }),
+    ("new-session-keyring", "", |_| {
+        call(libc::SYS_keyctl, &[1, 0])
+    }),
     ("bpf", "", |_| call(libc::SYS_bpf, &[0, 0, 0])),
     ("io-uring", "", |_| call(libc::SYS_io_uring_setup, &[1, 0])),
     ("userfaultfd", "", |_| call(libc::SYS_userfaultfd, &[0])),
@@ -247,7 +300,11 @@ pub(crate) const ATTACKS: &[Attack] = &[
         fs::write("/proc/self/oom_score_adj", word_at(a, 0)).map_err(errno)
     }),
     ("x32", "", |_| call(libc::SYS_getpid | 0x4000_0000, &[])),
-    ("int80", "", |_| int80()),
+    // i386's getpid, or another call of it.
+    ("int80", "[NUMBER [ARGUMENT]]", |a| {
+        let number = if a.is_empty() { 20 } else { number(a, 0) };
+        int80(number, self::number(a, 1))
+    }),
     ("unknown-number", "", |_| call(100_000, &[])),
 ];
 
@@ -309,6 +366,24 @@ fn ioctl(request: i64) -> Answer {
     call(libc::SYS_ioctl, &[0, request, &raw const character as i64])
 }
 
+/// On the loopback address.
+fn tcp(number: i64, arguments: &[&str]) -> Answer {
+    let port: u16 = word_at(arguments, 0).parse().unwrap_or(0);
+    let [high, low] = port.to_be_bytes();
+    // struct sockaddr_in.
+    let [f0, f1] = 2u16.to_ne_bytes();
+    let mut address = [0u8; 16];
+    for (place, byte) in address.iter_mut().zip([f0, f1, high, low, 127, 0, 0, 1]) {
+        *place = byte;
+    }
+    let kind = nix::sys::socket::SockType::Stream;
+    let flags = nix::sys::socket::SockFlag::SOCK_CLOEXEC;
+    let family = nix::sys::socket::AddressFamily::Inet;
+    let socket = nix::sys::socket::socket(family, kind, flags, None)?;
+    let socket = i64::from(std::os::fd::AsRawFd::as_raw_fd(&socket));
+    call(number, &[socket, address.as_ptr() as i64, 16])
+}
+
 /// One system call with up to six arguments.
 fn call(number: i64, arguments: &[i64]) -> Answer {
     let mut six = [0; 6];
@@ -321,21 +396,28 @@ fn call(number: i64, arguments: &[i64]) -> Answer {
     Errno::result(answer).map(drop)
 }
 
-/// `getpid` by the 32-bit gate.
+/// A call by the 32-bit gate, with one argument and the others 0.
 #[cfg(target_arch = "x86_64")]
-fn int80() -> Answer {
+fn int80(number: i64, argument: i64) -> Answer {
     let answer: i64;
-    // SAFETY: i386's getpid (20) takes nothing and touches no memory; the gate may clobber r8 to
-    // r11; rbx is not an argument of it.
+    // SAFETY: the gate keeps all registers but rax, and may clear r8 to r11; rbx, which the compiler
+    // keeps for itself, is put back. Null pointers make the kernel answer EFAULT at worst.
     unsafe {
         std::arch::asm!(
+            "xchg rbx, {argument}",
             "int 0x80",
-            inlateout("rax") 20i64 => answer,
+            "xchg rbx, {argument}",
+            argument = inout(reg) argument => _,
+            inlateout("rax") number => answer,
+            in("rcx") 0i64, in("rdx") 0i64, in("rsi") 0i64, in("rdi") 0i64,
             out("r8") _, out("r9") _, out("r10") _, out("r11") _,
         );
     }
+    // The answer has 32 bits.
+    let [a, b, c, d, ..] = answer.to_le_bytes();
+    let answer = i32::from_le_bytes([a, b, c, d]);
     if answer < 0 {
-        Err(Errno::from_raw(i32::try_from(-answer).unwrap_or(libc::EIO)))
+        Err(Errno::from_raw(-answer))
     } else {
         Ok(())
     }
@@ -343,6 +425,6 @@ fn int80() -> Answer {
 
 /// There is no such gate.
 #[cfg(not(target_arch = "x86_64"))]
-fn int80() -> Answer {
+fn int80(_: i64, _: i64) -> Answer {
     Err(Errno::ENOSYS)
 }

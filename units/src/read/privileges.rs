@@ -1,12 +1,15 @@
 //! The keys of `[box]` about what a process may ask of the kernel.
 #![forbid(unsafe_code)]
 
-use sandbox::config::{Refusal, RestrictNamespaces, SystemCallEntry, SystemCallFilter, Walls};
+use sandbox::config::{
+    Abi, AddressFamilies, Architectures, Refusal, RestrictNamespaces, SystemCallEntry,
+    SystemCallFilter, SystemCallLog, Walls,
+};
 use toml::de::DeValue;
 
 use super::walls::read_namespaces;
 use crate::reader::{Item, Reader};
-use crate::value::address_family::{other_families, parse_address_family};
+use crate::value::address_family::parse_address_family;
 use crate::value::capability::{all_capabilities, nearest_capability, parse_capability};
 use crate::value::errno::parse_errno;
 use crate::value::system_call::{is_system_call_or_group, nearest_system_call};
@@ -39,15 +42,11 @@ pub(super) fn read_privileges(
             }
         }
         "box.system_call_architectures" => {
-            let items = reader.list(item);
-            walls.system_calls.native_only = !items.is_empty();
-            for item in items {
-                if let Some(text) = reader.raw_text(item).filter(|text| *text != "native") {
-                    let message = format!("the architecture {text:?} is not supported");
-                    reader.error_with_hint(item, message, "write \"native\", or [] for all");
-                }
+            if let Some(architectures) = read_architectures(reader, item) {
+                walls.system_calls.architectures = architectures;
             }
         }
+        "box.system_call_log" => walls.system_calls.log = read_log(reader, item),
         "box.restrict_namespaces" => {
             if let Some(restrict) = read_restrict_namespaces(reader, item) {
                 walls.restrict_namespaces = restrict;
@@ -110,9 +109,9 @@ fn read_capabilities(reader: &mut Reader<'_>, item: Item<'_>) -> Option<Vec<u8>>
     Some(named)
 }
 
-fn read_families(reader: &mut Reader<'_>, item: Item<'_>) -> Option<Option<Vec<u16>>> {
+fn read_families(reader: &mut Reader<'_>, item: Item<'_>) -> Option<Option<AddressFamilies>> {
     if matches!(item.value(), DeValue::String(text) if text == "none") {
-        return Some(Some(Vec::new()));
+        return Some(Some(AddressFamilies::Only(Vec::new())));
     }
     let (inverted, words) = words(reader, item)?;
     let mut named = Vec::new();
@@ -126,12 +125,12 @@ fn read_families(reader: &mut Reader<'_>, item: Item<'_>) -> Option<Option<Vec<u
             }
         }
     }
-    if inverted {
-        return Some(Some(other_families(&named)));
-    }
     named.sort_unstable();
     named.dedup();
-    Some((!named.is_empty()).then_some(named))
+    if inverted {
+        return Some(Some(AddressFamilies::AllBut(named)));
+    }
+    Some((!named.is_empty()).then_some(AddressFamilies::Only(named)))
 }
 
 /// An empty list filters nothing. Entries with `~` take away: from what stands before them, from
@@ -156,32 +155,25 @@ fn read_filter(
             },
         });
         for word in text.split_whitespace() {
-            let (name, errno) = match word.split_once(':') {
-                Some((name, errno)) => (name, Some(errno)),
+            let (name, answer) = match word.split_once(':') {
+                Some((name, answer)) => (name, Some(answer)),
                 None => (word, None),
             };
-            if !is_system_call_or_group(name) {
-                let message = format!("{name:?} is no system call and no group of them");
-                match nearest_system_call(name) {
-                    Some(near) => {
-                        reader.error_with_hint(item, message, format!("did you mean {near:?}?"));
-                    }
-                    None => reader.error(item, message),
-                }
+            if !is_known(reader, item, name) {
                 return None;
             }
-            let errno = match errno.map(|errno| (errno, parse_errno(errno))) {
+            let refusal = match answer.map(|answer| (answer, parse_refusal(answer))) {
                 Some((text, None)) => {
                     reader.error(item, format!("{text:?} is no errno"));
                     return None;
                 }
-                Some((_, number)) => number,
+                Some((_, refusal)) => refusal,
                 None => None,
             };
             filter.entries.push(SystemCallEntry {
                 name: name.to_owned(),
                 remove: takes_away == filter.allow,
-                errno,
+                refusal,
             });
         }
     }
@@ -193,15 +185,71 @@ fn read_refusal(reader: &mut Reader<'_>, item: Item<'_>) -> Option<Refusal> {
         return reader.number(item, 1..=4_095).map(Refusal::Errno);
     }
     let text = reader.raw_text(item)?;
-    if text == "kill" {
-        return Some(Refusal::KillProcess);
-    }
-    let number = parse_errno(text);
-    if number.is_none() {
+    let refusal = parse_refusal(text);
+    if refusal.is_none() {
         let hint = "write \"EPERM\", another name of errno(3), or \"kill\"";
         reader.error_with_hint(item, format!("{text:?} is no errno"), hint);
     }
-    number.map(Refusal::Errno)
+    refusal
+}
+
+fn parse_refusal(text: &str) -> Option<Refusal> {
+    if text == "kill" {
+        return Some(Refusal::KillProcess);
+    }
+    parse_errno(text).map(Refusal::Errno)
+}
+
+/// Claims that the name is one of a call or a group; tells where it is not.
+fn is_known(reader: &mut Reader<'_>, item: Item<'_>, name: &str) -> bool {
+    if is_system_call_or_group(name) {
+        return true;
+    }
+    let message = format!("{name:?} is no system call and no group of them");
+    match nearest_system_call(name) {
+        Some(near) => reader.error_with_hint(item, message, format!("did you mean {near:?}?")),
+        None => reader.error(item, message),
+    }
+    false
+}
+
+/// As systemd's `SystemCallLog=`: a list, or all but a list.
+fn read_log(reader: &mut Reader<'_>, item: Item<'_>) -> Option<SystemCallLog> {
+    let (all_but, words) = words(reader, item)?;
+    let mut names = Vec::new();
+    for (item, word) in words {
+        if !is_known(reader, item, word) {
+            return None;
+        }
+        names.push(word.to_owned());
+    }
+    (all_but || !names.is_empty()).then_some(SystemCallLog { all_but, names })
+}
+
+/// The words of systemd's `SystemCallArchitectures=` for what herd runs on.
+const ARCHITECTURES: [(&str, Option<Abi>); 8] = [
+    ("native", None),
+    ("x86-64", Some(Abi::X86_64)),
+    ("x86", Some(Abi::X86)),
+    ("x32", Some(Abi::X32)),
+    ("arm64", Some(Abi::Aarch64)),
+    ("arm", Some(Abi::Arm)),
+    ("riscv64", Some(Abi::Riscv64)),
+    ("riscv32", Some(Abi::Riscv32)),
+];
+
+fn read_architectures(reader: &mut Reader<'_>, item: Item<'_>) -> Option<Architectures> {
+    let items = reader.list(item);
+    if items.is_empty() {
+        return Some(Architectures::All);
+    }
+    let mut named = Vec::new();
+    for item in items {
+        named.extend(reader.choice(item, &ARCHITECTURES)?);
+    }
+    named.sort_unstable();
+    named.dedup();
+    Some(Architectures::NativeAnd(named))
 }
 
 fn read_restrict_namespaces(reader: &mut Reader<'_>, item: Item<'_>) -> Option<RestrictNamespaces> {

@@ -1,9 +1,6 @@
 //! Socket address families by name (address_families(7)).
 #![forbid(unsafe_code)]
 
-/// The highest number, `AF_MCTP`.
-const LAST: u16 = 45;
-
 const NAMES: [(&str, u16); 44] = [
     ("AF_UNIX", 1),
     ("AF_LOCAL", 1),
@@ -59,13 +56,6 @@ pub fn parse_address_family(text: &str) -> Option<u16> {
         .map(|(_, number)| *number)
 }
 
-/// Every family but these.
-pub fn other_families(excluded: &[u16]) -> Vec<u16> {
-    (1..=LAST)
-        .filter(|family| !excluded.contains(family))
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -76,7 +66,5 @@ mod tests {
         assert_eq!(parse_address_family("AF_INET6"), Some(10));
         assert_eq!(parse_address_family("AF_NETLINK"), Some(16));
         assert_eq!(parse_address_family("inet"), None);
-        let others = other_families(&[1, 2]);
-        assert!(!others.contains(&1) && others.contains(&10) && others.len() == 43);
     }
 }

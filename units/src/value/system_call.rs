@@ -41,8 +41,11 @@ pub fn is_system_call_or_group(text: &str) -> bool {
         return GROUPS.contains(&text);
     }
     text.parse::<syscalls::x86_64::Sysno>().is_ok()
+        || text.parse::<syscalls::x86::Sysno>().is_ok()
         || text.parse::<syscalls::aarch64::Sysno>().is_ok()
+        || text.parse::<syscalls::arm::Sysno>().is_ok()
         || text.parse::<syscalls::riscv64::Sysno>().is_ok()
+        || text.parse::<syscalls::riscv32::Sysno>().is_ok()
 }
 
 /// The group or call that is written most like the text.
@@ -60,7 +63,13 @@ mod tests {
 
     #[test]
     fn calls_and_groups_are_known() {
-        for known in ["read", "clone3", "@system-service", "renameat"] {
+        for known in [
+            "read",
+            "clone3",
+            "@system-service",
+            "renameat",
+            "socketcall",
+        ] {
             assert!(is_system_call_or_group(known), "{known}");
         }
         assert!(!is_system_call_or_group("@nope"));

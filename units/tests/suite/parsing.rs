@@ -249,7 +249,7 @@ fn box_keys_change_the_default_box_by_name() {
     assert!(filter.allow && kept == default.entries);
     assert_eq!(added.len(), 2);
     assert!(added.iter().all(|entry| entry.remove));
-    assert_eq!(added[1].errno, Some(38));
+    assert_eq!(added[1].refusal, Some(Refusal::Errno(38)));
     let killed = walls("[box]\nsystem_call_filter = []\nsystem_call_error_number = \"kill\"");
     assert_eq!(killed.system_calls.filter, None);
     assert_eq!(killed.system_calls.refusal, Refusal::KillProcess);
