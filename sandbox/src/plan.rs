@@ -63,6 +63,12 @@ impl Plan {
         self.steps.contains(&Step::StartMain)
     }
 
+    pub(crate) fn makes_second_user_namespace(&self) -> bool {
+        self.steps
+            .iter()
+            .any(|step| matches!(step, Step::SecondUserNamespace(_)))
+    }
+
     pub(crate) fn makes_user_namespace(&self) -> bool {
         let made = |step: &Step| {
             matches!(step, Step::UserNamespace(_))

@@ -107,6 +107,8 @@ pub(crate) struct Walker<'a> {
     pub(crate) kept: Vec<OwnedFd>,
     /// Whether this process is a copy of the caller made in the box's namespaces.
     is_born_inside: bool,
+    /// The host's `/proc`, where a step behind the mounts needs it.
+    host_proc: Option<OwnedFd>,
     /// The user namespace that is joined last: its path is one of the caller's tree.
     second_user: Option<OwnedFd>,
     mounts: Mounts,
@@ -127,6 +129,7 @@ impl<'a> Walker<'a> {
             held,
             kept: Vec::new(),
             is_born_inside: false,
+            host_proc: None,
             second_user: None,
             mounts: Mounts::default(),
         }
@@ -169,6 +172,9 @@ impl<'a> Walker<'a> {
             Step::CreateCgroup(group) => Ok(cgroup::create(group)?),
             Step::JoinCgroup(group) => Ok(cgroup::join(group)?),
             Step::UserNamespace(map) => {
+                if self.plan.makes_second_user_namespace() {
+                    self.host_proc = Some(identity::host_proc()?);
+                }
                 if !self.is_born_inside {
                     identity::unshare()?;
                 }
@@ -192,7 +198,10 @@ impl<'a> Walker<'a> {
             Step::SecondUserNamespace(map) => {
                 process::set_dumpable(true)?;
                 identity::unshare()?;
-                identity::map_alone(map)?;
+                match &self.host_proc {
+                    Some(proc) => identity::map_alone_by(proc.as_fd(), map)?,
+                    None => identity::map_alone(map)?,
+                }
                 Ok(process::set_dumpable(false)?)
             }
             Step::AssertNoUserNamespaces if identity::is_further_refused() => Ok(()),
@@ -227,6 +236,7 @@ impl<'a> Walker<'a> {
             }
             Step::Descriptors(_) => {
                 self.mounts = Mounts::default();
+                self.host_proc = None;
                 self.held = HeldDescriptors::default();
                 // From here on this process is the service's own: it does not end with the
                 // caller unless that was asked for, which is a later step.

@@ -37,6 +37,7 @@ mod dependencies;
 mod doctor;
 mod files;
 mod fixture;
+mod groups;
 mod health;
 mod limits;
 mod logs;

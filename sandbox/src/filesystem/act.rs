@@ -208,7 +208,7 @@ impl Mounts {
             devices::tmpfs(made).map_err(|errno| about(errno, MountOperation::Tmpfs, target))?;
         let filled = mount.try_clone().map_err(|_| Errno(libc::EMFILE))?;
         self.mount_new(mount, target, 0o755, MountOperation::Tmpfs)?;
-        devices::fill_as_asked(filled.as_fd(), made).map_err(|(errno, name)| {
+        devices::fill_as_asked(filled.as_fd(), made, self.whole_trees).map_err(|(errno, name)| {
             let operation = if name == "pts" {
                 MountOperation::Terminals
             } else {

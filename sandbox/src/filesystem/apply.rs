@@ -177,7 +177,11 @@ impl Mounts {
 
     fn devices(&mut self, made: bool) -> Result<(), Errno> {
         // What is bound has to be held before the new /dev covers it.
-        let nodes = if made { None } else { Some(devices::hold()?) };
+        let nodes = if made {
+            None
+        } else {
+            Some(devices::hold(self.whole_trees)?)
+        };
         let file_system = fsopen(c"tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
         fsconfig_set_string(file_system.as_fd(), c"mode", c"0755")?;
         fsconfig_set_string(file_system.as_fd(), c"size", c"64k")?;

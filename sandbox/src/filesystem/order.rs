@@ -14,7 +14,7 @@ use super::step::MountStep;
 use crate::compile::CompileError;
 use crate::config::{BindMount, BindSource, Data, MountAction, Upper, Walls};
 use crate::host::KernelVersion;
-use crate::paths::{absolute, c_path, of_host};
+use crate::paths::{absolute, c_path};
 
 /// Holding first, acting later.
 #[derive(Debug, Default)]
@@ -167,7 +167,7 @@ impl Ordered {
         };
         let (source, step) = match &bind.source {
             BindSource::Path(path) => {
-                of_host("the source of a mount", path)?;
+                absolute("the source of a mount", path)?;
                 let source = c_path(path)?;
                 let step = MountStep::Take {
                     source: source.clone(),

@@ -141,6 +141,7 @@ pub(crate) fn outcome_with(
         stderr: err_end.as_fd(),
         passed,
         held,
+        own: &[],
     };
     let launched = launcher.launch(&carried(plan), files);
     drop((out_end, err_end));

@@ -422,7 +422,7 @@ pub(crate) const CASES: &[Case] = &[
         fs::write(place.path().join("file"), "content\n").unwrap();
         let up = format!("../../../..{}/file", place.path().display());
         symlink(up, place.path().join("link")).unwrap();
-        let through = format!("/usr/..{}/link", place.path().display());
+        let through = place.path().join("link");
         for root in [Root::Empty, Root::Host] {
             let target = if root.is_host() {
                 "/etc/hostname"
