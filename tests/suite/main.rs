@@ -26,6 +26,7 @@ mod box_ends;
 mod box_entry;
 mod box_keys;
 mod box_landlock;
+mod box_mounts;
 mod box_plans;
 mod box_probe;
 mod box_refusals;
