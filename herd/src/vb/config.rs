@@ -18,6 +18,7 @@ use super::check::Circumstances;
 use super::descriptors::{Holdings, read_all, take};
 use super::errno;
 use super::operation::{Access, Layers, Operation, Source};
+use super::profile;
 
 /// What the caller's surroundings add to its options.
 #[derive(Debug, Clone)]
@@ -71,6 +72,8 @@ pub fn config(
     } = wanted;
     let lifecycle = lifecycle(arguments, caller, holdings)?;
     let mut walls = walls(arguments, caller, mounts);
+    profile::fine_walls(arguments.own.profile, &mut walls);
+    walls.landlock = arguments.own.landlock();
     walls.join = joins(arguments, holdings)?;
     let config = Config {
         name: "vb".to_owned(),

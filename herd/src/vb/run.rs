@@ -11,6 +11,7 @@ use std::process::ExitStatus;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{WaitId, WaitIdOptions};
 use rustix::thread::LinkNameSpaceType;
+use sandbox::cgroup::Scope;
 use sandbox::seccomp::Program;
 use sandbox::status::{self, Message};
 use sandbox::{Files, Host, Launched, Launcher};
@@ -23,7 +24,7 @@ use super::environment::Environment;
 use super::errno;
 use super::messages;
 use super::status::{Told, exit_line};
-use super::{Name, options};
+use super::{Name, options, profile};
 
 /// Runs the command line; gives the exit code.
 pub fn run(name: &Name, words: Vec<OsString>) -> i32 {
@@ -45,6 +46,7 @@ pub fn run(name: &Name, words: Vec<OsString>) -> i32 {
         Err(Stop::Usage) => return usage(name),
         Err(Stop::Complaint(complaint)) => return name.complain(&complaint),
     };
+    profile::apply(&mut arguments);
     let circumstances = circumstances(&arguments);
     match settle(&mut arguments, &circumstances) {
         Ok(()) => {}
@@ -179,12 +181,30 @@ fn launch(arguments: &Arguments, circumstances: Circumstances) -> Result<i32, Os
         walls.system_calls.programs = programs.map_err(|_| messages::NO_FILTER)?;
     }
     let mut outputs = Outputs::new(arguments)?;
-    let host = Host::of_launcher().map_err(|error| OsString::from(messages::chain(&error)))?;
-    let plan = sandbox::compile(&wanted.config, &host)
-        .map_err(|error| OsString::from(messages::chain(&error)))?
+    let said = |error: &dyn std::error::Error| OsString::from(messages::chain(error));
+    let own = &arguments.own;
+    let host = if own.has_to_look() {
+        Host::detect()
+    } else {
+        Host::of_launcher()
+    };
+    let host = host.map_err(|error| said(&error))?;
+    let limits = own.limits.of_cgroup();
+    let scope = if own.limits.any() {
+        Some(Scope::open(&host, "vb", &limits).map_err(|error| said(&error))?)
+    } else {
+        None
+    };
+    if let Some(scope) = &scope {
+        wanted.config.cgroup = Some(scope.name().clone());
+        wanted.config.limits.cgroup = limits;
+    }
+    let host = scope.as_ref().map_or(&host, Scope::host);
+    let plan = sandbox::compile(&wanted.config, host)
+        .map_err(|error| said(&error))?
         .by_fork();
     sandbox::expect_children().map_err(|error| failed("sigaction", &error))?;
-    let launcher = Launcher::new().map_err(|error| OsString::from(messages::chain(&error)))?;
+    let launcher = Launcher::new().map_err(|error| said(&error))?;
     let files = Files {
         stdin: rustix::stdio::stdin(),
         stdout: rustix::stdio::stdout(),
@@ -197,7 +217,12 @@ fn launch(arguments: &Arguments, circumstances: Circumstances) -> Result<i32, Os
         .launch(&plan, files)
         .map_err(|error| messages::launch_sentence(&error, arguments.unshare.user))?;
     drop((launcher, holdings));
-    monitor(arguments, &wanted, launched, &mut outputs)
+    let ended = monitor(arguments, &wanted, launched, &mut outputs);
+    if let Some(scope) = scope {
+        // What is left of the box ends with its group: nobody could hold it to its limits.
+        scope.close().map_err(|error| said(&error))?;
+    }
+    ended
 }
 
 /// The programs of `--add-seccomp-fd`, read already, or that of `--seccomp`.
