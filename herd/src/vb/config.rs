@@ -61,6 +61,14 @@ pub fn config(
         parents: Vec::new(),
         sources: Vec::new(),
     };
+    if let Some(root) = &arguments.own.root {
+        wanted.operation(&Operation::Bind {
+            source: Source::Path(root.clone()),
+            target: "/".into(),
+            access: Access::ReadWrite,
+            optional: false,
+        })?;
+    }
     for operation in &arguments.operations {
         wanted.operation(operation)?;
     }
@@ -113,10 +121,7 @@ fn walls(arguments: &Arguments, caller: &Caller, mounts: Vec<MountAction>) -> Wa
         user_namespace: unshare.user.then(|| user_namespace(arguments, caller)),
         assert_user_namespaces_disabled: arguments.assert_user_namespaces_disabled
             || arguments.disable_user_namespaces,
-        root: match &arguments.own.root {
-            Some(root) => Root::Directory(caller.working_directory.join(root)),
-            None => Root::Empty,
-        },
+        root: Root::Empty,
         enter_root: if arguments.own.chroot {
             EnterRoot::Chroot
         } else {

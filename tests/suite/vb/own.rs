@@ -119,8 +119,8 @@ fn a_directory_can_be_the_root() {
     check_own(&[
         gives(
             Anybody,
-            "mkdir -p d/usr d/bin d/lib d/lib64 d/proc d/dev d/tmp; touch d/mark; $B --rootfs d --ro-bind /usr /usr --ro-bind /bin /bin --ro-bind /lib /lib --ro-bind /lib64 /lib64 sh -c 'ls / /..'",
-            "/:\nbin\ndev\nlib\nlib64\nmark\nproc\ntmp\nusr\n\n/..:\nbin\ndev\nlib\nlib64\nmark\nproc\ntmp\nusr",
+            "mkdir -p d/usr d/bin d/lib d/lib64; touch d/mark; $B --rootfs d --ro-bind /usr /usr --ro-bind /bin /bin --ro-bind /lib /lib --ro-bind /lib64 /lib64 sh -c 'ls / /..'",
+            "/:\nbin\nlib\nlib64\nmark\nusr\n\n/..:\nbin\nlib\nlib64\nmark\nusr",
         ),
         gives(Anybody, "$B $R --chroot --dir /tmp/. pwd -P", "D"),
         gives(
@@ -145,10 +145,11 @@ fn limits_hold_the_box_as_a_whole() {
             137,
             "",
         ),
-        gives(
+        ends(
             Root,
-            "$B --dev-bind / / --tasks 3 sh -c 'sleep 9 & sleep 9 & (sleep 9 &) 2>&- || echo refused; kill %1 %2' 2>&-",
-            "refused",
+            "$B --dev-bind / / --tasks 3 sh -c 'sleep 9 & sleep 9 & sleep 9 &' 2>&-",
+            2,
+            "",
         ),
         // The group is gone with the box.
         gives(
