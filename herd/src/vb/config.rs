@@ -502,6 +502,12 @@ impl Translation<'_> {
                 }
             };
         }
+        // What is not there leaves no trace, not even the directories above its target.
+        let missing =
+            || std::fs::metadata(&path).is_err_and(|e| e.kind() == io::ErrorKind::NotFound);
+        if optional && missing() {
+            return Ok(None);
+        }
         self.sources.push((path.clone(), given.to_owned()));
         Ok(Some(path))
     }

@@ -14,6 +14,7 @@ pub mod config;
 pub mod descriptors;
 pub mod environment;
 pub mod errno;
+pub mod forward;
 pub mod messages;
 pub mod numbers;
 pub mod operation;
@@ -97,6 +98,11 @@ impl Name {
             prefix: prefix.to_owned(),
             called: called.clone().into_owned(),
         })
+    }
+
+    /// Bubblewrap itself ends by a signal, and its box does so only if that was asked for.
+    fn hands_signals_on(&self) -> bool {
+        self.prefix != "bwrap"
     }
 
     /// As bubblewrap says it, where it is taken for that; else both versions.

@@ -57,7 +57,7 @@ fn other_children_of_the_launcher_are_left_alone() {
         // The shell has a child, and becomes the launcher.
         ends(
             Anybody,
-            "sh -c 'exit 5' & exec $B $R sh -c 'sleep 0.2; exit 6'",
+            "sh -c 'exit 5' & exec $B $R sh -c 'exit 6'",
             6,
             "",
         ),

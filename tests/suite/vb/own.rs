@@ -190,3 +190,19 @@ fn namespaces_of_others_can_be_joined() {
         ),
     ]);
 }
+
+#[test]
+fn who_ends_the_launcher_ends_its_command() {
+    check_own(&[
+        gives(
+            Anybody,
+            "mkfifo f; $B $R --unshare-pid sh -c 'trap \"echo told; exit 7\" TERM; echo up; while :; do :; done' >f & exec 3<f; read x <&3; kill -TERM $!; cat <&3; wait $!; echo $?",
+            "told\n7",
+        ),
+        gives(
+            Anybody,
+            "mkfifo f; $B $R sh -c 'echo up; exec sleep 60' >f & exec 3<f; read x <&3; kill -HUP $!; cat <&3; wait $!; echo $?",
+            "129",
+        ),
+    ]);
+}
