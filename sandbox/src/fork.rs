@@ -113,6 +113,10 @@ fn prepare(
     if status::is_closed(channel.as_fd()) {
         return Err(Errno(libc::ESRCH));
     }
+    for own in files.own {
+        let number = own.as_raw_fd();
+        descriptors::close_between(number, number)?;
+    }
     process::set_umask(0);
     if !plan.makes_user_namespace() {
         process::set_dumpable(false)?;

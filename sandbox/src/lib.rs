@@ -57,10 +57,12 @@ mod plan;
 mod process;
 mod relax;
 pub mod seccomp;
+mod spare;
 pub mod status;
 mod step;
 mod sys;
 mod walk;
+mod zygote;
 
 pub use compile::{CompileError, compile};
 pub use config::Config;

@@ -37,7 +37,7 @@ impl Mounts {
     pub(crate) fn perform(
         &mut self,
         step: &MountStep,
-        _held: &HeldDescriptors,
+        held: &HeldDescriptors,
     ) -> Result<(), MountTrouble> {
         match step {
             MountStep::Private {
@@ -58,6 +58,10 @@ impl Mounts {
                 recursive,
                 optional,
             } => self.take(path_of(source), *of_host, *recursive, *optional),
+            MountStep::TakeHeld {
+                held: of,
+                recursive,
+            } => self.take_held(held.borrow(*of)?, *recursive),
             MountStep::Data { mode, content } => self.hold_data(*mode, content),
             MountStep::Release => Ok(self.drop_scratch()?),
             MountStep::Action(action) => self.act(action),

@@ -1,13 +1,15 @@
 //! Making a user namespace and writing its maps.
 
+use std::ffi::CStr;
 use std::fs;
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use super::join::CLONE_NEWTIME;
 use super::maps::{Alone, Maps, text};
 use crate::config::IdRange;
-use crate::sys::{Errno, process};
+use crate::sys::{Errno, files, process};
 
 /// Why maps were not written.
 #[derive(Debug)]
@@ -31,18 +33,32 @@ pub(crate) fn unshare() -> Result<(), Errno> {
     process::unshare(u64::from(libc::CLONE_NEWUSER.unsigned_abs()))
 }
 
+/// The host's `/proc`, for what is to be written when it is out of sight.
+pub(crate) fn host_proc() -> Result<OwnedFd, io::Error> {
+    Ok(files::open(c"/proc", libc::O_PATH | libc::O_DIRECTORY)?)
+}
+
 /// Makes ourselves the only one in the user namespace that we have just entered.
 pub(crate) fn map_alone(map: &Alone) -> Result<(), io::Error> {
+    map_alone_by(host_proc()?.as_fd(), map)
+}
+
+/// The same by a `/proc` that has been lost with the host's tree.
+pub(crate) fn map_alone_by(proc: BorrowedFd<'_>, map: &Alone) -> Result<(), io::Error> {
+    let write = |name: &CStr, text: &str| {
+        let file = files::open_at(proc, name, libc::O_WRONLY)?;
+        files::write_all(file.as_fd(), text.as_bytes())
+    };
     // Before gid_map: else a group that a file denies something to could be left.
-    fs::write("/proc/self/setgroups", "deny")?;
+    write(c"self/setgroups", "deny")?;
     let Alone {
         uid,
         gid,
         outside_uid,
         outside_gid,
     } = map;
-    fs::write("/proc/self/uid_map", format!("{uid} {outside_uid} 1"))?;
-    fs::write("/proc/self/gid_map", format!("{gid} {outside_gid} 1"))
+    write(c"self/uid_map", &format!("{uid} {outside_uid} 1"))?;
+    Ok(write(c"self/gid_map", &format!("{gid} {outside_gid} 1"))?)
 }
 
 /// A time namespace for the children of this process.
