@@ -381,7 +381,7 @@ impl<'a> Files<'a> {
 /// Above this a passed descriptor is a mistake: the table would grow to its number.
 const HIGHEST_TARGET: u32 = 1 << 16;
 
-fn check_targets(passed: &[(u32, BorrowedFd<'_>)]) -> Result<(), LaunchError> {
+pub(crate) fn check_targets(passed: &[(u32, BorrowedFd<'_>)]) -> Result<(), LaunchError> {
     for (index, (number, _)) in passed.iter().enumerate() {
         let again = passed[..index].iter().any(|(earlier, _)| earlier == number);
         if again || !(3..HIGHEST_TARGET).contains(number) {

@@ -69,6 +69,7 @@ pub use config::Config;
 pub use executor::herd_exec_main;
 pub use failure::{About, StepFailure};
 pub use filesystem::{MountFailure, MountOperation};
+pub use fork::launch_by_copy;
 pub use host::Host;
 pub use identity::MapError;
 pub use launch::{Files, LaunchError, Launched, Launcher};

@@ -310,6 +310,18 @@ impl Check<'_, '_, '_> {
                 hint,
             );
         }
+        let delegates = draft.unit.limits.as_ref();
+        if delegates.is_some_and(|limits| limits.cgroup.delegation.is_some()) {
+            if !walls.namespaces.cgroup || !walls.namespaces.mount {
+                let message = "`delegate` in a box needs a cgroup and a mount namespace";
+                let hint = "without them the box would see the groups of others";
+                self.error("limits.delegate", message, hint);
+            }
+            if walls.protect_control_groups && self.given("box.protect_control_groups") {
+                let message = "`protect_control_groups` shuts the groups that `delegate` opens";
+                self.error("box.protect_control_groups", message, "keep one of them");
+            }
+        }
         let new_net = walls.namespaces.net;
         if self.given("network.mode") && walls.network == Network::Host && new_net {
             let message = "`mode = \"host\"` and a network namespace contradict each other";

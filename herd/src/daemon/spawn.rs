@@ -112,6 +112,9 @@ impl Daemon {
                 }
             }
         }
+        if let Some(runtime) = self.runtimes.get_mut(&id) {
+            runtime.is_empty = false;
+        }
         self.wake_for_launch(id)?;
         self.replace_used_group(id);
         let none = Surroundings::default();
