@@ -8,6 +8,7 @@ mod calls;
 mod checks;
 mod clock;
 mod group;
+mod identity;
 mod notices;
 mod notify;
 mod offline;
