@@ -63,6 +63,11 @@ impl Plan {
         self.steps.contains(&Step::StartMain)
     }
 
+    pub(crate) fn enters_second_user_namespace(&self) -> bool {
+        let second = |step: &Step| matches!(step, Step::SecondUserNamespace(_));
+        self.steps.iter().any(second)
+    }
+
     pub(crate) fn makes_user_namespace(&self) -> bool {
         let made = |step: &Step| {
             matches!(step, Step::UserNamespace(_))

@@ -108,6 +108,8 @@ pub(crate) struct Walker<'a> {
     pub(crate) kept: Vec<OwnedFd>,
     /// Whether this process is a copy of the caller made in the box's namespaces.
     is_born_inside: bool,
+    /// The caller's `/proc`, for maps that are written behind the mounts.
+    proc: Option<OwnedFd>,
     /// The user namespace that is joined last: its path is one of the caller's tree.
     second_user: Option<OwnedFd>,
     mounts: Mounts,
@@ -128,6 +130,7 @@ impl<'a> Walker<'a> {
             held,
             kept: Vec::new(),
             is_born_inside: false,
+            proc: None,
             second_user: None,
             mounts: Mounts::default(),
         }
@@ -182,7 +185,9 @@ impl<'a> Walker<'a> {
                 if !self.is_born_inside {
                     identity::unshare()?;
                 }
-                identity::map_alone(map)?;
+                let proc = identity::own_proc()?;
+                identity::map_alone(map, proc.as_fd())?;
+                self.proc = self.plan.enters_second_user_namespace().then_some(proc);
                 // The maps of a process that is not dumpable belong to root; from here on we are not.
                 Ok(process::set_dumpable(false)?)
             }
@@ -200,9 +205,10 @@ impl<'a> Walker<'a> {
             Step::Maps(maps) => self.become_mapped(maps),
             Step::Untraceable => Ok(process::set_dumpable(false)?),
             Step::SecondUserNamespace(map) => {
+                let proc = self.proc.take().ok_or(Errno(libc::EBADF))?;
                 process::set_dumpable(true)?;
                 identity::unshare()?;
-                identity::map_alone(map)?;
+                identity::map_alone(map, proc.as_fd())?;
                 Ok(process::set_dumpable(false)?)
             }
             Step::AssertNoUserNamespaces if identity::is_further_refused() => Ok(()),

@@ -1,13 +1,15 @@
 //! Making a user namespace and writing its maps.
 
+use std::ffi::CStr;
 use std::fs;
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use super::join::CLONE_NEWTIME;
 use super::maps::{Alone, Maps, text};
 use crate::config::IdRange;
-use crate::sys::{Errno, process};
+use crate::sys::{Errno, files, process};
 
 /// Why maps were not written.
 #[derive(Debug)]
@@ -31,18 +33,27 @@ pub(crate) fn unshare() -> Result<(), Errno> {
     process::unshare(u64::from(libc::CLONE_NEWUSER.unsigned_abs()))
 }
 
+/// The directory in which [`map_alone`] finds us: one that no mount of the box covers.
+pub(crate) fn own_proc() -> Result<OwnedFd, Errno> {
+    files::open(c"/proc", libc::O_PATH | libc::O_DIRECTORY)
+}
+
 /// Makes ourselves the only one in the user namespace that we have just entered.
-pub(crate) fn map_alone(map: &Alone) -> Result<(), io::Error> {
+pub(crate) fn map_alone(map: &Alone, proc: BorrowedFd<'_>) -> Result<(), Errno> {
+    let write = |file: &CStr, text: &str| {
+        let file = files::open_at(proc, file, libc::O_WRONLY)?;
+        files::write_all(file.as_fd(), text.as_bytes())
+    };
     // Before gid_map: else a group that a file denies something to could be left.
-    fs::write("/proc/self/setgroups", "deny")?;
+    write(c"self/setgroups", "deny")?;
     let Alone {
         uid,
         gid,
         outside_uid,
         outside_gid,
     } = map;
-    fs::write("/proc/self/uid_map", format!("{uid} {outside_uid} 1"))?;
-    fs::write("/proc/self/gid_map", format!("{gid} {outside_gid} 1"))
+    write(c"self/uid_map", &format!("{uid} {outside_uid} 1"))?;
+    write(c"self/gid_map", &format!("{gid} {outside_gid} 1"))
 }
 
 /// A time namespace for the children of this process.
