@@ -7,11 +7,13 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use sandbox::config::{BoxPath, CgroupName, Directory, Limits, Process};
+use sandbox::cgroup::SLICE;
+use sandbox::config::{BoxPath, CgroupLimits, CgroupName, Directory, Limits, MountAction, Process};
 use units::unit::{
-    Command, DirectoryKind, Entry, Input, OwnedDirectory, PrivateUsers, Ready, Surroundings, Unit,
-    WorkingDirectory,
+    Command, DirectoryKind, Entry, Input, Kind, OwnedDirectory, PrivateUsers, Ready, Surroundings,
+    Unit, WorkingDirectory,
 };
+use units::value::slice::slices_above;
 
 use crate::supervisor::action::Role;
 use crate::users::{IdentityError, User, Users};
@@ -51,6 +53,8 @@ pub struct Occasion {
     pub dynamic_user: Option<u32>,
     /// Where the range of `private_users = "pick"` begins; as above.
     pub range: Option<u32>,
+    /// See [`slice_limits`].
+    pub slices: Vec<(CgroupName, CgroupLimits)>,
 }
 
 /// Everything needed to compile and launch one process.
@@ -217,6 +221,10 @@ pub fn prepare_command(
     let mut walls = unit.walls.as_deref().filter(|_| boxed).map(|walls| {
         let mut walls = walls.clone();
         hide_herd(&mut walls, surface);
+        if delegates(unit) {
+            // Its own groups and no others: the box's cgroup namespace begins with them.
+            walls.mounts.insert(0, own_groups());
+        }
         // The notify socket stays reachable where the service is to use it.
         if speaks_notify(unit) {
             walls.binds.push(sandbox::config::Bind {
@@ -233,15 +241,22 @@ pub fn prepare_command(
         walls.user_namespace =
             crate::identity::user_namespace(&name, entry, walls, &identity, surface, occasion)?;
     }
-    let limits = unit
+    let mut limits = unit
         .limits
         .as_deref()
         .cloned()
         .unwrap_or_else(Limits::default);
-    let cgroup = surface
-        .cgroup_base
-        .as_ref()
-        .map(|base| CgroupName(format!("{base}/{}", unit.name)));
+    if let Some(delegation) = &mut limits.cgroup.delegation {
+        delegation.beside = !is_main;
+    }
+    let base = surface.cgroup_base.as_deref();
+    if let Some(base) = base {
+        limits.slices.clone_from(&occasion.slices);
+        for (slice, _) in &mut limits.slices {
+            *slice = CgroupName(format!("{base}/{}", slice.0));
+        }
+    }
+    let cgroup = base.map(|base| CgroupName(format!("{base}/{}", group_path(unit))));
     let config = sandbox::Config {
         name,
         process,
@@ -261,6 +276,56 @@ pub fn prepare_command(
         ready_fd,
         inherit_fds,
     })
+}
+
+/// The path of the unit's group below the base: its slices, then its name.
+pub fn group_path(unit: &Unit) -> String {
+    match slice_of(unit) {
+        Some(slice) => format!("{}/{}", slice_path(slice), unit.name),
+        None => unit.name.to_string(),
+    }
+}
+
+/// The slice that the unit names.
+pub fn slice_of(unit: &Unit) -> Option<&str> {
+    unit.placement.as_ref()?.slice.as_deref()
+}
+
+/// `a.slice/a-b.slice` for the slice `a-b`.
+pub fn slice_path(slice: &str) -> String {
+    let parts: Vec<String> = slices_above(slice)
+        .map(|slice| format!("{slice}{SLICE}"))
+        .collect();
+    parts.join("/")
+}
+
+/// The limits of the slices that the unit is in, by their paths below the base: those of targets of
+/// their names, as `limits_of` finds them.
+pub fn slice_limits(
+    unit: &Unit,
+    limits_of: impl Fn(&str) -> Option<CgroupLimits>,
+) -> Vec<(CgroupName, CgroupLimits)> {
+    let slices = slice_of(unit).into_iter().flat_map(slices_above);
+    slices
+        .filter_map(|slice| {
+            let limits = limits_of(slice).filter(|limits| !limits.is_empty())?;
+            Some((CgroupName(slice_path(slice)), limits))
+        })
+        .collect()
+}
+
+/// What a target limits for the slice of its name.
+pub fn limits_of_target(unit: &Unit) -> Option<CgroupLimits> {
+    let is_target = unit.kind == Kind::Target;
+    unit.limits
+        .as_ref()
+        .filter(|_| is_target)
+        .map(|limits| limits.cgroup.clone())
+}
+
+/// The unit whose group a path below the base is, or lies in.
+pub fn unit_of_group(below: &str) -> Option<&str> {
+    below.split('/').find(|part| !part.ends_with(SLICE))
 }
 
 /// The command of a role.
@@ -315,6 +380,18 @@ fn directory(
         writable: owned.kind != DirectoryKind::Configuration,
         // Whose numbers may have been others at the last start.
         whole: around.dynamic_user || entry.private_users == PrivateUsers::Pick,
+    }
+}
+
+fn delegates(unit: &Unit) -> bool {
+    let limits = unit.limits.as_ref();
+    limits.is_some_and(|limits| limits.cgroup.delegation.is_some())
+}
+
+fn own_groups() -> MountAction {
+    MountAction::ControlGroups {
+        target: PathBuf::from("/sys/fs/cgroup"),
+        read_only: false,
     }
 }
 

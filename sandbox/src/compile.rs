@@ -335,7 +335,8 @@ impl Compiler<'_> {
             self.warnings.push(given_up);
             return Ok(None);
         };
-        let group = match cgroup::plan(name, &self.config.limits.cgroup, self.host) {
+        let limits = &self.config.limits;
+        let mut group = match cgroup::plan_in(name, &limits.cgroup, &limits.slices, self.host) {
             Err(error) if self.config.walls.as_ref().is_some_and(relaxed) => {
                 let reason = error.to_string();
                 self.warnings.push(GivenUp {
@@ -346,6 +347,10 @@ impl Compiler<'_> {
             }
             group => group?,
         };
+        let identity = &self.config.identity;
+        if let Some(uid) = identity.uid {
+            group.delegate_to(uid, identity.gid.unwrap_or(self.host.gid));
+        }
         if !group.is_empty() {
             self.steps.push(Step::CreateCgroup(group.clone()));
             self.steps.push(Step::JoinCgroup(group.clone()));

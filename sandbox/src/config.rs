@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 mod file_system;
 mod landlock;
+mod limits;
 mod system_calls;
 mod user;
 mod wall;
@@ -22,6 +23,10 @@ pub use file_system::{
     RootOverlay, Upper,
 };
 pub use landlock::{Landlock, PathAccess, PathRule, PortAccess, PortRule, Ports, Scope, Scopes};
+pub use limits::{
+    Amount, CgroupLimits, CgroupName, Delegation, DeviceMatch, DeviceNumber, DevicePolicy,
+    DeviceRule, Devices, HugePages, Limits, Resource, Rlimit,
+};
 pub use system_calls::{
     Abi, AddressFamilies, Architectures, ArgumentCondition, Circumstances, Comparison,
     ProfileAction, ProfileArchitectures, ProfileRule, Refusal, SeccompProfile, SystemCallEntry,
@@ -175,98 +180,6 @@ pub enum IoClass {
     Realtime,
     BestEffort,
     Idle,
-}
-
-/// A cgroup by its path below the caller's own cgroup root (`herd/web`), in every hierarchy.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct CgroupName(pub String);
-
-/// Resource limits: `cgroup` for the group, `rlimits` for each process.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Limits {
-    pub cgroup: CgroupLimits,
-    pub rlimits: Vec<Rlimit>,
-}
-
-/// Limits of a cgroup, in v2's terms (`Documentation/admin-guide/cgroup-v2.rst`).
-/// `compile` maps them to v1 where that is what the machine has, or says that it cannot.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct CgroupLimits {
-    pub memory: Option<Amount>,
-    pub memory_high: Option<Amount>,
-    pub memory_low: Option<Amount>,
-    pub memory_min: Option<Amount>,
-    /// Swap alone, as v2's `memory.swap.max`.
-    pub swap: Option<Amount>,
-    /// CPU time in percent of one core: 150 is one and a half cores.
-    pub cpu_percent: Option<u32>,
-    /// 1 to 10,000; the kernel's default is 100.
-    pub cpu_weight: Option<u16>,
-    /// CPUs as the kernel writes lists: `0-1,3`.
-    pub cpus: Option<String>,
-    pub tasks: Option<Amount>,
-    /// 1 to 10,000.
-    pub io_weight: Option<u16>,
-    /// Bytes a second per device or path.
-    pub io_read: Vec<(PathBuf, u64)>,
-    pub io_write: Vec<(PathBuf, u64)>,
-    /// An out-of-memory kill takes the whole group (`memory.oom.group`).
-    pub oom_group: bool,
-}
-
-impl CgroupLimits {
-    /// Claims that nothing is limited, so that no controller is needed.
-    pub fn is_empty(&self) -> bool {
-        *self == Self::default()
-    }
-}
-
-/// An amount: a number of bytes or tasks, a share of the machine, or no limit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Amount {
-    Exactly(u64),
-    /// Percent of physical memory or of `kernel.threads-max`.
-    Percent(u8),
-    Infinity,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Rlimit {
-    pub resource: Resource,
-    /// `None` is `RLIM_INFINITY`. A soft limit above the hard one is refused by the parser.
-    pub soft: Option<u64>,
-    pub hard: Option<u64>,
-}
-
-/// `getrlimit(2)`; units in brackets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum Resource {
-    /// bytes
-    AddressSpace,
-    /// bytes
-    Core,
-    /// seconds
-    CpuTime,
-    /// bytes
-    Data,
-    /// bytes
-    FileSize,
-    FileLocks,
-    /// bytes
-    LockedMemory,
-    /// bytes
-    MessageQueue,
-    /// 20 − nice
-    Nice,
-    OpenFiles,
-    Processes,
-    /// 0 to 99
-    RealtimePriority,
-    /// microseconds
-    RealtimeTime,
-    PendingSignals,
-    /// bytes
-    Stack,
 }
 
 /// Every wall of a box. [`Walls::default_box`] is what `boxed = true` means.

@@ -2,8 +2,8 @@
 #![forbid(unsafe_code)]
 
 use sandbox::config::{
-    Amount, Architectures, CpuPolicy, NamespaceKind, Network, ProtectHome, ProtectSystem, Wall,
-    Walls,
+    Amount, Architectures, CpuPolicy, EnterRoot, NamespaceKind, Network, ProtectHome,
+    ProtectSystem, Root, RootOverlay, Wall, Walls,
 };
 
 use crate::diagnostic::{Diagnostic, Severity};
@@ -108,6 +108,9 @@ impl Check<'_, '_, '_> {
                 }
             }
         }
+        if unit.kind == Kind::Target {
+            self.limits_of_a_target();
+        }
         if self.given("args") && !runs && unit.kind == Kind::Service {
             self.error("args", "`args` without `command`", "");
         }
@@ -135,12 +138,30 @@ impl Check<'_, '_, '_> {
         }
     }
 
+    /// They are those of the slice of that name: of its group, so of no process.
+    fn limits_of_a_target(&mut self) {
+        let of_a_group = |path: &str| SLICE_LIMITS.contains(&path);
+        let keys: Vec<&'static str> = self
+            .document
+            .entries
+            .iter()
+            .map(|entry| entry.key().path)
+            .filter(|path| path.starts_with("limits.") && !of_a_group(path))
+            .collect();
+        for path in keys {
+            let hint = "limits on memory, CPU, tasks and I/O hold for the slice of that name";
+            let message = format!("a target runs nothing, so `{path}` means nothing");
+            self.error(path, message, hint);
+        }
+    }
+
     /// Two spellings of one key.
     fn twice(&mut self) {
         for (alias, key) in [
             ("restart_delay_ms", "restart_delay"),
             ("start_delay_ms", "start_delay"),
             ("env", "environment"),
+            ("box.device_allow", "limits.devices"),
         ] {
             if self.given(alias) && self.given(key) {
                 let message = format!("`{alias}` and `{key}` are the same key");
@@ -374,6 +395,18 @@ impl Check<'_, '_, '_> {
                 hint,
             );
         }
+        let delegates = draft.unit.limits.as_ref();
+        if delegates.is_some_and(|limits| limits.cgroup.delegation.is_some()) {
+            if !walls.namespaces.cgroup || !walls.namespaces.mount {
+                let message = "`delegate` in a box needs a cgroup and a mount namespace";
+                let hint = "without them the box would see the groups of others";
+                self.error("limits.delegate", message, hint);
+            }
+            if walls.protect_control_groups && self.given("box.protect_control_groups") {
+                let message = "`protect_control_groups` shuts the groups that `delegate` opens";
+                self.error("box.protect_control_groups", message, "keep one of them");
+            }
+        }
         let new_net = walls.namespaces.net;
         if self.given("network.mode") && walls.network == Network::Host && new_net {
             let message = "`mode = \"host\"` and a network namespace contradict each other";
@@ -389,6 +422,7 @@ impl Check<'_, '_, '_> {
             self.error("box.domainname", "`domainname` needs a uts namespace", "");
         }
         self.entry(&draft.unit, walls);
+        self.root(walls);
         if !walls.no_new_privileges
             && self.given("box.no_new_privileges")
             && sandbox::seccomp::filters(walls)
@@ -404,6 +438,22 @@ impl Check<'_, '_, '_> {
         let hides_homes = matches!(walls.protect_home, ProtectHome::Yes | ProtectHome::Tmpfs);
         if hides_homes && !self.given("box_root") {
             self.command_in_a_hidden_home(&draft.unit);
+        }
+    }
+
+    /// What only makes sense with a root of the box's own.
+    fn root(&mut self, walls: &Walls) {
+        if walls.root.is_host() && walls.enter_root == EnterRoot::Chroot {
+            self.error("box.pivot", "chroot needs a `box_root` to change to", "");
+        }
+        if walls.root_overlay != RootOverlay::None && !matches!(walls.root, Root::Directory(_)) {
+            let hint = "the host's tree is many file systems; [[box.mount]] has overlays for one";
+            let message = "`root_overlay` needs a directory as `box_root`";
+            self.error("box.root_overlay", message, hint);
+        }
+        if !walls.exec_paths.is_empty() && walls.no_exec_paths.is_empty() {
+            let message = "`exec_paths` opens what `no_exec_paths` shuts, and that is nothing";
+            self.error("box.exec_paths", message, "add `no_exec_paths = [\"/\"]`");
         }
     }
 
@@ -525,6 +575,24 @@ impl Check<'_, '_, '_> {
         }
     }
 }
+
+/// What a target may limit for the slice of its name.
+const SLICE_LIMITS: [&str; 14] = [
+    "limits.memory",
+    "limits.memory_high",
+    "limits.memory_low",
+    "limits.memory_min",
+    "limits.swap",
+    "limits.cpu",
+    "limits.cpu_weight",
+    "limits.cpus",
+    "limits.memory_nodes",
+    "limits.tasks",
+    "limits.io_weight",
+    "limits.io_read",
+    "limits.io_write",
+    "limits.huge_pages",
+];
 
 /// Claims that one amount is above another of the same kind.
 fn is_above(amount: Option<Amount>, other: Option<Amount>) -> bool {

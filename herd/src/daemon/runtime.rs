@@ -26,10 +26,14 @@ pub(super) struct Runtime {
     pub group_exists: bool,
     /// `cgroup.kill` was used on it.
     pub group_killed: bool,
+    /// herd froze it.
+    pub is_frozen: bool,
     /// `cgroup.events`, while somebody waits for the group to be empty.
     pub group_watch: Option<(std::fs::File, Token)>,
     pub memory_watch: Option<(sandbox::cgroup::OomWatch, Token)>,
     pub oom_kills: u64,
+    /// Its last process has ended, and no launch has begun since.
+    pub is_empty: bool,
     /// The supervisor waits for the last process to go.
     pub awaits_empty: bool,
     /// Output pipes; more than one while an older one still has a writer.
@@ -66,9 +70,11 @@ impl Runtime {
             group: None,
             group_exists: false,
             group_killed: false,
+            is_frozen: false,
             group_watch: None,
             memory_watch: None,
             oom_kills: 0,
+            is_empty: false,
             awaits_empty: false,
             outputs: Vec::new(),
             ready_fd: None,

@@ -33,15 +33,20 @@ pub(crate) fn unshare() -> Result<(), Errno> {
     process::unshare(u64::from(libc::CLONE_NEWUSER.unsigned_abs()))
 }
 
-/// The directory in which [`map_alone`] finds us: one that no mount of the box covers.
-pub(crate) fn own_proc() -> Result<OwnedFd, Errno> {
-    files::open(c"/proc", libc::O_PATH | libc::O_DIRECTORY)
+/// The host's `/proc`, for what is to be written when it is out of sight.
+pub(crate) fn host_proc() -> Result<OwnedFd, io::Error> {
+    Ok(files::open(c"/proc", libc::O_PATH | libc::O_DIRECTORY)?)
 }
 
 /// Makes ourselves the only one in the user namespace that we have just entered.
-pub(crate) fn map_alone(map: &Alone, proc: BorrowedFd<'_>) -> Result<(), Errno> {
-    let write = |file: &CStr, text: &str| {
-        let file = files::open_at(proc, file, libc::O_WRONLY)?;
+pub(crate) fn map_alone(map: &Alone) -> Result<(), io::Error> {
+    map_alone_by(host_proc()?.as_fd(), map)
+}
+
+/// The same by a `/proc` that has been lost with the host's tree.
+pub(crate) fn map_alone_by(proc: BorrowedFd<'_>, map: &Alone) -> Result<(), io::Error> {
+    let write = |name: &CStr, text: &str| {
+        let file = files::open_at(proc, name, libc::O_WRONLY)?;
         files::write_all(file.as_fd(), text.as_bytes())
     };
     // Before gid_map: else a group that a file denies something to could be left.
@@ -53,7 +58,7 @@ pub(crate) fn map_alone(map: &Alone, proc: BorrowedFd<'_>) -> Result<(), Errno> 
         outside_gid,
     } = map;
     write(c"self/uid_map", &format!("{uid} {outside_uid} 1"))?;
-    write(c"self/gid_map", &format!("{gid} {outside_gid} 1"))
+    Ok(write(c"self/gid_map", &format!("{gid} {outside_gid} 1"))?)
 }
 
 /// A time namespace for the children of this process.

@@ -5,6 +5,7 @@
     reason = "a TOML value of any type but the expected ones is told as a wrong type"
 )]
 
+mod actions;
 mod commands;
 mod conditions;
 mod dependencies;
@@ -24,7 +25,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sandbox::config::{IdMaps, IdRange, UserNamespace, Walls};
+use sandbox::config::{DevicePolicy, DeviceRule, IdMaps, IdRange, UserNamespace, Walls};
 
 use crate::check::check;
 use crate::diagnostic::{Diagnostic, SourceText};
@@ -91,8 +92,17 @@ pub(crate) struct Draft {
     pub(crate) on_unhealthy: OnUnhealthy,
     pub(crate) uid_map: Vec<IdRange>,
     pub(crate) gid_map: Vec<IdRange>,
+    pub(crate) devices: DeviceKeys,
     /// Where box keys go; becomes the unit's own when it is boxed.
     pub(crate) walls: Option<Box<Walls>>,
+}
+
+/// `device_policy`, and the rules of `limits.devices` or `device_allow`.
+#[derive(Debug, Default)]
+pub(crate) struct DeviceKeys {
+    /// `None` is `"auto"`: all devices, or with rules those of `Closed`.
+    pub(crate) policy: Option<DevicePolicy>,
+    pub(crate) allow: Option<Vec<DeviceRule>>,
 }
 
 /// The keys of `[ready]` or `[health]`.
@@ -123,6 +133,7 @@ impl Draft {
             entry: None,
             limits: None,
             oom_policy: OomPolicy::default(),
+            placement: None,
             health: None,
             log: None,
             condition: None,
@@ -150,6 +161,7 @@ impl Draft {
             on_unhealthy: OnUnhealthy::default(),
             uid_map: Vec::new(),
             gid_map: Vec::new(),
+            devices: DeviceKeys::default(),
             walls: None,
         }
     }
@@ -185,6 +197,7 @@ impl Draft {
         if let Some(surroundings) = &mut self.unit.surroundings {
             surroundings::assemble(surroundings, given("stderr"));
         }
+        limits::assemble(self);
         if let Some(walls) = &mut self.walls {
             walls::assemble(walls, &given);
             if !self.uid_map.is_empty() || !self.gid_map.is_empty() {

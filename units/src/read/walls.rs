@@ -2,13 +2,15 @@
 #![forbid(unsafe_code)]
 
 use sandbox::config::{
-    Keyring, Namespaces, Network, ProtectHome, ProtectProc, ProtectSystem, Wall, Walls,
+    DevicePolicy, Keyring, Namespaces, Network, ProtectHome, ProtectProc, ProtectSystem,
+    RootOverlay, Wall, Walls,
 };
 use toml::de::DeValue;
 
 use super::Draft;
 use super::entry::read_entry;
 use super::identity::{self, read_identity};
+use super::limits::device_rules;
 use super::mounts::read_file_system;
 use super::privileges::read_privileges;
 use crate::reader::{Item, Reader};
@@ -55,11 +57,30 @@ pub(super) fn read(draft: &mut Draft, reader: &mut Reader<'_>, path: &str, item:
         _ if read_identity(draft, reader, path, item) => return true,
         _ => {}
     }
+    if read_devices(draft, reader, path, item) {
+        return true;
+    }
     let walls = draft.walls();
     read_switch(walls, reader, path, item)
         || read_file_system(walls, reader, path, item)
         || read_privileges(walls, reader, path, item)
         || read_words(walls, reader, path, item)
+}
+
+fn read_devices(draft: &mut Draft, reader: &mut Reader<'_>, path: &str, item: Item<'_>) -> bool {
+    match path {
+        "box.device_policy" => {
+            let words = [
+                ("auto", None),
+                ("closed", Some(DevicePolicy::Closed)),
+                ("strict", Some(DevicePolicy::Strict)),
+            ];
+            draft.devices.policy = reader.choice(item, &words).flatten();
+        }
+        "box.device_allow" => draft.devices.allow = Some(device_rules(reader, item)),
+        _ => return false,
+    }
+    true
 }
 
 pub(super) fn read_network(
@@ -90,6 +111,11 @@ pub(super) fn read_network(
 /// capability that is given must be in the bounding set.
 pub(super) fn assemble(walls: &mut Walls, given: &impl Fn(&str) -> bool) {
     match (given("box.protect_system"), given("box.read_only_root")) {
+        // Nobody asks where writes go and means that there are none.
+        (false, false) if walls.root_overlay != RootOverlay::None => {
+            walls.read_only_root = false;
+            walls.protect_system = ProtectSystem::No;
+        }
         (true, false) => walls.read_only_root &= walls.protect_system == ProtectSystem::Strict,
         (false, true) if !walls.read_only_root && walls.protect_system == ProtectSystem::Strict => {
             walls.protect_system = ProtectSystem::Full;
