@@ -136,7 +136,7 @@ impl Compiler<'_> {
         self.warnings.extend(given_up);
         let set = namespaces(walls)?;
         let users = privileges::decide(self.config, walls, self.host, set)?;
-        self.directories(&users.outside(&self.config.identity)?)?;
+        self.directories(&users.outside(&self.config.identity, self.host)?)?;
         self.enter(walls, set, &users)?;
         self.take_part()?;
         let has_first = set.has_pid() && !walls.as_pid_1;

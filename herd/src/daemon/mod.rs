@@ -9,6 +9,7 @@ mod checks;
 mod clock;
 mod freeze;
 mod group;
+mod identity;
 mod notices;
 mod notify;
 mod offline;
