@@ -64,7 +64,7 @@ mod sys;
 mod walk;
 mod zygote;
 
-pub use compile::{CompileError, compile};
+pub use compile::{CompileError, compile, compile_with};
 pub use config::Config;
 pub use executor::herd_exec_main;
 pub use failure::{About, StepFailure};
