@@ -17,6 +17,8 @@
 //!   until `execve`: the caller is held up for tens of microseconds whatever its size. Anything
 //!   else is the **executor**, our own binary started in the same way under the name `herd-exec`: it
 //!   has one thread and a fresh heap, so it may do what a forked child must not, and holds nobody up.
+//! * **Spare**: an executor made ahead ([`Launcher::keep_spares`]), a copy of one that does nothing but
+//!   copy itself (the **zygote**). It is the first process of a PID namespace already and becomes init.
 //! * **Init**: the first process of a box's PID namespace, the caller's own child. It starts the
 //!   **main process** (the command), reaps, passes signals on, says how the main process ended,
 //!   and ends with it; the kernel then ends the rest of the box.
@@ -65,7 +67,7 @@ mod sys;
 mod walk;
 mod zygote;
 
-pub use compile::{CompileError, compile};
+pub use compile::{CompileError, compile, compile_with};
 pub use config::Config;
 pub use executor::herd_exec_main;
 pub use failure::{About, StepFailure};

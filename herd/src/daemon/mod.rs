@@ -71,6 +71,7 @@ pub(crate) struct Daemon {
     surface: Surface,
     host: Host,
     launcher: Launcher,
+    filters: sandbox::seccomp::Memory,
     sink: Sink,
     own_name: UnitName,
     poll: Poll,

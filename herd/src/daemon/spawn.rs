@@ -94,7 +94,8 @@ impl Daemon {
             return Err(format!("limits.freeze: {}", super::freeze::NO_GROUP).into());
         }
         self.add_open_files(&mut prepared);
-        let plan = sandbox::compile(&prepared.config, &self.host).map_err(|e| reason(&e))?;
+        let plan = sandbox::compile_with(&prepared.config, &self.host, &mut self.filters)
+            .map_err(|e| reason(&e))?;
         if is_main {
             let given_up: Vec<(String, String)> = plan
                 .warnings()
