@@ -164,8 +164,10 @@ impl Plan {
                 // Done inside.
                 Step::LimitUserNamespaces(_) => {}
                 // The programs that write maps are for a process that does nothing else.
-                Step::Namespaces(_) if self.maps().is_some_and(|(_, maps)| !maps.directly) => break,
-                Step::Namespaces(others) => {
+                Step::FirstProcess(_) if self.maps().is_some_and(|(_, maps)| !maps.directly) => {
+                    break;
+                }
+                Step::Namespaces(others) | Step::FirstProcess(others) => {
                     set.0 |= others.0;
                     return set;
                 }

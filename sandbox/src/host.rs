@@ -83,6 +83,8 @@ pub struct Cgroups {
     pub v1: BTreeMap<String, V1>,
     /// v1 counts swap (`memory.memsw.*`).
     pub v1_swap: bool,
+    /// The kernel asks programs on a v2 group about device nodes (`CONFIG_CGROUP_BPF`).
+    pub device_programs: bool,
 }
 
 /// The unified hierarchy.

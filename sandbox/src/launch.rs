@@ -179,7 +179,7 @@ impl Launcher {
                 Step::JoinCgroup(group) => {
                     if let Some(leaf) = &group.v2 {
                         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-                        let opened = rustix::fs::open(&leaf.path, flags, Mode::empty());
+                        let opened = rustix::fs::open(&leaf.entry, flags, Mode::empty());
                         entered = Some(opened.map_err(|errno| failed(errno.into()))?);
                     }
                 }

@@ -66,7 +66,7 @@ impl Plan {
     pub(crate) fn makes_user_namespace(&self) -> bool {
         let made = |step: &Step| {
             matches!(step, Step::UserNamespace(_))
-                || matches!(step, Step::Namespaces(set) if set.has(libc::CLONE_NEWUSER))
+                || matches!(step, Step::FirstProcess(set) if set.has(libc::CLONE_NEWUSER))
         };
         self.steps.iter().any(made)
     }

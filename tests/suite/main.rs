@@ -36,6 +36,7 @@ mod dependencies;
 mod doctor;
 mod files;
 mod fixture;
+mod groups;
 mod health;
 mod limits;
 mod logs;

@@ -119,6 +119,16 @@ pub enum Verb {
         #[arg(short, long, value_enum, default_value_t = WhomArg::All)]
         whom: WhomArg,
     },
+    /// Make every process of units stand still.
+    Freeze {
+        #[arg(required = true)]
+        units: Vec<String>,
+    },
+    /// Let frozen units go on.
+    Thaw {
+        #[arg(required = true)]
+        units: Vec<String>,
+    },
     /// List units, one short line each.
     #[command(visible_alias = "ls")]
     List {
@@ -261,6 +271,8 @@ fn verb(cli: &Cli, screen: &mut Screen) -> Result<ExitCode, Failure> {
             signal,
             whom,
         } => job::kill(&places()?, screen, units, signal, *whom),
+        Verb::Freeze { units } => job::freeze(&places()?, screen, units),
+        Verb::Thaw { units } => job::thaw(&places()?, screen, units),
         Verb::List { all } => list::list(&places()?, screen, *all),
         Verb::Cat { unit } => cat::cat(&places()?, screen, unit),
         Verb::Check { paths } => check::check(&cli.global, screen, paths),

@@ -6,6 +6,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use sandbox::config::NamespaceKind;
 use sandbox::{About, LaunchError, MountFailure, MountOperation, StepFailure};
 
 use super::arguments::Arguments;
@@ -44,6 +45,15 @@ pub fn sentence(failure: &StepFailure, arguments: &Arguments, wanted: &Wanted) -
         About::FurtherUserNamespaces => {
             "creation of new user namespaces was not disabled as requested".into()
         }
+        About::Join(NamespaceKind::User) if failure.errno == libc::EINVAL => {
+            "Joining the specified user namespace failed, it might not be a descendant of the \
+             current user namespace."
+                .into()
+        }
+        About::Join(NamespaceKind::User) => {
+            format!("Joining specified user namespace failed: {reason}").into()
+        }
+        About::Join(NamespaceKind::Pid) => format!("Setting pidns failed: {reason}").into(),
         About::SecondUserNamespace => format!("Setting userns2 failed: {reason}").into(),
         About::Loopback => format!("loopback: {reason}").into(),
         About::Maps => format!("setting up uid map: {reason}").into(),
@@ -54,7 +64,7 @@ pub fn sentence(failure: &StepFailure, arguments: &Arguments, wanted: &Wanted) -
                 .into()
         }
         About::Filter => format!("prctl(PR_SET_SECCOMP): {reason}").into(),
-        About::Other => failure.to_string().into(),
+        About::Join(_) | About::Other => failure.to_string().into(),
     }
 }
 

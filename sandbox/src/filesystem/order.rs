@@ -11,7 +11,7 @@ use super::action::{Action, Content, Put, mode_of_parents};
 use super::overlay;
 use super::step::MountStep;
 use crate::compile::CompileError;
-use crate::config::{BindMount, BindSource, Data, MountAction, NamespaceKind, Upper, Walls};
+use crate::config::{BindMount, BindSource, Data, MountAction, Upper, Walls};
 use crate::host::KernelVersion;
 use crate::paths::{absolute, c_path, of_host};
 
@@ -58,8 +58,7 @@ impl Ordered {
         Ok(match action {
             MountAction::Bind(bind) => self.bind(bind, walls)?,
             MountAction::Proc { target } => {
-                let joins = |kind| walls.join.iter().any(|join| join.kind == kind);
-                let slot = if walls.namespaces.pid || joins(NamespaceKind::Pid) {
+                let slot = if walls.has_other_processes() {
                     None
                 } else {
                     Some(self.hold(host_path(c"/proc".to_owned())))

@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use super::join::CLONE_NEWTIME;
 use super::maps::{Alone, Maps, text};
 use crate::config::IdRange;
 use crate::sys::{Errno, process};
@@ -25,13 +26,12 @@ impl From<io::Error> for Refused {
     }
 }
 
-/// Moves this process into a new user namespace in which nobody else exists.
-pub(crate) fn enter_alone(map: &Alone) -> Result<(), io::Error> {
-    process::unshare(u64::from(libc::CLONE_NEWUSER.unsigned_abs()))?;
-    map_alone(map)
+/// Moves this process into a new user namespace.
+pub(crate) fn unshare() -> Result<(), Errno> {
+    process::unshare(u64::from(libc::CLONE_NEWUSER.unsigned_abs()))
 }
 
-/// Writes the maps of the user namespace that this process was made in.
+/// Makes ourselves the only one in the user namespace that we have just entered.
 pub(crate) fn map_alone(map: &Alone) -> Result<(), io::Error> {
     // Before gid_map: else a group that a file denies something to could be left.
     fs::write("/proc/self/setgroups", "deny")?;
@@ -45,6 +45,20 @@ pub(crate) fn map_alone(map: &Alone) -> Result<(), io::Error> {
     fs::write("/proc/self/gid_map", format!("{gid} {outside_gid} 1"))
 }
 
+/// A time namespace for the children of this process.
+pub(crate) fn make_time_namespace(monotonic: i64, boottime: i64) -> Result<(), io::Error> {
+    process::unshare(u64::from(CLONE_NEWTIME.unsigned_abs()))?;
+    if (monotonic, boottime) == (0, 0) {
+        return Ok(());
+    }
+    let offsets = format!("monotonic {monotonic} 0\nboottime {boottime} 0\n");
+    // The files of a process that is not dumpable belong to root.
+    let dumpable = process::is_dumpable()?;
+    process::set_dumpable(true)?;
+    fs::write("/proc/self/timens_offsets", offsets)?;
+    Ok(process::set_dumpable(dumpable)?)
+}
+
 /// How many user namespaces may be made below ours.
 pub(crate) fn limit_further(most: u8) -> Result<(), io::Error> {
     fs::write("/proc/sys/user/max_user_namespaces", most.to_string())
@@ -52,7 +66,7 @@ pub(crate) fn limit_further(most: u8) -> Result<(), io::Error> {
 
 /// Claims that no further user namespace can be made. If one can, this process is in it.
 pub(crate) fn is_further_refused() -> bool {
-    process::unshare(u64::from(libc::CLONE_NEWUSER.unsigned_abs())).is_err()
+    unshare().is_err()
 }
 
 /// Writes the maps of the child `pid`, which is in a new namespace directly below ours.

@@ -123,6 +123,14 @@ pub(crate) fn outcome(config: &Config) -> Outcome {
 }
 
 pub(crate) fn outcome_of(plan: &Plan, passed: &[(u32, BorrowedFd<'_>)]) -> Outcome {
+    outcome_with(plan, passed, &[])
+}
+
+pub(crate) fn outcome_with(
+    plan: &Plan,
+    passed: &[(u32, BorrowedFd<'_>)],
+    held: &[BorrowedFd<'_>],
+) -> Outcome {
     let launcher = Launcher::new().unwrap();
     let (out, out_end) = pipe().unwrap();
     let (err, err_end) = pipe().unwrap();
@@ -132,7 +140,7 @@ pub(crate) fn outcome_of(plan: &Plan, passed: &[(u32, BorrowedFd<'_>)]) -> Outco
         stdout: out_end.as_fd(),
         stderr: err_end.as_fd(),
         passed,
-        held: &[],
+        held,
     };
     let launched = launcher.launch(&carried(plan), files);
     drop((out_end, err_end));

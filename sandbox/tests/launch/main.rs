@@ -18,6 +18,7 @@ mod bare;
 mod boxed;
 mod fixture;
 mod identity;
+mod join;
 mod landlock;
 mod layers;
 mod lifecycle;
@@ -36,10 +37,11 @@ fn main() {
         boxed::CASES,
         layers::CASES,
         lifecycle::CASES,
-        attacks::CASES,
         landlock::CASES,
-        identity::CASES,
         mounts::CASES,
+        identity::CASES,
+        join::CASES,
+        attacks::CASES,
         user::CASES,
     ]
     .concat();
@@ -49,8 +51,9 @@ fn main() {
         boxed::CASES,
         mounts::CASES,
         lifecycle::CASES,
-        attacks::CASES,
         identity::CASES,
+        join::CASES,
+        attacks::CASES,
     ]
     .concat();
     // It races with a thread of its own, and a copy can be made of a process with one only.
@@ -58,6 +61,13 @@ fn main() {
     std::process::exit(fixture::run(
         &cases,
         &forked,
-        &[user::INNER, identity::INNER, attacks::INNER, layers::INNER].concat(),
+        &[
+            user::INNER,
+            identity::INNER,
+            join::INNER,
+            attacks::INNER,
+            layers::INNER,
+        ]
+        .concat(),
     ));
 }
