@@ -527,6 +527,14 @@ fn environment_file(path: &Path, optional: bool) -> Result<Vec<(String, String)>
     }
 }
 
+/// A plan as `herd plan` shows it: which profile it came from, and its steps.
+pub fn describe(unit: &Unit, plan: &sandbox::Plan) -> String {
+    match crate::profile::heading(unit) {
+        Some(heading) => format!("{heading}\n{plan}"),
+        None => plan.to_string(),
+    }
+}
+
 /// The whole error with its causes, joined once.
 pub fn chain(error: &(dyn std::error::Error + 'static)) -> Arc<str> {
     let mut text = error.to_string();

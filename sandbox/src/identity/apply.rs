@@ -7,7 +7,7 @@ use std::path::Path;
 use super::join::CLONE_NEWTIME;
 use super::maps::{Alone, Maps, text};
 use crate::config::IdRange;
-use crate::sys::{Errno, process};
+use crate::sys::{Errno, files, process};
 
 /// Why maps were not written.
 #[derive(Debug)]
@@ -34,15 +34,16 @@ pub(crate) fn unshare() -> Result<(), Errno> {
 /// Makes ourselves the only one in the user namespace that we have just entered.
 pub(crate) fn map_alone(map: &Alone) -> Result<(), io::Error> {
     // Before gid_map: else a group that a file denies something to could be left.
-    fs::write("/proc/self/setgroups", "deny")?;
+    files::write_proc(c"/proc/self/setgroups", "deny")?;
     let Alone {
         uid,
         gid,
         outside_uid,
         outside_gid,
     } = map;
-    fs::write("/proc/self/uid_map", format!("{uid} {outside_uid} 1"))?;
-    fs::write("/proc/self/gid_map", format!("{gid} {outside_gid} 1"))
+    files::write_proc(c"/proc/self/uid_map", &format!("{uid} {outside_uid} 1"))?;
+    let map = format!("{gid} {outside_gid} 1");
+    Ok(files::write_proc(c"/proc/self/gid_map", &map)?)
 }
 
 /// A time namespace for the children of this process.
@@ -55,13 +56,14 @@ pub(crate) fn make_time_namespace(monotonic: i64, boottime: i64) -> Result<(), i
     // The files of a process that is not dumpable belong to root.
     let dumpable = process::is_dumpable()?;
     process::set_dumpable(true)?;
-    fs::write("/proc/self/timens_offsets", offsets)?;
+    files::write_proc(c"/proc/self/timens_offsets", &offsets)?;
     Ok(process::set_dumpable(dumpable)?)
 }
 
 /// How many user namespaces may be made below ours.
 pub(crate) fn limit_further(most: u8) -> Result<(), io::Error> {
-    fs::write("/proc/sys/user/max_user_namespaces", most.to_string())
+    let path = c"/proc/sys/user/max_user_namespaces";
+    Ok(files::write_proc(path, &most.to_string())?)
 }
 
 /// Claims that no further user namespace can be made. If one can, this process is in it.
