@@ -7,8 +7,8 @@
 
 use sandbox::GivenUp;
 use sandbox::config::{
-    Architectures, CAPABILITIES, Keyring, Network, ProtectHome, ProtectProc, ProtectSystem, RestrictNamespaces,
-    Root, Wall, Walls,
+    Architectures, CAPABILITIES, Keyring, Network, ProtectHome, ProtectProc, ProtectSystem,
+    RestrictNamespaces, Root, Wall, Walls,
 };
 use serde::Serialize;
 use units::Unit;
@@ -308,17 +308,30 @@ fn privileges(walls: &Walls) -> Vec<Row> {
         .collect();
     let great = names.iter().any(|name| AS_GOOD_AS_ROOT.contains(name));
     let capabilities = match names.len() {
-        0 => row("capability_bounding_set", 20, 0, "has no capability and no way to one"),
-        count if count >= CAPABILITIES.len() => {
-            row("capability_bounding_set", 20, 100, "may have every capability")
-        }
+        0 => row(
+            "capability_bounding_set",
+            20,
+            0,
+            "has no capability and no way to one",
+        ),
+        count if count >= CAPABILITIES.len() => row(
+            "capability_bounding_set",
+            20,
+            100,
+            "may have every capability",
+        ),
         _ if great => row(
             "capability_bounding_set",
             20,
             80,
             format!("may have {}: as good as root", names.join(", ")),
         ),
-        _ => row("capability_bounding_set", 20, 25, format!("may have {}", names.join(", "))),
+        _ => row(
+            "capability_bounding_set",
+            20,
+            25,
+            format!("may have {}", names.join(", ")),
+        ),
     };
     let nothing_gained = walls.no_new_privileges || sandbox::seccomp::filters(walls);
     vec![
@@ -460,7 +473,10 @@ fn entry(unit: &Unit) -> Vec<Row> {
     let all = all.chain(&commands.pre).chain(&commands.post);
     let all = all.chain(&commands.reload).chain(&commands.stop);
     let unboxed = |command: &Command| command.unboxed;
-    let outside = all.chain(&commands.stop_post).filter(|one| unboxed(one)).count();
+    let outside = all
+        .chain(&commands.stop_post)
+        .filter(|one| unboxed(one))
+        .count();
     let mut rows = vec![
         switch(
             "new_session",

@@ -63,6 +63,12 @@ impl Plan {
         self.steps.contains(&Step::StartMain)
     }
 
+    pub(crate) fn makes_second_user_namespace(&self) -> bool {
+        self.steps
+            .iter()
+            .any(|step| matches!(step, Step::SecondUserNamespace(_)))
+    }
+
     pub(crate) fn makes_user_namespace(&self) -> bool {
         let made = |step: &Step| {
             matches!(step, Step::UserNamespace(_))
@@ -82,6 +88,23 @@ impl Plan {
     pub(crate) fn inherit(&self) -> Inherit {
         let step = self.steps.iter().find_map(Step::as_descriptors);
         step.unwrap_or_default()
+    }
+
+    /// Claims that a process which is the first of its PID namespace already can walk this plan,
+    /// because what comes before the namespaces is the same inside and outside of one, and somebody
+    /// stays who says what happens.
+    pub(crate) fn can_begin_inside(&self) -> bool {
+        let before = |step: &&Step| {
+            matches!(
+                step,
+                Step::Directory(_) | Step::CreateCgroup(_) | Step::JoinCgroup(_)
+            )
+        };
+        let mut rest = self.steps.iter().skip_while(before);
+        let takes_them = matches!(rest.next(), Some(Step::FirstProcess(set))
+            if set.has_pid() && !set.has(libc::CLONE_NEWUSER));
+        let again = |step: &Step| matches!(step, Step::FirstProcess(_) | Step::Maps(_));
+        takes_them && self.has_reaper() && !rest.any(again)
     }
 
     /// Fault injection, for tests: step `n` (from 1) fails with `ECANCELED` instead of being done.

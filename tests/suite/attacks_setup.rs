@@ -62,10 +62,7 @@ fn the_kernels_trees_are_read_only_and_inert_all_the_way_down() {
     }
     is_inert(&default_box().report());
     is_inert(&default_box().top("user = 'nobody'").report());
-    let (_herd, output) = run(
-        Herd::builder().owner(NOBODY),
-        &default_box().unit("report"),
-    );
+    let (_herd, output) = run(Herd::builder().owner(NOBODY), &default_box().unit("report"));
     is_inert(&serde_json::from_str(&output).unwrap());
 }
 
@@ -115,8 +112,8 @@ fn a_link_of_roots_below_a_services_own_directory_opens_nothing() {
     let herd = Herd::builder().available("web", &case.unit(&words)).start();
     let output = herd.ctl(&["start", "web"]);
     // A link above what the service can write is the administrator's, and followed.
-    let moved = tempfile::tempdir().unwrap();
     fs::remove_dir_all(&state).unwrap();
+    let moved = tempfile::tempdir_in("/var/lib").unwrap();
     symlink(moved.path(), &state).unwrap();
     let case = default_box().top(&format!("state_directory = '{name}'"));
     let herd_of_moved = Herd::builder()

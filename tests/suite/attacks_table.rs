@@ -42,7 +42,9 @@ fn every_test_that_the_table_of_attacks_names_exists() {
         code.contains(&format!("fn {name}()")) || code.contains(&format!("\"{name}\""))
     };
     let named: BTreeSet<&str> = text.split('`').skip(1).step_by(2).collect();
-    let names = named.into_iter().filter(|word| word.contains('_') && !word.contains(['.', '/', ' ']));
+    let names = named
+        .into_iter()
+        .filter(|word| word.contains('_') && !word.contains(['.', '/', ' ']));
     let missing: Vec<&str> = names.filter(|name| !exists(name)).collect();
     assert_eq!(missing, Vec::<&str>::new());
 }

@@ -13,4 +13,5 @@ mod identity;
 mod life;
 mod namespaces;
 mod overlays;
+mod own;
 mod surroundings;

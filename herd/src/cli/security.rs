@@ -30,7 +30,10 @@ pub(super) fn security(
         judged.push((unit, exposure));
     }
     if screen.json {
-        let documents: Vec<_> = judged.iter().map(|(unit, one)| document(unit, one)).collect();
+        let documents: Vec<_> = judged
+            .iter()
+            .map(|(unit, one)| document(unit, one))
+            .collect();
         screen.document(&documents)?;
         return Ok(ExitCode::SUCCESS);
     }
@@ -57,9 +60,8 @@ fn all(places: &Places, screen: &mut Screen) -> Result<ExitCode, Failure> {
         }
     }
     let score = |one: &Result<Exposure, String>| one.as_ref().map_or(11.0, |one| one.score);
-    judged.sort_by(|(a, one), (b, other)| {
-        score(other).total_cmp(&score(one)).then_with(|| a.cmp(b))
-    });
+    judged
+        .sort_by(|(a, one), (b, other)| score(other).total_cmp(&score(one)).then_with(|| a.cmp(b)));
     if screen.json {
         let documents: Vec<_> = judged
             .iter()

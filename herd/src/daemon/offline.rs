@@ -45,10 +45,7 @@ pub fn exposure(options: &Options, name: &UnitName) -> Result<Exposure, NoPlan> 
     Ok(exposure::exposure(&unit, runner, plan.warnings()))
 }
 
-fn compiled(
-    options: &Options,
-    name: &UnitName,
-) -> Result<(Unit, sandbox::Plan, Runner), NoPlan> {
+fn compiled(options: &Options, name: &UnitName) -> Result<(Unit, sandbox::Plan, Runner), NoPlan> {
     let parsed = load::load_one(&options.search, name, &load::host_facts());
     let Some(unit) = parsed.unit else {
         return Err(NoPlan::Unit(parsed.diagnostics));

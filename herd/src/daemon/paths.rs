@@ -54,12 +54,9 @@ fn step(here: &OwnedFd, name: &OsStr, ourselves: u32) -> io::Result<OwnedFd> {
     let found = fstat(&next)?;
     match FileType::from_raw_mode(found.st_mode) {
         FileType::Directory => Ok(next),
-        FileType::Symlink if found.st_uid == 0 || found.st_uid == ourselves => Ok(openat(
-            here,
-            name,
-            STEP | OFlags::DIRECTORY,
-            Mode::empty(),
-        )?),
+        FileType::Symlink if found.st_uid == 0 || found.st_uid == ourselves => {
+            Ok(openat(here, name, STEP | OFlags::DIRECTORY, Mode::empty())?)
+        }
         FileType::Symlink => Err(Errno::LOOP.into()),
         _ => Err(Errno::NOTDIR.into()),
     }

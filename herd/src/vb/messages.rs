@@ -14,6 +14,11 @@ use super::config::{Wanted, in_box};
 use super::errno;
 use super::operation::{Layers, Operation};
 
+/// A program that the kernel does not take.
+pub const NO_FILTER: &str = "Unable to set up system call filtering as requested: \
+                             prctl(PR_SET_SECCOMP) reported EINVAL. (Hint: this requires a kernel \
+                             configured with CONFIG_SECCOMP and CONFIG_SECCOMP_FILTER.)";
+
 /// The sentence for a step that failed.
 pub fn sentence(failure: &StepFailure, arguments: &Arguments, wanted: &Wanted) -> OsString {
     let reason = errno::text(failure.errno);
@@ -57,12 +62,7 @@ pub fn sentence(failure: &StepFailure, arguments: &Arguments, wanted: &Wanted) -
         About::SecondUserNamespace => format!("Setting userns2 failed: {reason}").into(),
         About::Loopback => format!("loopback: {reason}").into(),
         About::Maps => format!("setting up uid map: {reason}").into(),
-        About::Filter if failure.errno == libc::EINVAL => {
-            "Unable to set up system call filtering as requested: prctl(PR_SET_SECCOMP) reported \
-             EINVAL. (Hint: this requires a kernel configured with CONFIG_SECCOMP and \
-             CONFIG_SECCOMP_FILTER.)"
-                .into()
-        }
+        About::Filter if failure.errno == libc::EINVAL => NO_FILTER.into(),
         About::Filter => format!("prctl(PR_SET_SECCOMP): {reason}").into(),
         About::Join(_) | About::Other => failure.to_string().into(),
     }
@@ -146,6 +146,9 @@ fn of_mount(mount: &MountFailure, errno: i32, arguments: &Arguments, wanted: &Wa
             let source = wanted.sources.iter().find(|(known, _)| known == path);
             let source = source.map_or(path, |(_, given)| given);
             about_path("Can't find source path ", source, &reason)
+        }
+        MountOperation::SourceChanged => {
+            words(&["Race condition binding dirfd: ".as_ref(), reason.as_ref()])
         }
         MountOperation::Parents => plain("Can't mkdir parents for "),
         MountOperation::Directory => match target_below(path, wanted) {

@@ -11,8 +11,10 @@ use std::process::ExitStatus;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{WaitId, WaitIdOptions};
 use rustix::thread::LinkNameSpaceType;
+use sandbox::cgroup::Scope;
+use sandbox::seccomp::Program;
 use sandbox::status::{self, Message};
-use sandbox::{Files, Host, Launched, Launcher};
+use sandbox::{Files, Host, Launched};
 
 use super::arguments::{Arguments, Complaint, Stop, Surroundings, check_filter, parse};
 use super::check::{Circumstances, has_to_look, settle};
@@ -20,9 +22,10 @@ use super::config::{self, Caller, Wanted};
 use super::descriptors::{Holdings, read_all, take};
 use super::environment::Environment;
 use super::errno;
+use super::forward::Forwarder;
 use super::messages;
 use super::status::{Told, exit_line};
-use super::{Name, options};
+use super::{Name, options, profile};
 
 /// Runs the command line; gives the exit code.
 pub fn run(name: &Name, words: Vec<OsString>) -> i32 {
@@ -44,6 +47,7 @@ pub fn run(name: &Name, words: Vec<OsString>) -> i32 {
         Err(Stop::Usage) => return usage(name),
         Err(Stop::Complaint(complaint)) => return name.complain(&complaint),
     };
+    profile::apply(&mut arguments);
     let circumstances = circumstances(&arguments);
     match settle(&mut arguments, &circumstances) {
         Ok(()) => {}
@@ -55,7 +59,7 @@ pub fn run(name: &Name, words: Vec<OsString>) -> i32 {
             });
         }
     }
-    match launch(&arguments, circumstances) {
+    match launch(&arguments, circumstances, name.hands_signals_on()) {
         Ok(code) => code,
         Err(text) => name.complain(&Complaint {
             text,
@@ -134,6 +138,10 @@ fn caller(arguments: &Arguments, circumstances: Circumstances) -> Result<Caller,
     Ok(Caller {
         circumstances,
         working_directory: working_directory(&arguments.environment),
+        inside: (
+            rustix::process::geteuid().as_raw(),
+            rustix::process::getegid().as_raw(),
+        ),
         umask: umask.as_raw_mode(),
         capabilities: own.permitted,
         node_name: OsStr::from_bytes(rustix::system::uname().nodename().to_bytes()).to_owned(),
@@ -155,7 +163,11 @@ fn working_directory(environment: &Environment) -> PathBuf {
     std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"))
 }
 
-fn launch(arguments: &Arguments, circumstances: Circumstances) -> Result<i32, OsString> {
+fn launch(
+    arguments: &Arguments,
+    circumstances: Circumstances,
+    hands_signals_on: bool,
+) -> Result<i32, OsString> {
     if arguments
         .command
         .first()
@@ -163,30 +175,59 @@ fn launch(arguments: &Arguments, circumstances: Circumstances) -> Result<i32, Os
     {
         return Err("execvp : No such file or directory".into());
     }
+    join(arguments)?;
     let caller = caller(arguments, circumstances)?;
     let mut holdings = Holdings::default();
-    let wanted = config::config(arguments, &caller, &mut holdings)?;
-    let _filters = filters(arguments)?;
+    let mut wanted = config::config(arguments, &caller, &mut holdings)?;
+    if let Some(walls) = &mut wanted.config.walls {
+        let programs = filters(arguments)?;
+        let programs = programs.iter().map(|bytes| Program::from_bytes(bytes));
+        let programs = programs.collect::<Result<_, _>>();
+        walls.system_calls.programs = programs.map_err(|_| messages::NO_FILTER)?;
+    }
     let mut outputs = Outputs::new(arguments)?;
-    join(arguments)?;
-    let host = Host::of_launcher().map_err(|error| OsString::from(messages::chain(&error)))?;
-    let plan = sandbox::compile(&wanted.config, &host)
-        .map_err(|error| OsString::from(messages::chain(&error)))?
+    let said = |error: &dyn std::error::Error| OsString::from(messages::chain(error));
+    let own = &arguments.own;
+    let host = if own.has_to_look() {
+        Host::detect()
+    } else {
+        Host::of_launcher()
+    };
+    let host = host.map_err(|error| said(&error))?;
+    let limits = own.limits.of_cgroup();
+    let scope = if own.limits.any() {
+        Some(Scope::open(&host, "vb", &limits).map_err(|error| said(&error))?)
+    } else {
+        None
+    };
+    if let Some(scope) = &scope {
+        wanted.config.cgroup = Some(scope.name().clone());
+        wanted.config.limits.cgroup = limits;
+    }
+    let host = scope.as_ref().map_or(&host, Scope::host);
+    let plan = sandbox::compile(&wanted.config, host)
+        .map_err(|error| said(&error))?
         .by_fork();
     sandbox::expect_children().map_err(|error| failed("sigaction", &error))?;
-    let launcher = Launcher::new().map_err(|error| OsString::from(messages::chain(&error)))?;
     let files = Files {
         stdin: rustix::stdio::stdin(),
         stdout: rustix::stdio::stdout(),
         stderr: rustix::stdio::stderr(),
         passed: &[],
         held: &holdings.borrowed(),
+        own: &outputs.borrowed(),
     };
-    let launched = launcher
-        .launch(&plan, files)
+    let launched = sandbox::launch_by_copy(&plan, files)
         .map_err(|error| messages::launch_sentence(&error, arguments.unshare.user))?;
-    drop((launcher, holdings));
-    monitor(arguments, &wanted, launched, &mut outputs)
+    drop(holdings);
+    let forwarder = hands_signals_on.then(Forwarder::new).transpose();
+    let forwarder = forwarder.map_err(|error| failed("signalfd", &error))?;
+    let ended = monitor(arguments, &wanted, launched, &mut outputs, forwarder);
+    if let Some(scope) = scope {
+        // What is left of the box ends with its group: nobody could hold it to its limits.
+        scope.close().map_err(|error| said(&error))?;
+    }
+    ended
 }
 
 /// The programs of `--add-seccomp-fd`, read already, or that of `--seccomp`.
@@ -203,8 +244,8 @@ fn filters(arguments: &Arguments) -> Result<Vec<Vec<u8>>, OsString> {
     Ok(vec![program])
 }
 
-/// Enters the namespaces of others that the box is to be in. They are ours to leave: nothing but
-/// waiting is done here afterwards.
+/// Enters the namespaces of others that the box is to be in, but for that of its processes. They are
+/// ours to leave: nothing but waiting is done here afterwards.
 fn join(arguments: &Arguments) -> Result<(), OsString> {
     let own = &arguments.own;
     let descriptors = &arguments.descriptors;
@@ -231,11 +272,6 @@ fn join(arguments: &Arguments) -> Result<(), OsString> {
             "ipcns",
         ),
         (own.mount_namespace, LinkNameSpaceType::Mount, "mntns"),
-        (
-            descriptors.pid_namespace,
-            LinkNameSpaceType::ProcessID,
-            "pidns",
-        ),
     ] {
         enter(number, kind)
             .map_err(|errno| format!("Setting {what} failed: {}", errno::text(errno)))?;
@@ -288,6 +324,14 @@ impl Outputs {
         })
     }
 
+    fn borrowed(&self) -> Vec<BorrowedFd<'_>> {
+        [&self.info, &self.status, &self.block]
+            .into_iter()
+            .flatten()
+            .map(AsFd::as_fd)
+            .collect()
+    }
+
     fn tell(&mut self, told: &Told) -> Result<(), OsString> {
         if let Some(info) = self.info.take() {
             write_all(info.as_fd(), told.info().as_bytes()).map_err(|error| written(&error))?;
@@ -329,6 +373,7 @@ fn monitor(
     wanted: &Wanted,
     launched: Launched,
     outputs: &mut Outputs,
+    forwarder: Option<Forwarder>,
 ) -> Result<i32, OsString> {
     let broken = |error: io::Error| failed("Can't follow the box", &error);
     if arguments.die_with_parent {
@@ -342,6 +387,7 @@ fn monitor(
     let mut pidfd = pidfd;
     sandbox::keep_descriptors(&[
         Some(channel.as_fd()),
+        forwarder.as_ref().map(AsFd::as_fd),
         Some(pidfd.as_fd()),
         outputs.info.as_ref().map(AsFd::as_fd),
         outputs.status.as_ref().map(AsFd::as_fd),
@@ -350,8 +396,10 @@ fn monitor(
     .map_err(broken)?;
     let mut is_running = false;
     let mut ended = None;
+    let mut main = None;
     loop {
-        match next(channel.as_fd()).map_err(broken)? {
+        let to = main.as_ref().unwrap_or(&pidfd).as_fd();
+        match next(channel.as_fd(), forwarder.as_ref(), to).map_err(broken)? {
             Message::AtGate {
                 pid, namespaces, ..
             } => {
@@ -375,8 +423,15 @@ fn monitor(
                 return Err(messages::sentence(&failure, arguments, wanted));
             }
             Message::Executed => is_running = true,
-            Message::Main { .. } => {}
-            Message::Moved { pidfd: first, .. } => pidfd = first,
+            Message::Main { pidfd, .. } => main = Some(pidfd),
+            Message::Moved {
+                pidfd: first,
+                main_pidfd,
+                ..
+            } => {
+                main = main_pidfd;
+                pidfd = first;
+            }
             Message::Exited(status) => {
                 ended = Some(code(status));
                 break;
@@ -389,7 +444,7 @@ fn monitor(
         None => {
             // The command itself is our child: the channel closed when it was executed.
             is_running = true;
-            wait(pidfd.as_fd()).map_err(broken)?
+            wait(pidfd.as_fd(), forwarder.as_ref()).map_err(broken)?
         }
     };
     if is_running {
@@ -398,22 +453,41 @@ fn monitor(
     Ok(code)
 }
 
-fn next(channel: BorrowedFd<'_>) -> io::Result<Message> {
+fn next(
+    channel: BorrowedFd<'_>,
+    forwarder: Option<&Forwarder>,
+    to: BorrowedFd<'_>,
+) -> io::Result<Message> {
     loop {
         if let Some(message) = status::receive(channel)? {
             return Ok(message);
         }
-        match poll(
-            &mut [PollFd::from_borrowed_fd(channel, PollFlags::IN)],
-            None,
-        ) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(errno) => return Err(errno.into()),
-        }
+        readable(channel, forwarder, to)?;
     }
 }
 
-fn wait(pidfd: BorrowedFd<'_>) -> io::Result<i32> {
+/// Until the descriptor can be read, or a signal was handed on.
+fn readable(
+    descriptor: BorrowedFd<'_>,
+    forwarder: Option<&Forwarder>,
+    to: BorrowedFd<'_>,
+) -> io::Result<()> {
+    let mut waited = vec![PollFd::from_borrowed_fd(descriptor, PollFlags::IN)];
+    waited.extend(forwarder.map(|one| PollFd::from_borrowed_fd(one.as_fd(), PollFlags::IN)));
+    match poll(&mut waited, None) {
+        Ok(_) | Err(rustix::io::Errno::INTR) => {}
+        Err(errno) => return Err(errno.into()),
+    }
+    forwarder.map_or(Ok(()), |forwarder| forwarder.hand_on(to))
+}
+
+fn wait(pidfd: BorrowedFd<'_>, forwarder: Option<&Forwarder>) -> io::Result<i32> {
+    if forwarder.is_some() {
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        while rustix::process::waitid(WaitId::PidFd(pidfd), options)?.is_none() {
+            readable(pidfd, forwarder, pidfd)?;
+        }
+    }
     loop {
         match rustix::process::waitid(WaitId::PidFd(pidfd), WaitIdOptions::EXITED) {
             Ok(Some(status)) => {

@@ -1,7 +1,8 @@
 //! Making a user namespace and writing its maps.
 
-use std::fs;
+use std::ffi::{CStr, CString};
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use super::join::CLONE_NEWTIME;
@@ -31,19 +32,32 @@ pub(crate) fn unshare() -> Result<(), Errno> {
     process::unshare(u64::from(libc::CLONE_NEWUSER.unsigned_abs()))
 }
 
+/// The host's `/proc`, for what is to be written when it is out of sight.
+pub(crate) fn host_proc() -> Result<OwnedFd, io::Error> {
+    Ok(files::open(c"/proc", libc::O_PATH | libc::O_DIRECTORY)?)
+}
+
 /// Makes ourselves the only one in the user namespace that we have just entered.
 pub(crate) fn map_alone(map: &Alone) -> Result<(), io::Error> {
+    map_alone_by(host_proc()?.as_fd(), map)
+}
+
+/// The same by a `/proc` that has been lost with the host's tree.
+pub(crate) fn map_alone_by(proc: BorrowedFd<'_>, map: &Alone) -> Result<(), io::Error> {
+    let write = |name: &CStr, text: &str| {
+        let file = files::open_proc_at(proc, name, libc::O_WRONLY)?;
+        files::write_all(file.as_fd(), text.as_bytes())
+    };
     // Before gid_map: else a group that a file denies something to could be left.
-    files::write_proc(c"/proc/self/setgroups", "deny")?;
+    write(c"self/setgroups", "deny")?;
     let Alone {
         uid,
         gid,
         outside_uid,
         outside_gid,
     } = map;
-    files::write_proc(c"/proc/self/uid_map", &format!("{uid} {outside_uid} 1"))?;
-    let map = format!("{gid} {outside_gid} 1");
-    Ok(files::write_proc(c"/proc/self/gid_map", &map)?)
+    write(c"self/uid_map", &format!("{uid} {outside_uid} 1"))?;
+    Ok(write(c"self/gid_map", &format!("{gid} {outside_gid} 1"))?)
 }
 
 /// A time namespace for the children of this process.
@@ -75,8 +89,10 @@ pub(crate) fn is_further_refused() -> bool {
 pub(crate) fn write_from_outside(pid: i32, maps: &Maps) -> Result<(), Refused> {
     if maps.directly {
         // Groups may be set inside: the map is root's, who could leave any group anyway.
-        fs::write(format!("/proc/{pid}/uid_map"), text(&maps.uids))?;
-        fs::write(format!("/proc/{pid}/gid_map"), text(&maps.gids))?;
+        for (name, ranges) in [("uid_map", &maps.uids), ("gid_map", &maps.gids)] {
+            let path = CString::new(format!("/proc/{pid}/{name}")).map_err(io::Error::from)?;
+            files::write_proc(&path, &text(ranges)).map_err(io::Error::from)?;
+        }
         return Ok(());
     }
     // Setuid programs: nothing of the service's goes into them.

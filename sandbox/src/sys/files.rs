@@ -34,7 +34,16 @@ pub(crate) fn open(path: &CStr, flags: i32) -> Result<OwnedFd, Errno> {
 /// Opens a file below `/proc`, and makes sure that it is one of the kernel's: a tree that somebody
 /// else filled could lead what we write there elsewhere (CVE-2025-52881). `EOPNOTSUPP` when not.
 pub(crate) fn open_proc(path: &CStr, flags: i32) -> Result<OwnedFd, Errno> {
-    let file = open(path, flags)?;
+    open_proc_at(rustix::fs::CWD, path, flags)
+}
+
+/// The same from a directory.
+pub(crate) fn open_proc_at(
+    from: BorrowedFd<'_>,
+    path: &CStr,
+    flags: i32,
+) -> Result<OwnedFd, Errno> {
+    let file = open_at(from, path, flags)?;
     // The signs of the types differ from one C library to the next.
     let found = rustix::fs::fstatfs(&file)?.f_type as u64;
     if found == rustix::fs::PROC_SUPER_MAGIC as u64 {

@@ -231,11 +231,9 @@ fn start(script: &str, die_with_parent: bool) -> sandbox::Launched {
         stderr: null.as_fd(),
         passed: &[],
         held: &[],
+        own: &[],
     };
-    sandbox::Launcher::new()
-        .unwrap()
-        .launch(&plan, files)
-        .unwrap()
+    crate::fixture::launcher().launch(&plan, files).unwrap()
 }
 
 fn die() -> ! {

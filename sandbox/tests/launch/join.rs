@@ -40,6 +40,7 @@ impl Stay {
             stderr: null.as_fd(),
             passed: &[],
             held: &[],
+            own: &[],
         };
         let launched = launcher.launch(&carried(&plan(&config)), files).unwrap();
         let status = launched.status.unwrap();

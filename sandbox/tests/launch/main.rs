@@ -23,6 +23,7 @@ mod landlock;
 mod layers;
 mod lifecycle;
 mod mounts;
+mod spare;
 mod user;
 
 use fixture::Case;
@@ -43,6 +44,7 @@ fn main() {
         join::CASES,
         attacks::CASES,
         user::CASES,
+        spare::CASES,
     ]
     .concat();
     let mut forked: Vec<Case> = [
