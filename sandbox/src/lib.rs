@@ -55,8 +55,10 @@ mod namespaces;
 mod paths;
 mod plan;
 mod process;
+mod profile;
 mod relax;
 pub mod seccomp;
+pub mod session;
 pub mod status;
 mod step;
 mod sys;
@@ -64,7 +66,7 @@ mod walk;
 
 pub use compile::{CompileError, compile};
 pub use config::Config;
-pub use executor::herd_exec_main;
+pub use executor::{executor_entry, herd_exec_main};
 pub use failure::{About, StepFailure};
 pub use filesystem::{MountFailure, MountOperation};
 pub use host::Host;
@@ -72,6 +74,7 @@ pub use identity::MapError;
 pub use launch::{Files, LaunchError, Launched, Launcher};
 pub use namespaces::NamespaceIds;
 pub use plan::{Carrier, GivenUp, Plan};
+pub use profile::{Profile, with_profile};
 pub use sys::capabilities::{CapabilitySets, of_caller as capabilities_of_caller};
 pub use sys::descriptors::{
     inherited as inherited_descriptors, is_open, keep as keep_descriptors, take as take_descriptor,

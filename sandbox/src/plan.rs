@@ -1,7 +1,9 @@
 //! What `compile` makes: the steps of one launch, in order, as data.
 #![forbid(unsafe_code)]
 
+use std::ffi::OsStr;
 use std::fmt;
+use std::os::unix::ffi::OsStrExt;
 
 use serde::{Deserialize, Serialize};
 
@@ -61,6 +63,19 @@ impl Plan {
     /// Claims that the main process lives below a process of ours that is the box's PID 1.
     pub fn has_reaper(&self) -> bool {
         self.steps.contains(&Step::StartMain)
+    }
+
+    /// The program, as the config has it.
+    pub(crate) fn command(&self) -> Option<&OsStr> {
+        let program = self.steps.iter().find_map(Step::as_exec)?;
+        Some(OsStr::from_bytes(program.command.to_bytes()))
+    }
+
+    /// Claims that the program leads a session of its own.
+    pub(crate) fn has_session(&self) -> bool {
+        self.steps
+            .iter()
+            .any(|step| matches!(step, Step::Session { .. }))
     }
 
     pub(crate) fn makes_user_namespace(&self) -> bool {

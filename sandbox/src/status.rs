@@ -104,7 +104,16 @@ pub fn receive(channel: BorrowedFd<'_>) -> io::Result<Option<Message>> {
         .collect();
     let wire = postcard::from_bytes(&bytes[..received])
         .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
-    understand(wire, &mut descriptors).map(Some)
+    let told = matches!(wire, Wire::Moved | Wire::Main) && !descriptors.is_empty();
+    let message = understand(wire, &mut descriptors)?;
+    if told {
+        // The main process is not reaped before its number is known here.
+        match send(channel, &Wire::Go, &[]) {
+            // A box that has ended meanwhile does not wait for it.
+            Ok(()) | Err(_) => {}
+        }
+    }
+    Ok(Some(message))
 }
 
 /// Lets a box go that has said [`Message::AtGate`].
@@ -187,7 +196,7 @@ pub(crate) enum Wire {
     Moved,
     /// With the pidfd of the process that waits.
     AtGate(NamespaceIds),
-    /// From the caller.
+    /// From the caller: the box may go on, or has been heard of.
     Go,
     /// With the pidfd of the main process.
     Main,

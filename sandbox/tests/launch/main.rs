@@ -22,13 +22,14 @@ mod landlock;
 mod layers;
 mod lifecycle;
 mod mounts;
+mod session;
 mod user;
 
 use fixture::Case;
 
 fn main() {
-    if std::env::args().next().as_deref() == Some("herd-exec") {
-        sandbox::herd_exec_main();
+    if std::env::var_os("WITHOUT_EXECUTOR").is_none() {
+        sandbox::executor_entry();
     }
     attacks::try_if_asked();
     let cases: Vec<Case> = [
@@ -36,6 +37,7 @@ fn main() {
         boxed::CASES,
         layers::CASES,
         lifecycle::CASES,
+        session::CASES,
         attacks::CASES,
         landlock::CASES,
         identity::CASES,
@@ -49,6 +51,7 @@ fn main() {
         boxed::CASES,
         mounts::CASES,
         lifecycle::CASES,
+        session::CASES,
         attacks::CASES,
         identity::CASES,
     ]
@@ -58,6 +61,13 @@ fn main() {
     std::process::exit(fixture::run(
         &cases,
         &forked,
-        &[user::INNER, identity::INNER, attacks::INNER, layers::INNER].concat(),
+        &[
+            user::INNER,
+            identity::INNER,
+            attacks::INNER,
+            layers::INNER,
+            session::INNER,
+        ]
+        .concat(),
     ));
 }
