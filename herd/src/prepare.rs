@@ -7,11 +7,13 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use sandbox::config::{BoxPath, CgroupName, Directory, Limits, Process};
+use sandbox::cgroup::SLICE;
+use sandbox::config::{BoxPath, CgroupLimits, CgroupName, Directory, Limits, Process};
 use units::unit::{
-    Command, DirectoryKind, Entry, Input, OwnedDirectory, Ready, Surroundings, Unit,
+    Command, DirectoryKind, Entry, Input, Kind, OwnedDirectory, Ready, Surroundings, Unit,
     WorkingDirectory,
 };
+use units::value::slice::slices_above;
 
 use crate::supervisor::action::Role;
 use crate::users::{IdentityError, User, Users};
@@ -47,6 +49,8 @@ pub struct Occasion {
     /// Names of the descriptors from number 3 on.
     pub listen_names: Vec<String>,
     pub invocation: String,
+    /// See [`slice_limits`].
+    pub slices: Vec<(CgroupName, CgroupLimits)>,
 }
 
 /// Everything needed to compile and launch one process.
@@ -223,15 +227,22 @@ pub fn prepare_command(
         }
         walls
     });
-    let limits = unit
+    let mut limits = unit
         .limits
         .as_deref()
         .cloned()
         .unwrap_or_else(Limits::default);
-    let cgroup = surface
-        .cgroup_base
-        .as_ref()
-        .map(|base| CgroupName(format!("{base}/{}", unit.name)));
+    if let Some(delegation) = &mut limits.cgroup.delegation {
+        delegation.beside = !is_main;
+    }
+    let base = surface.cgroup_base.as_deref();
+    if let Some(base) = base {
+        limits.slices.clone_from(&occasion.slices);
+        for (slice, _) in &mut limits.slices {
+            *slice = CgroupName(format!("{base}/{}", slice.0));
+        }
+    }
+    let cgroup = base.map(|base| CgroupName(format!("{base}/{}", group_path(unit))));
     let name = unit.name.to_string();
     let config = sandbox::Config {
         name,
@@ -252,6 +263,56 @@ pub fn prepare_command(
         ready_fd,
         inherit_fds,
     })
+}
+
+/// The path of the unit's group below the base: its slices, then its name.
+pub fn group_path(unit: &Unit) -> String {
+    match slice_of(unit) {
+        Some(slice) => format!("{}/{}", slice_path(slice), unit.name),
+        None => unit.name.to_string(),
+    }
+}
+
+/// The slice that the unit names.
+pub fn slice_of(unit: &Unit) -> Option<&str> {
+    unit.placement.as_ref()?.slice.as_deref()
+}
+
+/// `a.slice/a-b.slice` for the slice `a-b`.
+pub fn slice_path(slice: &str) -> String {
+    let parts: Vec<String> = slices_above(slice)
+        .map(|slice| format!("{slice}{SLICE}"))
+        .collect();
+    parts.join("/")
+}
+
+/// The limits of the slices that the unit is in, by their paths below the base: those of targets of
+/// their names, as `limits_of` finds them.
+pub fn slice_limits(
+    unit: &Unit,
+    limits_of: impl Fn(&str) -> Option<CgroupLimits>,
+) -> Vec<(CgroupName, CgroupLimits)> {
+    let slices = slice_of(unit).into_iter().flat_map(slices_above);
+    slices
+        .filter_map(|slice| {
+            let limits = limits_of(slice).filter(|limits| !limits.is_empty())?;
+            Some((CgroupName(slice_path(slice)), limits))
+        })
+        .collect()
+}
+
+/// What a target limits for the slice of its name.
+pub fn limits_of_target(unit: &Unit) -> Option<CgroupLimits> {
+    let is_target = unit.kind == Kind::Target;
+    unit.limits
+        .as_ref()
+        .filter(|_| is_target)
+        .map(|limits| limits.cgroup.clone())
+}
+
+/// The unit whose group a path below the base is, or lies in.
+pub fn unit_of_group(below: &str) -> Option<&str> {
+    below.split('/').find(|part| !part.ends_with(SLICE))
 }
 
 /// The command of a role.

@@ -22,13 +22,13 @@ use std::path::PathBuf;
 
 use crate::cgroup;
 use crate::config::{
-    CgroupLimits, Config, Identity, Join, Keyring, Lifecycle, NamespaceKind, NamespaceSource,
-    Network, ProtectHome, ProtectProc, ProtectSystem, Wall, Walls,
+    CgroupLimits, Config, Identity, Keyring, Lifecycle, NamespaceKind, Network, ProtectHome,
+    ProtectProc, ProtectSystem, TimeOffsets, Wall, Walls,
 };
 use crate::filesystem;
 use crate::host::Host;
-use crate::identity::MapError;
 use crate::identity::plan::{self as privileges, Users};
+use crate::identity::{MapError, join};
 use crate::landlock::{self, LandlockStep};
 use crate::paths::{absolute, c_string};
 use crate::plan::{Carrier, GivenUp, Plan};
@@ -78,6 +78,7 @@ pub fn compile(config: &Config, host: &Host) -> Result<Plan, CompileError> {
         host,
         steps: Vec::new(),
         warnings: Vec::new(),
+        late_time: None,
     };
     let cgroup = compiler.cgroup()?;
     let only_v2 = cgroup.as_ref().is_none_or(|group| group.v1.is_empty());
@@ -104,6 +105,7 @@ pub fn compile(config: &Config, host: &Host) -> Result<Plan, CompileError> {
         warnings,
         cgroup,
         fail_at: None,
+        is_followed: false,
     })
 }
 
@@ -112,6 +114,8 @@ struct Compiler<'a> {
     host: &'a Host,
     steps: Vec<Step>,
     warnings: Vec<GivenUp>,
+    /// Goes behind the user namespace.
+    late_time: Option<Step>,
 }
 
 impl Compiler<'_> {
@@ -126,7 +130,6 @@ impl Compiler<'_> {
     }
 
     fn boxed(&mut self, walls: &Walls) -> Result<(), CompileError> {
-        supported(walls)?;
         // The filter is asked for as a whole, whatever else cannot be had.
         let asked = walls;
         let (walls, given_up) = relax(asked, self.host)?;
@@ -150,8 +153,9 @@ impl Compiler<'_> {
         let identity = &self.config.identity;
         self.steps
             .extend(privileges::privileges(identity, walls, self.host, &users)?);
-        if walls.keyring == Keyring::Private {
-            self.steps.push(Step::Keyring);
+        if walls.keyring != Keyring::Inherit {
+            let with_user_keyring = walls.keyring == Keyring::Shared;
+            self.steps.push(Step::Keyring { with_user_keyring });
         }
         self.last_words_behind(asked)
     }
@@ -165,20 +169,38 @@ impl Compiler<'_> {
     ) -> Result<(), CompileError> {
         self.steps
             .extend(privileges::before(users, &self.config.identity, self.host)?);
-        if let Users::Alone { map, limit, .. } = users {
-            self.steps.push(Step::UserNamespace(*map));
-            self.steps.extend(limit.map(Step::LimitUserNamespaces));
+        // Before a mount namespace is joined, in which its path may mean another.
+        self.steps
+            .extend(join::second_user(walls)?.map(Step::HoldSecondUser));
+        let joined = join::first(walls, self.host)?;
+        if !joined.is_empty() {
+            self.steps.push(Step::Join(joined));
         }
+        let in_joined_pid = join::joins(walls, NamespaceKind::Pid);
+        if in_joined_pid && set.has_pid() {
+            // A PID namespace is made below that of its maker, who has to be inside.
+            self.steps.push(Step::FirstProcess(NamespaceSet::default()));
+        }
+        self.time_namespace(walls, users)?;
+        if let Users::Alone { map, .. } = users {
+            self.steps.push(Step::UserNamespace(*map));
+        }
+        self.steps.extend(self.late_time.take());
         if users.is_mapped_from_outside() {
             set.add(libc::CLONE_NEWUSER);
         }
-        if !set.is_empty() {
+        let takes_children =
+            in_joined_pid || walls.namespaces.time || join::joins(walls, NamespaceKind::Time);
+        if set.has_pid() || set.has(libc::CLONE_NEWUSER) || takes_children {
+            self.steps.push(Step::FirstProcess(set));
+        } else if !set.is_empty() {
             self.steps.push(Step::Namespaces(set));
         }
-        if let Users::Mapped { maps, limit } = users {
+        if let Users::Mapped { maps, .. } = users {
             self.steps.push(Step::Maps(maps.clone()));
-            self.steps.extend(limit.map(Step::LimitUserNamespaces));
         }
+        self.steps
+            .extend(users.limit().map(Step::LimitUserNamespaces));
         if self.config.lifecycle.gate {
             self.steps.push(Step::Gate);
         }
@@ -190,6 +212,10 @@ impl Compiler<'_> {
             let name: String = walls.hostname.clone().unwrap_or_else(own);
             self.steps
                 .push(Step::Hostname(c_string(OsStr::new(&name))?));
+            if let Some(name) = &walls.domainname {
+                let name = c_string(OsStr::new(name))?;
+                self.steps.push(Step::Domainname(name));
+            }
         }
         if walls.network == Network::Loopback && set.has(libc::CLONE_NEWNET) {
             self.steps.push(Step::Loopback);
@@ -205,17 +231,46 @@ impl Compiler<'_> {
         {
             self.steps.push(Step::SecondUserNamespace(*second));
         }
-        for join in &walls.join {
-            if let (NamespaceKind::SecondUser, NamespaceSource::Descriptor(held)) =
-                (join.kind, &join.from)
-            {
-                self.steps.push(Step::JoinSecondUser(*held));
-            }
+        if join::joins(walls, NamespaceKind::SecondUser) {
+            self.steps.push(Step::JoinSecondUser);
         }
         if walls.assert_user_namespaces_disabled {
             self.steps.push(Step::AssertNoUserNamespaces);
         }
         Ok(())
+    }
+
+    fn time_namespace(&mut self, walls: &Walls, users: &Users) -> Result<(), CompileError> {
+        let TimeOffsets {
+            monotonic,
+            boottime,
+        } = walls.time_offsets;
+        if !walls.namespaces.time {
+            return match (monotonic, boottime) {
+                (0, 0) => Ok(()),
+                _ => Err(CompileError::Wall {
+                    wall: Wall::TimeNamespace,
+                    reason: "clocks are set ahead only in a time namespace".to_owned(),
+                }),
+            };
+        }
+        let step = Step::TimeNamespace {
+            monotonic,
+            boottime,
+        };
+        if self.host.is_root || *users == Users::Joined {
+            self.steps.push(step);
+            return Ok(());
+        }
+        // Made by the caller, who gets the right to it with its user namespace.
+        if let Users::Alone { .. } = users {
+            self.late_time = Some(step);
+            return Ok(());
+        }
+        Err(CompileError::Wall {
+            wall: Wall::TimeNamespace,
+            reason: "with maps of ranges it takes root".to_owned(),
+        })
     }
 
     /// Of a bare process.
@@ -281,7 +336,8 @@ impl Compiler<'_> {
             self.warnings.push(given_up);
             return Ok(None);
         };
-        let group = match cgroup::plan(name, &self.config.limits.cgroup, self.host) {
+        let limits = &self.config.limits;
+        let mut group = match cgroup::plan_in(name, &limits.cgroup, &limits.slices, self.host) {
             Err(error) if self.config.walls.as_ref().is_some_and(relaxed) => {
                 let reason = error.to_string();
                 self.warnings.push(GivenUp {
@@ -292,6 +348,10 @@ impl Compiler<'_> {
             }
             group => group?,
         };
+        let identity = &self.config.identity;
+        if let Some(uid) = identity.uid {
+            group.delegate_to(uid, identity.gid.unwrap_or(self.host.gid));
+        }
         if !group.is_empty() {
             self.steps.push(Step::CreateCgroup(group.clone()));
             self.steps.push(Step::JoinCgroup(group.clone()));
@@ -409,28 +469,9 @@ impl Compiler<'_> {
 const HOSTNAME_LONGEST: usize = 64;
 const DEFAULT_UMASK: u32 = 0o022;
 
-/// What the vocabulary has and no step does yet is refused, never left out.
-fn supported(walls: &Walls) -> Result<(), CompileError> {
-    let missing = [(
-        walls.join.iter().any(|join| !is_second_user(join)),
-        "joining namespaces",
-    )];
-    missing
-        .iter()
-        .find(|(wanted, _)| *wanted)
-        .map_or(Ok(()), |(_, what)| Err(CompileError::Unsupported(what)))
-}
-
 /// The namespaces that the walls take, whether named or not.
-fn is_second_user(join: &Join) -> bool {
-    join.kind == NamespaceKind::SecondUser && matches!(join.from, NamespaceSource::Descriptor(_))
-}
-
 pub(crate) fn namespaces(walls: &Walls) -> Result<NamespaceSet, CompileError> {
     let wanted = walls.namespaces;
-    if wanted.time {
-        return Err(CompileError::Unsupported("a time namespace"));
-    }
     let mut set = NamespaceSet::default();
     let flags = [
         (
@@ -439,7 +480,10 @@ pub(crate) fn namespaces(walls: &Walls) -> Result<NamespaceSet, CompileError> {
         ),
         (wanted.pid, libc::CLONE_NEWPID),
         (wanted.ipc, libc::CLONE_NEWIPC),
-        (wanted.uts || walls.hostname.is_some(), libc::CLONE_NEWUTS),
+        (
+            wanted.uts || walls.hostname.is_some() || walls.domainname.is_some(),
+            libc::CLONE_NEWUTS,
+        ),
         (wanted.cgroup, libc::CLONE_NEWCGROUP),
         (
             wanted.net || walls.network != Network::Host,

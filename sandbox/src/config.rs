@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 mod file_system;
 mod landlock;
+mod limits;
 mod system_calls;
 mod user;
 mod wall;
@@ -22,13 +23,18 @@ pub use file_system::{
     RootOverlay, Upper,
 };
 pub use landlock::{Landlock, PathAccess, PathRule, PortAccess, PortRule, Ports, Scope, Scopes};
+pub use limits::{
+    Amount, CgroupLimits, CgroupName, Delegation, DeviceMatch, DeviceNumber, DevicePolicy,
+    DeviceRule, Devices, HugePages, Limits, Resource, Rlimit,
+};
 pub use system_calls::{
     Abi, AddressFamilies, Architectures, ArgumentCondition, Circumstances, Comparison,
     ProfileAction, ProfileArchitectures, ProfileRule, Refusal, SeccompProfile, SystemCallEntry,
     SystemCallFilter, SystemCallLog, SystemCalls,
 };
 pub use user::{
-    Capabilities, IdMaps, IdRange, Join, NamespaceKind, NamespaceSource, UserNamespace,
+    Capabilities, IdMaps, IdRange, Join, NamespaceKind, NamespaceSource, SecureBit, TimeOffsets,
+    UserNamespace,
 };
 pub use wall::Wall;
 
@@ -174,98 +180,6 @@ pub enum IoClass {
     Idle,
 }
 
-/// A cgroup by its path below the caller's own cgroup root (`herd/web`), in every hierarchy.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct CgroupName(pub String);
-
-/// Resource limits: `cgroup` for the group, `rlimits` for each process.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Limits {
-    pub cgroup: CgroupLimits,
-    pub rlimits: Vec<Rlimit>,
-}
-
-/// Limits of a cgroup, in v2's terms (`Documentation/admin-guide/cgroup-v2.rst`).
-/// `compile` maps them to v1 where that is what the machine has, or says that it cannot.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct CgroupLimits {
-    pub memory: Option<Amount>,
-    pub memory_high: Option<Amount>,
-    pub memory_low: Option<Amount>,
-    pub memory_min: Option<Amount>,
-    /// Swap alone, as v2's `memory.swap.max`.
-    pub swap: Option<Amount>,
-    /// CPU time in percent of one core: 150 is one and a half cores.
-    pub cpu_percent: Option<u32>,
-    /// 1 to 10,000; the kernel's default is 100.
-    pub cpu_weight: Option<u16>,
-    /// CPUs as the kernel writes lists: `0-1,3`.
-    pub cpus: Option<String>,
-    pub tasks: Option<Amount>,
-    /// 1 to 10,000.
-    pub io_weight: Option<u16>,
-    /// Bytes a second per device or path.
-    pub io_read: Vec<(PathBuf, u64)>,
-    pub io_write: Vec<(PathBuf, u64)>,
-    /// An out-of-memory kill takes the whole group (`memory.oom.group`).
-    pub oom_group: bool,
-}
-
-impl CgroupLimits {
-    /// Claims that nothing is limited, so that no controller is needed.
-    pub fn is_empty(&self) -> bool {
-        *self == Self::default()
-    }
-}
-
-/// An amount: a number of bytes or tasks, a share of the machine, or no limit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Amount {
-    Exactly(u64),
-    /// Percent of physical memory or of `kernel.threads-max`.
-    Percent(u8),
-    Infinity,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Rlimit {
-    pub resource: Resource,
-    /// `None` is `RLIM_INFINITY`. A soft limit above the hard one is refused by the parser.
-    pub soft: Option<u64>,
-    pub hard: Option<u64>,
-}
-
-/// `getrlimit(2)`; units in brackets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum Resource {
-    /// bytes
-    AddressSpace,
-    /// bytes
-    Core,
-    /// seconds
-    CpuTime,
-    /// bytes
-    Data,
-    /// bytes
-    FileSize,
-    FileLocks,
-    /// bytes
-    LockedMemory,
-    /// bytes
-    MessageQueue,
-    /// 20 − nice
-    Nice,
-    OpenFiles,
-    Processes,
-    /// 0 to 99
-    RealtimePriority,
-    /// microseconds
-    RealtimeTime,
-    PendingSignals,
-    /// bytes
-    Stack,
-}
-
 /// Every wall of a box. [`Walls::default_box`] is what `boxed = true` means.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Walls {
@@ -284,6 +198,10 @@ pub struct Walls {
     pub read_only_root: bool,
     /// Hostname in the UTS namespace; the config's name when absent.
     pub hostname: Option<String>,
+    /// Of the clocks in the time namespace, which `namespaces.time` asks for.
+    pub time_offsets: TimeOffsets,
+    /// NIS domain name in the UTS namespace, which keeps the host's when absent.
+    pub domainname: Option<String>,
     pub protect_system: ProtectSystem,
     pub protect_home: ProtectHome,
     pub private_tmp: bool,
@@ -316,6 +234,7 @@ pub struct Walls {
     pub capabilities: Capabilities,
     /// With [`Capabilities::ByUser`].
     pub ambient_capabilities: Vec<u8>,
+    pub secure_bits: Vec<SecureBit>,
     pub lock_personality: bool,
     pub memory_deny_write_execute: bool,
     pub restrict_realtime: bool,
@@ -348,6 +267,8 @@ impl Walls {
             propagation: Propagation::Private,
             read_only_root: false,
             hostname: None,
+            time_offsets: TimeOffsets::default(),
+            domainname: None,
             protect_system: ProtectSystem::No,
             protect_home: ProtectHome::No,
             private_tmp: false,
@@ -372,6 +293,7 @@ impl Walls {
             capability_bounding_set: (0..=CAP_LAST).collect(),
             capabilities: Capabilities::ByUser,
             ambient_capabilities: Vec::new(),
+            secure_bits: Vec::new(),
             lock_personality: false,
             memory_deny_write_execute: false,
             restrict_realtime: false,
@@ -385,6 +307,12 @@ impl Walls {
             as_pid_1: false,
             best_effort: Vec::new(),
         }
+    }
+
+    /// Claims that the box sees processes of another PID namespace than its caller does.
+    pub(crate) fn has_other_processes(&self) -> bool {
+        let joined = |join: &Join| join.kind == NamespaceKind::Pid;
+        self.namespaces.pid || self.join.iter().any(joined)
     }
 
     /// Namespaces and no new privileges, nothing finer: `profile = "minimal"`.
@@ -550,6 +478,8 @@ pub enum Keyring {
     Inherit,
     /// A new session keyring, linked to nothing.
     Private,
+    /// A new session keyring with the user's keyring linked into it: what services of one user share.
+    Shared,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -7,6 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::NamespaceKind;
 use crate::filesystem::MountFailure;
 use crate::plan::Plan;
 use crate::step::Step;
@@ -38,6 +39,8 @@ pub enum About {
     Hostname(OsString),
     /// Holding a lock on this file.
     Lock(OsString),
+    /// Joining a namespace of others.
+    Join(NamespaceKind),
     /// Entering a user namespace that was there already, once everything is set up.
     SecondUserNamespace,
     /// A user namespace could be made where none should.
@@ -65,7 +68,7 @@ impl About {
             }
             Step::Hostname(name) => Self::Hostname(owned(name)),
             Step::Lock(path) => Self::Lock(owned(path)),
-            Step::JoinSecondUser(_) => Self::SecondUserNamespace,
+            Step::JoinSecondUser => Self::SecondUserNamespace,
             Step::AssertNoUserNamespaces => Self::FurtherUserNamespaces,
             Step::UserNamespace(_) | Step::SecondUserNamespace(_) | Step::Maps(_) => Self::Maps,
             Step::Loopback => Self::Loopback,

@@ -113,6 +113,10 @@ fn prepare(
     if status::is_closed(channel.as_fd()) {
         return Err(Errno(libc::ESRCH));
     }
+    for own in files.own {
+        let number = own.as_raw_fd();
+        descriptors::close_between(number, number)?;
+    }
     process::set_umask(0);
     if !plan.makes_user_namespace() {
         process::set_dumpable(false)?;
@@ -164,8 +168,10 @@ impl Plan {
                 // Done inside.
                 Step::LimitUserNamespaces(_) => {}
                 // The programs that write maps are for a process that does nothing else.
-                Step::Namespaces(_) if self.maps().is_some_and(|(_, maps)| !maps.directly) => break,
-                Step::Namespaces(others) => {
+                Step::FirstProcess(_) if self.maps().is_some_and(|(_, maps)| !maps.directly) => {
+                    break;
+                }
+                Step::Namespaces(others) | Step::FirstProcess(others) => {
                     set.0 |= others.0;
                     return set;
                 }

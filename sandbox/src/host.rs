@@ -83,6 +83,8 @@ pub struct Cgroups {
     pub v1: BTreeMap<String, V1>,
     /// v1 counts swap (`memory.memsw.*`).
     pub v1_swap: bool,
+    /// The kernel asks programs on a v2 group about device nodes (`CONFIG_CGROUP_BPF`).
+    pub device_programs: bool,
 }
 
 /// The unified hierarchy.
@@ -179,7 +181,8 @@ impl Host {
             uid,
             gid: rustix::process::getegid().as_raw(),
             groups: Vec::new(),
-            is_root: sets.effective & (1 << CAP_SYS_ADMIN) != 0,
+            // Root without the capability is refused by the kernel, not given a user namespace unasked.
+            is_root: uid == 0 || sets.effective & (1 << CAP_SYS_ADMIN) != 0,
             capabilities: sets.effective & !(1 << CAP_MKNOD),
             user_namespaces: UserNamespaces::Allowed,
             namespaces: Self::all_namespaces(),

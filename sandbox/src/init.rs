@@ -24,7 +24,8 @@ pub(crate) fn run(mut walker: Walker<'_>, first: usize) -> ! {
             walker.tell_failure(failure);
         }
     };
-    let status = reap_until_end_of(main, walker.channel.as_fd());
+    let channel = walker.plan.is_followed.then(|| walker.channel.as_fd());
+    let status = reap_until_end_of(main, channel);
     let told = status::send(walker.channel.as_fd(), &Wire::Exited(status), &[]);
     let code = if status & 0x7f == 0 {
         status >> 8 & 0xff
@@ -107,7 +108,7 @@ fn give_up_privileges() -> Result<(), Errno> {
 }
 
 /// Gives the wait status of `main`.
-fn reap_until_end_of(main: i32, channel: BorrowedFd<'_>) -> i32 {
+fn reap_until_end_of(main: i32, channel: Option<BorrowedFd<'_>>) -> i32 {
     loop {
         if let Some(status) = reap_ended(main, channel) {
             return status;
@@ -136,11 +137,15 @@ fn reap_until_end_of(main: i32, channel: BorrowedFd<'_>) -> i32 {
 }
 
 /// Reaps every process that has ended; gives the status of `main` if it is among them.
-fn reap_ended(main: i32, channel: BorrowedFd<'_>) -> Option<i32> {
+fn reap_ended(main: i32, channel: Option<BorrowedFd<'_>>) -> Option<i32> {
     let mut found = None;
     loop {
         match process::ended_child() {
-            Ok(Some(pid)) if pid == main => wait_until_heard(channel),
+            Ok(Some(pid)) if pid == main => {
+                if let Some(channel) = channel {
+                    wait_until_heard(channel);
+                }
+            }
             Ok(Some(_)) | Err(Errno(libc::EINTR)) => {}
             Ok(None) => return found,
             // No child at all: without its status, say that it was killed.

@@ -43,6 +43,9 @@ pub struct Files<'a> {
     /// What the config refers to as [`Held`](crate::config::Held), by index: used by the launch, and
     /// not passed to the program.
     pub held: &'a [BorrowedFd<'a>],
+    /// What the caller keeps for itself though it is open to be inherited: where a copy of the caller carries
+    /// the plan ([`Carrier::Fork`]), the copy closes these at once.
+    pub own: &'a [BorrowedFd<'a>],
 }
 
 /// A process that has been started, by `pid` until the status channel says that it
@@ -179,7 +182,7 @@ impl Launcher {
                 Step::JoinCgroup(group) => {
                     if let Some(leaf) = &group.v2 {
                         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-                        let opened = rustix::fs::open(&leaf.path, flags, Mode::empty());
+                        let opened = rustix::fs::open(&leaf.entry, flags, Mode::empty());
                         entered = Some(opened.map_err(|errno| failed(errno.into()))?);
                     }
                 }
@@ -256,6 +259,7 @@ impl Files<'static> {
             stderr: rustix::stdio::stderr(),
             passed: &[],
             held: &[],
+            own: &[],
         }
     }
 }

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
 
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 
-use crate::config::{CpuPolicy, IoClass, Resource, Rlimit};
+use crate::config::{CpuPolicy, IoClass, Resource, Rlimit, SecureBit};
 use crate::landlock::{self, Ruleset};
 use crate::plan::Plan;
 use crate::step::{OwnedDirectory, Program, Step};
@@ -218,10 +218,25 @@ pub(crate) fn perform(step: &Step, prepared: &Prepared) -> Result<(), Errno> {
             .iter()
             .copied()
             .try_for_each(capabilities::raise_ambient),
+        Step::SecureBits(bits) => {
+            // A change of user leaves them permitted and not effective.
+            capabilities::set(capabilities::permitted()?, 0)?;
+            let numbers = SecureBit::ALL
+                .iter()
+                .filter(|(_, bit, _)| bits.contains(bit));
+            capabilities::set_secure_bits(numbers.fold(0, |set, (_, _, bit)| set | 1 << bit))
+        }
         Step::DieWithParent => process::die_with_parent(),
         Step::WorkingDirectory { path, optional } => change_directory(path, *optional),
         Step::FirstDirectory(paths) => change_to_first(paths, &prepared.directory),
-        Step::Keyring => process::join_new_keyring(),
+        Step::Keyring { with_user_keyring } => {
+            process::join_new_keyring()?;
+            if *with_user_keyring {
+                process::link_user_keyring()
+            } else {
+                Ok(())
+            }
+        }
         Step::NoNewPrivileges => process::no_new_privileges(),
         Step::Landlock(step) => landlock::perform(step, &prepared.landlock),
         Step::Filter { program, flags, .. } => process::install_filter(program.words(), *flags),
@@ -229,15 +244,20 @@ pub(crate) fn perform(step: &Step, prepared: &Prepared) -> Result<(), Errno> {
         // The walk of a box has done these before the main process exists.
         Step::CreateCgroup(_)
         | Step::JoinCgroup(_)
+        | Step::Join(_)
+        | Step::TimeNamespace { .. }
         | Step::UserNamespace(_)
         | Step::LimitUserNamespaces(_)
         | Step::Maps(_)
         | Step::Untraceable
         | Step::SecondUserNamespace(_)
-        | Step::JoinSecondUser(_)
+        | Step::HoldSecondUser(_)
+        | Step::JoinSecondUser
         | Step::AssertNoUserNamespaces
         | Step::Namespaces(_)
+        | Step::FirstProcess(_)
         | Step::Hostname(_)
+        | Step::Domainname(_)
         | Step::Loopback
         | Step::Mount(_)
         | Step::Gate

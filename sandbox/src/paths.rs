@@ -37,17 +37,6 @@ pub(crate) fn absolute(what: &'static str, path: &Path) -> Result<(), CompileErr
     Ok(())
 }
 
-/// A path of the host from `/` on: `..` is followed as the kernel follows it.
-pub(crate) fn of_host(what: &'static str, path: &Path) -> Result<(), CompileError> {
-    if path.is_absolute() {
-        return Ok(());
-    }
-    Err(CompileError::Relative {
-        what,
-        path: path.to_owned(),
-    })
-}
-
 pub(crate) fn c_path(path: &Path) -> Result<CString, CompileError> {
     c_string(path.as_os_str())
 }

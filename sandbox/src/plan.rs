@@ -21,6 +21,8 @@ pub struct Plan {
     pub(crate) warnings: Vec<GivenUp>,
     pub(crate) cgroup: Option<CgroupPlan>,
     pub(crate) fail_at: Option<usize>,
+    /// The caller says when it has heard of the main process.
+    pub(crate) is_followed: bool,
 }
 
 /// Which process walks the steps.
@@ -78,10 +80,16 @@ impl Plan {
             .any(|step| matches!(step, Step::Session { .. }))
     }
 
+    pub(crate) fn makes_second_user_namespace(&self) -> bool {
+        self.steps
+            .iter()
+            .any(|step| matches!(step, Step::SecondUserNamespace(_)))
+    }
+
     pub(crate) fn makes_user_namespace(&self) -> bool {
         let made = |step: &Step| {
             matches!(step, Step::UserNamespace(_))
-                || matches!(step, Step::Namespaces(set) if set.has(libc::CLONE_NEWUSER))
+                || matches!(step, Step::FirstProcess(set) if set.has(libc::CLONE_NEWUSER))
         };
         self.steps.iter().any(made)
     }
@@ -90,6 +98,14 @@ impl Plan {
     #[must_use]
     pub fn by_fork(mut self) -> Self {
         self.carrier = Carrier::Fork;
+        self
+    }
+
+    /// The main process is not reaped before the caller has said ([`let_go`](crate::status::let_go))
+    /// that it was told of it, and so knows its number: for callers that read at once.
+    #[must_use]
+    pub(crate) fn followed(mut self) -> Self {
+        self.is_followed = true;
         self
     }
 

@@ -10,7 +10,7 @@ use std::path::Path;
 use crate::compile::{CompileError, namespaces};
 use crate::config::{
     Keyring, NamespaceKind, Namespaces, Network, ProtectHome, ProtectProc, ProtectSystem, Root,
-    RootOverlay, Wall, Walls,
+    RootOverlay, TimeOffsets, Wall, Walls,
 };
 use crate::host::{Host, KernelVersion, UserNamespaces};
 use crate::plan::GivenUp;
@@ -29,7 +29,7 @@ pub(crate) fn relax(walls: &Walls, host: &Host) -> Result<(Walls, Vec<GivenUp>),
     let in_user_namespace = relaxing.user_namespace(host)?;
     relaxing.proc(host, in_user_namespace)?;
     relaxing.capabilities(host, in_user_namespace)?;
-    if relaxing.walls.keyring == Keyring::Private && !host.keyrings {
+    if relaxing.walls.keyring != Keyring::Inherit && !host.keyrings {
         relaxing.give_up(Wall::Keyring, "the kernel gives us no session keyring")?;
         relaxing.walls.keyring = Keyring::Inherit;
     }
@@ -69,7 +69,7 @@ impl Relaxing {
             cgroup: !has.cgroup,
             user: !has.user,
             net: !has.net,
-            time: false,
+            time: !has.time,
         };
         self.lose(absent, "the kernel has none")
     }
@@ -85,7 +85,8 @@ impl Relaxing {
             return Ok(true);
         }
         let named = self.walls.namespaces.user || self.walls.user_namespace.is_some();
-        let needed = !host.is_root && !namespaces(&self.walls)?.is_empty();
+        let takes_one = !namespaces(&self.walls)?.is_empty() || self.walls.namespaces.time;
+        let needed = !host.is_root && takes_one;
         if !named && !needed {
             return Ok(false);
         }
@@ -138,6 +139,11 @@ impl Relaxing {
             self.give_up(Wall::NetNamespace, reason)?;
             self.walls.namespaces.net = false;
             self.walls.network = Network::Host;
+        }
+        if kinds.time && self.walls.namespaces.time {
+            self.give_up(Wall::TimeNamespace, reason)?;
+            self.walls.namespaces.time = false;
+            self.walls.time_offsets = TimeOffsets::default();
         }
         if kinds.user && user {
             self.give_up(Wall::UserNamespace, reason)?;

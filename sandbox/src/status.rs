@@ -74,24 +74,45 @@ pub enum Message {
 /// # Errors
 /// When the channel is none of ours, or the kernel refuses to read it.
 pub fn receive(channel: BorrowedFd<'_>) -> io::Result<Option<Message>> {
+    loop {
+        match read(channel, RecvFlags::DONTWAIT) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+            Err(error) => return Err(error),
+            Ok(None) => return Ok(Some(Message::Closed)),
+            Ok(Some((Wire::Aside, ended))) => {
+                ended
+                    .iter()
+                    .try_for_each(|ended| reap_dead(ended.as_fd()))?;
+            }
+            Ok(Some((wire, mut descriptors))) => {
+                return understand(wire, &mut descriptors).map(Some);
+            }
+        }
+    }
+}
+
+/// One message and its descriptors; `None` when the other end is closed.
+pub(crate) fn read(
+    channel: BorrowedFd<'_>,
+    flags: RecvFlags,
+) -> io::Result<Option<(Wire, Vec<OwnedFd>)>> {
     let mut bytes = [0u8; LONGEST];
     let mut room = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut room);
     let received = loop {
         let mut parts = [IoSliceMut::new(&mut bytes)];
-        let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
+        let flags = flags | RecvFlags::CMSG_CLOEXEC;
         match rustix::net::recvmsg(channel, &mut parts, &mut ancillary, flags) {
             Ok(received) => break received.bytes,
             Err(rustix::io::Errno::INTR) => {}
-            Err(rustix::io::Errno::AGAIN) => return Ok(None),
-            Err(rustix::io::Errno::CONNRESET) => return Ok(Some(Message::Closed)),
+            Err(rustix::io::Errno::CONNRESET) => return Ok(None),
             Err(errno) => return Err(errno.into()),
         }
     };
     if received == 0 {
-        return Ok(Some(Message::Closed));
+        return Ok(None);
     }
-    let mut descriptors: Vec<OwnedFd> = ancillary
+    let descriptors: Vec<OwnedFd> = ancillary
         .drain()
         .filter_map(|message| {
             if let RecvAncillaryMessage::ScmRights(rights) = message {
@@ -104,16 +125,7 @@ pub fn receive(channel: BorrowedFd<'_>) -> io::Result<Option<Message>> {
         .collect();
     let wire = postcard::from_bytes(&bytes[..received])
         .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
-    let told = matches!(wire, Wire::Moved | Wire::Main) && !descriptors.is_empty();
-    let message = understand(wire, &mut descriptors)?;
-    if told {
-        // The main process is not reaped before its number is known here.
-        match send(channel, &Wire::Go, &[]) {
-            // A box that has ended meanwhile does not wait for it.
-            Ok(()) | Err(_) => {}
-        }
-    }
-    Ok(Some(message))
+    Ok(Some((wire, descriptors)))
 }
 
 /// Lets a box go that has said [`Message::AtGate`].
@@ -164,7 +176,7 @@ fn understand(wire: Wire, descriptors: &mut Vec<OwnedFd>) -> io::Result<Message>
         // The caller's own word.
         Wire::Go => Err(io::ErrorKind::InvalidData.into()),
         Wire::Exited(status) => Ok(Message::Exited(ExitStatus::from_raw(status))),
-        Wire::Mapped => Err(io::ErrorKind::InvalidData.into()),
+        Wire::Mapped | Wire::Between | Wire::Aside => Err(io::ErrorKind::InvalidData.into()),
     }
 }
 
@@ -179,7 +191,7 @@ fn reap_dead(init: BorrowedFd<'_>) -> io::Result<()> {
 }
 
 /// The number, in our own PID namespace, of the process behind a pidfd; −1 once it is reaped.
-fn pid_of(pidfd: BorrowedFd<'_>) -> io::Result<i32> {
+pub(crate) fn pid_of(pidfd: BorrowedFd<'_>) -> io::Result<i32> {
     let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd()))?;
     info.lines()
         .find_map(|line| line.strip_prefix("Pid:"))
@@ -204,6 +216,11 @@ pub(crate) enum Wire {
     Exited(i32),
     /// From the executor to the box's first process: its maps are written.
     Mapped,
+    /// To the executor, from a process that has made the box's first process and ends: with the
+    /// pidfd of that one, and the channel on which it reports.
+    Between,
+    /// To the caller: with the pidfd of a process that stood between, and has ended.
+    Aside,
 }
 
 /// The longest message: a failure's sentence, whose paths have 4 KiB each at most.
@@ -234,23 +251,9 @@ pub(crate) fn is_closed(channel: BorrowedFd<'_>) -> bool {
     }
 }
 
-/// Waits for one message without descriptors; `None` when the other end is closed.
+/// Waits for one message that brings no descriptors; `None` when the other end is closed.
 pub(crate) fn take(channel: BorrowedFd<'_>) -> io::Result<Option<Wire>> {
-    let mut bytes = vec![0u8; LONGEST];
-    let received = loop {
-        match rustix::net::recv(channel, bytes.as_mut_slice(), RecvFlags::empty()) {
-            Ok((received, _)) => break received,
-            Err(rustix::io::Errno::INTR) => {}
-            Err(rustix::io::Errno::CONNRESET) => return Ok(None),
-            Err(errno) => return Err(errno.into()),
-        }
-    };
-    if received == 0 {
-        return Ok(None);
-    }
-    postcard::from_bytes(&bytes[..received])
-        .map(Some)
-        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+    Ok(read(channel, RecvFlags::empty())?.map(|(wire, _)| wire))
 }
 
 /// Sends one message; blocks only while the channel's buffer is full.

@@ -10,8 +10,9 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::cgroup::CgroupPlan;
-use crate::config::{CpuPolicy, Held, Inherit, IoClass, Rlimit};
+use crate::config::{CpuPolicy, Held, Inherit, IoClass, Rlimit, SecureBit};
 use crate::filesystem::MountStep;
+use crate::identity::join::JoinStep;
 use crate::identity::maps::{Alone, Maps};
 use crate::landlock::LandlockStep;
 use crate::seccomp;
@@ -25,10 +26,21 @@ pub(crate) enum Step {
     OomScore(i16),
     CreateCgroup(CgroupPlan),
     JoinCgroup(CgroupPlan),
+    /// The caller's own tree is still ours.
+    Join(Vec<JoinStep>),
+    /// Kept by the walker until it is joined, behind the set-up.
+    HoldSecondUser(JoinStep),
+    /// Offsets in seconds of the monotonic and of the boot-time clock; of the children of the walker.
+    TimeNamespace {
+        monotonic: i64,
+        boottime: i64,
+    },
     UserNamespace(Alone),
     LimitUserNamespaces(u8),
-    /// New namespaces; with a PID namespace the rest of the plan is walked by its first process.
+    /// New namespaces of the process that walks.
     Namespaces(NamespaceSet),
+    /// The rest of the plan is walked by a new process, which is made in these namespaces.
+    FirstProcess(NamespaceSet),
     /// The caller is told which namespaces there are, and says when to go on.
     Gate,
     // In the box.
@@ -37,10 +49,10 @@ pub(crate) enum Step {
     /// From here on nobody who shares our user may look at us.
     Untraceable,
     SecondUserNamespace(Alone),
-    /// A user namespace that was there before the box.
-    JoinSecondUser(Held),
+    JoinSecondUser,
     AssertNoUserNamespaces,
     Hostname(CString),
+    Domainname(CString),
     Loopback,
     Mount(MountStep),
     /// Until this descriptor can be read.
@@ -92,6 +104,7 @@ pub(crate) enum Step {
         inheritable: u64,
     },
     Ambient(Vec<u8>),
+    SecureBits(Vec<SecureBit>),
     DieWithParent,
     WorkingDirectory {
         path: CString,
@@ -99,7 +112,9 @@ pub(crate) enum Step {
     },
     /// The first that can be entered, and `PWD` says which.
     FirstDirectory(Vec<CString>),
-    Keyring,
+    Keyring {
+        with_user_keyring: bool,
+    },
     NoNewPrivileges,
     Landlock(LandlockStep),
     Filter {
@@ -173,11 +188,6 @@ const NAMESPACES: [(i32, &str); 7] = [
 impl NamespaceSet {
     pub(crate) fn has_pid(self) -> bool {
         self.has(libc::CLONE_NEWPID)
-    }
-
-    /// Claims that a new process has to be born into them.
-    pub(crate) fn takes_a_process(self) -> bool {
-        self.has_pid() || self.has(libc::CLONE_NEWUSER)
     }
 
     pub(crate) fn has(self, flag: i32) -> bool {
@@ -275,6 +285,24 @@ impl fmt::Display for Step {
             Self::OomScore(score) => write!(f, "set the out-of-memory score to {score}"),
             Self::CreateCgroup(plan) => write!(f, "create {plan}"),
             Self::JoinCgroup(plan) => write!(f, "join cgroup {}", plan.name.0),
+            Self::HoldSecondUser(one) => write!(f, "hold {one}"),
+            Self::JoinSecondUser => f.write_str("join the second user namespace"),
+            Self::Join(all) => {
+                let words: Vec<_> = all.iter().map(ToString::to_string).collect();
+                write!(f, "join {}", words.join(", "))
+            }
+            Self::TimeNamespace {
+                monotonic: 0,
+                boottime: 0,
+            } => f.write_str("make a time namespace for the children"),
+            Self::TimeNamespace {
+                monotonic,
+                boottime,
+            } => write!(
+                f,
+                "make a time namespace for the children, {monotonic} s (monotonic) and {boottime} s \
+                 (since boot) ahead"
+            ),
             Self::UserNamespace(alone) => write!(f, "enter a new user namespace {alone}"),
             Self::LimitUserNamespaces(0) => f.write_str("allow no further user namespace"),
             Self::LimitUserNamespaces(most) => {
@@ -285,15 +313,18 @@ impl fmt::Display for Step {
             Self::SecondUserNamespace(alone) => {
                 write!(f, "enter a second user namespace {alone}")
             }
-            Self::JoinSecondUser(_) => f.write_str("enter the second user namespace"),
             Self::AssertNoUserNamespaces => {
                 f.write_str("make sure that no further user namespace can be made")
             }
-            Self::Namespaces(set) if set.takes_a_process() => {
+            Self::FirstProcess(set) if set.is_empty() => {
+                f.write_str("start the box's first process in the namespaces joined")
+            }
+            Self::FirstProcess(set) => {
                 write!(f, "start the box's first process in new namespaces: {set}")
             }
             Self::Namespaces(set) => write!(f, "enter new namespaces: {set}"),
             Self::Hostname(name) => write!(f, "set the hostname to {}", text(name)),
+            Self::Domainname(name) => write!(f, "set the domain name to {}", text(name)),
             Self::Loopback => f.write_str("bring the loopback interface up"),
             Self::Mount(step) => step.fmt(f),
             Self::Gate => f.write_str("wait at the gate for the caller"),
@@ -375,6 +406,13 @@ impl fmt::Display for Step {
                 let set = set.iter().fold(0, |set, number| set | 1u64 << number);
                 write!(f, "make {} ambient", capabilities(set))
             }
+            Self::SecureBits(bits) => {
+                let names = SecureBit::ALL
+                    .iter()
+                    .filter(|(_, bit, _)| bits.contains(bit));
+                let names: Vec<_> = names.map(|(name, ..)| *name).collect();
+                write!(f, "set the secure bits {}", names.join(", "))
+            }
             Self::DieWithParent => f.write_str("die with the parent"),
             Self::WorkingDirectory { path, optional } => {
                 write!(f, "change directory to {}", text(path))?;
@@ -388,7 +426,12 @@ impl fmt::Display for Step {
                 let paths: Vec<_> = paths.iter().map(|path| text(path)).collect();
                 write!(f, "change directory to {}", paths.join(", or "))
             }
-            Self::Keyring => f.write_str("join a new session keyring"),
+            Self::Keyring {
+                with_user_keyring: false,
+            } => f.write_str("join a new session keyring"),
+            Self::Keyring {
+                with_user_keyring: true,
+            } => f.write_str("join a new session keyring with the user's keyring in it"),
             Self::NoNewPrivileges => f.write_str("refuse new privileges from now on"),
             Self::Landlock(step) => step.fmt(f),
             Self::Filter { words, .. } => f.write_str(words),

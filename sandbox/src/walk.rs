@@ -3,11 +3,14 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use rustix::net::RecvFlags;
+
 use crate::cgroup::{self, CgroupError};
-use crate::failure::StepFailure;
+use crate::failure::{About, StepFailure};
 use crate::filesystem::{MountFailure, MountTrouble, Mounts};
 use crate::held::HeldDescriptors;
 use crate::identity::apply as identity;
+use crate::identity::join::{self, JoinStep};
 use crate::identity::maps::Maps;
 use crate::init;
 use crate::main_process::{NOT_EXECUTED, Prepared, perform};
@@ -25,6 +28,8 @@ struct Trouble {
     /// What the step's own sentence does not say.
     detail: Option<String>,
     mount: Option<Box<MountFailure>>,
+    /// Where the step does not say it.
+    about: Option<About>,
 }
 
 impl From<Errno> for Trouble {
@@ -33,6 +38,7 @@ impl From<Errno> for Trouble {
             errno,
             detail: None,
             mount: None,
+            about: None,
         }
     }
 }
@@ -43,6 +49,7 @@ impl From<MountTrouble> for Trouble {
             errno: trouble.errno,
             detail: trouble.about.as_ref().and_then(|about| about.detail()),
             mount: trouble.about,
+            about: None,
         }
     }
 }
@@ -59,6 +66,7 @@ impl From<identity::Refused> for Trouble {
             errno: refused.errno,
             detail: refused.detail,
             mount: None,
+            about: None,
         }
     }
 }
@@ -80,6 +88,7 @@ impl From<CgroupError> for Trouble {
             errno,
             detail: Some(error.to_string()),
             mount: None,
+            about: None,
         }
     }
 }
@@ -98,6 +107,10 @@ pub(crate) struct Walker<'a> {
     pub(crate) kept: Vec<OwnedFd>,
     /// Whether this process is a copy of the caller made in the box's namespaces.
     is_born_inside: bool,
+    /// The host's `/proc`, where a step behind the mounts needs it.
+    host_proc: Option<OwnedFd>,
+    /// The user namespace that is joined last: its path is one of the caller's tree.
+    second_user: Option<OwnedFd>,
     mounts: Mounts,
 }
 
@@ -116,6 +129,8 @@ impl<'a> Walker<'a> {
             held,
             kept: Vec::new(),
             is_born_inside: false,
+            host_proc: None,
+            second_user: None,
             mounts: Mounts::default(),
         }
     }
@@ -157,23 +172,38 @@ impl<'a> Walker<'a> {
             Step::CreateCgroup(group) => Ok(cgroup::create(group)?),
             Step::JoinCgroup(group) => Ok(cgroup::join(group)?),
             Step::UserNamespace(map) => {
-                if self.is_born_inside {
-                    identity::map_alone(map)?;
-                } else {
-                    identity::enter_alone(map)?;
+                if self.plan.makes_second_user_namespace() {
+                    self.host_proc = Some(identity::host_proc()?);
                 }
+                if !self.is_born_inside {
+                    identity::unshare()?;
+                }
+                identity::map_alone(map)?;
                 // The maps of a process that is not dumpable belong to root; from here on we are not.
                 Ok(process::set_dumpable(false)?)
             }
+            Step::Join(all) => self.join(all),
+            Step::HoldSecondUser(one) => {
+                self.second_user = Some(join::open(one, &self.held)?);
+                Ok(())
+            }
+            Step::JoinSecondUser => self.join_second_user(),
+            Step::TimeNamespace {
+                monotonic,
+                boottime,
+            } => Ok(identity::make_time_namespace(*monotonic, *boottime)?),
             Step::LimitUserNamespaces(most) => Ok(identity::limit_further(*most)?),
             Step::Maps(maps) => self.become_mapped(maps),
             Step::Untraceable => Ok(process::set_dumpable(false)?),
             Step::SecondUserNamespace(map) => {
                 process::set_dumpable(true)?;
-                identity::enter_alone(map)?;
+                identity::unshare()?;
+                match &self.host_proc {
+                    Some(proc) => identity::map_alone_by(proc.as_fd(), map)?,
+                    None => identity::map_alone(map)?,
+                }
                 Ok(process::set_dumpable(false)?)
             }
-            Step::JoinSecondUser(held) => Ok(enter_second_user(self.held.borrow(*held)?)?),
             Step::AssertNoUserNamespaces if identity::is_further_refused() => Ok(()),
             Step::AssertNoUserNamespaces => Err(Trouble {
                 errno: Errno::EEXIST,
@@ -181,8 +211,12 @@ impl<'a> Walker<'a> {
                     "creation of new user namespaces was not disabled as requested".into(),
                 ),
                 mount: None,
+                about: None,
             }),
-            Step::Namespaces(set) => self.enter(index, *set),
+            Step::Domainname(name) => Ok(process::set_domainname(name)?),
+            Step::Namespaces(_) | Step::FirstProcess(_) if self.is_born_inside => Ok(()),
+            Step::Namespaces(set) => Ok(process::unshare(set.0)?),
+            Step::FirstProcess(set) => self.start_first(index, *set),
             Step::Gate => Ok(self.wait_at_gate()?),
             Step::Hostname(name) => Ok(process::set_hostname(name)?),
             Step::Loopback => Ok(network::loopback_up()?),
@@ -202,6 +236,7 @@ impl<'a> Walker<'a> {
             }
             Step::Descriptors(_) => {
                 self.mounts = Mounts::default();
+                self.host_proc = None;
                 self.held = HeldDescriptors::default();
                 // From here on this process is the service's own: it does not end with the
                 // caller unless that was asked for, which is a later step.
@@ -214,17 +249,28 @@ impl<'a> Walker<'a> {
         }
     }
 
-    fn enter(&mut self, index: usize, set: NamespaceSet) -> Result<(), Trouble> {
-        if self.is_born_inside {
-            return Ok(());
+    fn join(&self, all: &[JoinStep]) -> Result<(), Trouble> {
+        join::join(all, &self.held).map_err(|(one, errno)| Trouble {
+            detail: (all.len() > 1).then(|| one.to_string()),
+            about: Some(About::Join(one.kind)),
+            ..errno.into()
+        })?;
+        // Becoming somebody in a user namespace has cleared it (see `start_first`).
+        process::die_with_parent()?;
+        if status::is_closed(self.channel.as_fd()) {
+            process::exit_now(NOT_EXECUTED);
         }
-        if !set.takes_a_process() {
-            return Ok(process::unshare(set.0)?);
-        }
+        Ok(())
+    }
+
+    fn start_first(&mut self, index: usize, set: NamespaceSet) -> Result<(), Trouble> {
         let (outside, inside) = status::pair()?;
         match fork(Parent::OurParent, set.0)? {
             Side::Parent(init) => {
                 drop(inside);
+                if let Some(report) = &self.report {
+                    hand_over(report, &init, &outside)
+                }
                 self.stay_outside(index, &init, &outside)
             }
             Side::Child => {
@@ -242,6 +288,13 @@ impl<'a> Walker<'a> {
                 Ok(())
             }
         }
+    }
+
+    fn join_second_user(&mut self) -> Result<(), Trouble> {
+        let second = self.second_user.take().ok_or(Errno(libc::EBADF))?;
+        process::join_namespace(second.as_fd(), libc::CLONE_NEWUSER)?;
+        process::die_with_parent()?;
+        Ok(process::set_dumpable(false)?)
     }
 
     /// Waits for the maps, and becomes somebody who has a place in them.
@@ -301,15 +354,8 @@ fn told(plan: &Plan, index: usize, trouble: Trouble) -> StepFailure {
         failure.sentence = format!("{}: {detail}", failure.sentence);
     }
     failure.mount = trouble.mount;
+    failure.about = trouble.about.unwrap_or(failure.about);
     failure
-}
-
-fn enter_second_user(namespace: BorrowedFd<'_>) -> io::Result<()> {
-    let kind = rustix::thread::LinkNameSpaceType::User;
-    Ok(rustix::thread::move_into_link_name_space(
-        namespace,
-        Some(kind),
-    )?)
 }
 
 /// Until there is something to read, or never will be.
@@ -324,6 +370,16 @@ fn block(descriptor: BorrowedFd<'_>) -> io::Result<()> {
     }
 }
 
+/// The last word of a process that stands between the executor and the box's first process, in the
+/// PID namespace below which that one's lies. If the executor does not hear it, it sees us end.
+fn hand_over(report: &OwnedFd, init: &Child, told: &OwnedFd) -> ! {
+    let both = [init.pidfd.as_fd(), told.as_fd()];
+    match status::send(report.as_fd(), &Wire::Between, &both) {
+        Ok(()) => process::exit_now(0),
+        Err(_) => process::exit_now(NOT_EXECUTED),
+    }
+}
+
 /// Gives whether the box stands.
 fn conclude(
     plan: &Plan,
@@ -332,31 +388,47 @@ fn conclude(
     init: &Child,
     told: &OwnedFd,
 ) -> io::Result<bool> {
-    if let Some(Step::Maps(maps)) = plan.steps.get(index + 1)
-        && plan.fail_at != Some(index + 1)
+    let later = |wanted: fn(&Step) -> bool| {
+        let mut steps = plan.steps.iter().enumerate().skip(index + 1);
+        steps.find(|(_, step)| wanted(step)).map(|(at, _)| at)
+    };
+    let next = later(|step| matches!(step, Step::FirstProcess(_)));
+    let mapping = later(|step| matches!(step, Step::Maps(_))).filter(|_| next.is_none());
+    if let Some(at) = mapping
+        && let Some(Step::Maps(maps)) = plan.steps.get(at)
     {
         if let Err(refused) = identity::write_from_outside(init.pid, maps) {
-            return give_up_mapping(plan, index + 1, channel, init, refused.into());
+            return give_up_mapping(plan, at, channel, init, refused.into());
         }
         match status::send(told.as_fd(), &Wire::Mapped, &[]) {
             // One that has ended meanwhile is looked at below.
             Ok(()) | Err(_) => {}
         }
     }
-    let failure = match status::take(told.as_fd())? {
+    let failure = match (status::read(told.as_fd(), RecvFlags::empty())?, next) {
         // The first process has told the caller everything itself.
-        Some(Wire::Executed) => return Ok(true),
-        Some(Wire::Failed(failure)) => failure,
-        Some(
-            Wire::Moved | Wire::Main | Wire::AtGate(_) | Wire::Go | Wire::Mapped | Wire::Exited(_),
-        ) => return Ok(false),
+        (Some((Wire::Executed, _)), _) => return Ok(true),
+        (Some((Wire::Failed(failure), _)), _) => failure,
+        (Some((Wire::Between, descriptors)), Some(next)) => {
+            wait_for(init.pidfd.as_fd())?;
+            status::send(channel.as_fd(), &Wire::Aside, &[init.pidfd.as_fd()])?;
+            let [pidfd, told] =
+                <[OwnedFd; 2]>::try_from(descriptors).map_err(|_| io::ErrorKind::InvalidData)?;
+            // Asked of /proc, which is not the one we know behind a mount namespace that is joined.
+            let pid = match later(|step| matches!(step, Step::Maps(_))) {
+                Some(_) => status::pid_of(pidfd.as_fd())?,
+                None => 0,
+            };
+            return conclude(plan, next, channel, &Child { pid, pidfd }, &told);
+        }
+        (Some(_), _) => return Ok(false),
         // Closed by execve, or by death: the caller sees which by the pidfd.
-        None if !plan.has_reaper() => {
+        (None, None) if !plan.has_reaper() => {
             status::send(channel.as_fd(), &Wire::Moved, &[init.pidfd.as_fd()])?;
             status::send(channel.as_fd(), &Wire::Executed, &[])?;
             return Ok(true);
         }
-        None => StepFailure::new(plan, index, Errno(libc::EOWNERDEAD)),
+        (None, _) => StepFailure::new(plan, index, Errno(libc::EOWNERDEAD)),
     };
     wait_for(init.pidfd.as_fd())?;
     status::send(

@@ -17,8 +17,11 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use sandbox::cgroup::{self, CgroupPlan, OomGroup, Removal};
-use sandbox::config::{Amount, CgroupLimits, CgroupName};
-use sandbox::host::{Host, doctor};
+use sandbox::config::{
+    Amount, CgroupLimits, CgroupName, Delegation, DeviceMatch, DevicePolicy, DeviceRule, Devices,
+    HugePages,
+};
+use sandbox::host::Host;
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -285,7 +288,9 @@ fn a_limit_on_memory_kills_the_hog_and_tells() {
     wait(&watch, PollFlags::IN | PollFlags::PRI);
     assert_eq!(hog.wait().unwrap().signal(), Some(9));
     let usage = cgroup::usage(&group.plan).unwrap();
-    assert_eq!(usage.oom_kills, Some(1));
+    // User-mode Linux counts one victim twice.
+    let kills = usage.oom_kills.unwrap();
+    assert!((1..=2).contains(&kills), "{kills}");
     let peak = usage.memory_peak.unwrap();
     assert!((16 << 20..=32 << 20).contains(&peak), "{peak}");
     assert!(usage.memory_current.is_some());
@@ -383,6 +388,366 @@ fn what_the_kernel_refuses_names_path_value_and_errno() {
     assert_eq!(cgroup::remove(&plan).unwrap(), Removal::Removed);
 }
 
+/// Rules for root, kept on v2 or by v1's controller.
+fn only(policy: DevicePolicy, allow: &[(DeviceMatch, &str)]) -> CgroupLimits {
+    let rule = |(device, access): &(DeviceMatch, &str)| DeviceRule {
+        device: device.clone(),
+        read: access.contains('r'),
+        write: access.contains('w'),
+        make: access.contains('m'),
+        optional: access.contains('-'),
+    };
+    CgroupLimits {
+        devices: Some(Devices {
+            policy,
+            allow: allow.iter().map(rule).collect(),
+        }),
+        ..CgroupLimits::default()
+    }
+}
+
+/// Each way this machine can keep devices: BPF on v2, and v1's controller.
+fn device_hosts() -> Vec<Host> {
+    let host = Host::detect().unwrap();
+    let mut hosts = Vec::new();
+    if !host.is_root {
+        eprintln!("skipped: only root may say which devices are open");
+        return hosts;
+    }
+    if host.cgroups.device_programs && !lacks_v2() {
+        hosts.push(host.clone());
+    }
+    if host.cgroups.v1.get("devices").is_some_and(|v1| v1.writable) {
+        let mut host = host;
+        host.cgroups.device_programs = false;
+        hosts.push(host);
+    }
+    if hosts.is_empty() {
+        eprintln!("skipped: nobody keeps devices here");
+    }
+    hosts
+}
+
+/// Which of these the shell can read and write: `null:rw` and the like.
+fn opens(group: &Group) -> String {
+    let script = "for d in null zero random kmsg; do \
+                  r=; (: </dev/$d) 2>/dev/null && r=r; (: >>/dev/$d) 2>/dev/null && r=${r}w; \
+                  printf '%s:%s ' $d $r; done";
+    String::from_utf8(group.run(script).stdout).unwrap()
+}
+
+#[test]
+fn only_the_devices_named_are_open() {
+    for host in device_hosts() {
+        let kmsg = DeviceMatch::Path("/dev/kmsg".into());
+        let closed = only(DevicePolicy::Closed, &[]);
+        let group = Group::on(host.clone(), "devices", &closed);
+        assert_eq!(opens(&group), "null:rw zero:rw random:rw kmsg: ");
+        // The next command of a service comes with the rules of its time, and nothing piles up.
+        let with_kmsg = only(DevicePolicy::Closed, &[(kmsg.clone(), "r")]);
+        let next = cgroup::plan(&group.plan.name, &with_kmsg, &host).unwrap();
+        for _ in 0..70 {
+            cgroup::create(&next).unwrap();
+        }
+        assert_eq!(opens(&group), "null:rw zero:rw random:rw kmsg:r ");
+        let mem = DeviceMatch::Class {
+            block: false,
+            driver: "mem".to_owned(),
+        };
+        let rules = [(mem, "rw")];
+        let strict = cgroup::plan(&group.plan.name, &only(DevicePolicy::Strict, &rules), &host);
+        cgroup::create(&strict.unwrap()).unwrap();
+        assert_eq!(opens(&group), "null:rw zero:rw random:rw kmsg:rw ");
+        let none = cgroup::plan(&group.plan.name, &only(DevicePolicy::Strict, &[]), &host);
+        cgroup::create(&none.unwrap()).unwrap();
+        let output = group.run("(: </dev/null) 2>/dev/null && echo null || echo none");
+        assert_eq!(output.stdout, b"none\n");
+        group.finish();
+    }
+}
+
+#[test]
+fn a_device_node_that_root_makes_is_as_shut_as_the_one_in_dev() {
+    for host in device_hosts() {
+        let rule = (DeviceMatch::Path("/dev/kmsg".into()), "m");
+        let group = Group::on(host, "mknod", &only(DevicePolicy::Closed, &[rule]));
+        // Somewhere nodes count: the guest's temporary directory forbids them all.
+        let above = match std::env::var_os("HERD_VM") {
+            Some(_) => PathBuf::from("/dev"),
+            None => std::env::temp_dir(),
+        };
+        let place = above.join(format!("herd-mknod-{}", std::process::id()));
+        let place = place.display();
+        let script = format!(
+            "mkdir {place}; cd {place}; mknod a c 1 11 && echo made; cat a 2>&1 >/dev/null | \
+             grep -o 'not permitted'; mknod b b 8 0 2>&1 | grep -o 'not permitted'; rm -r {place}"
+        );
+        let output = String::from_utf8(group.run(&script).stdout).unwrap();
+        assert_eq!(output, "made\nnot permitted\nnot permitted\n");
+        group.finish();
+    }
+}
+
+#[test]
+fn a_device_that_is_none_is_told_by_its_path() {
+    for host in device_hosts() {
+        let name = CgroupName(format!("herd-test-{}-nodevice", std::process::id()));
+        let driver = |driver: &str| DeviceMatch::Class {
+            block: true,
+            driver: driver.to_owned(),
+        };
+        for (device, access, message) in [
+            (
+                DeviceMatch::Path("/etc/passwd".into()),
+                "r",
+                Some("limits.devices: /etc/passwd is no device"),
+            ),
+            (
+                DeviceMatch::Path("/dev/herd-none".into()),
+                "r",
+                Some("limits.devices: cannot look at /dev/herd-none"),
+            ),
+            (DeviceMatch::Path("/dev/herd-none".into()), "r-", None),
+            (
+                driver("herd-none"),
+                "r",
+                Some("limits.devices: this kernel has no block driver \"herd-none\""),
+            ),
+            (driver("herd-none"), "r-", None),
+            (driver("*"), "r", None),
+        ] {
+            let limits = only(DevicePolicy::Closed, &[(device, access)]);
+            let plan = cgroup::plan(&name, &limits, &host).unwrap();
+            let told = cgroup::create(&plan).err().map(|error| error.to_string());
+            assert_eq!(told.as_deref(), message);
+            assert_eq!(cgroup::remove(&plan).unwrap(), Removal::Removed);
+        }
+    }
+}
+
+#[test]
+fn huge_pages_beyond_the_limit_are_not_to_be_had() {
+    if lacks("hugetlb") {
+        return;
+    }
+    let limits = CgroupLimits {
+        huge_pages: vec![HugePages {
+            size: 2 << 20,
+            amount: Amount::Exactly(4 << 20),
+        }],
+        ..CgroupLimits::default()
+    };
+    let group = Group::new("huge", &limits);
+    let path = group.paths()[0].clone();
+    let v1 = !path.join("hugetlb.2MB.max").exists();
+    for file in ["hugetlb.2MB", "hugetlb.2MB.rsvd"] {
+        let file = format!("{file}.{}", if v1 { "limit_in_bytes" } else { "max" });
+        let text = fs::read_to_string(path.join(file)).unwrap();
+        assert_eq!(text.trim(), "4194304");
+    }
+    group.finish();
+}
+
+#[test]
+fn a_page_size_that_the_machine_lacks_names_the_key() {
+    if lacks("hugetlb") {
+        return;
+    }
+    let limits = CgroupLimits {
+        huge_pages: vec![HugePages {
+            size: 8 << 20,
+            amount: Amount::Exactly(0),
+        }],
+        ..CgroupLimits::default()
+    };
+    let host = Host::detect().unwrap();
+    let name = CgroupName(format!("herd-test-{}-pages", std::process::id()));
+    let plan = cgroup::plan(&name, &limits, &host).unwrap();
+    let error = cgroup::create(&plan).unwrap_err().to_string();
+    assert!(
+        error.starts_with("limits.huge_pages: cgroup /sys/"),
+        "{error}"
+    );
+    assert!(error.contains("has none of hugetlb.8MB."), "{error}");
+    assert_eq!(cgroup::remove(&plan).unwrap(), Removal::Removed);
+}
+
+#[test]
+fn what_is_below_a_delegated_group_is_its_user_s() {
+    use std::os::unix::fs::MetadataExt;
+    if lacks_v2() || !Host::detect().unwrap().is_root {
+        return;
+    }
+    let limits = CgroupLimits {
+        delegation: Some(Delegation::default()),
+        ..CgroupLimits::default()
+    };
+    let host = Host::detect().unwrap();
+    let name = format!("herd-test-{}-delegate/unit", std::process::id());
+    let config = sandbox::Config {
+        identity: sandbox::config::Identity {
+            uid: Some(65534),
+            gid: Some(65534),
+            groups: None,
+        },
+        cgroup: Some(CgroupName(name)),
+        limits: sandbox::config::Limits {
+            cgroup: limits,
+            slices: Vec::new(),
+            rlimits: Vec::new(),
+        },
+        name: "unit".to_owned(),
+        process: sandbox::config::Process {
+            argv: vec!["/bin/true".into()],
+            ..sandbox::config::Process::default()
+        },
+        directories: Vec::new(),
+        walls: None,
+        lifecycle: sandbox::config::Lifecycle::default(),
+    };
+    let plan = sandbox::compile(&config, &host).unwrap();
+    let plan = plan.cgroup().unwrap().clone();
+    cgroup::create(&plan).unwrap();
+    let group = Group { plan, host };
+    let path = group.paths()[0].clone();
+    let owner = |file: &str| fs::metadata(path.join(file)).unwrap().uid();
+    for file in [
+        "",
+        "cgroup.procs",
+        "cgroup.threads",
+        "cgroup.subtree_control",
+    ] {
+        assert_eq!(owner(file), 65534, "{file}");
+    }
+    for file in ["cgroup.freeze", "cgroup.kill", "cgroup.max.depth"] {
+        assert_eq!(owner(file), 0, "{file}");
+    }
+    let script = format!(
+        "exec setpriv --reuid 65534 --regid 65534 --clear-groups sh -c \
+         'mkdir {0}/own && echo $$ >{0}/own/cgroup.procs && exec sleep 1000'",
+        path.display()
+    );
+    let shell = group.start(&script);
+    let pid = i32::try_from(shell.id()).unwrap();
+    let events = cgroup::open_events(&group.plan).unwrap().unwrap();
+    let own = path.join("own/cgroup.procs");
+    while !fs::read_to_string(&own).is_ok_and(|text| text.contains(&pid.to_string())) {
+        std::thread::yield_now();
+    }
+    drop(events);
+    assert_eq!(cgroup::pids(&group.plan).unwrap(), [pid]);
+    let mut shell = shell;
+    cgroup::kill(&group.plan).unwrap();
+    assert_eq!(shell.wait().unwrap().signal(), Some(9));
+    group.finish();
+}
+
+#[test]
+fn a_slice_comes_with_its_first_group_and_goes_with_its_last() {
+    if lacks_v2() || lacks("pids") {
+        return;
+    }
+    let host = Host::detect().unwrap();
+    let base = format!("herd-test-{}-slice", std::process::id());
+    let limits = CgroupLimits {
+        tasks: Some(Amount::Exactly(5)),
+        ..CgroupLimits::default()
+    };
+    let group = |name: &str| {
+        let name = CgroupName(format!("{base}/a.slice/a-b.slice/{name}"));
+        let plan = cgroup::plan(&name, &limits, &host).unwrap();
+        cgroup::create(&plan).unwrap();
+        plan
+    };
+    let (one, two) = (group("one"), group("two"));
+    let slices = |plan: &CgroupPlan| -> Vec<PathBuf> {
+        let v2 = plan.v2.iter().map(|leaf| leaf.path.clone());
+        let all = v2.chain(plan.v1.iter().map(|leaf| leaf.path.clone()));
+        all.map(|path| path.parent().unwrap().to_owned()).collect()
+    };
+    assert_eq!(cgroup::remove(&one).unwrap(), Removal::Removed);
+    assert!(slices(&one).iter().all(|slice| slice.exists()));
+    assert_eq!(cgroup::remove(&two).unwrap(), Removal::Removed);
+    for slice in slices(&two) {
+        assert!(!slice.exists() && !slice.parent().unwrap().exists());
+        // v2's base hands controllers out; nobody needs v1's.
+        let base = slice.parent().unwrap().parent().unwrap();
+        let on_v2 = two
+            .v2
+            .as_ref()
+            .is_some_and(|leaf| leaf.path.starts_with(base));
+        assert_eq!(base.exists(), on_v2);
+    }
+    cgroup::remove_base(&host, &CgroupName(base)).unwrap();
+}
+
+#[test]
+fn pressure_is_told_where_the_kernel_counts_it() {
+    if lacks_v2() {
+        return;
+    }
+    let group = Group::new("pressure", &CgroupLimits::default());
+    let output = group.run("cat /proc/pressure/cpu 2>/dev/null");
+    let pressure = cgroup::pressure(&group.plan).unwrap();
+    assert_eq!(pressure.memory.is_some(), output.status.success());
+    assert_eq!(pressure.cpu.is_some(), output.status.success());
+    group.finish();
+}
+
+#[test]
+fn a_scope_holds_one_launch_and_leaves_nothing() {
+    if lacks("pids") {
+        return;
+    }
+    let host = Host::detect().unwrap();
+    let limits = CgroupLimits {
+        tasks: Some(Amount::Exactly(3)),
+        ..CgroupLimits::default()
+    };
+    let scope = cgroup::Scope::open(&host, "herd-test-scope", &limits).unwrap();
+    let other = cgroup::Scope::open(&host, "herd-test-scope", &limits).unwrap();
+    assert_ne!(scope.name(), other.name());
+    cgroup::create(scope.plan()).unwrap();
+    let mut group = shell("read go; sleep 1000 & sleep 1000 & sleep 1000 & wait");
+    cgroup::add(scope.plan(), i32::try_from(group.id()).unwrap()).unwrap();
+    writeln!(group.stdin.as_mut().unwrap(), "go").unwrap();
+    let paths: Vec<PathBuf> = {
+        let plan = scope.plan();
+        let v2 = plan.v2.iter().map(|leaf| leaf.path.clone());
+        v2.chain(plan.v1.iter().map(|leaf| leaf.path.clone()))
+            .collect()
+    };
+    assert!(paths.iter().all(|path| path.exists()));
+    // The third fork is refused, which ends the shell and leaves its children.
+    assert_eq!(group.wait().unwrap().code(), Some(2));
+    scope.close().unwrap();
+    assert!(!paths.iter().any(|path| path.exists()));
+    // Nothing was made for this one yet.
+    drop(other);
+}
+
+#[test]
+fn a_scope_that_nobody_delegated_says_what_is_missing() {
+    if lacks_v2() {
+        return;
+    }
+    let mut host = Host::detect().unwrap();
+    let v2 = host.cgroups.v2.as_mut().unwrap();
+    v2.writable = false;
+    host.cgroups.v1.clear();
+    let limits = CgroupLimits {
+        memory: Some(Amount::Exactly(1 << 20)),
+        ..CgroupLimits::default()
+    };
+    let told = cgroup::Scope::open(&host, "herd-test", &limits)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        told.starts_with("limits.memory needs the cgroup controller memory: "),
+        "{told}"
+    );
+}
+
 #[test]
 fn our_own_group_can_hand_out_what_it_is_offered() {
     if lacks_v2() {
@@ -402,27 +767,4 @@ fn our_own_group_can_hand_out_what_it_is_offered() {
         assert!(offered.unwrap().contains("memory"));
     }
     cgroup::remove_base(&host, &base).unwrap();
-}
-
-#[test]
-fn the_doctor_tries_things_and_leaves_nothing() {
-    let host = Host::detect().unwrap();
-    let findings = doctor::examine(&host);
-    assert!(findings.len() >= 14);
-    for finding in &findings {
-        eprintln!("{finding}");
-        assert!(!finding.detail.is_empty());
-    }
-    if host.is_root && !lacks_v2() {
-        let cgroup = findings
-            .iter()
-            .find(|finding| finding.name == "cgroup")
-            .unwrap();
-        assert_eq!(cgroup.state, doctor::State::Ok);
-        let own = host.cgroups.v2.unwrap().own;
-        assert!(
-            !own.join(format!("herd-doctor-{}", std::process::id()))
-                .exists()
-        );
-    }
 }

@@ -59,6 +59,7 @@ fn hybrid() -> Host {
         v2,
         v1,
         v1_swap: false,
+        device_programs: false,
     })
 }
 

@@ -104,6 +104,9 @@ impl Check<'_, '_, '_> {
                 }
             }
         }
+        if unit.kind == Kind::Target {
+            self.limits_of_a_target();
+        }
         if self.given("args") && !runs && unit.kind == Kind::Service {
             self.error("args", "`args` without `command`", "");
         }
@@ -131,12 +134,30 @@ impl Check<'_, '_, '_> {
         }
     }
 
+    /// They are those of the slice of that name: of its group, so of no process.
+    fn limits_of_a_target(&mut self) {
+        let of_a_group = |path: &str| SLICE_LIMITS.contains(&path);
+        let keys: Vec<&'static str> = self
+            .document
+            .entries
+            .iter()
+            .map(|entry| entry.key().path)
+            .filter(|path| path.starts_with("limits.") && !of_a_group(path))
+            .collect();
+        for path in keys {
+            let hint = "limits on memory, CPU, tasks and I/O hold for the slice of that name";
+            let message = format!("a target runs nothing, so `{path}` means nothing");
+            self.error(path, message, hint);
+        }
+    }
+
     /// Two spellings of one key.
     fn twice(&mut self) {
         for (alias, key) in [
             ("restart_delay_ms", "restart_delay"),
             ("start_delay_ms", "start_delay"),
             ("env", "environment"),
+            ("box.device_allow", "limits.devices"),
         ] {
             if self.given(alias) && self.given(key) {
                 let message = format!("`{alias}` and `{key}` are the same key");
@@ -434,6 +455,24 @@ impl Check<'_, '_, '_> {
         }
     }
 }
+
+/// What a target may limit for the slice of its name.
+const SLICE_LIMITS: [&str; 14] = [
+    "limits.memory",
+    "limits.memory_high",
+    "limits.memory_low",
+    "limits.memory_min",
+    "limits.swap",
+    "limits.cpu",
+    "limits.cpu_weight",
+    "limits.cpus",
+    "limits.memory_nodes",
+    "limits.tasks",
+    "limits.io_weight",
+    "limits.io_read",
+    "limits.io_write",
+    "limits.huge_pages",
+];
 
 /// Claims that one amount is above another of the same kind.
 fn is_above(amount: Option<Amount>, other: Option<Amount>) -> bool {

@@ -62,6 +62,7 @@ fn changed_parts(before: &Unit, now: &Unit) -> Vec<&'static str> {
         entry,
         limits,
         oom_policy,
+        placement,
         health,
         log,
         condition,
@@ -82,7 +83,7 @@ fn changed_parts(before: &Unit, now: &Unit) -> Vec<&'static str> {
         ("box", *walls != now.walls || *entry != now.entry),
         (
             "limits",
-            *limits != now.limits || *oom_policy != now.oom_policy,
+            *limits != now.limits || *oom_policy != now.oom_policy || *placement != now.placement,
         ),
         ("health", *health != now.health),
         ("log", *log != now.log),

@@ -188,7 +188,7 @@ const fn refused(
 }
 
 #[rustfmt::skip]
-pub static KEYS: [Key; 323] = [
+pub static KEYS: [Key; 324] = [
     key(Identity, "description", "text", "", "what the unit is, in a few words, shown by herd status"),
     key(Identity, "documentation", "list of text", "[]", "where to read more: URIs and man pages"),
     key(Identity, "kind", "\"service\", \"target\"", "\"service\"", "a service runs something; a target is a point that others order themselves around"),
@@ -345,17 +345,18 @@ pub static KEYS: [Key; 323] = [
     key(Limits, "limits.cpu", "percent of one core", "no limit", "CPU time: \"150%\" is one and a half cores"),
     key(Limits, "limits.cpu_weight", "1 to 10000", "100", "share of the CPU against other units"),
     key(Limits, "limits.cpus", "list of CPUs", "all", "the CPUs the unit may run on"),
+    key(Limits, "limits.memory_nodes", "list of NUMA nodes", "all", "the nodes whose memory the unit may use"),
     key(Limits, "limits.tasks", "number, share or \"infinity\"", "\"infinity\"", "processes and threads the unit may have"),
     key(Limits, "limits.io_weight", "1 to 10000", "100", "share of the disk against other units"),
     key(Limits, "limits.io_read", "table of path = size", "{}", "bytes a second read from a device"),
     key(Limits, "limits.io_write", "table of path = size", "{}", "bytes a second written to a device"),
-    later(Limits, "limits.huge_pages", "table", "huge pages by size", "boxes and images"),
-    later(Limits, "limits.devices", "list", "devices that may be opened", "boxes and images"),
-    later(Limits, "limits.freeze", "true, false", "start frozen", "boxes and images"),
+    key(Limits, "limits.huge_pages", "table of page size = size or \"infinity\"", "{}", "huge pages the unit may use and reserve"),
+    key(Limits, "limits.devices", "list of devices", "all", "the device nodes the unit may open and make"),
+    key(Limits, "limits.freeze", "true, false", "false", "the unit is frozen as soon as its command runs, until herd thaw"),
     key(Limits, "limits.oom_policy", "\"continue\", \"stop\", \"kill\"", "\"stop\"", "what an out-of-memory kill of one process means for the unit"),
     key(Limits, "limits.oom_group", "true, false", "false", "an out-of-memory kill takes all processes of the unit"),
-    later(Limits, "limits.delegate", "true, false", "leave the cgroup to the service", "boxes and images"),
-    later(Limits, "limits.slice", "name", "the cgroup above the unit's own", "boxes and images"),
+    key(Limits, "limits.delegate", "true, false, or list of controllers", "false", "the unit may divide its cgroup by groups of its own"),
+    key(Limits, "limits.slice", "name", "", "the cgroup that the unit shares with others"),
     key(Limits, "limits.open_files", "number or \"infinity\"", "herd's own", "open file descriptors of each process"),
     key(Limits, "limits.core", "size or \"infinity\"", "herd's own", "size of a core dump"),
     key(Limits, "limits.processes", "number or \"infinity\"", "herd's own", "processes of the user"),
@@ -434,8 +435,8 @@ pub static KEYS: [Key; 323] = [
     key(Box, "box.protect_control_groups", "true, false", "true", "/sys/fs/cgroup read-only"),
     key(Box, "box.protect_clock", "true, false", "true", "no setting of clocks"),
     key(Box, "box.protect_hostname", "true, false", "true", "no setting of the host name"),
-    later(Box, "box.device_policy", "policy", "which devices may be opened", "the sandbox engine"),
-    later(Box, "box.device_allow", "list", "devices that may be opened", "the sandbox engine"),
+    key(Box, "box.device_policy", "\"auto\", \"closed\", \"strict\"", "\"auto\"", "which device nodes are open besides those allowed"),
+    key(Box, "box.device_allow", "list of devices", "all", "the same as limits.devices"),
     key(Box, "box.keyring_mode", "\"private\", \"inherit\"", "\"private\"", "a session keyring of its own, or herd's"),
     later(Box, "box.private_users", "true, false", "a user namespace with the unit's user in it", "the sandbox engine"),
     later(Box, "box.uid_map", "list", "the map of users", "the sandbox engine"),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 /// A checked unit name: the file's name without `.toml`.
 ///
 /// 1 to 200 bytes of ASCII letters, digits and `_ - . : \ @`, not starting with `.` or `-`, with at
-/// most one `@`. A name therefore never holds a `/`, a newline or a terminal escape.
+/// most one `@`, and not ending in `.slice`. A name therefore never holds a `/`, a newline or a terminal escape.
 /// Cloning is cheap: the text is shared.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct UnitName(Arc<str>);
@@ -25,6 +25,8 @@ pub enum NameError {
     Begin(char),
     #[error("a unit name has at most one @")]
     TwoAt,
+    #[error("a unit name cannot end in .slice, which is how groups of units are called")]
+    Slice,
 }
 
 impl UnitName {
@@ -48,6 +50,9 @@ impl UnitName {
         }
         if text.matches('@').count() > 1 {
             return Err(NameError::TwoAt);
+        }
+        if text.ends_with(".slice") {
+            return Err(NameError::Slice);
         }
         Ok(Self(text.into()))
     }

@@ -33,6 +33,7 @@ pub struct Unit {
     pub entry: Option<Box<Entry>>,
     pub limits: Option<Box<Limits>>,
     pub oom_policy: OomPolicy,
+    pub placement: Option<Box<Placement>>,
     pub health: Option<Box<Health>>,
     pub log: Option<Box<LogPolicy>>,
     pub condition: Option<Box<Conditions>>,
@@ -47,6 +48,15 @@ pub enum Kind {
     Service,
     /// Runs nothing: a point that others order themselves around.
     Target,
+}
+
+/// Where the unit's group stands among others, and how it begins.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Placement {
+    /// Without `.slice`; see [`slices_above`](crate::value::slice::slices_above).
+    pub slice: Option<Box<str>>,
+    /// Frozen once the command runs.
+    pub freeze: bool,
 }
 
 /// Where a unit came from. `digest` changes when any of its files does.

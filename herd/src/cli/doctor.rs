@@ -3,34 +3,73 @@
 use std::process::ExitCode;
 
 use sandbox::Host;
-use sandbox::host::doctor::{State, examine};
+use sandbox::host::doctor::{Finding, Report, State, Subject, examine};
 
 use super::failure::Failure;
 use super::screen::{Colour, Screen};
 
-/// A wall that cannot be built is a finding, not a failure of the verb.
-pub(super) fn doctor(screen: &mut Screen) -> Result<ExitCode, Failure> {
+/// A wall that cannot be built is a finding, not a failure of the verb, unless it is asked to be.
+pub(super) fn doctor(screen: &mut Screen, strict: bool) -> Result<ExitCode, Failure> {
     let host = Host::detect().map_err(|error| Failure::failed(error.to_string()))?;
-    let findings = examine(&host);
+    let report = examine(&host);
     if screen.json {
-        screen.document(&findings)?;
-        return Ok(ExitCode::SUCCESS);
+        screen.document(&report)?;
+    } else {
+        show(screen, &report)?;
     }
-    let width = findings.iter().map(|one| one.name.len()).max().unwrap_or(0);
-    for finding in &findings {
-        let (colour, word) = match finding.state {
-            State::Ok => (Colour::Green, "ok"),
-            State::Missing => (Colour::Yellow, "missing"),
-            State::Refused => (Colour::Red, "refused"),
-        };
-        let word = screen.paint(colour, format_args!("{word:<7}"));
-        screen.line(format!(
-            "{:<width$}  {word}  {}",
-            finding.name, finding.detail
-        ))?;
-        if !finding.advice.is_empty() {
-            screen.line(format!("{:width$}  hint: {}", "", finding.advice))?;
+    Ok(if strict && !report.strict_ready {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    })
+}
+
+fn show(screen: &mut Screen, report: &Report) -> Result<(), Failure> {
+    let mut subject = None;
+    let names = report.findings.iter().map(|one| one.name.len());
+    let width = names.max().unwrap_or(0);
+    for finding in &report.findings {
+        if subject.replace(finding.subject) != Some(finding.subject) {
+            let title = screen.paint(Colour::Bold, title(finding.subject));
+            screen.line(title)?;
         }
+        line(screen, finding, width)?;
     }
-    Ok(ExitCode::SUCCESS)
+    screen.line("")?;
+    let yes = |is_ready| if is_ready { "yes" } else { "no" };
+    screen.line(format!(
+        "the default box: {}; every key of units: {}; {} of 100",
+        yes(report.default_box_ready),
+        yes(report.strict_ready),
+        report.readiness_score
+    ))?;
+    Ok(())
+}
+
+fn line(screen: &mut Screen, finding: &Finding, width: usize) -> Result<(), Failure> {
+    let colour = match finding.state {
+        State::Ok => Colour::Green,
+        State::Missing | State::Weak => Colour::Yellow,
+        State::Refused => Colour::Red,
+    };
+    let word = screen.paint(colour, format_args!("{:<7}", finding.state.word()));
+    screen.line(format!(
+        "  {:<width$}  {word}  {}",
+        finding.name, finding.detail
+    ))?;
+    if !finding.advice.is_empty() {
+        screen.line(format!("  {:width$}  hint: {}", "", finding.advice))?;
+    }
+    Ok(())
+}
+
+fn title(subject: Subject) -> &'static str {
+    match subject {
+        Subject::Namespaces => "namespaces",
+        Subject::FileSystems => "file systems",
+        Subject::Kernel => "kernel",
+        Subject::Cgroups => "cgroups",
+        Subject::Tools => "tools",
+        Subject::Weaknesses => "defences that this machine takes away, or has",
+    }
 }

@@ -1,5 +1,5 @@
 //! Verbs that change something and wait until it is so: start, stop, restart, reload, kill,
-//! reset-failed, rescan, shutdown.
+//! freeze, thaw, reset-failed, rescan, shutdown.
 
 use std::process::ExitCode;
 
@@ -51,6 +51,16 @@ pub(super) fn kill(
         let Empty {} = client.call(&call, Some(ANSWER_TIMEOUT))?;
     }
     done(screen)
+}
+
+pub(super) fn freeze(places: &Places, screen: &mut Screen, units: &[String]) -> Outcome {
+    let units = names(units)?;
+    run(places, screen, &Call::Freeze { units }, true)
+}
+
+pub(super) fn thaw(places: &Places, screen: &mut Screen, units: &[String]) -> Outcome {
+    let units = names(units)?;
+    run(places, screen, &Call::Thaw { units }, true)
 }
 
 pub(super) fn reset_failed(places: &Places, screen: &mut Screen, units: &[String]) -> Outcome {

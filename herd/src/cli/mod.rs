@@ -119,6 +119,16 @@ pub enum Verb {
         #[arg(short, long, value_enum, default_value_t = WhomArg::All)]
         whom: WhomArg,
     },
+    /// Make every process of units stand still.
+    Freeze {
+        #[arg(required = true)]
+        units: Vec<String>,
+    },
+    /// Let frozen units go on.
+    Thaw {
+        #[arg(required = true)]
+        units: Vec<String>,
+    },
     /// List units, one short line each.
     #[command(visible_alias = "ls")]
     List {
@@ -142,7 +152,11 @@ pub enum Verb {
     /// Say in a sentence why a unit is in its state.
     Why { unit: String },
     /// Say what this machine can and cannot do for a box.
-    Doctor,
+    Doctor {
+        /// Exit 1 when a key of units could not be honoured here.
+        #[arg(long)]
+        strict: bool,
+    },
     /// Exit 0 when one of the units is active.
     IsActive {
         #[arg(required = true)]
@@ -257,13 +271,15 @@ fn verb(cli: &Cli, screen: &mut Screen) -> Result<ExitCode, Failure> {
             signal,
             whom,
         } => job::kill(&places()?, screen, units, signal, *whom),
+        Verb::Freeze { units } => job::freeze(&places()?, screen, units),
+        Verb::Thaw { units } => job::thaw(&places()?, screen, units),
         Verb::List { all } => list::list(&places()?, screen, *all),
         Verb::Cat { unit } => cat::cat(&places()?, screen, unit),
         Verb::Check { paths } => check::check(&cli.global, screen, paths),
         Verb::Plan { unit } => plan::plan(&places()?, screen, unit),
         Verb::Logs(wanted) => logs::logs(&places()?, screen, wanted),
         Verb::Why { unit } => why::why(&places()?, screen, unit),
-        Verb::Doctor => doctor::doctor(screen),
+        Verb::Doctor { strict } => doctor::doctor(screen, *strict),
         Verb::IsActive { units, quiet } => is_state::is_active(&places()?, screen, units, *quiet),
         Verb::IsFailed { units, quiet } => is_state::is_failed(&places()?, screen, units, *quiet),
         Verb::Shutdown { force, no_wait } => job::shutdown(&places()?, screen, *force, !*no_wait),

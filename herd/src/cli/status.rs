@@ -11,7 +11,9 @@ use super::places::Places;
 use super::screen::{Colour, Screen};
 use super::table::{Cell, lines};
 use crate::control::client::ANSWER_TIMEOUT;
-use crate::control::protocol::{Call, ListEntry, ListReply, State, StatusReply, UnitStatus};
+use crate::control::protocol::{
+    Call, ListEntry, ListReply, Pressure, State, StatusReply, UnitStatus,
+};
 use crate::logs::read::{Filter, last};
 
 pub(super) fn status(
@@ -137,6 +139,21 @@ fn show(screen: &mut Screen, unit: &UnitStatus, now: i64) -> io::Result<()> {
     Ok(())
 }
 
+/// What processes waited for in the last ten seconds; nothing when for nothing.
+fn pressure(pressure: &Pressure) -> Option<String> {
+    let parts = [
+        ("cpu", pressure.cpu),
+        ("memory", pressure.memory),
+        ("io", pressure.io),
+    ];
+    let waits = parts.into_iter().filter_map(|(name, stalls)| {
+        let share = stalls?.some_avg10;
+        (share >= 0.01).then(|| format!("{name} {share:.2}%"))
+    });
+    let waits: Vec<String> = waits.collect();
+    (!waits.is_empty()).then(|| waits.join(", "))
+}
+
 fn fields(screen: &Screen, unit: &UnitStatus, now: i64) -> Vec<(&'static str, String)> {
     let mut fields = Vec::new();
     let enabled = if unit.enabled {
@@ -213,7 +230,21 @@ fn fields(screen: &Screen, unit: &UnitStatus, now: i64) -> Vec<(&'static str, St
             None => size(memory),
         }),
     );
+    add("Swap", unit.swap.filter(|swap| *swap > 0).map(size));
     add("CPU", unit.cpu_usec.map(duration));
+    add(
+        "IO",
+        unit.io_read
+            .zip(unit.io_written)
+            .map(|(read, written)| format!("{} read, {} written", size(read), size(written))),
+    );
+    add(
+        "OOM kills",
+        unit.oom_kills
+            .filter(|kills| *kills > 0)
+            .map(|kills| kills.to_string()),
+    );
+    add("Pressure", unit.pressure.as_ref().and_then(pressure));
     add("Boxed", unit.boxed.then(|| "yes".to_owned()));
     let given_up: Vec<String> = unit
         .walls_given_up

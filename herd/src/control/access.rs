@@ -66,6 +66,8 @@ fn is_harmless(request: &Request) -> bool {
             | Call::Restart(_)
             | Call::Reload(_)
             | Call::Kill { .. }
+            | Call::Freeze { .. }
+            | Call::Thaw { .. }
             | Call::ResetFailed { .. }
             | Call::Plan { .. }
             | Call::Cat { .. }

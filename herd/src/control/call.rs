@@ -11,7 +11,7 @@ use super::protocol::{Call, INTERFACE, Job, Refusal, Whom};
 pub const SERVICE_INTERFACE: &str = "org.varlink.service";
 
 /// The members of [`INTERFACE`], as the interface description lists them.
-pub const METHODS: [&str; 15] = [
+pub const METHODS: [&str; 17] = [
     "Status",
     "List",
     "Start",
@@ -19,6 +19,8 @@ pub const METHODS: [&str; 15] = [
     "Restart",
     "Reload",
     "Kill",
+    "Freeze",
+    "Thaw",
     "ResetFailed",
     "Why",
     "Plan",
@@ -105,6 +107,8 @@ impl Call {
             Self::Restart(_) => "Restart",
             Self::Reload(_) => "Reload",
             Self::Kill { .. } => "Kill",
+            Self::Freeze { .. } => "Freeze",
+            Self::Thaw { .. } => "Thaw",
             Self::ResetFailed { .. } => "ResetFailed",
             Self::Why { .. } => "Why",
             Self::Plan { .. } => "Plan",
@@ -127,7 +131,10 @@ impl Call {
             Self::Kill { unit, signal, whom } => {
                 json!({ "unit": unit.as_str(), "signal": signal.to_string(), "whom": whom })
             }
-            Self::ResetFailed { units } | Self::Watch { units } => json!({ "units": texts(units) }),
+            Self::ResetFailed { units }
+            | Self::Watch { units }
+            | Self::Freeze { units }
+            | Self::Thaw { units } => json!({ "units": texts(units) }),
             Self::Why { unit } | Self::Plan { unit } | Self::Cat { unit } => {
                 json!({ "unit": unit.as_str() })
             }
@@ -161,6 +168,12 @@ fn herd_call(member: &str, method: &str, fields: &mut Fields) -> Result<Call, Re
             unit: fields.unit()?,
             signal: fields.signal()?,
             whom: fields.whom()?,
+        },
+        "Freeze" => Call::Freeze {
+            units: fields.some_units()?,
+        },
+        "Thaw" => Call::Thaw {
+            units: fields.some_units()?,
         },
         "ResetFailed" => Call::ResetFailed {
             units: fields.units()?,
@@ -229,13 +242,17 @@ impl Fields {
         }
     }
 
-    fn job(&mut self) -> Result<Job, Refusal> {
+    fn some_units(&mut self) -> Result<Vec<UnitName>, Refusal> {
         let units = self.units()?;
         if units.is_empty() {
             return Err(invalid("units"));
         }
+        Ok(units)
+    }
+
+    fn job(&mut self) -> Result<Job, Refusal> {
         Ok(Job {
-            units,
+            units: self.some_units()?,
             wait: self.flag("wait", true)?,
         })
     }

@@ -148,6 +148,8 @@ mod tests {
                 signal: Signal::from_number(number).unwrap(),
                 whom: if main { Whom::Main } else { Whom::All },
             }),
+            proptest::collection::vec(name(), 1..4).prop_map(|units| Call::Freeze { units }),
+            proptest::collection::vec(name(), 1..4).prop_map(|units| Call::Thaw { units }),
             names().prop_map(|units| Call::ResetFailed { units }),
             name().prop_map(|unit| Call::Why { unit }),
             name().prop_map(|unit| Call::Plan { unit }),

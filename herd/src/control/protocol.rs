@@ -36,6 +36,13 @@ pub enum Call {
         signal: units::Signal,
         whom: Whom,
     },
+    /// Every process of these units stands still.
+    Freeze {
+        units: Vec<UnitName>,
+    },
+    Thaw {
+        units: Vec<UnitName>,
+    },
     /// Failed units become inactive and forget their restart counts; all of them when empty.
     ResetFailed {
         units: Vec<UnitName>,
@@ -278,6 +285,18 @@ pub struct UnitStatus {
     pub cpu_usec: Option<i64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tasks: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub swap: Option<i64>,
+    /// Bytes read from disks, and written to them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub io_read: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub io_written: Option<i64>,
+    /// Processes killed by the kernel for want of memory since the unit's group was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oom_kills: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pressure: Option<Pressure>,
     /// The file on disk is broken; this is its report, and the last good definition is in force.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub broken: Option<String>,
@@ -292,6 +311,27 @@ pub struct UnitStatus {
     /// `starting`, `healthy`, or what the last probe said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<String>,
+}
+
+/// How long processes of the unit waited for want of something (PSI), where the kernel counts it.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Pressure {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<Stalls>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<Stalls>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub io: Option<Stalls>,
+}
+
+/// Percent of the last ten seconds, and all the time so far, in which some, and in which all
+/// processes with something to do waited.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct Stalls {
+    pub some_avg10: f64,
+    pub some_usec: i64,
+    pub full_avg10: f64,
+    pub full_usec: i64,
 }
 
 /// A wall that the unit allowed to be missing and that the kernel could not build.

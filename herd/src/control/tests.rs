@@ -473,6 +473,7 @@ fn compare(fields: &BTreeMap<String, String>, full: &Value, bare: &Value) {
         let fits = match kind.trim_start_matches('?') {
             "string" => value.is_string(),
             "int" => value.is_i64(),
+            "float" => value.is_f64(),
             "bool" => value.is_boolean(),
             array if array.starts_with("[]") => value.is_array(),
             "State" | "UnitKind" | "Mode" => value.is_string(),
@@ -546,6 +547,8 @@ fn the_description_lists_the_parameters_of_each_method() {
             signal: units::Signal::TERM,
             whom: Whom::Main,
         },
+        Call::Freeze { units: units() },
+        Call::Thaw { units: units() },
         Call::ResetFailed { units: units() },
         Call::Why { unit: unit() },
         Call::Plan { unit: unit() },
@@ -592,6 +595,11 @@ fn the_description_lists_the_fields_of_each_type() {
         last_ping: Some(1),
         ..Watchdog::default()
     };
+    let pressure = Pressure {
+        cpu: Some(Stalls::default()),
+        memory: Some(Stalls::default()),
+        io: Some(Stalls::default()),
+    };
     let status = UnitStatus {
         description: text(),
         main_pid: Some(1),
@@ -601,6 +609,11 @@ fn the_description_lists_the_fields_of_each_type() {
         memory_peak: Some(1),
         cpu_usec: Some(1),
         tasks: Some(1),
+        swap: Some(1),
+        io_read: Some(1),
+        io_written: Some(1),
+        oom_kills: Some(1),
+        pressure: Some(Pressure::default()),
         broken: text(),
         next_try: Some(1),
         failure: text(),
@@ -646,6 +659,18 @@ fn the_description_lists_the_fields_of_each_type() {
             "Watchdog",
             json_of(watchdog),
             json_of(Watchdog::default()),
+        ),
+        (
+            "type",
+            "Pressure",
+            json_of(pressure),
+            json_of(Pressure::default()),
+        ),
+        (
+            "type",
+            "Stalls",
+            json_of(Stalls::default()),
+            json_of(Stalls::default()),
         ),
         (
             "type",

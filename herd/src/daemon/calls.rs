@@ -89,6 +89,8 @@ impl Daemon {
                 units: self.list(all, usage),
             })),
             Call::Kill { unit, signal, whom } => self.kill_call(&unit, signal, whom),
+            Call::Freeze { units } => self.freeze_call(&units, true),
+            Call::Thaw { units } => self.freeze_call(&units, false),
             Call::Why { unit } => self.why(&unit),
             Call::Plan { unit } => self.plan(&unit),
             Call::Cat { unit } => self.cat(&unit),
@@ -203,7 +205,10 @@ impl Daemon {
         !self.calls.watchers.is_empty()
     }
 
-    fn known(&mut self, name: &UnitName) -> Result<crate::supervisor::ServiceId, Refusal> {
+    pub(super) fn known(
+        &mut self,
+        name: &UnitName,
+    ) -> Result<crate::supervisor::ServiceId, Refusal> {
         if !self.supervisor.knows(name)
             && let Err(why) = self.bring_in(name)
         {
@@ -267,6 +272,10 @@ impl Daemon {
             WireWhom::Main => Whom::Main,
             WireWhom::All => Whom::All,
         };
+        if signal == units::Signal::KILL {
+            // v1's freezer holds even the killed.
+            self.wake(id);
+        }
         self.signal(id, whom, signal);
         Ok(Reply::DONE)
     }
@@ -293,14 +302,12 @@ impl Daemon {
             });
         };
         let unit = std::sync::Arc::clone(service.unit());
-        let prepared = prepare::prepare(
-            &unit,
-            Role::Main,
-            &self.users,
-            &self.surface,
-            &Occasion::default(),
-        )
-        .map_err(|error| refused(reason(&error).to_string()))?;
+        let occasion = Occasion {
+            slices: self.slice_limits(&unit),
+            ..Occasion::default()
+        };
+        let prepared = prepare::prepare(&unit, Role::Main, &self.users, &self.surface, &occasion)
+            .map_err(|error| refused(reason(&error).to_string()))?;
         let plan = sandbox::compile(&prepared.config, &self.host)
             .map_err(|error| refused(reason(&error).to_string()))?;
         Ok(Reply::Plan(PlanReply {
@@ -351,8 +358,7 @@ fn is_boxed(base: Option<&str>, supervisor: &crate::supervisor::Supervisor, path
     let Some((_, below)) = path.split_once(&marker) else {
         return false;
     };
-    let unit = below.split('/').next().unwrap_or(below);
-    let name = UnitName::new(unit).ok();
+    let name = prepare::unit_of_group(below).and_then(|unit| UnitName::new(unit).ok());
     let service = name
         .and_then(|name| supervisor.id(&name))
         .and_then(|id| supervisor.service(id));

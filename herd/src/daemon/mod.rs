@@ -7,6 +7,7 @@
 mod calls;
 mod checks;
 mod clock;
+mod freeze;
 mod group;
 mod notices;
 mod notify;

@@ -115,7 +115,7 @@ impl Daemon {
             let marker = format!("/{base}/");
             let unit = cgroups.lines().find_map(|line| {
                 let (_, below) = line.split_once(&marker)?;
-                below.split('/').next()
+                crate::prepare::unit_of_group(below)
             });
             if let Some(unit) = unit.and_then(|unit| units::UnitName::new(unit).ok()) {
                 return self.supervisor.id(&unit);

@@ -38,7 +38,15 @@ pub fn plan(options: &Options, name: &UnitName) -> Result<String, NoPlan> {
     let base = start::has_groups(&host).then(|| CgroupName(start::base_name(options)));
     let notify = options.runtime_dir.join("notify");
     let surface = start::surface(options, base.as_ref(), &notify, &host);
-    let prepared = prepare::prepare(&unit, Role::Main, &users, &surface, &Occasion::default())
+    let occasion = Occasion {
+        slices: prepare::slice_limits(&unit, |slice| {
+            let name = UnitName::new(slice).ok()?;
+            let target = load::load_one(&options.search, &name, &load::host_facts());
+            prepare::limits_of_target(&target.unit?)
+        }),
+        ..Occasion::default()
+    };
+    let prepared = prepare::prepare(&unit, Role::Main, &users, &surface, &occasion)
         .map_err(|error| refused(&error))?;
     let plan = sandbox::compile(&prepared.config, &host).map_err(|error| refused(&error))?;
     Ok(plan.to_string())

@@ -24,8 +24,14 @@ impl Daemon {
         match action {
             Action::Check { id } => self.check(id),
             Action::Spawn { id, run, role } => self.spawn(id, run, role),
-            Action::Signal { id, whom, signal } => self.signal(id, whom, signal),
-            Action::KillAll { id, signal } => self.kill_all(id, signal),
+            Action::Signal { id, whom, signal } => {
+                self.wake(id);
+                self.signal(id, whom, signal);
+            }
+            Action::KillAll { id, signal } => {
+                self.wake(id);
+                self.kill_all(id, signal);
+            }
             Action::AwaitEmpty { id } => self.await_empty(id),
             Action::FindMain { id } => self.find_main(id),
             Action::Probe { id, run, purpose } => self.start_probe(id, run, purpose),
@@ -122,7 +128,7 @@ impl Daemon {
         }
     }
 
-    fn kill_all(&mut self, id: ServiceId, signal: units::Signal) {
+    pub(super) fn kill_all(&mut self, id: ServiceId, signal: units::Signal) {
         if signal != units::Signal::KILL {
             return self.signal(id, Whom::All, signal);
         }
@@ -159,15 +165,22 @@ impl Daemon {
         }
     }
 
-    /// Into a group that was once ended by `cgroup.kill` nobody can be born any more: kernels up to
-    /// at least 6.18 compare its count of kills with that of the parent's own group when a child
-    /// comes by `CLONE_INTO_CGROUP`, and kill it. So it is removed, and the next launch makes it
-    /// anew.
-    pub(super) fn replace_killed_group(&mut self, id: ServiceId) {
+    /// Takes away a group that no process can be born in, and the next launch makes it anew:
+    ///
+    /// * one that was once ended by `cgroup.kill`: kernels up to at least 6.18 compare its count of
+    ///   kills with that of the parent's own group when a child comes by `CLONE_INTO_CGROUP`, and
+    ///   kill it;
+    /// * a delegated one in which the last run handed controllers out: such a group can have no
+    ///   process itself.
+    pub(super) fn replace_used_group(&mut self, id: ServiceId) {
         let Some(runtime) = self.runtimes.get(&id) else {
             return;
         };
-        if !runtime.group_killed {
+        let is_left_over = group::tracked(runtime).is_some_and(|plan| {
+            // While somebody lives in it, what is below it is none of our business.
+            plan.is_delegated() && cgroup::is_populated(plan).is_ok_and(|populated| !populated)
+        });
+        if !runtime.group_killed && !is_left_over {
             return;
         }
         self.forget_memory_watch(id);
@@ -287,12 +300,12 @@ impl Daemon {
         self.tell(id, Input::Emptied);
     }
 
-    /// After a sweep: services whose stragglers only the process table shows.
+    /// After a sweep: services whose last end no `cgroup.events` tells, for want of a group or of v2.
     pub(super) fn recheck_without_groups(&mut self) {
         let waiting: Vec<ServiceId> = self
             .runtimes
             .iter()
-            .filter(|(_, runtime)| runtime.awaits_empty && group::tracked(runtime).is_none())
+            .filter(|(_, runtime)| runtime.awaits_empty && runtime.group_watch.is_none())
             .map(|(id, _)| *id)
             .collect();
         for id in waiting {

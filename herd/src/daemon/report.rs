@@ -1,7 +1,7 @@
 //! A service as clients see it, and the words about its changes in the log.
 #![forbid(unsafe_code)]
 
-use sandbox::cgroup::{self, Usage};
+use sandbox::cgroup::{self, Standstill, Usage};
 use units::UnitName;
 use units::diagnostic::render_all;
 use units::load;
@@ -9,8 +9,8 @@ use units::unit::Kind;
 
 use super::{Daemon, clock, group};
 use crate::control::protocol::{
-    LastExit, ListEntry, State as WireState, StateChange, UnitKind, UnitStatus, WallGivenUp,
-    Watchdog,
+    LastExit, ListEntry, Pressure, Stalls, State as WireState, StateChange, UnitKind, UnitStatus,
+    WallGivenUp, Watchdog,
 };
 use crate::supervisor::event::ExitStatus;
 use crate::supervisor::state::{Ending, Failure, HealthCheck, Rest, Stage, Then, Waiting};
@@ -27,7 +27,7 @@ impl Daemon {
         let service = self.supervisor.service(id)?;
         let unit = service.unit();
         let runtime = self.runtimes.get(&id);
-        let usage = self.usage(id);
+        let usage = self.usage(id, true);
         let state = service.state();
         let active = match state {
             State::Active(active) | State::Reloading { active, .. } => Some(active),
@@ -87,6 +87,13 @@ impl Daemon {
                 .and_then(|bytes| i64::try_from(bytes).ok()),
             cpu_usec: usage.cpu_usec.and_then(|micros| i64::try_from(micros).ok()),
             tasks: usage.tasks.and_then(|tasks| i64::try_from(tasks).ok()),
+            swap: usage
+                .swap_current
+                .and_then(|bytes| i64::try_from(bytes).ok()),
+            io_read: usage.io_read.and_then(|bytes| i64::try_from(bytes).ok()),
+            io_written: usage.io_written.and_then(|bytes| i64::try_from(bytes).ok()),
+            oom_kills: usage.oom_kills.and_then(|kills| i64::try_from(kills).ok()),
+            pressure: self.pressure(id),
             broken: self.units.broken_text(&unit.name),
             next_try: match state {
                 State::Backoff { until, .. } => Some(clock::to_wall(*until)),
@@ -161,7 +168,7 @@ impl Daemon {
                 let unit = service.unit();
                 let state = service.state();
                 let used = if usage {
-                    self.usage(id)
+                    self.usage(id, false)
                 } else {
                     Usage::default()
                 };
@@ -213,16 +220,19 @@ impl Daemon {
         entries
     }
 
-    /// From the group where controllers count, else from the processes themselves.
-    fn usage(&self, id: ServiceId) -> Usage {
+    /// From the group where controllers count, else from the processes themselves; without `all` only
+    /// what a list shows.
+    fn usage(&self, id: ServiceId, all: bool) -> Usage {
         let Some(runtime) = self.runtimes.get(&id) else {
             return Usage::default();
         };
         let mut usage = match group::tracked(runtime) {
-            Some(plan) => cgroup::usage(plan).unwrap_or_default(),
+            Some(plan) if all => cgroup::usage(plan).unwrap_or_default(),
+            Some(plan) => cgroup::memory_and_cpu(plan).unwrap_or_default(),
             None => Usage::default(),
         };
-        if usage.memory_current.is_none() || usage.cpu_usec.is_none() || usage.tasks.is_none() {
+        let lacks_tasks = all && usage.tasks.is_none();
+        if usage.memory_current.is_none() || usage.cpu_usec.is_none() || lacks_tasks {
             let (memory, cpu, tasks) = add_up(&group::members(id, runtime, &self.processes));
             usage.memory_current = usage.memory_current.or(memory);
             usage.cpu_usec = usage.cpu_usec.or(cpu);
@@ -231,12 +241,33 @@ impl Daemon {
         usage
     }
 
+    fn pressure(&self, id: ServiceId) -> Option<Pressure> {
+        let plan = self.runtimes.get(&id).and_then(group::tracked)?;
+        let read = cgroup::pressure(plan).ok()?;
+        let stalls = |stalls: cgroup::Stalls| Stalls {
+            some_avg10: stalls.some_avg10,
+            some_usec: i64::try_from(stalls.some_usec).unwrap_or(i64::MAX),
+            full_avg10: stalls.full_avg10,
+            full_usec: i64::try_from(stalls.full_usec).unwrap_or(i64::MAX),
+        };
+        read.memory.map(|_| Pressure {
+            cpu: read.cpu.map(stalls),
+            memory: read.memory.map(stalls),
+            io: read.io.map(stalls),
+        })
+    }
+
     fn substate(&self, id: ServiceId, state: &State) -> String {
         let waits = self.supervisor.is_waiting(id);
         if waits && (state.is_at_rest() || matches!(state, State::Backoff { .. })) {
             return "waiting".to_owned();
         }
-        substate_of(state).to_owned()
+        let word = match self.standstill(id) {
+            Standstill::None => substate_of(state),
+            Standstill::Begun => "freezing",
+            Standstill::Complete => "frozen",
+        };
+        word.to_owned()
     }
 
     /// A state changed: the log, and whoever watches.

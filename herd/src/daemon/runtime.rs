@@ -25,6 +25,8 @@ pub(super) struct Runtime {
     pub group_exists: bool,
     /// `cgroup.kill` was used on it.
     pub group_killed: bool,
+    /// herd froze it.
+    pub is_frozen: bool,
     /// `cgroup.events`, while somebody waits for the group to be empty.
     pub group_watch: Option<(std::fs::File, Token)>,
     pub memory_watch: Option<(sandbox::cgroup::OomWatch, Token)>,
@@ -60,6 +62,7 @@ impl Runtime {
             group: None,
             group_exists: false,
             group_killed: false,
+            is_frozen: false,
             group_watch: None,
             memory_watch: None,
             oom_kills: 0,

@@ -8,7 +8,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::sync::Arc;
 
 use mio::Interest;
-use sandbox::config::{Resource, Rlimit};
+use sandbox::config::{CgroupLimits, CgroupName, Resource, Rlimit};
 use sandbox::status::{self, Message};
 use sandbox::{Carrier, Files};
 use units::Unit;
@@ -90,6 +90,9 @@ impl Daemon {
         let unit = self.unit(id).ok_or("the unit is gone")?;
         let is_main = task == Task::Role(Role::Main);
         let mut prepared = self.prepare(id, &unit, task)?;
+        if starts_frozen(&unit) && prepared.config.cgroup.is_none() {
+            return Err(format!("limits.freeze: {}", super::freeze::NO_GROUP).into());
+        }
         self.add_open_files(&mut prepared);
         let plan = sandbox::compile(&prepared.config, &self.host).map_err(|e| reason(&e))?;
         if is_main {
@@ -109,7 +112,8 @@ impl Daemon {
                 }
             }
         }
-        self.replace_killed_group(id);
+        self.wake_for_launch(id)?;
+        self.replace_used_group(id);
         let none = Surroundings::default();
         let around = unit.surroundings.as_deref().unwrap_or(&none);
         let stdin = self.stdin(around)?;
@@ -145,6 +149,7 @@ impl Daemon {
                 .map_or(self.null.as_fd(), AsFd::as_fd),
             passed: &passed,
             held: &[],
+            own: &[],
         };
         let launched = self
             .launcher
@@ -204,6 +209,7 @@ impl Daemon {
         if is_main && executed {
             self.watch_memory(id);
             self.mark_group(id, launched.pid);
+            self.freeze_at_start(id);
         }
         if executed && !matches!(task, Task::Probe(_)) {
             self.tell(
@@ -214,6 +220,7 @@ impl Daemon {
                 },
             );
         }
+        self.tell_frozen(id);
         Ok(())
     }
 
@@ -231,6 +238,7 @@ impl Daemon {
             .and_then(|s| s.state().main())
             .map(|m| m.pid.0);
         let invocation = new_invocation();
+        let slices = self.slice_limits(unit);
         let runtime = self.runtime(id).ok_or("the unit is gone")?;
         if first && (is_main || runtime.invocation.is_empty()) {
             runtime.invocation = invocation;
@@ -248,6 +256,7 @@ impl Daemon {
                 false => Vec::new(),
             },
             invocation: runtime.invocation.clone(),
+            slices,
         };
         let prepared = match task {
             Task::Role(role) => prepare::prepare(unit, role, &self.users, &self.surface, &occasion),
@@ -265,6 +274,15 @@ impl Daemon {
             Task::Adopted => return Err("an adopted process is not started".into()),
         };
         prepared.map_err(|error| reason(&error))
+    }
+
+    /// What targets that herd knows say of the slices above the unit.
+    pub(super) fn slice_limits(&self, unit: &Unit) -> Vec<(CgroupName, CgroupLimits)> {
+        prepare::slice_limits(unit, |slice| {
+            let name = units::UnitName::new(slice).ok()?;
+            let id = self.supervisor.id(&name)?;
+            prepare::limits_of_target(self.supervisor.service(id)?.unit())
+        })
     }
 
     /// herd raised its own soft limit; its services get the one it was started with.
@@ -518,9 +536,18 @@ impl Daemon {
             // An executor makes the group itself: before this there was none to watch.
             self.watch_memory(id);
             self.mark_group(id, pid);
+            self.freeze_at_start(id);
         }
         if !matches!(task, Task::Probe(_)) {
             self.tell(id, Input::Spawned { run, pid: Pid(pid) });
+        }
+        self.tell_frozen(id);
+    }
+
+    /// A service that was frozen before it was active is told of again now that it may be.
+    fn tell_frozen(&mut self, id: ServiceId) {
+        if self.runtimes.get(&id).is_some_and(|r| r.is_frozen) {
+            self.tell(id, Input::Frozen(true));
         }
     }
 
@@ -543,6 +570,17 @@ impl Daemon {
             rustix::fs::XattrFlags::empty(),
         )
         .ok();
+    }
+
+    fn freeze_at_start(&mut self, id: ServiceId) {
+        if self.unit(id).is_some_and(|unit| starts_frozen(&unit))
+            && let Err(why) = self.freeze(id)
+            && let Some(name) = self.name(id)
+        {
+            // Rather not at all than running where it was to stand still.
+            self.say(&name, &format!("limits.freeze: {why}"));
+            self.kill_all(id, units::Signal::KILL);
+        }
     }
 
     fn moved(&mut self, run: RunId, pid: i32, pidfd: OwnedFd, inner: Inner) {
@@ -597,6 +635,12 @@ impl Daemon {
             Err(error) => self.note(&format!("{}; the users known before stay", reason(&error))),
         }
     }
+}
+
+fn starts_frozen(unit: &Unit) -> bool {
+    unit.placement
+        .as_ref()
+        .is_some_and(|placement| placement.freeze)
 }
 
 fn probe_command(unit: &Unit, purpose: Purpose) -> Option<&units::unit::Command> {

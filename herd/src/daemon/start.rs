@@ -392,7 +392,9 @@ fn clear_leftovers(base: &CgroupName, host: &Host, notes: &mut Vec<String>) {
         };
         if cgroup::is_populated(&plan).unwrap_or(false) {
             notes.push(format!("{name}: ending what an earlier herd left running"));
-            if let Err(error) = cgroup::kill(&plan).and_then(|()| wait_until_empty(&plan)) {
+            if let Err(error) =
+                cgroup::kill(&plan).and_then(|()| cgroup::wait_until_empty(&plan, PATIENCE))
+            {
                 notes.push(format!("{name}: {}", super::reason(&error)));
             }
         }
@@ -402,31 +404,8 @@ fn clear_leftovers(base: &CgroupName, host: &Host, notes: &mut Vec<String>) {
     }
 }
 
-/// Killed processes take a moment to go; the kernel tells when the last one has.
-fn wait_until_empty(plan: &cgroup::CgroupPlan) -> Result<(), cgroup::CgroupError> {
-    let Some(events) = cgroup::open_events(plan)? else {
-        return Ok(());
-    };
-    let patience = rustix::time::Timespec {
-        tv_sec: 5,
-        tv_nsec: 0,
-    };
-    while cgroup::is_populated(plan)? {
-        let mut waits = [rustix::event::PollFd::new(
-            &events,
-            rustix::event::PollFlags::PRI,
-        )];
-        match rustix::event::poll(&mut waits, Some(&patience)) {
-            // Time is up; what is left is unkillable, and its group says so when it is used.
-            Ok(0) => return Ok(()),
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(_) => return Ok(()),
-        }
-        let mut bytes = [0_u8; 256];
-        rustix::io::pread(&events, &mut bytes, 0).ok();
-    }
-    Ok(())
-}
+/// What does not end in this time after SIGKILL is unkillable, and its group says so when it is used.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// FNV-1a, 64 bits: the same number for the same path on every machine and in every version.
 fn fnv(bytes: &[u8]) -> u64 {

@@ -117,6 +117,8 @@ pub enum Input {
     Remaining,
     /// The kernel killed a process of the service for want of memory.
     OutOfMemory,
+    /// All processes of the service stand still (`true`), or go on.
+    Frozen(bool),
     Notified(Notice),
     /// A probe succeeded, or did not and says why.
     Probed {

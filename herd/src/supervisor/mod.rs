@@ -9,6 +9,7 @@ mod deactivation;
 mod define;
 pub mod event;
 pub mod explain;
+mod freeze;
 pub mod policy;
 mod relations;
 pub mod service;

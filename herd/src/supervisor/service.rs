@@ -151,6 +151,7 @@ impl Service {
             Input::Emptied => self.emptied(step),
             Input::Remaining => self.remaining(step),
             Input::OutOfMemory => self.out_of_memory(step),
+            Input::Frozen(frozen) => self.frozen(step, frozen),
             Input::Notified(notice) => self.notified(step, notice),
             Input::Probed { run, result } => self.probed(step, run, result),
             Input::Tick => self.tick(step),
@@ -243,6 +244,7 @@ impl Service {
             }),
             give_up_at: runtime.map(|runtime| now + runtime),
             health,
+            is_frozen: false,
         };
         self.enter(step, State::Active(active));
     }
@@ -630,16 +632,16 @@ impl Service {
     }
 
     fn active_tick(&mut self, step: &mut Step<'_>, active: Active) {
-        if active
-            .watchdog
-            .is_some_and(|watchdog| watchdog.due <= step.now)
-        {
+        let overdue = |watchdog: Watchdog| watchdog.due <= step.now;
+        if active.watchdog.is_some_and(overdue) && !active.is_frozen {
             return self.abort(step, Failure::Watchdog);
         }
         if active.give_up_at.is_some_and(|at| at <= step.now) {
             return self.give_up(step, active.main, "runtime_max");
         }
-        let Some(health) = active.health else { return };
+        let Some(health) = active.health.filter(|_| !active.is_frozen) else {
+            return;
+        };
         let next = match health.next {
             HealthCheck::At(at) if at <= step.now => {
                 let run = self.probe(step, Purpose::Health);

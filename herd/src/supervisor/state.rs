@@ -137,6 +137,8 @@ pub struct Active {
     /// `runtime_max`.
     pub give_up_at: Option<Time>,
     pub health: Option<HealthState>,
+    /// Its group is frozen: nothing is expected of it.
+    pub is_frozen: bool,
 }
 
 /// The service pings at least this often; the next ping is due at this time.
@@ -390,6 +392,9 @@ impl Active {
             HealthCheck::At(at) | HealthCheck::Running { until: at, .. } => at,
         });
         let watchdog = self.watchdog.map(|watchdog| watchdog.due);
+        if self.is_frozen {
+            return self.give_up_at;
+        }
         earliest(earliest(watchdog, self.give_up_at), health)
     }
 }

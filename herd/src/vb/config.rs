@@ -3,7 +3,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
@@ -26,6 +26,8 @@ pub struct Caller {
     pub working_directory: PathBuf,
     pub umask: u32,
     pub node_name: OsString,
+    /// Who it is in the user namespace that it has joined.
+    pub inside: (u32, u32),
     /// The capabilities it is permitted, bit by number.
     pub capabilities: u64,
     /// The terminal on standard output.
@@ -69,7 +71,7 @@ pub fn config(
     } = wanted;
     let lifecycle = lifecycle(arguments, caller, holdings)?;
     let mut walls = walls(arguments, caller, mounts);
-    walls.join = second_user(arguments, holdings)?;
+    walls.join = joins(arguments, holdings)?;
     let config = Config {
         name: "vb".to_owned(),
         process: process(arguments, caller),
@@ -186,9 +188,9 @@ fn identity(arguments: &Arguments, caller: &Caller) -> Identity {
     let joined = arguments.descriptors.user_namespace.is_some();
     let held = arguments.descriptors.user_namespace_block.is_some();
     // Where somebody else has made the maps, the change is one of the process's own.
-    let changes = |wanted: Option<u32>, real: u32| {
+    let changes = |wanted: Option<u32>, real: u32, inside: u32| {
         let wanted = wanted.unwrap_or(real);
-        (joined && wanted != real).then_some(wanted)
+        (joined && wanted != real && wanted != inside).then_some(wanted)
     };
     if arguments.unshare.user && !held {
         Identity {
@@ -198,8 +200,8 @@ fn identity(arguments: &Arguments, caller: &Caller) -> Identity {
         }
     } else {
         Identity {
-            uid: changes(arguments.uid, circumstances.uid),
-            gid: changes(arguments.gid, circumstances.gid),
+            uid: changes(arguments.uid, circumstances.uid, caller.inside.0),
+            gid: changes(arguments.gid, circumstances.gid, caller.inside.1),
             groups: None,
         }
     }
@@ -248,17 +250,32 @@ fn search_path(path: Option<&OsStr>) -> Vec<PathBuf> {
         .collect()
 }
 
-fn second_user(arguments: &Arguments, holdings: &mut Holdings) -> Result<Vec<Join>, OsString> {
-    let Some(number) = arguments.descriptors.user_namespace_2 else {
-        return Ok(Vec::new());
-    };
-    let refused = |errno| format!("Setting userns2 failed: {}", errno::text(errno));
-    let held = holdings.hold(number).map_err(|error| cannot_hold(&error))?;
-    let held = held.ok_or_else(|| refused(libc::EBADF))?;
-    Ok(vec![Join {
-        kind: NamespaceKind::SecondUser,
-        from: NamespaceSource::Descriptor(held),
-    }])
+fn joins(arguments: &Arguments, holdings: &mut Holdings) -> Result<Vec<Join>, OsString> {
+    let descriptors = arguments.descriptors;
+    let missing = errno::text(libc::EBADF);
+    let mut joins = Vec::new();
+    for (number, kind, complaint) in [
+        (
+            descriptors.pid_namespace,
+            NamespaceKind::Pid,
+            format!("Setting pidns failed: {missing}"),
+        ),
+        (
+            descriptors.user_namespace_2,
+            NamespaceKind::SecondUser,
+            format!("Setting userns2 failed: {missing}"),
+        ),
+    ] {
+        let Some(number) = number else {
+            continue;
+        };
+        let held = holdings.hold(number).map_err(|error| cannot_hold(&error))?;
+        joins.push(Join {
+            kind,
+            from: NamespaceSource::Descriptor(held.ok_or(complaint)?),
+        });
+    }
+    Ok(joins)
 }
 
 fn lifecycle(
@@ -310,8 +327,11 @@ impl Translation<'_> {
                 optional,
             } => {
                 let source = match source {
-                    Source::Path(path) => BindSource::Path(self.source(path)),
-                    Source::Descriptor(number) => BindSource::Path(self.descriptor(*number)?),
+                    Source::Path(path) => match self.source(path, *optional)? {
+                        Some(path) => BindSource::Path(path),
+                        None => return Ok(()),
+                    },
+                    Source::Descriptor(number) => self.descriptor(*number)?,
                 };
                 let target = self.target(target);
                 self.bind(source, target, *access, *optional);
@@ -321,13 +341,14 @@ impl Translation<'_> {
                 upper,
                 target,
             } => {
-                let lower = lower.iter().map(|path| self.source(path)).collect();
+                let lower = lower.iter().map(|path| self.layer(path));
+                let lower = lower.collect::<Result<_, OsString>>()?;
                 let upper = match upper {
                     Layers::ReadOnly => Upper::ReadOnly,
                     Layers::Temporary => Upper::Temporary,
                     Layers::Persistent { upper, work } => Upper::Persistent {
-                        upper: self.source(upper),
-                        work: self.source(work),
+                        upper: self.layer(upper)?,
+                        work: self.layer(work)?,
                     },
                 };
                 let target = self.target(target);
@@ -426,17 +447,15 @@ impl Translation<'_> {
         }
     }
 
-    /// The magic link of `proc_pid_fd(5)`: it leads to the file itself, wherever that is by now.
-    fn descriptor(&mut self, number: i32) -> Result<PathBuf, OsString> {
-        let held = self
-            .holdings
-            .hold(number)
-            .map_err(|error| cannot_hold(&error))?;
-        let Some(descriptor) = held.and_then(|held| self.holdings.get(held)) else {
-            let missing = errno::text(libc::ENOENT);
-            return Err(format!("Can't find source path /proc/self/fd/{number}: {missing}").into());
-        };
-        Ok(format!("/proc/self/fd/{}", descriptor.as_raw_fd()).into())
+    fn descriptor(&mut self, number: i32) -> Result<BindSource, OsString> {
+        let held = self.holdings.hold(number);
+        match held.map_err(|error| cannot_hold(&error))? {
+            Some(held) => Ok(BindSource::Descriptor(held)),
+            None => {
+                let missing = errno::text(libc::ENOENT);
+                Err(format!("Can't find source path /proc/self/fd/{number}: {missing}").into())
+            }
+        }
     }
 
     /// What can be read from a descriptor, which is used up.
@@ -455,10 +474,32 @@ impl Translation<'_> {
         })
     }
 
-    fn source(&mut self, given: &OsStr) -> PathBuf {
-        let path = self.caller.working_directory.join(given);
+    /// The path outside; `None` for an optional one that is known to be missing.
+    fn source(&mut self, given: &OsStr, optional: bool) -> Result<Option<PathBuf>, OsString> {
+        let mut path = self.caller.working_directory.join(given);
+        // The engine takes paths that say themselves where they lead.
+        let goes_up = |path: &Path| path.components().any(|part| part == Component::ParentDir);
+        if goes_up(&path) {
+            path = match std::fs::canonicalize(&path) {
+                Ok(path) => path,
+                Err(error) if optional && error.kind() == io::ErrorKind::NotFound => {
+                    return Ok(None);
+                }
+                Err(error) => {
+                    let errno = error.raw_os_error().unwrap_or(libc::EIO);
+                    let mut text = OsString::from("Can't find source path ");
+                    text.push(given);
+                    text.push(format!(": {}", errno::text(errno)));
+                    return Err(text);
+                }
+            };
+        }
         self.sources.push((path.clone(), given.to_owned()));
-        path
+        Ok(Some(path))
+    }
+
+    fn layer(&mut self, given: &OsStr) -> Result<PathBuf, OsString> {
+        Ok(self.source(given, false)?.unwrap_or_default())
     }
 
     /// The path inside. Directories that are missing above it are the owner's alone, as bubblewrap

@@ -33,10 +33,6 @@ impl Holdings {
         Ok(Some(Held(u32::try_from(index).unwrap_or(u32::MAX))))
     }
 
-    pub fn get(&self, held: Held) -> Option<&OwnedFd> {
-        self.descriptors.get(usize::try_from(held.0).ok()?)
-    }
-
     pub fn borrowed(&self) -> Vec<BorrowedFd<'_>> {
         self.descriptors.iter().map(AsFd::as_fd).collect()
     }

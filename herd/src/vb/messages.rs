@@ -6,12 +6,18 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use sandbox::config::NamespaceKind;
 use sandbox::{About, LaunchError, MountFailure, MountOperation, StepFailure};
 
 use super::arguments::Arguments;
 use super::config::{Wanted, in_box};
 use super::errno;
 use super::operation::{Layers, Operation};
+
+/// A program that the kernel does not take.
+pub const NO_FILTER: &str = "Unable to set up system call filtering as requested: \
+                             prctl(PR_SET_SECCOMP) reported EINVAL. (Hint: this requires a kernel \
+                             configured with CONFIG_SECCOMP and CONFIG_SECCOMP_FILTER.)";
 
 /// The sentence for a step that failed.
 pub fn sentence(failure: &StepFailure, arguments: &Arguments, wanted: &Wanted) -> OsString {
@@ -44,17 +50,21 @@ pub fn sentence(failure: &StepFailure, arguments: &Arguments, wanted: &Wanted) -
         About::FurtherUserNamespaces => {
             "creation of new user namespaces was not disabled as requested".into()
         }
+        About::Join(NamespaceKind::User) if failure.errno == libc::EINVAL => {
+            "Joining the specified user namespace failed, it might not be a descendant of the \
+             current user namespace."
+                .into()
+        }
+        About::Join(NamespaceKind::User) => {
+            format!("Joining specified user namespace failed: {reason}").into()
+        }
+        About::Join(NamespaceKind::Pid) => format!("Setting pidns failed: {reason}").into(),
         About::SecondUserNamespace => format!("Setting userns2 failed: {reason}").into(),
         About::Loopback => format!("loopback: {reason}").into(),
         About::Maps => format!("setting up uid map: {reason}").into(),
-        About::Filter if failure.errno == libc::EINVAL => {
-            "Unable to set up system call filtering as requested: prctl(PR_SET_SECCOMP) reported \
-             EINVAL. (Hint: this requires a kernel configured with CONFIG_SECCOMP and \
-             CONFIG_SECCOMP_FILTER.)"
-                .into()
-        }
+        About::Filter if failure.errno == libc::EINVAL => NO_FILTER.into(),
         About::Filter => format!("prctl(PR_SET_SECCOMP): {reason}").into(),
-        About::Other => failure.to_string().into(),
+        About::Join(_) | About::Other => failure.to_string().into(),
     }
 }
 

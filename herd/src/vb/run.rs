@@ -11,6 +11,7 @@ use std::process::ExitStatus;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{WaitId, WaitIdOptions};
 use rustix::thread::LinkNameSpaceType;
+use sandbox::seccomp::Program;
 use sandbox::status::{self, Message};
 use sandbox::{Files, Host, Launched, Launcher};
 
@@ -134,6 +135,10 @@ fn caller(arguments: &Arguments, circumstances: Circumstances) -> Result<Caller,
     Ok(Caller {
         circumstances,
         working_directory: working_directory(&arguments.environment),
+        inside: (
+            rustix::process::geteuid().as_raw(),
+            rustix::process::getegid().as_raw(),
+        ),
         umask: umask.as_raw_mode(),
         capabilities: own.permitted,
         node_name: OsStr::from_bytes(rustix::system::uname().nodename().to_bytes()).to_owned(),
@@ -163,12 +168,17 @@ fn launch(arguments: &Arguments, circumstances: Circumstances) -> Result<i32, Os
     {
         return Err("execvp : No such file or directory".into());
     }
+    join(arguments)?;
     let caller = caller(arguments, circumstances)?;
     let mut holdings = Holdings::default();
-    let wanted = config::config(arguments, &caller, &mut holdings)?;
-    let _filters = filters(arguments)?;
+    let mut wanted = config::config(arguments, &caller, &mut holdings)?;
+    if let Some(walls) = &mut wanted.config.walls {
+        let programs = filters(arguments)?;
+        let programs = programs.iter().map(|bytes| Program::from_bytes(bytes));
+        let programs = programs.collect::<Result<_, _>>();
+        walls.system_calls.programs = programs.map_err(|_| messages::NO_FILTER)?;
+    }
     let mut outputs = Outputs::new(arguments)?;
-    join(arguments)?;
     let host = Host::of_launcher().map_err(|error| OsString::from(messages::chain(&error)))?;
     let plan = sandbox::compile(&wanted.config, &host)
         .map_err(|error| OsString::from(messages::chain(&error)))?
@@ -181,6 +191,7 @@ fn launch(arguments: &Arguments, circumstances: Circumstances) -> Result<i32, Os
         stderr: rustix::stdio::stderr(),
         passed: &[],
         held: &holdings.borrowed(),
+        own: &outputs.borrowed(),
     };
     let launched = launcher
         .launch(&plan, files)
@@ -203,8 +214,8 @@ fn filters(arguments: &Arguments) -> Result<Vec<Vec<u8>>, OsString> {
     Ok(vec![program])
 }
 
-/// Enters the namespaces of others that the box is to be in. They are ours to leave: nothing but
-/// waiting is done here afterwards.
+/// Enters the namespaces of others that the box is to be in, but for that of its processes. They are
+/// ours to leave: nothing but waiting is done here afterwards.
 fn join(arguments: &Arguments) -> Result<(), OsString> {
     let own = &arguments.own;
     let descriptors = &arguments.descriptors;
@@ -231,11 +242,6 @@ fn join(arguments: &Arguments) -> Result<(), OsString> {
             "ipcns",
         ),
         (own.mount_namespace, LinkNameSpaceType::Mount, "mntns"),
-        (
-            descriptors.pid_namespace,
-            LinkNameSpaceType::ProcessID,
-            "pidns",
-        ),
     ] {
         enter(number, kind)
             .map_err(|errno| format!("Setting {what} failed: {}", errno::text(errno)))?;
@@ -286,6 +292,14 @@ impl Outputs {
                 .map_err(|error| failed("Can't hold a descriptor", &error))?
                 .flatten(),
         })
+    }
+
+    fn borrowed(&self) -> Vec<BorrowedFd<'_>> {
+        [&self.info, &self.status, &self.block]
+            .into_iter()
+            .flatten()
+            .map(AsFd::as_fd)
+            .collect()
     }
 
     fn tell(&mut self, told: &Told) -> Result<(), OsString> {

@@ -1,13 +1,15 @@
 //! Makes, joins and removes the groups of a plan.
 #![forbid(unsafe_code)]
 
-use std::fs;
+use std::fs::{self, DirBuilder};
 use std::io::{self, ErrorKind};
+use std::os::unix::fs::{DirBuilderExt, lchown};
 use std::path::{Path, PathBuf};
 
-use super::device;
+use super::devices::{self, DeviceKeeper};
+use super::disk;
 use super::files::{CgroupError, is_gone, read, write};
-use super::plan::{CgroupPlan, LeafV1, LeafV2, Setting, Value};
+use super::plan::{CgroupPlan, LeafV1, LeafV2, Owner, SLICE, Setting, Value};
 
 /// What became of the groups of a service.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,10 +28,19 @@ pub enum Removal {
 /// # Errors
 /// [`CgroupError`]; what was made stays for [`remove`] to take away.
 pub fn create(plan: &CgroupPlan) -> Result<(), CgroupError> {
+    plan.slices.iter().try_for_each(create)?;
     if let Some(leaf) = &plan.v2 {
         create_v2(leaf)?;
     }
-    plan.v1.iter().try_for_each(create_v1)
+    plan.v1.iter().try_for_each(create_v1)?;
+    let Some(devices) = &plan.devices else {
+        return Ok(());
+    };
+    match (devices.keeper, &plan.v2, plan.v1_leaf("devices")) {
+        (DeviceKeeper::Program, Some(leaf), _) => devices::attach(devices, &leaf.path),
+        (DeviceKeeper::V1, _, Some(leaf)) => devices::restrict(devices, &leaf.path),
+        (DeviceKeeper::Program | DeviceKeeper::V1, ..) => Err(CgroupError::NoHierarchy),
+    }
 }
 
 /// Moves the calling process into every group of the plan. Allocates: not between fork and exec of
@@ -48,19 +59,51 @@ pub fn join(plan: &CgroupPlan) -> Result<(), CgroupError> {
 /// [`CgroupError::Write`] names the group that refused.
 pub fn add(plan: &CgroupPlan, pid: i32) -> Result<(), CgroupError> {
     let v1 = plan.v1.iter().map(|leaf| &leaf.path);
-    let v2 = plan.v2.iter().map(|leaf| &leaf.path);
+    let v2 = plan.v2.iter().map(|leaf| &leaf.entry);
     v1.chain(v2)
         .try_for_each(|path| write(&path.join("cgroup.procs"), &pid.to_string()))
 }
 
 /// Removes every group of the plan with the groups that the service made below. All are tried, the
-/// first error is told at the end. A group that is not there is no error.
+/// first error is told at the end. A group that is not there is no error. A slice goes with its last
+/// group, and so does everything above it on v1; on v2 what is above stays, for it hands controllers
+/// out.
 ///
 /// # Errors
 /// [`CgroupError::Remove`] for anything but a group that still has processes.
 pub fn remove(plan: &CgroupPlan) -> Result<Removal, CgroupError> {
     let v2 = plan.v2.iter().map(|leaf| &leaf.path);
-    remove_all(v2.chain(plan.v1.iter().map(|leaf| &leaf.path)))
+    let removal = remove_all(v2.chain(plan.v1.iter().map(|leaf| &leaf.path)))?;
+    if removal == Removal::Removed {
+        if let Some(leaf) = &plan.v2 {
+            remove_empty(
+                leaf.path
+                    .ancestors()
+                    .skip(1)
+                    .take_while(|group| is_slice(group)),
+            );
+        }
+        for leaf in &plan.v1 {
+            let above = leaf.path.ancestors().skip(1);
+            remove_empty(above.take_while(|group| **group != leaf.own));
+        }
+    }
+    Ok(removal)
+}
+
+fn is_slice(group: &Path) -> bool {
+    let name = group.file_name().and_then(|name| name.to_str());
+    name.is_some_and(|name| name.ends_with(SLICE))
+}
+
+/// From the innermost up, as far as nobody is in them.
+fn remove_empty<'a>(groups: impl Iterator<Item = &'a Path>) {
+    for group in groups {
+        // In use, as a rule; then so are those above it.
+        if fs::remove_dir(group).is_err() {
+            return;
+        }
+    }
 }
 
 pub(super) fn remove_all<'a>(
@@ -91,7 +134,32 @@ pub(super) const MAX_DEPTH: u32 = 64;
 fn create_v2(leaf: &LeafV2) -> Result<(), CgroupError> {
     make(&leaf.own, &leaf.path)?;
     enable(leaf)?;
-    set_all(&leaf.path, &leaf.settings)
+    set_all(&leaf.path, &leaf.settings)?;
+    if let Some(owner) = &leaf.owner {
+        give(&leaf.path, *owner)?;
+    }
+    if leaf.entry == leaf.path {
+        Ok(())
+    } else {
+        make(&leaf.own, &leaf.entry)
+    }
+}
+
+/// What a service needs to make groups of its own, and no file that holds a limit
+/// (`Documentation/admin-guide/cgroup-v2.rst`, *Delegation*).
+fn give(group: &Path, owner: Owner) -> Result<(), CgroupError> {
+    let files = ["cgroup.procs", "cgroup.threads", "cgroup.subtree_control"];
+    let paths = files.iter().map(|file| group.join(file));
+    for path in paths.chain([group.to_owned()]) {
+        match lchown(&path, Some(owner.uid), Some(owner.gid)) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                let (uid, source) = (owner.uid, error);
+                return Err(CgroupError::Delegate { path, uid, source });
+            }
+            Ok(()) | Err(_) => {}
+        }
+    }
+    Ok(())
 }
 
 fn create_v1(leaf: &LeafV1) -> Result<(), CgroupError> {
@@ -105,26 +173,35 @@ fn create_v1(leaf: &LeafV1) -> Result<(), CgroupError> {
 
 /// `mkdir` of the leaf; of what is above it only when that is missing.
 fn make(own: &Path, path: &Path) -> Result<(), CgroupError> {
-    let error = match fs::create_dir(path) {
-        Ok(()) => return Ok(()),
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => return Ok(()),
-        Err(error) => error,
-    };
-    let fail = |source: io::Error| CgroupError::Make {
-        path: path.to_owned(),
-        source,
-    };
-    match path.parent() {
-        Some(parent) if error.kind() == ErrorKind::NotFound && parent != own => {
-            make(own, parent)?;
-            match fs::create_dir(path) {
-                Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(fail(error)),
-                Ok(()) | Err(_) => Ok(()),
+    let mut tries = MAKE_TRIES;
+    loop {
+        let source = match new_directory(path) {
+            Ok(()) => return Ok(()),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => return Ok(()),
+            Err(error) => error,
+        };
+        tries -= 1;
+        match path.parent() {
+            Some(parent) if source.kind() == ErrorKind::NotFound && parent != own && tries > 0 => {
+                make(own, parent)?;
+            }
+            _ => {
+                return Err(CgroupError::Make {
+                    path: path.to_owned(),
+                    source,
+                });
             }
         }
-        _ => Err(fail(error)),
     }
 }
+
+/// The executor's umask is 0: without a mode everybody could make groups in ours.
+pub(super) fn new_directory(path: &Path) -> io::Result<()> {
+    DirBuilder::new().mode(0o755).create(path)
+}
+
+/// The last service of a slice may take it away while we are making the first one's group in it.
+const MAKE_TRIES: u32 = 10;
 
 /// Hands the controllers down: a group offers to its children what its own parent offers to it.
 fn enable(leaf: &LeafV2) -> Result<(), CgroupError> {
@@ -182,30 +259,29 @@ fn set_all(group: &Path, settings: &[Setting]) -> Result<(), CgroupError> {
 }
 
 fn set(group: &Path, setting: &Setting) -> Result<(), CgroupError> {
-    let file = setting
-        .alternatives
-        .iter()
-        .map(|(file, value)| (group.join(file), value))
-        .find(|(path, _)| setting.alternatives.len() == 1 || path.exists());
-    let Some((path, value)) = file else {
-        let files: Vec<&str> = setting
-            .alternatives
-            .iter()
-            .map(|(file, _)| file.as_str())
-            .collect();
-        return Err(CgroupError::NoFile {
-            key: setting.key.clone(),
-            path: group.to_owned(),
-            files: files.join(", "),
-        });
-    };
-    match value {
-        Value::Text(text) => write(&path, text),
-        Value::Device { path: disk, rest } => {
-            let device = device::resolve(&setting.key, disk)?;
-            write(&path, &format!("{device} {rest}"))
+    for (file, value) in &setting.alternatives {
+        let path = group.join(file);
+        let text = match value {
+            Value::Text(text) => text.clone(),
+            Value::Device { path: disk, rest } => {
+                format!("{} {rest}", disk::resolve(&setting.key, disk)?)
+            }
+        };
+        match write(&path, &text) {
+            // The next one, where this kernel or this group lacks the file.
+            Err(CgroupError::Write { source, .. }) if source.kind() == ErrorKind::NotFound => {}
+            answer => return answer,
         }
     }
+    if setting.optional {
+        return Ok(());
+    }
+    let files = setting.alternatives.iter().map(|(file, _)| file.as_str());
+    Err(CgroupError::NoFile {
+        key: setting.key.clone(),
+        path: group.to_owned(),
+        files: files.collect::<Vec<_>>().join(", "),
+    })
 }
 
 /// Children first. Only directories can be removed from a cgroup file system, and only they matter.

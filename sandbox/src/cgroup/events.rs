@@ -4,11 +4,12 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rustix::event::{EventfdFlags, eventfd};
 
-use super::files::{CgroupError, is_gone, keyed, read_if_there, write};
+use super::apply::MAX_DEPTH;
+use super::files::{CgroupError, groups_below, is_gone, keyed, read_if_there, write};
 use super::plan::CgroupPlan;
 
 /// `cgroup.events`, read.
@@ -81,19 +82,36 @@ pub fn watch_oom(plan: &CgroupPlan) -> Result<Option<OomWatch>, CgroupError> {
     Ok(Some(OomWatch::V1(ready)))
 }
 
-/// How many processes of the service the kernel killed for want of memory; `None` where nobody
-/// counts, 0 when the group is gone.
+/// How many processes of the service, those of groups that it made included, the kernel killed for
+/// want of memory; `None` where nobody counts, 0 when the group is gone.
 ///
 /// # Errors
 /// [`CgroupError::Read`].
 pub fn oom_kills(plan: &CgroupPlan) -> Result<Option<u64>, CgroupError> {
-    let path = match (plan.has_v2("memory"), plan.v1_leaf("memory")) {
-        (Some(leaf), _) => leaf.path.join("memory.events"),
-        (None, Some(leaf)) => leaf.path.join("memory.oom_control"),
-        (None, None) => return Ok(None),
-    };
-    let text = read_if_there(&path)?.unwrap_or_default();
-    Ok(Some(keyed(&text, "oom_kill").unwrap_or(0)))
+    // v2 counts for all groups below, whoever's limit it was: the service's, its slice's, or the
+    // whole machine's memory.
+    if let Some(leaf) = &plan.v2
+        && let Some(text) = read_if_there(&leaf.path.join("memory.events"))?
+    {
+        return Ok(Some(keyed(&text, "oom_kill").unwrap_or(0)));
+    }
+    match (plan.has_v2("memory"), plan.v1_leaf("memory")) {
+        (Some(_), _) => Ok(Some(0)),
+        (None, Some(leaf)) => oom_kills_v1(&leaf.path, MAX_DEPTH).map(Some),
+        (None, None) => Ok(None),
+    }
+}
+
+/// v1 counts in the very group in which the victim was.
+fn oom_kills_v1(group: &Path, depth: u32) -> Result<u64, CgroupError> {
+    let text = read_if_there(&group.join("memory.oom_control"))?.unwrap_or_default();
+    let mut kills = keyed(&text, "oom_kill").unwrap_or(0);
+    if depth > 0 {
+        for below in groups_below(group)? {
+            kills += oom_kills_v1(&below, depth - 1)?;
+        }
+    }
+    Ok(kills)
 }
 
 fn open(path: PathBuf) -> Result<File, CgroupError> {

@@ -30,6 +30,22 @@ pub enum CgroupError {
     },
     #[error("limits.{key}: {path} is on no block device", path = path.display())]
     NoDevice { key: String, path: PathBuf },
+    #[error("limits.devices: {path} is no device", path = .0.display())]
+    NotADevice(PathBuf),
+    #[error("limits.devices: this kernel has no {kind} driver {driver:?}")]
+    NoDriver { kind: &'static str, driver: String },
+    #[error("limits.devices: cannot {action} cgroup {path}", path = path.display())]
+    Devices {
+        action: &'static str,
+        path: PathBuf,
+        source: io::Error,
+    },
+    #[error("limits.delegate: cannot give {path} to user {uid}", path = path.display())]
+    Delegate {
+        path: PathBuf,
+        uid: u32,
+        source: io::Error,
+    },
     #[error("limits.{key}: cannot look at {path}", path = path.display())]
     Device {
         key: String,
@@ -44,6 +60,8 @@ pub enum CgroupError {
     },
     #[error("cgroup {path} is not there", path = .0.display())]
     Gone(PathBuf),
+    #[error("cgroup {path} still has processes, though they were killed", path = .0.display())]
+    Busy(PathBuf),
     #[error("no cgroup hierarchy holds this service")]
     NoHierarchy,
 }
@@ -78,6 +96,27 @@ pub(super) fn read_if_there(path: &Path) -> Result<Option<String>, CgroupError> 
             source,
         }),
     }
+}
+
+/// The groups made in this one; none when it is gone.
+pub(super) fn groups_below(group: &Path) -> Result<Vec<PathBuf>, CgroupError> {
+    let fail = |source| CgroupError::Read {
+        path: group.to_owned(),
+        source,
+    };
+    let entries = match fs::read_dir(group) {
+        Ok(entries) => entries,
+        Err(error) if is_gone(&error) => return Ok(Vec::new()),
+        Err(error) => return Err(fail(error)),
+    };
+    let mut groups = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(fail)?;
+        if entry.file_type().map_err(fail)?.is_dir() {
+            groups.push(entry.path());
+        }
+    }
+    Ok(groups)
 }
 
 /// A group that is removed while its file is open answers ENODEV.

@@ -4,6 +4,7 @@
 
 use std::path::Path;
 
+use super::devices::{DeviceKeeper, DevicePlan};
 use super::plan::{OomGroup, Placed, PlanError, Setting, Value};
 use crate::config::{Amount, CgroupLimits};
 use crate::host::Host;
@@ -19,6 +20,9 @@ pub(super) fn place(
     placer.cpu(limits)?;
     placer.tasks(limits)?;
     placer.io(limits)?;
+    placer.huge_pages(limits)?;
+    placer.devices(limits)?;
+    placer.delegation(limits)?;
     if !limits.oom_group {
         return Ok(OomGroup::No);
     }
@@ -145,10 +149,17 @@ impl Placer<'_> {
             }
         }
         if let Some(cpus) = &limits.cpus {
-            check_cpus(cpus)?;
+            check_list("cpus", cpus, "a list of CPUs is written as 0-1,3")?;
             match self.side("cpus", "cpuset", "cpuset")? {
                 Side::V2 => self.v2("cpus", "cpuset", "cpuset.cpus", cpus),
                 Side::V1 => self.v1("cpus", "cpuset", "cpuset.cpus", cpus),
+            }
+        }
+        if let Some(nodes) = &limits.memory_nodes {
+            check_list("memory_nodes", nodes, "a list of nodes is written as 0-1,3")?;
+            match self.side("memory_nodes", "cpuset", "cpuset")? {
+                Side::V2 => self.v2("memory_nodes", "cpuset", "cpuset.mems", nodes),
+                Side::V1 => self.v1("memory_nodes", "cpuset", "cpuset.mems", nodes),
             }
         }
         Ok(())
@@ -237,6 +248,94 @@ impl Placer<'_> {
         Ok(())
     }
 
+    fn huge_pages(&mut self, limits: &CgroupLimits) -> Result<(), PlanError> {
+        let key = "huge_pages";
+        for pages in &limits.huge_pages {
+            let Some(size) = page_size(pages.size) else {
+                return Err(value(key, pages.size, "a page is a power of two"));
+            };
+            let amount = amount(key, pages.amount, self.host.memory_bytes)?;
+            let text = |infinity: &str| {
+                amount.map_or_else(|| infinity.to_owned(), |amount| amount.to_string())
+            };
+            let side = self.side(key, "hugetlb", "hugetlb")?;
+            // A page is charged when it is used; reservations (kernel 5.7) make mmap(2) fail before.
+            for (reserved, optional) in [("", false), (".rsvd", true)] {
+                let setting = |file: String, text: String| Setting {
+                    key: key.to_owned(),
+                    alternatives: vec![(file, Value::Text(text))],
+                    optional,
+                };
+                match side {
+                    Side::V2 => {
+                        self.v2_controller("hugetlb");
+                        let file = format!("hugetlb.{size}{reserved}.max");
+                        self.placed.v2.push(setting(file, text("max")));
+                    }
+                    Side::V1 => {
+                        let file = format!("hugetlb.{size}{reserved}.limit_in_bytes");
+                        let setting = setting(file, text("-1"));
+                        self.v1_leaf("hugetlb").push(setting);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn devices(&mut self, limits: &CgroupLimits) -> Result<(), PlanError> {
+        let Some(devices) = &limits.devices else {
+            return Ok(());
+        };
+        let cgroups = &self.host.cgroups;
+        if !self.host.is_root {
+            let reason = "only root may say which devices are open";
+            return Err(PlanError::Devices(reason.to_owned()));
+        }
+        let on_v2 = cgroups.device_programs && cgroups.v2.as_ref().is_some_and(|v2| v2.writable);
+        let keeper = if on_v2 {
+            DeviceKeeper::Program
+        } else if cgroups.v1.get("devices").is_some_and(|v1| v1.writable) {
+            self.v1_leaf("devices");
+            DeviceKeeper::V1
+        } else {
+            let reason = "neither the cgroup v1 controller devices is here nor a kernel with \
+                          device programs on v2 (CONFIG_CGROUP_BPF)";
+            return Err(PlanError::Devices(reason.to_owned()));
+        };
+        self.placed.devices = Some(DevicePlan {
+            keeper,
+            devices: devices.clone(),
+        });
+        Ok(())
+    }
+
+    fn delegation(&mut self, limits: &CgroupLimits) -> Result<(), PlanError> {
+        let Some(delegation) = &limits.delegation else {
+            return Ok(());
+        };
+        let key = "delegate";
+        let Some(v2) = self.host.cgroups.v2.as_ref().filter(|v2| v2.writable) else {
+            let reason = "a group of v1 that is given away is no limit any more";
+            return Err(PlanError::NeedsV2 { key, reason });
+        };
+        for name in &delegation.controllers {
+            if !v2.controllers.contains(name) {
+                let reason = "cgroup v2 does not offer this controller here";
+                return Err(value(key, name, reason));
+            }
+        }
+        let wanted = if delegation.controllers.is_empty() {
+            &v2.controllers
+        } else {
+            &delegation.controllers
+        };
+        for name in wanted.clone() {
+            self.v2_controller(&name);
+        }
+        Ok(())
+    }
+
     /// Where a limit can be held: v2 if the controller is there, else v1.
     fn side(
         &self,
@@ -276,14 +375,19 @@ impl Placer<'_> {
     }
 
     fn v2_first_of(&mut self, key: &str, controller: &str, alternatives: Vec<(String, Value)>) {
+        self.v2_controller(controller);
+        self.placed.v2.push(Setting {
+            key: key.to_owned(),
+            alternatives,
+            optional: false,
+        });
+    }
+
+    fn v2_controller(&mut self, controller: &str) {
         let controllers = &mut self.placed.v2_controllers;
         if !controllers.iter().any(|name| name == controller) {
             controllers.push(controller.to_owned());
         }
-        self.placed.v2.push(Setting {
-            key: key.to_owned(),
-            alternatives,
-        });
     }
 
     fn v1(&mut self, key: &str, controller: &str, file: &str, text: &str) {
@@ -295,6 +399,7 @@ impl Placer<'_> {
         self.v1_leaf(controller).push(Setting {
             key: key.to_owned(),
             alternatives,
+            optional: false,
         });
     }
 
@@ -356,7 +461,7 @@ fn check_weight(key: &'static str, weight: u16) -> Result<(), PlanError> {
 }
 
 /// The kernel's list format without its strides: `0-1,3`.
-fn check_cpus(cpus: &str) -> Result<(), PlanError> {
+fn check_list(key: &'static str, list: &str, reason: &'static str) -> Result<(), PlanError> {
     let is_range = |range: &str| {
         let (low, high) = range.split_once('-').unwrap_or((range, range));
         match (low.parse::<u16>(), high.parse::<u16>()) {
@@ -366,10 +471,22 @@ fn check_cpus(cpus: &str) -> Result<(), PlanError> {
             _ => false,
         }
     };
-    if cpus.split(',').all(is_range) {
+    if list.split(',').all(is_range) {
         return Ok(());
     }
-    Err(value("cpus", cpus, "a list of CPUs is written as 0-1,3"))
+    Err(value(key, list, reason))
+}
+
+/// The kernel's name for a size of huge pages: `2MB` (`mem_fmt` in mm/hugetlb_cgroup.c).
+fn page_size(bytes: u64) -> Option<String> {
+    if !bytes.is_power_of_two() || bytes < 1 << 12 {
+        return None;
+    }
+    Some(match bytes {
+        gigabytes if gigabytes >= 1 << 30 => format!("{}GB", gigabytes >> 30),
+        megabytes if megabytes >= 1 << 20 => format!("{}MB", megabytes >> 20),
+        kilobytes => format!("{}KB", kilobytes >> 10),
+    })
 }
 
 /// bfq knows 1 to 1,000 with the same default: below it 1:1, above it squeezed.

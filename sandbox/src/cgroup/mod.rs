@@ -9,21 +9,30 @@
 //! v2's mount point, drops the errors of `cgroup.subtree_control` and joins every controller.
 
 mod apply;
-mod device;
+mod devices;
+mod disk;
 mod events;
 mod files;
 mod limits;
 mod plan;
 mod processes;
 mod root;
+mod scope;
 #[cfg(test)]
 mod tests;
 mod usage;
 
 pub use apply::{Removal, add, create, join, remove};
+pub(crate) use devices::has_programs;
+pub use devices::{DeviceKeeper, DevicePlan};
 pub use events::{Events, OomWatch, oom_kills, open_events, parse_events, watch_oom};
 pub use files::CgroupError;
-pub use plan::{CgroupPlan, LeafV1, LeafV2, OomGroup, PlanError, Setting, Value, plan};
-pub use processes::{freeze, is_populated, kill, pids, signal, thaw};
+pub use plan::{
+    CgroupPlan, LeafV1, LeafV2, OomGroup, Owner, PlanError, SLICE, Setting, Value, plan, plan_in,
+};
+pub use processes::{
+    Standstill, freeze, is_populated, kill, pids, signal, standstill, thaw, wait_until_empty,
+};
 pub use root::{Prepared, prepare_root, remove_base};
-pub use usage::{Usage, usage};
+pub use scope::{Scope, ScopeError};
+pub use usage::{Pressure, Stalls, Usage, memory_and_cpu, pressure, usage};

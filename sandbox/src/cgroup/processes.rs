@@ -2,14 +2,17 @@
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeSet;
-use std::fs;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
+use std::time::Duration;
 
-use rustix::io::Errno;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::{Errno, pread};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use super::apply::MAX_DEPTH;
-use super::files::{CgroupError, is_gone, keyed, read_if_there, write};
+use super::events::{open_events, parse_events};
+use super::files::{CgroupError, groups_below, is_gone, keyed, read_if_there, write};
 use super::plan::CgroupPlan;
 
 /// The processes of the service, in its group and in those it made below, as the caller's PID
@@ -77,6 +80,52 @@ pub fn kill(plan: &CgroupPlan) -> Result<(), CgroupError> {
     Ok(())
 }
 
+/// Waits for the last process of the service to end, at most `patience` for each change; says whether
+/// it did. On v2 the kernel tells; on v1 the ends of the processes do.
+///
+/// # Errors
+/// As [`pids`].
+pub fn wait_until_empty(plan: &CgroupPlan, patience: Duration) -> Result<bool, CgroupError> {
+    let patience = Timespec {
+        tv_sec: i64::try_from(patience.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: i64::from(patience.subsec_nanos()),
+    };
+    let ended = |fd: BorrowedFd<'_>, flags| match poll(
+        &mut [PollFd::from_borrowed_fd(fd, flags)],
+        Some(&patience),
+    ) {
+        Ok(ready) => ready > 0,
+        Err(errno) => errno == Errno::INTR,
+    };
+    let events = match open_events(plan) {
+        Err(CgroupError::Gone(_)) => return Ok(true),
+        events => events?,
+    };
+    while is_populated(plan)? {
+        let changed = match &events {
+            Some(events) => {
+                let changed = ended(events.as_fd(), PollFlags::PRI);
+                let mut bytes = [0; 256];
+                // Takes the change note of; what it says is asked for above.
+                changed && pread(events, &mut bytes, 0).is_ok() || !is_populated(plan)?
+            }
+            None => {
+                let first = pids(plan)?.first().copied().and_then(Pid::from_raw);
+                let pidfd = first.map(|pid| pidfd_open(pid, PidfdFlags::empty()));
+                match pidfd {
+                    Some(Ok(pidfd)) => ended(pidfd.as_fd(), PollFlags::IN),
+                    // It has ended meanwhile, or nobody is left.
+                    Some(Err(_)) | None => true,
+                }
+            }
+        };
+        if !changed {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 /// A fork bomb outruns us at most this often.
 const MAX_PASSES: u32 = 1000;
 
@@ -116,6 +165,43 @@ pub fn freeze(plan: &CgroupPlan) -> Result<(), CgroupError> {
 /// [`CgroupError::NoHierarchy`] where nothing can freeze.
 pub fn thaw(plan: &CgroupPlan) -> Result<(), CgroupError> {
     set_frozen(plan, "0", "THAWED")
+}
+
+/// Whether the processes of a service stand still.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standstill {
+    None,
+    /// Asked for, and some process has not come to it yet.
+    Begun,
+    Complete,
+}
+
+/// Reads whether the group is frozen, by [`freeze`] or by anybody else, on any level above. A group
+/// that is gone is not.
+///
+/// # Errors
+/// [`CgroupError::Read`].
+pub fn standstill(plan: &CgroupPlan) -> Result<Standstill, CgroupError> {
+    if let Some(leaf) = &plan.v2 {
+        let events = read_if_there(&leaf.path.join("cgroup.events"))?.unwrap_or_default();
+        if parse_events(&events).frozen {
+            return Ok(Standstill::Complete);
+        }
+        let wanted = read_if_there(&leaf.path.join("cgroup.freeze"))?.unwrap_or_default();
+        return Ok(match wanted.trim() {
+            "1" => Standstill::Begun,
+            _ => Standstill::None,
+        });
+    }
+    let Some(leaf) = plan.v1_leaf("freezer") else {
+        return Ok(Standstill::None);
+    };
+    let state = read_if_there(&leaf.path.join("freezer.state"))?.unwrap_or_default();
+    Ok(match state.trim() {
+        "FROZEN" => Standstill::Complete,
+        "FREEZING" => Standstill::Begun,
+        _ => Standstill::None,
+    })
 }
 
 fn set_frozen(plan: &CgroupPlan, v2: &str, v1: &str) -> Result<(), CgroupError> {
@@ -188,20 +274,8 @@ fn collect(path: &Path, depth: u32, pids: &mut BTreeSet<i32>) -> Result<(), Cgro
     if depth == 0 {
         return Ok(());
     }
-    let fail = |source| CgroupError::Read {
-        path: path.to_owned(),
-        source,
-    };
-    let entries = match fs::read_dir(path) {
-        Ok(entries) => entries,
-        Err(error) if is_gone(&error) => return Ok(()),
-        Err(error) => return Err(fail(error)),
-    };
-    for entry in entries {
-        let entry = entry.map_err(fail)?;
-        if entry.file_type().map_err(fail)?.is_dir() {
-            collect(&entry.path(), depth - 1, pids)?;
-        }
+    for below in groups_below(path)? {
+        collect(&below, depth - 1, pids)?;
     }
     Ok(())
 }

@@ -1,13 +1,12 @@
 //! Makes our own group fit to hand out controllers, and takes down what herd made at its end.
 #![forbid(unsafe_code)]
 
-use std::fs;
 use std::io::ErrorKind;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use super::apply::{Removal, enable_in, remove_all};
+use super::apply::{Removal, enable_in, new_directory, remove_all};
 use super::files::{CgroupError, read, write};
-use super::plan::{PlanError, plan};
+use super::plan::{LIMITING, PlanError, plan};
 use crate::config::{CgroupLimits, CgroupName};
 use crate::host::{Host, SUPERVISOR_LEAF};
 
@@ -41,6 +40,12 @@ pub fn prepare_root(host: &Host, base: &CgroupName) -> Result<Prepared, CgroupEr
         .iter()
         .filter(|name| LIMITING.contains(&name.as_str()))
         .collect();
+    // Handed out to those alone who ask for it, but it takes the same preparation.
+    let on_demand = v2.controllers.iter().any(|name| name == "hugetlb");
+    if wanted.is_empty() && !on_demand {
+        return Ok(prepared);
+    }
+    prepared.moved = move_out(&v2.own)?;
     if wanted.is_empty() {
         return Ok(prepared);
     }
@@ -57,23 +62,6 @@ pub fn prepare_root(host: &Host, base: &CgroupName) -> Result<Prepared, CgroupEr
         Err(_) => return Ok(prepared),
     };
     super::create(&base)?;
-    let me = std::process::id().to_string();
-    // The real root has no `cgroup.events` and is free of the rule.
-    if v2.own.join("cgroup.events").exists()
-        && read(&v2.own.join("cgroup.procs"))?
-            .lines()
-            .any(|pid| pid == me)
-    {
-        let leaf = v2.own.join(SUPERVISOR_LEAF);
-        match fs::create_dir(&leaf) {
-            Err(source) if source.kind() != ErrorKind::AlreadyExists => {
-                return Err(CgroupError::Make { path: leaf, source });
-            }
-            Ok(()) | Err(_) => {}
-        }
-        write(&leaf.join("cgroup.procs"), &me)?;
-        prepared.moved = Some(leaf);
-    }
     // One by one: a controller that is refused does not take the others with it.
     for name in wanted {
         let one = std::slice::from_ref(name);
@@ -94,8 +82,28 @@ pub fn prepare_root(host: &Host, base: &CgroupName) -> Result<Prepared, CgroupEr
     Ok(prepared)
 }
 
-/// The controllers that a limit of ours needs.
-const LIMITING: [&str; 5] = ["cpu", "cpuset", "io", "memory", "pids"];
+/// Moves this process into a leaf of `own`, if it is in `own` itself and that is a group which has
+/// to be without processes to hand out controllers.
+fn move_out(own: &Path) -> Result<Option<PathBuf>, CgroupError> {
+    let me = std::process::id().to_string();
+    // The real root has no `cgroup.events` and is free of the rule.
+    let is_inside = || {
+        let processes = read(&own.join("cgroup.procs"))?;
+        Ok(processes.lines().any(|pid| pid == me))
+    };
+    if !own.join("cgroup.events").exists() || !is_inside()? {
+        return Ok(None);
+    }
+    let leaf = own.join(SUPERVISOR_LEAF);
+    match new_directory(&leaf) {
+        Err(source) if source.kind() != ErrorKind::AlreadyExists => {
+            return Err(CgroupError::Make { path: leaf, source });
+        }
+        Ok(()) | Err(_) => {}
+    }
+    write(&leaf.join("cgroup.procs"), &me)?;
+    Ok(Some(leaf))
+}
 
 /// Removes the base group of every hierarchy in which it is empty, at herd's end.
 ///

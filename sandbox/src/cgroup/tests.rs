@@ -7,8 +7,11 @@ use std::path::Path;
 use proptest::prelude::*;
 
 use super::apply::{ancestors, enable_in};
-use super::{CgroupError, CgroupPlan, OomGroup, PlanError, Value, plan, prepare_root};
-use crate::config::{Amount, CgroupLimits, CgroupName};
+use super::{CgroupError, CgroupPlan, OomGroup, PlanError, Value, plan, plan_in, prepare_root};
+use crate::config::{
+    Amount, CgroupLimits, CgroupName, Delegation, DeviceMatch, DevicePolicy, DeviceRule, Devices,
+    HugePages,
+};
 use crate::host::{Architecture, Cgroups, Host, KernelVersion, UserNamespaces, V1, V2};
 
 fn host(cgroups: Cgroups) -> Host {
@@ -63,6 +66,7 @@ fn v1(controllers: &[(&str, &str)]) -> Cgroups {
             .map(|(name, mount)| ((*name).to_owned(), group(mount)))
             .collect(),
         v1_swap: true,
+        device_programs: false,
     }
 }
 
@@ -101,6 +105,159 @@ fn name(text: &str) -> CgroupName {
 
 fn planned(limits: &CgroupLimits, host: &Host) -> CgroupPlan {
     plan(&name("herd/web"), limits, host).unwrap()
+}
+
+#[test]
+fn devices_are_the_kernel_s_programs_or_the_v1_controller_s() {
+    let limits = CgroupLimits {
+        devices: Some(Devices {
+            policy: DevicePolicy::Strict,
+            allow: vec![DeviceRule {
+                device: DeviceMatch::Path("/dev/fuse".into()),
+                read: true,
+                write: true,
+                make: false,
+                optional: false,
+            }],
+        }),
+        ..CgroupLimits::default()
+    };
+    let refused = |host: &Host| plan(&name("web"), &limits, host).unwrap_err().to_string();
+    let mut host = pure_v2();
+    assert_eq!(
+        refused(&host),
+        "limits.devices: neither the cgroup v1 controller devices is here nor a kernel with device \
+         programs on v2 (CONFIG_CGROUP_BPF)"
+    );
+    host.cgroups.device_programs = true;
+    assert_eq!(
+        planned(&limits, &host).to_string(),
+        "cgroup herd/web: v2, devices (v2) strict, /dev/fuse rw"
+    );
+    host.is_root = false;
+    assert_eq!(
+        refused(&host),
+        "limits.devices: only root may say which devices are open"
+    );
+    let old = self::host(v1(&[("devices", "/cg/devices")]));
+    let plan = planned(&limits, &old);
+    assert_eq!(
+        plan.to_string(),
+        "cgroup herd/web: v1 devices, devices (v1) strict, /dev/fuse rw"
+    );
+    assert!(plan.joins_in_child());
+}
+
+#[test]
+fn huge_pages_are_limited_when_used_and_when_reserved() {
+    let limits = CgroupLimits {
+        huge_pages: [
+            (2 << 20, Amount::Exactly(64 << 20)),
+            (1 << 30, Amount::Infinity),
+        ]
+        .map(|(size, amount)| HugePages { size, amount })
+        .to_vec(),
+        ..CgroupLimits::default()
+    };
+    let mut host = pure_v2();
+    let refused = plan(&name("web"), &limits, &host).unwrap_err().to_string();
+    assert_eq!(
+        refused,
+        "limits.huge_pages needs the cgroup controller hugetlb: no mounted hierarchy offers it to us"
+    );
+    host.cgroups.v2 = Some(v2(&["hugetlb"]));
+    assert_eq!(
+        planned(&limits, &host).to_string(),
+        "cgroup herd/web: v2 hugetlb.2MB.max=67108864 hugetlb.2MB.rsvd.max=67108864 \
+         hugetlb.1GB.max=max hugetlb.1GB.rsvd.max=max"
+    );
+    assert_eq!(
+        planned(&limits, &self::host(v1(&[("hugetlb", "/cg/hugetlb")]))).to_string(),
+        "cgroup herd/web: v1 hugetlb hugetlb.2MB.limit_in_bytes=67108864 \
+         hugetlb.2MB.rsvd.limit_in_bytes=67108864 hugetlb.1GB.limit_in_bytes=-1 \
+         hugetlb.1GB.rsvd.limit_in_bytes=-1"
+    );
+}
+
+#[test]
+fn a_delegated_group_has_the_controllers_and_a_place_for_others_beside() {
+    let mut limits = CgroupLimits {
+        delegation: Some(Delegation {
+            controllers: vec!["pids".to_owned()],
+            beside: false,
+        }),
+        ..CgroupLimits::default()
+    };
+    let mut plan = planned(&limits, &pure_v2());
+    plan.delegate_to(1000, 100);
+    assert!(plan.is_delegated());
+    assert_eq!(
+        plan.to_string(),
+        "cgroup herd/web: v2 delegated to user 1000"
+    );
+    let leaf = plan.v2.unwrap();
+    assert_eq!(
+        (&leaf.entry, &leaf.controllers),
+        (&leaf.path, &vec!["pids".to_owned()])
+    );
+    limits.delegation.as_mut().unwrap().beside = true;
+    let entry = planned(&limits, &pure_v2()).v2.unwrap().entry;
+    assert_eq!(entry, Path::new("/cg/me/herd/web/.control"));
+    limits.delegation.as_mut().unwrap().controllers = vec!["rdma".to_owned()];
+    let refused = |host| {
+        super::plan(&name("web"), &limits, &host)
+            .unwrap_err()
+            .to_string()
+    };
+    assert_eq!(
+        refused(pure_v2()),
+        "limits.delegate = \"rdma\": cgroup v2 does not offer this controller here"
+    );
+    assert_eq!(
+        refused(host(v1(&[("pids", "/cg/pids")]))),
+        "limits.delegate needs cgroup v2: a group of v1 that is given away is no limit any more"
+    );
+}
+
+#[test]
+fn a_slice_hands_on_what_the_base_hands_out() {
+    let plan = plan(
+        &name("herd/apps.slice/web"),
+        &CgroupLimits::default(),
+        &pure_v2(),
+    )
+    .unwrap();
+    assert_eq!(
+        plan.v2.unwrap().controllers,
+        ["cpu", "cpuset", "io", "memory", "pids"]
+    );
+}
+
+#[test]
+fn limits_of_a_slice_count_what_is_in_it_on_v1_too() {
+    let slices = [(
+        name("herd/apps.slice"),
+        CgroupLimits {
+            memory: Some(Amount::Exactly(1 << 20)),
+            ..CgroupLimits::default()
+        },
+    )];
+    let limits = CgroupLimits {
+        tasks: Some(Amount::Exactly(5)),
+        ..CgroupLimits::default()
+    };
+    let web = name("herd/apps.slice/web");
+    let plan = plan_in(&web, &limits, &slices, &hybrid()).unwrap();
+    assert_eq!(
+        plan.to_string(),
+        "cgroup herd/apps.slice: v2, v1 memory memory.limit_in_bytes=1048576; \
+         cgroup herd/apps.slice/web: v2, v1 memory, v1 pids pids.max=5"
+    );
+    let elsewhere = plan_in(&name("herd/web"), &limits, &slices, &hybrid());
+    assert_eq!(
+        elsewhere.unwrap_err().to_string(),
+        "\"herd/apps.slice\" is no cgroup name: it is no slice above the group"
+    );
 }
 
 #[test]

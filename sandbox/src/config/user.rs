@@ -67,6 +67,13 @@ pub enum NamespaceKind {
     Time,
 }
 
+/// How far ahead of the host the clocks of a time namespace are, in seconds (`time_namespaces(7)`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct TimeOffsets {
+    pub monotonic: i64,
+    pub boottime: i64,
+}
+
 /// Where a namespace to join is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum NamespaceSource {
@@ -87,4 +94,29 @@ pub enum Capabilities {
     /// they outlive `execve`. What the caller does not have cannot be given outside a user namespace of
     /// the box's own.
     Exactly(Vec<u8>),
+}
+
+/// What user 0 is to a program and all its children (`capabilities(7)`, *The securebits flags*).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SecureBit {
+    KeepCaps,
+    KeepCapsLocked,
+    /// Capabilities do not follow changes of user.
+    NoSetuidFixup,
+    NoSetuidFixupLocked,
+    /// User 0 gains nothing at `execve`.
+    NoRoot,
+    NoRootLocked,
+}
+
+impl SecureBit {
+    /// Every bit by the name that `systemd.exec(5)` has for it, with its number.
+    pub const ALL: [(&'static str, Self, u8); 6] = [
+        ("keep-caps", Self::KeepCaps, 4),
+        ("keep-caps-locked", Self::KeepCapsLocked, 5),
+        ("no-setuid-fixup", Self::NoSetuidFixup, 2),
+        ("no-setuid-fixup-locked", Self::NoSetuidFixupLocked, 3),
+        ("noroot", Self::NoRoot, 0),
+        ("noroot-locked", Self::NoRootLocked, 1),
+    ];
 }

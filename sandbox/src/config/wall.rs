@@ -15,6 +15,7 @@ pub enum Wall {
     CgroupNamespace,
     UserNamespace,
     NetNamespace,
+    TimeNamespace,
     /// `read_only_root` and `protect_system`.
     ReadOnlyRoot,
     PrivateTmp,
@@ -37,7 +38,7 @@ pub enum Wall {
 
 impl Wall {
     /// Every wall with the name that units write.
-    pub const NAMES: [(&'static str, Self); 22] = [
+    pub const NAMES: [(&'static str, Self); 23] = [
         ("mount_namespace", Self::MountNamespace),
         ("pid_namespace", Self::PidNamespace),
         ("ipc_namespace", Self::IpcNamespace),
@@ -45,6 +46,7 @@ impl Wall {
         ("cgroup_namespace", Self::CgroupNamespace),
         ("user_namespace", Self::UserNamespace),
         ("net_namespace", Self::NetNamespace),
+        ("time_namespace", Self::TimeNamespace),
         ("read_only_root", Self::ReadOnlyRoot),
         ("private_tmp", Self::PrivateTmp),
         ("private_devices", Self::PrivateDevices),
@@ -64,7 +66,7 @@ impl Wall {
 
     /// What a machine without user namespaces cannot build for anybody but root: the namespaces, and
     /// all that is made of mounts. Units write `namespaces` for the whole of it.
-    pub const OF_NAMESPACES: [Self; 17] = [
+    pub const OF_NAMESPACES: [Self; 18] = [
         Self::MountNamespace,
         Self::PidNamespace,
         Self::IpcNamespace,
@@ -72,6 +74,7 @@ impl Wall {
         Self::CgroupNamespace,
         Self::UserNamespace,
         Self::NetNamespace,
+        Self::TimeNamespace,
         Self::ReadOnlyRoot,
         Self::PrivateTmp,
         Self::PrivateDevices,

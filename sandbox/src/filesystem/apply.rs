@@ -11,6 +11,7 @@ use rustix::mount::{
     fsconfig_create, fsconfig_set_string, fsmount, fsopen, move_mount, open_tree, unmount,
 };
 
+use super::attributes::identify;
 use super::devices;
 use super::resolve::{Bases, Make, is_directory};
 use super::step::{Hide, MountStep, Tmpfs};
@@ -36,7 +37,7 @@ impl Mounts {
     pub(crate) fn perform(
         &mut self,
         step: &MountStep,
-        _held: &HeldDescriptors,
+        held: &HeldDescriptors,
     ) -> Result<(), MountTrouble> {
         match step {
             MountStep::Private {
@@ -57,6 +58,10 @@ impl Mounts {
                 recursive,
                 optional,
             } => self.take(path_of(source), *of_host, *recursive, *optional),
+            MountStep::TakeHeld {
+                held: of,
+                recursive,
+            } => self.take_held(held.borrow(*of)?, *recursive),
             MountStep::Data { mode, content } => self.hold_data(*mode, content),
             MountStep::Release => Ok(self.drop_scratch()?),
             MountStep::Action(action) => self.act(action),
@@ -265,8 +270,17 @@ impl Mounts {
         files::change_directory(root)?;
         // The old root lands on top of the new one and goes from there: no directory is needed.
         rustix::process::pivot_root(c".", c".")?;
-        unmount(c".", UnmountFlags::DETACH)?;
-        Ok(rustix::process::chdir(c"/")?)
+        // With it lies whatever was put on it to build the new one, and goes first. `/..` leads to
+        // what lies on the root, so nothing may.
+        let (ours, _) = identify(root)?;
+        for _ in 0..STACKED_AT_MOST {
+            unmount(c".", UnmountFlags::DETACH)?;
+            let above = files::open(c"/..", libc::O_PATH | libc::O_DIRECTORY)?;
+            if identify(above.as_fd())?.0 == ours {
+                return Ok(rustix::process::chdir(c"/")?);
+            }
+        }
+        Err(Errno(libc::EBUSY))
     }
 
     fn change_root(&mut self) -> Result<(), Errno> {
@@ -287,6 +301,9 @@ impl Mounts {
         Ok(())
     }
 }
+
+/// Mounts one on another at `/`: one for each action there, and the host's own.
+const STACKED_AT_MOST: usize = 4096;
 
 pub(super) fn path_of(path: &CStr) -> &Path {
     Path::new(OsStr::from_bytes(path.to_bytes()))

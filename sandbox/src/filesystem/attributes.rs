@@ -92,7 +92,7 @@ fn remount(mount: BorrowedFd<'_>, flags: MountFlags) -> Result<(), Errno> {
 }
 
 /// The id of the mount behind `fd`, and whether `fd` is its root.
-fn identify(fd: BorrowedFd<'_>) -> Result<(u64, bool), Errno> {
+pub(super) fn identify(fd: BorrowedFd<'_>) -> Result<(u64, bool), Errno> {
     let stat = rustix::fs::statx(fd, c"", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID)?;
     let is_root = stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT);
     Ok((stat.stx_mnt_id, is_root))

@@ -10,6 +10,7 @@ use rustix::mount::{
 };
 
 use super::apply::{clone_of, finish};
+use crate::sys::mount::{Attributes, forbid};
 use crate::sys::{Errno, files};
 
 /// Name, path on the host, major and minor (`Documentation/admin-guide/devices.txt`).
@@ -39,7 +40,9 @@ pub(super) fn hold() -> Result<Vec<OwnedFd>, Errno> {
             if !is_device(node.as_fd(), makedev(*major, *minor))? {
                 return Err(Errno(libc::ENODEV));
             }
-            clone_of(node.as_fd(), false)
+            let copy = clone_of(node.as_fd(), false)?;
+            forbid(copy.as_fd(), Attributes::NO_SUID, false)?;
+            Ok(copy)
         })
         .collect()
 }

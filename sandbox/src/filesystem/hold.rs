@@ -1,8 +1,9 @@
 //! What a box gets from outside, held before its root is there; and the root.
 #![forbid(unsafe_code)]
 
-use std::ffi::CStr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::ffi::{CStr, OsStr};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use rustix::fs::{CWD, Mode, OFlags};
@@ -86,6 +87,26 @@ impl Mounts {
         Ok(())
     }
 
+    /// What a descriptor stands for, which may be of another mount namespace: found by its name in ours, and
+    /// refused when that leads to something else by now.
+    pub(super) fn take_held(
+        &mut self,
+        of: BorrowedFd<'_>,
+        recursive: bool,
+    ) -> Result<(), MountTrouble> {
+        let link = format!("/proc/self/fd/{}", of.as_raw_fd());
+        let path = rustix::fs::readlink(&link, Vec::new())?;
+        let path = Path::new(OsStr::from_bytes(path.as_bytes()));
+        let tree = tree_of_host(path, recursive)
+            .and_then(|tree| match is_same(tree.as_fd(), of)? {
+                true => Ok(tree),
+                false => Err(Errno(libc::ESTALE)),
+            })
+            .map_err(|errno| about(errno, MountOperation::Source, path))?;
+        self.held.push(Some(tree));
+        Ok(())
+    }
+
     /// A file in a tmpfs out of sight. It keeps its name: an unlinked file cannot be mounted.
     pub(super) fn hold_data(&mut self, mode: u32, content: &Content) -> Result<(), MountTrouble> {
         let name = format!("{}", self.held.len());
@@ -118,6 +139,11 @@ impl Mounts {
         unmount(c".", UnmountFlags::DETACH)?;
         Ok(rustix::process::chdir(c"/")?)
     }
+}
+
+fn is_same(one: BorrowedFd<'_>, other: BorrowedFd<'_>) -> Result<bool, Errno> {
+    let (one, other) = (rustix::fs::fstat(one)?, rustix::fs::fstat(other)?);
+    Ok((one.st_dev, one.st_ino) == (other.st_dev, other.st_ino))
 }
 
 fn tree_of_host(path: &Path, recursive: bool) -> Result<OwnedFd, Errno> {

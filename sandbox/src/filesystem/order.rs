@@ -11,9 +11,9 @@ use super::action::{Action, Content, Put, mode_of_parents};
 use super::overlay;
 use super::step::MountStep;
 use crate::compile::CompileError;
-use crate::config::{BindMount, BindSource, Data, MountAction, NamespaceKind, Upper, Walls};
+use crate::config::{BindMount, BindSource, Data, MountAction, Upper, Walls};
 use crate::host::KernelVersion;
-use crate::paths::{absolute, c_path, of_host};
+use crate::paths::{absolute, c_path};
 
 /// Holding first, acting later.
 #[derive(Debug, Default)]
@@ -58,8 +58,7 @@ impl Ordered {
         Ok(match action {
             MountAction::Bind(bind) => self.bind(bind, walls)?,
             MountAction::Proc { target } => {
-                let joins = |kind| walls.join.iter().any(|join| join.kind == kind);
-                let slot = if walls.namespaces.pid || joins(NamespaceKind::Pid) {
+                let slot = if walls.has_other_processes() {
                     None
                 } else {
                     Some(self.hold(host_path(c"/proc".to_owned())))
@@ -157,22 +156,27 @@ impl Ordered {
         if bind.id_map.is_some() {
             return Err(CompileError::Unsupported("an idmapped mount"));
         }
-        let source = match &bind.source {
+        let recursive = bind.recursive;
+        let (source, step) = match &bind.source {
             BindSource::Path(path) => {
-                of_host("the source of a mount", path)?;
-                c_path(path)?
+                absolute("the source of a mount", path)?;
+                let source = c_path(path)?;
+                let step = MountStep::Take {
+                    source: source.clone(),
+                    of_host: true,
+                    recursive,
+                    optional: bind.optional,
+                };
+                (source, step)
             }
-            BindSource::Descriptor(_) => {
-                return Err(CompileError::Unsupported("a mount from a descriptor"));
+            BindSource::Descriptor(held) => {
+                let held = *held;
+                let source = c"a descriptor of the caller's".to_owned();
+                (source, MountStep::TakeHeld { held, recursive })
             }
         };
         let target = mount_point(&bind.target, walls)?;
-        let slot = self.hold(MountStep::Take {
-            source: source.clone(),
-            of_host: true,
-            recursive: bind.recursive,
-            optional: bind.optional,
-        });
+        let slot = self.hold(step);
         Ok(Action::Put(Put {
             slot,
             source,

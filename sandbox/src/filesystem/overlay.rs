@@ -19,7 +19,7 @@ use super::trouble::{MountOperation, MountTrouble};
 use crate::compile::CompileError;
 use crate::config::Upper;
 use crate::host::KernelVersion;
-use crate::paths::{c_path, of_host};
+use crate::paths::{absolute, c_path};
 use crate::sys::Errno;
 
 /// `lowerdir+` takes one layer at a time; before, all of them share [`LONGEST_VALUE`] bytes.
@@ -43,7 +43,7 @@ pub(super) fn plan(
     launch: Surroundings,
 ) -> Result<Overlay, CompileError> {
     let host_path = |path: &PathBuf| {
-        of_host("a layer of an overlay", path)?;
+        absolute("a layer of an overlay", path)?;
         c_path(path)
     };
     let lower = lower

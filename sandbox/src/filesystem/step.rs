@@ -7,6 +7,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::action::{Action, Content};
+use crate::config::Held;
 use crate::step::text;
 
 /// Paths are the box's own; [`Take`](MountStep::Take) alone may name one of the host.
@@ -29,6 +30,11 @@ pub(crate) enum MountStep {
         of_host: bool,
         recursive: bool,
         optional: bool,
+    },
+    /// Holds on to what a descriptor of the caller's stands for.
+    TakeHeld {
+        held: Held,
+        recursive: bool,
     },
     /// Holds on to a new file in memory.
     Data {
@@ -192,6 +198,9 @@ impl fmt::Display for MountStep {
                     text(source),
                     if_there(optional)
                 )
+            }
+            Self::TakeHeld { held, .. } => {
+                write!(f, "hold what the caller's descriptor {} stands for", held.0)
             }
             Self::ReadOnly {
                 path,

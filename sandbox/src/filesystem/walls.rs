@@ -45,7 +45,7 @@ pub(super) fn protect_system(walls: &Walls, tree: &mut Tree) {
         if !walls.private_devices {
             tree.put("/dev", keep("/dev"));
         }
-        if !walls.namespaces.pid {
+        if !walls.has_other_processes() {
             tree.put("/proc", keep("/proc"));
         }
         if !walls.protect_kernel_tunables {
@@ -63,7 +63,7 @@ pub(super) fn kernel(walls: &Walls, tree: &mut Tree) {
         ProtectProc::Ptraceable => Hide::Ptraceable,
     };
     if is_directory(walls)
-        || walls.root.is_host() && walls.namespaces.pid
+        || walls.root.is_host() && walls.has_other_processes()
         || hide != Hide::Nothing
         || walls.proc_subset_pid
     {

@@ -62,6 +62,7 @@ pub(super) fn detect() -> Result<Cgroups, HostError> {
     let mut cgroups = layout(&mounts, &parse_cgroup(&groups));
     if let Some(v2) = &mut cgroups.v2 {
         v2.writable = v2.writable && is_writable(&v2.own);
+        cgroups.device_programs = crate::cgroup::has_programs(&v2.own);
         v2.controllers = fs::read_to_string(v2.own.join("cgroup.controllers"))
             .map(|text| text.split_whitespace().map(str::to_owned).collect())
             .unwrap_or_default();

@@ -1,30 +1,63 @@
-//! What this machine really lets us do, found out by doing it: `herd doctor`.
+//! What this machine really lets us do, found out by doing it: `herd doctor` and `vb doctor`.
 //!
-//! Each probe leaves nothing: namespaces die with the child that tried them, the cgroup it makes is
-//! removed.
+//! Nothing here trusts a version or the presence of a file where it can try: a namespace is made, an
+//! overlay is mounted, a group is made and removed. Each probe leaves nothing: what it makes dies
+//! with the child that made it. What is found is data; how it is shown is the caller's business.
+//!
+//! Beside what is missing stands what is *weak*: a setting of the kernel or its age that takes a
+//! defence away from every box, or from boxes without a certain wall.
+
+mod file_systems;
+mod groups;
+mod kernel;
+mod namespaces;
+mod tools;
+mod weaknesses;
 
 use std::fmt;
-use std::fs;
 use std::io;
-use std::path::Path;
 
-use rustix::fs::{Access, Mode, OFlags, access};
-use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
 use serde::{Deserialize, Serialize};
 
-use super::{Host, UserNamespaces};
-use crate::cgroup;
-use crate::config::{CgroupLimits, CgroupName};
-use crate::sys::probe_clone::{Prepared, in_new_namespaces};
+use super::{Host, KernelVersion};
+
+/// Everything that was found out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    pub kernel: KernelVersion,
+    /// Who asked: what may be done is another thing for root and for others.
+    pub uid: u32,
+    pub findings: Vec<Finding>,
+    /// The default box (`boxed = true`) can be built for this user.
+    pub default_box_ready: bool,
+    /// Every key of the language that depends on the kernel or the system can be honoured.
+    pub strict_ready: bool,
+    /// The share of what was looked for and found, by weight: 0 to 100.
+    pub readiness_score: u8,
+}
 
 /// One thing looked at.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finding {
+    pub subject: Subject,
     pub name: String,
     pub state: State,
+    pub need: Need,
     pub detail: String,
     /// What would change it; empty when nothing has to change.
     pub advice: String,
+}
+
+/// What a finding is about; findings of one subject stand together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Subject {
+    Namespaces,
+    FileSystems,
+    Kernel,
+    Cgroups,
+    Tools,
+    Weaknesses,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,16 +68,46 @@ pub enum State {
     Missing,
     /// It is there, and we may not use it.
     Refused,
+    /// A defence that this machine takes away.
+    Weak,
+}
+
+impl State {
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Missing => "missing",
+            Self::Refused => "refused",
+            Self::Weak => "weak",
+        }
+    }
+}
+
+/// Who needs it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Need {
+    /// Every default box.
+    Box,
+    /// Units with certain keys.
+    Key,
+    /// Nobody; it is good to have, or good to know.
+    Comfort,
+}
+
+impl Need {
+    fn weight(self) -> u32 {
+        match self {
+            Self::Box => 8,
+            Self::Key => 3,
+            Self::Comfort => 1,
+        }
+    }
 }
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = match self.state {
-            State::Ok => "ok",
-            State::Missing => "missing",
-            State::Refused => "refused",
-        };
-        write!(f, "{}: {state}: {}", self.name, self.detail)?;
+        write!(f, "{}: {}: {}", self.name, self.state.word(), self.detail)?;
         if !self.advice.is_empty() {
             write!(f, "\nhint: {}", self.advice)?;
         }
@@ -53,239 +116,91 @@ impl fmt::Display for Finding {
 }
 
 /// Tries everything that a box may need. Starts short-lived children; not for the supervisor's loop.
-pub fn examine(host: &Host) -> Vec<Finding> {
-    let mut findings: Vec<Finding> = NAMESPACES
+pub fn examine(host: &Host) -> Report {
+    let host = &host.clone().tried();
+    let mut findings = namespaces::findings(host);
+    findings.extend(file_systems::findings(host));
+    findings.extend(kernel::findings(host));
+    findings.extend(groups::findings(host));
+    findings.extend(tools::findings(host));
+    findings.extend(weaknesses::findings(host));
+    let is_lacking = |finding: &&Finding| finding.state != State::Ok;
+    let default_box_ready = !findings
         .iter()
-        .map(|(name, flag)| namespace(host, name, *flag))
-        .collect();
-    findings.extend([
-        overlay(host),
-        cgroup_tree(host),
-        cgroup_limits(host),
-        present(
-            "landlock",
-            host.landlock_abi > 0,
-            format!("ABI {}", host.landlock_abi),
-            "boot with landlock in the kernel's lsm= list (CONFIG_SECURITY_LANDLOCK)",
-        ),
-        present(
-            "seccomp",
-            host.seccomp,
-            "filters are taken".to_owned(),
-            "the kernel needs CONFIG_SECCOMP_FILTER",
-        ),
-        program(
-            "newuidmap",
-            "several ids in a user's box need it: package uidmap",
-        ),
-        program(
-            "nft",
-            "only needed to look at the rules that herd makes: package nftables",
-        ),
-    ]);
-    findings
+        .filter(is_lacking)
+        .any(|finding| finding.need == Need::Box);
+    let strict_ready = !findings
+        .iter()
+        .filter(is_lacking)
+        .any(|finding| finding.need != Need::Comfort);
+    let weight = |finding: &Finding| finding.need.weight();
+    let all: u32 = findings.iter().map(weight).sum();
+    let lacking: u32 = findings.iter().filter(is_lacking).map(weight).sum();
+    let share = (all - lacking) * 100 / all.max(1);
+    Report {
+        kernel: host.kernel,
+        uid: host.uid,
+        findings,
+        default_box_ready,
+        strict_ready,
+        readiness_score: u8::try_from(share).unwrap_or(100),
+    }
 }
 
-/// Flags of `clone(2)`; the time namespace is refused by clone, whose low byte is the exit signal.
-const NAMESPACES: [(&str, libc::c_int); 7] = [
-    ("user namespace", libc::CLONE_NEWUSER),
-    ("mount namespace", libc::CLONE_NEWNS),
-    ("pid namespace", libc::CLONE_NEWPID),
-    ("ipc namespace", libc::CLONE_NEWIPC),
-    ("uts namespace", libc::CLONE_NEWUTS),
-    ("cgroup namespace", libc::CLONE_NEWCGROUP),
-    ("network namespace", libc::CLONE_NEWNET),
-];
+/// A finding in the making: what is looked at, and for whom.
+#[derive(Debug, Clone, Copy)]
+struct Look {
+    subject: Subject,
+    name: &'static str,
+    need: Need,
+}
 
-fn namespace(host: &Host, name: &str, flag: libc::c_int) -> Finding {
-    let flags = with_user(host, flag);
-    let result = in_new_namespaces(flags, |_| Ok(()), &Prepared::default());
-    let advice = match &host.user_namespaces {
-        UserNamespaces::Refused(setting) => format!("the host has {setting}"),
-        UserNamespaces::Allowed => {
-            "a container's seccomp profile or a security module may forbid it".to_owned()
+impl Look {
+    fn new(subject: Subject, need: Need, name: &'static str) -> Self {
+        Self {
+            subject,
+            name,
+            need,
         }
-    };
-    tried(name, result, "a child was started in one", &advice)
-}
+    }
 
-/// Who is not root gets every other namespace through a user namespace of its own.
-fn with_user(host: &Host, flag: libc::c_int) -> libc::c_ulong {
-    let flags = if host.is_root {
-        flag
-    } else {
-        flag | libc::CLONE_NEWUSER
-    };
-    // The constants are positive (the highest is 0x4000_0000).
-    libc::c_ulong::from(flags.unsigned_abs())
-}
-
-fn overlay(host: &Host) -> Finding {
-    let prepared = if host.is_root {
-        Prepared::default()
-    } else {
-        Prepared {
-            uid_map: format!("0 {} 1", host.uid),
-            gid_map: format!("0 {} 1", host.gid),
+    fn found(self, state: State, detail: impl Into<String>, advice: impl Into<String>) -> Finding {
+        Finding {
+            subject: self.subject,
+            name: self.name.to_owned(),
+            state,
+            need: self.need,
+            detail: detail.into(),
+            advice: advice.into(),
         }
-    };
-    let result = in_new_namespaces(with_user(host, libc::CLONE_NEWNS), mount_overlay, &prepared);
-    tried(
-        "overlay file system",
-        result,
-        "mounted on a tmpfs",
-        "load the module: modprobe overlay",
-    )
-}
-
-/// Runs in the probe's child: system calls only.
-fn mount_overlay(prepared: &Prepared) -> io::Result<()> {
-    if !prepared.uid_map.is_empty() {
-        put(c"/proc/self/setgroups", "deny")?;
-        put(c"/proc/self/uid_map", &prepared.uid_map)?;
-        put(c"/proc/self/gid_map", &prepared.gid_map)?;
     }
-    let none = MountFlags::empty();
-    mount_change(
-        c"/",
-        MountPropagationFlags::PRIVATE | MountPropagationFlags::REC,
-    )?;
-    mount(c"herd-doctor", c"/tmp", c"tmpfs", none, None)?;
-    for directory in [c"/tmp/lower", c"/tmp/upper", c"/tmp/work", c"/tmp/merged"] {
-        rustix::fs::mkdir(directory, Mode::RWXU)?;
-    }
-    let options = c"lowerdir=/tmp/lower,upperdir=/tmp/upper,workdir=/tmp/work";
-    mount(
-        c"herd-doctor",
-        c"/tmp/merged",
-        c"overlay",
-        none,
-        Some(options),
-    )?;
-    Ok(())
-}
 
-fn put(path: &std::ffi::CStr, text: &str) -> io::Result<()> {
-    let file = rustix::fs::open(path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
-    rustix::io::write(&file, text.as_bytes())?;
-    Ok(())
-}
-
-/// A group is made, and removed, below our own.
-fn cgroup_tree(host: &Host) -> Finding {
-    let name = CgroupName(format!("herd-doctor-{}", std::process::id()));
-    let Ok(plan) = cgroup::plan(&name, &CgroupLimits::default(), host) else {
-        return missing("cgroup", "this name was refused", "");
-    };
-    if plan.is_empty() {
-        return missing(
-            "cgroup",
-            "no hierarchy is mounted where we may write",
-            "services are then tracked by sessions and the subreaper; delegate a cgroup to this user \
-             (systemd: Delegate=yes)",
-        );
+    fn ok(self, detail: impl Into<String>) -> Finding {
+        self.found(State::Ok, detail, "")
     }
-    let done = cgroup::create(&plan).and_then(|()| cgroup::remove(&plan));
-    match done {
-        Ok(_) => ok("cgroup", format!("a group was made and removed ({plan})")),
-        Err(error) => Finding {
-            name: "cgroup".to_owned(),
-            state: State::Refused,
-            detail: error.to_string(),
-            advice: "delegate a cgroup to this user (systemd: Delegate=yes)".to_owned(),
-        },
-    }
-}
 
-/// Which controllers can limit, and where.
-fn cgroup_limits(host: &Host) -> Finding {
-    let cgroups = &host.cgroups;
-    let mut missing_ones = Vec::new();
-    let mut found = Vec::new();
-    for controller in ["memory", "cpu", "cpuset", "pids", "io"] {
-        let v1 = if controller == "io" {
-            "blkio"
-        } else {
-            controller
+    fn missing(self, detail: impl Into<String>, advice: impl Into<String>) -> Finding {
+        self.found(State::Missing, detail, advice)
+    }
+
+    /// What the kernel answered when it was tried.
+    fn tried(self, result: io::Result<()>, detail: &str, advice: &str) -> Finding {
+        let Err(error) = result else {
+            return self.ok(detail);
         };
-        let on_v2 = cgroups
-            .v2
-            .as_ref()
-            .is_some_and(|v2| v2.writable && v2.controllers.iter().any(|name| name == controller));
-        if on_v2 {
-            found.push(format!("{controller} (v2)"));
-        } else if cgroups.v1.get(v1).is_some_and(|v1| v1.writable) {
-            found.push(format!("{controller} (v1)"));
-        } else {
-            missing_ones.push(controller);
-        }
-    }
-    if missing_ones.is_empty() {
-        return ok("cgroup limits", found.join(", "));
-    }
-    missing(
-        "cgroup limits",
-        &format!("no controller for {}", missing_ones.join(", ")),
-        "a parent has to enable them in cgroup.subtree_control, or delegate them",
-    )
-}
-
-fn program(name: &str, advice: &str) -> Finding {
-    let found = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"]
-        .iter()
-        .map(|directory| Path::new(directory).join(name))
-        .find(|path| {
-            fs::metadata(path).is_ok_and(|meta| meta.is_file())
-                && access(path, Access::EXEC_OK).is_ok()
-        });
-    match found {
-        Some(path) => ok(name, path.display().to_string()),
-        None => missing(name, "not installed", advice),
-    }
-}
-
-fn tried(name: &str, result: io::Result<()>, detail: &str, advice: &str) -> Finding {
-    let Err(error) = result else {
-        return ok(name, detail.to_owned());
-    };
-    let absent = [libc::EINVAL, libc::ENOSYS, libc::ENODEV];
-    Finding {
-        name: name.to_owned(),
-        state: if error
-            .raw_os_error()
-            .is_some_and(|code| absent.contains(&code))
-        {
+        let code = error.raw_os_error().unwrap_or(libc::EIO);
+        let absent = [
+            libc::EINVAL,
+            libc::ENOSYS,
+            libc::ENODEV,
+            libc::EOPNOTSUPP,
+            libc::ENOPROTOOPT,
+        ];
+        let state = if absent.contains(&code) {
             State::Missing
         } else {
             State::Refused
-        },
-        detail: error.to_string(),
-        advice: advice.to_owned(),
-    }
-}
-
-fn present(name: &str, is_there: bool, detail: String, advice: &str) -> Finding {
-    if is_there {
-        ok(name, detail)
-    } else {
-        missing(name, "the kernel does not have it", advice)
-    }
-}
-
-fn ok(name: &str, detail: String) -> Finding {
-    Finding {
-        name: name.to_owned(),
-        state: State::Ok,
-        detail,
-        advice: String::new(),
-    }
-}
-
-fn missing(name: &str, detail: &str, advice: &str) -> Finding {
-    Finding {
-        name: name.to_owned(),
-        state: State::Missing,
-        detail: detail.to_owned(),
-        advice: advice.to_owned(),
+        };
+        self.found(state, crate::sys::text_of(code), advice)
     }
 }

@@ -54,6 +54,7 @@ pub(super) fn own_maps(host: &Host) -> Prepared {
     Prepared {
         uid_map: format!("{0} {0} 1", host.uid),
         gid_map: format!("{0} {0} 1", host.gid),
+        user_namespace: None,
     }
 }
 

@@ -1,12 +1,15 @@
 //! Making a user namespace and writing its maps.
 
+use std::ffi::CStr;
 use std::fs;
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
+use super::join::CLONE_NEWTIME;
 use super::maps::{Alone, Maps, text};
 use crate::config::IdRange;
-use crate::sys::{Errno, process};
+use crate::sys::{Errno, files, process};
 
 /// Why maps were not written.
 #[derive(Debug)]
@@ -25,24 +28,51 @@ impl From<io::Error> for Refused {
     }
 }
 
-/// Moves this process into a new user namespace in which nobody else exists.
-pub(crate) fn enter_alone(map: &Alone) -> Result<(), io::Error> {
-    process::unshare(u64::from(libc::CLONE_NEWUSER.unsigned_abs()))?;
-    map_alone(map)
+/// Moves this process into a new user namespace.
+pub(crate) fn unshare() -> Result<(), Errno> {
+    process::unshare(u64::from(libc::CLONE_NEWUSER.unsigned_abs()))
 }
 
-/// Writes the maps of the user namespace that this process was made in.
+/// The host's `/proc`, for what is to be written when it is out of sight.
+pub(crate) fn host_proc() -> Result<OwnedFd, io::Error> {
+    Ok(files::open(c"/proc", libc::O_PATH | libc::O_DIRECTORY)?)
+}
+
+/// Makes ourselves the only one in the user namespace that we have just entered.
 pub(crate) fn map_alone(map: &Alone) -> Result<(), io::Error> {
+    map_alone_by(host_proc()?.as_fd(), map)
+}
+
+/// The same by a `/proc` that has been lost with the host's tree.
+pub(crate) fn map_alone_by(proc: BorrowedFd<'_>, map: &Alone) -> Result<(), io::Error> {
+    let write = |name: &CStr, text: &str| {
+        let file = files::open_at(proc, name, libc::O_WRONLY)?;
+        files::write_all(file.as_fd(), text.as_bytes())
+    };
     // Before gid_map: else a group that a file denies something to could be left.
-    fs::write("/proc/self/setgroups", "deny")?;
+    write(c"self/setgroups", "deny")?;
     let Alone {
         uid,
         gid,
         outside_uid,
         outside_gid,
     } = map;
-    fs::write("/proc/self/uid_map", format!("{uid} {outside_uid} 1"))?;
-    fs::write("/proc/self/gid_map", format!("{gid} {outside_gid} 1"))
+    write(c"self/uid_map", &format!("{uid} {outside_uid} 1"))?;
+    Ok(write(c"self/gid_map", &format!("{gid} {outside_gid} 1"))?)
+}
+
+/// A time namespace for the children of this process.
+pub(crate) fn make_time_namespace(monotonic: i64, boottime: i64) -> Result<(), io::Error> {
+    process::unshare(u64::from(CLONE_NEWTIME.unsigned_abs()))?;
+    if (monotonic, boottime) == (0, 0) {
+        return Ok(());
+    }
+    let offsets = format!("monotonic {monotonic} 0\nboottime {boottime} 0\n");
+    // The files of a process that is not dumpable belong to root.
+    let dumpable = process::is_dumpable()?;
+    process::set_dumpable(true)?;
+    fs::write("/proc/self/timens_offsets", offsets)?;
+    Ok(process::set_dumpable(dumpable)?)
 }
 
 /// How many user namespaces may be made below ours.
@@ -52,7 +82,7 @@ pub(crate) fn limit_further(most: u8) -> Result<(), io::Error> {
 
 /// Claims that no further user namespace can be made. If one can, this process is in it.
 pub(crate) fn is_further_refused() -> bool {
-    process::unshare(u64::from(libc::CLONE_NEWUSER.unsigned_abs())).is_err()
+    unshare().is_err()
 }
 
 /// Writes the maps of the child `pid`, which is in a new namespace directly below ours.

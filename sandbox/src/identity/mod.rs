@@ -17,6 +17,7 @@
 //! the program is to have; ambient ones last, because they have to be permitted and inheritable.
 
 pub(crate) mod apply;
+pub(crate) mod join;
 pub(crate) mod maps;
 pub(crate) mod plan;
 

@@ -1,6 +1,7 @@
 //! In which user namespace a process stands, as whom, and with which capabilities. Pure.
 #![forbid(unsafe_code)]
 
+use super::join::joins;
 use super::maps::{Alone, Ids, Maps, check, inside_of, outside_of};
 use crate::compile::CompileError;
 use crate::config::{
@@ -38,6 +39,14 @@ impl Users {
     /// Claims that the namespace comes with the other ones in one `clone3`.
     pub(crate) fn is_mapped_from_outside(&self) -> bool {
         matches!(self, Self::Mapped { .. } | Self::ByCaller)
+    }
+
+    /// How many user namespaces may be made below.
+    pub(crate) fn limit(&self) -> Option<u8> {
+        match self {
+            Self::Alone { limit, .. } | Self::Mapped { limit, .. } => *limit,
+            Self::Same | Self::ByCaller | Self::Joined => None,
+        }
     }
 
     /// Who the process is, in numbers of the caller's namespace: the owner of its directories.
@@ -79,20 +88,8 @@ pub(crate) fn decide(
     host: &Host,
     namespaces: NamespaceSet,
 ) -> Result<Users, CompileError> {
-    let joined = walls
-        .join
-        .iter()
-        .any(|join| join.kind == NamespaceKind::User);
     let wanted = match &walls.user_namespace {
-        Some(_) if joined => {
-            let reason = "a user namespace is made or joined, not both";
-            return Err(refuse(Wall::UserNamespace, reason));
-        }
-        _ if joined && walls.namespaces.user => {
-            let reason = "a user namespace is made or joined, not both";
-            return Err(refuse(Wall::UserNamespace, reason));
-        }
-        _ if joined => return Ok(Users::Joined),
+        _ if joins(walls, NamespaceKind::User) => return Ok(Users::Joined),
         Some(wanted) => wanted.clone(),
         None if walls.namespaces.user => UserNamespace::default(),
         None if host.is_root || namespaces.is_empty() => return Ok(Users::Same),
@@ -113,6 +110,10 @@ pub(crate) fn decide(
         IdMaps::Ranges { .. } | IdMaps::ByCaller if wanted.nested => Err(refuse(
             Wall::UserNamespace,
             "a second user namespace is made only for a caller who is alone in the first",
+        )),
+        IdMaps::Ranges { .. } if joins(walls, NamespaceKind::Mount) => Err(refuse(
+            Wall::UserNamespace,
+            "ranges cannot be mapped behind a mount namespace that is joined, whose /proc is another",
         )),
         IdMaps::Ranges { uids, gids } => {
             check(Ids::Users, uids)?;
@@ -165,6 +166,10 @@ fn alone(
     }
     let (outside_uid, outside_gid) = (host.uid, host.gid);
     let may_raise = may_raise_limits(walls);
+    if (wanted.nested || wanted.disable_further) && joins(walls, NamespaceKind::SecondUser) {
+        let reason = "a second user namespace is made or joined, not both";
+        return Err(refuse(Wall::UserNamespace, reason));
+    }
     let nested = wanted.nested || wanted.disable_further && may_raise;
     let limit = match (wanted.disable_further, nested) {
         (false, _) => None,
@@ -258,6 +263,8 @@ pub(crate) fn privileges(
     host: &Host,
     users: &Users,
 ) -> Result<Vec<Step>, CompileError> {
+    let second = joins(walls, NamespaceKind::SecondUser);
+    let users = if second { &Users::Joined } else { users };
     let bounding = capability_set(&walls.capability_bounding_set);
     let given: &[u8] = match &walls.capabilities {
         Capabilities::ByUser => &walls.ambient_capabilities,
@@ -276,7 +283,16 @@ pub(crate) fn privileges(
     if privileged && bounding & ALL_CAPABILITIES != ALL_CAPABILITIES {
         steps.push(Step::BoundingSet { keep: bounding });
     }
-    let becomes = change_user(wanted, host, users, ambient, &mut steps)?;
+    let keeps = ambient != 0 || !walls.secure_bits.is_empty();
+    let becomes = change_user(wanted, host, users, keeps, &mut steps)?;
+    if !walls.secure_bits.is_empty() {
+        if !privileged {
+            let reason = "secure bits take a user namespace of the box's own or root";
+            return Err(refuse(Wall::Capabilities, reason));
+        }
+        // As late as they can be: they take CAP_SETPCAP, and change what a change of user means.
+        steps.push(Step::SecureBits(walls.secure_bits.clone()));
+    }
     if walls.capabilities == Capabilities::Caller {
         return Ok(steps);
     }
@@ -298,7 +314,7 @@ fn change_user(
     wanted: &Identity,
     host: &Host,
     users: &Users,
-    ambient: u64,
+    keeps: bool,
     steps: &mut Vec<Step>,
 ) -> Result<Option<u32>, CompileError> {
     let mut change = Vec::new();
@@ -324,7 +340,7 @@ fn change_user(
         }
     };
     let changed = change.iter().position(|step| matches!(step, Step::Uid(_)));
-    if let Some(place) = changed.filter(|_| ambient != 0 && becomes != Some(0)) {
+    if let Some(place) = changed.filter(|_| keeps && becomes != Some(0)) {
         change.insert(place, Step::KeepCapabilities);
     }
     steps.extend(change);

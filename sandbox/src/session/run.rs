@@ -75,7 +75,7 @@ impl Sandbox {
         config.lifecycle.gate |= config.walls.is_some() && audience.listens();
         let names_group = config.cgroup.is_some();
         box_group::name(&mut config, &self.host, instance).map_err(SpawnError::Cgroup)?;
-        let plan = carried(compile(&config, &self.host)?, options.carriage)?;
+        let plan = carried(compile(&config, &self.host)?, options.carriage)?.followed();
         let warnings = plan.warnings().to_vec();
         if !warnings.is_empty() {
             if options.fail_on_warnings {
@@ -242,10 +242,7 @@ impl Starting<'_, '_> {
                         self.give_up(&running.pidfd);
                         return Err(SpawnError::Aborted(abort));
                     }
-                    match status::let_go(channel.as_fd()) {
-                        // One that has died meanwhile closes the channel.
-                        Ok(()) | Err(_) => {}
-                    }
+                    heard(channel.as_fd());
                 }
                 Message::Failed(failure) => return Err(self.failed(failure, Some(running.pidfd))),
                 Message::Moved {
@@ -258,10 +255,12 @@ impl Starting<'_, '_> {
                     reap(&executor).map_err(following("reap the executor"))?;
                     running.main_pid = main_pid;
                     running.main_pidfd = main_pidfd;
+                    heard(channel.as_fd());
                 }
                 Message::Main { pid, pidfd } => {
                     running.main_pid = pid;
                     running.main_pidfd = Some(pidfd);
+                    heard(channel.as_fd());
                 }
                 Message::Executed | Message::Exited(_) => break,
                 // By `execve`, or by a death that the pidfd tells of.
@@ -542,6 +541,14 @@ fn reap(process: &OwnedFd) -> io::Result<ExitStatus> {
             Ok(None) | Err(rustix::io::Errno::INTR) => {}
             Err(errno) => return Err(errno.into()),
         }
+    }
+}
+
+/// The box may go on.
+fn heard(channel: BorrowedFd<'_>) {
+    match status::let_go(channel) {
+        // One that has died meanwhile closes the channel.
+        Ok(()) | Err(_) => {}
     }
 }
 

@@ -37,6 +37,11 @@ pub(crate) fn clear_ambient() -> Result<(), Errno> {
     )
 }
 
+/// Replaces the secure bits, bit n as `capabilities(7)` numbers them.
+pub(crate) fn set_secure_bits(bits: u64) -> Result<(), Errno> {
+    prctl(libc::PR_SET_SECUREBITS, bits, 0)
+}
+
 const VERSION_3: u32 = 0x2008_0522;
 
 #[repr(C)]

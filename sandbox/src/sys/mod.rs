@@ -4,6 +4,7 @@
 //! `execve`, which shares its parent's memory. For the second nothing here allocates, takes a
 //! lock or touches the C library's own state: every call goes straight to the kernel.
 
+pub(crate) mod bpf;
 pub(crate) mod capabilities;
 pub(crate) mod clone;
 pub(crate) mod descriptors;

@@ -6,6 +6,7 @@
 )]
 
 use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 /// The kernel's landlock version, 0 where there is none (`landlock_create_ruleset(2)`).
 pub(crate) fn landlock_abi() -> u32 {
@@ -25,8 +26,12 @@ pub(crate) fn landlock_abi() -> u32 {
 
 /// Claims that the kernel takes seccomp filters (`seccomp(2)`, `SECCOMP_GET_ACTION_AVAIL`).
 pub(crate) fn has_seccomp_filter() -> bool {
+    has_seccomp_action(libc::SECCOMP_RET_ERRNO)
+}
+
+/// Claims that filters may answer with this action.
+pub(crate) fn has_seccomp_action(action: u32) -> bool {
     const SECCOMP_GET_ACTION_AVAIL: libc::c_ulong = 2;
-    let action: u32 = libc::SECCOMP_RET_ERRNO;
     // SAFETY: the third argument has to point to a u32 that lives through the call: it is a local;
     // the flags have to be 0, as they are.
     let answer = unsafe {
@@ -95,6 +100,95 @@ pub(crate) struct Prepared {
     /// The texts for `uid_map` and `gid_map`; empty where there is no user namespace.
     pub(crate) uid_map: String,
     pub(crate) gid_map: String,
+    /// The owners of an idmapped mount.
+    pub(crate) user_namespace: Option<OwnedFd>,
+}
+
+/// A user namespace with this map of users and groups, held by nothing but the descriptor.
+pub(crate) fn user_namespace(map: &str) -> io::Result<OwnedFd> {
+    let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+    let flags = libc::CLONE_NEWUSER;
+    // SAFETY: as in `in_new_namespaces`.
+    let pid = unsafe { libc::syscall(libc::SYS_clone, flags, 0_usize, 0_usize, 0_usize, 0_usize) };
+    if pid == 0 {
+        // Waits for the end of the pipe, which it would itself hold open.
+        drop(write);
+        let mut byte = [0_u8];
+        let ended = rustix::io::read(&read, &mut byte);
+        // SAFETY: as in `in_new_namespaces`.
+        unsafe { libc::_exit(i32::from(ended.is_err())) }
+    }
+    if pid < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let process = format!("/proc/{pid}");
+    let made = std::fs::write(format!("{process}/uid_map"), map)
+        .and_then(|()| std::fs::write(format!("{process}/gid_map"), map))
+        .and_then(|()| std::fs::File::open(format!("{process}/ns/user")));
+    drop(write);
+    let ended = wait(libc::pid_t::try_from(pid).map_err(io::Error::other)?);
+    ended.and(made).map(OwnedFd::from)
+}
+
+/// Translates the owners of a mount that is not attached yet (`mount_setattr(2)`).
+pub(crate) fn idmap(mount: BorrowedFd<'_>, user_namespace: BorrowedFd<'_>) -> io::Result<()> {
+    let attributes = libc::mount_attr {
+        attr_set: libc::MOUNT_ATTR_IDMAP,
+        attr_clr: 0,
+        propagation: 0,
+        userns_fd: u64::from(user_namespace.as_raw_fd().unsigned_abs()),
+    };
+    // SAFETY: the path is a constant, the struct is live and of the size passed, and the descriptor
+    // named in it is borrowed for the call.
+    let answer = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            mount.as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH,
+            &raw const attributes,
+            size_of::<libc::mount_attr>(),
+        )
+    };
+    answered(answer)
+}
+
+/// Makes a child that is born in this group and ends (`CLONE_INTO_CGROUP`, Linux 5.7).
+pub(crate) fn into_cgroup(group: BorrowedFd<'_>) -> io::Result<()> {
+    // libc's constant is an int, into which it does not fit.
+    const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+    // SAFETY: all fields are numbers, for which zero is a value: none wanted.
+    let mut arguments: libc::clone_args = unsafe { std::mem::zeroed() };
+    arguments.flags = CLONE_INTO_CGROUP;
+    arguments.cgroup = u64::from(group.as_raw_fd().unsigned_abs());
+    // SAFETY: the struct is live and of the size passed; without CLONE_VM and a stack the child goes
+    // on with a copy of ours, and leaves at once. No exit signal: see `in_new_namespaces`.
+    let pid = unsafe {
+        libc::syscall(
+            libc::SYS_clone3,
+            &raw mut arguments,
+            size_of::<libc::clone_args>(),
+        )
+    };
+    if pid == 0 {
+        // SAFETY: as in `in_new_namespaces`.
+        unsafe { libc::_exit(0) }
+    }
+    answered(pid)?;
+    wait(libc::pid_t::try_from(pid).map_err(io::Error::other)?).map(drop)
+}
+
+fn answered(answer: libc::c_long) -> io::Result<()> {
+    match answer {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    }
+}
+
+/// Closes nothing, by `close_range(2)`.
+pub(crate) fn has_close_range() -> io::Result<()> {
+    // SAFETY: plain numbers; no descriptor has the highest number of all.
+    answered(unsafe { libc::syscall(libc::SYS_close_range, u32::MAX, u32::MAX, 0) })
 }
 
 fn wait(pid: libc::pid_t) -> io::Result<i32> {

@@ -5,6 +5,7 @@
 use std::ffi::CStr;
 use std::fs;
 use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, BorrowedFd};
 
 use rustix::process::{Pid, PidfdFlags};
 
@@ -36,6 +37,13 @@ pub(crate) fn own_pidfd() -> Result<OwnedFd, Errno> {
 
 /// Claims that this process has one thread only.
 pub(crate) fn is_single_threaded() -> Result<bool, Errno> {
+    // Does nothing, and is refused to a process with threads (`unshare(2)`).
+    match unshare(u64::from(libc::CLONE_THREAD.unsigned_abs())) {
+        Ok(()) => return Ok(true),
+        Err(Errno(libc::EINVAL)) => return Ok(false),
+        // A filter around us that refuses the call as such.
+        Err(_) => {}
+    }
     let tasks = fs::read_dir("/proc/self/task")
         .map_err(|error| Errno(error.raw_os_error().unwrap_or(libc::EIO)))?;
     Ok(tasks.count() == 1)
@@ -167,15 +175,49 @@ pub(crate) fn join_new_keyring() -> Result<(), Errno> {
     })
 }
 
+/// What is in the keyring of our user is found through our session keyring too.
+pub(crate) fn link_user_keyring() -> Result<(), Errno> {
+    const KEYCTL_LINK: i32 = 8;
+    const KEY_SPEC_SESSION_KEYRING: i32 = -3;
+    const KEY_SPEC_USER_KEYRING: i32 = -4;
+    // SAFETY: plain numbers.
+    done(unsafe {
+        libc::syscall(
+            libc::SYS_keyctl,
+            KEYCTL_LINK,
+            KEY_SPEC_USER_KEYRING,
+            KEY_SPEC_SESSION_KEYRING,
+        )
+    })
+}
+
 pub(crate) fn set_hostname(name: &CStr) -> Result<(), Errno> {
     // SAFETY: pointer and length are those of one live string.
     done(unsafe { libc::syscall(libc::SYS_sethostname, name.as_ptr(), name.to_bytes().len()) })
+}
+
+pub(crate) fn set_domainname(name: &CStr) -> Result<(), Errno> {
+    // SAFETY: pointer and length are those of one live string.
+    done(unsafe {
+        libc::syscall(
+            libc::SYS_setdomainname,
+            name.as_ptr(),
+            name.to_bytes().len(),
+        )
+    })
 }
 
 /// Moves this process into new namespaces (`CLONE_NEW*`).
 pub(crate) fn unshare(namespaces: u64) -> Result<(), Errno> {
     // SAFETY: a plain number; namespaces do not touch memory.
     done(unsafe { libc::syscall(libc::SYS_unshare, namespaces) })
+}
+
+/// Moves this process into the namespace behind a descriptor, which has to be of this kind
+/// (`CLONE_NEW*`); a PID or time namespace takes in its children only.
+pub(crate) fn join_namespace(namespace: BorrowedFd<'_>, kind: i32) -> Result<(), Errno> {
+    // SAFETY: plain numbers; namespaces do not touch memory.
+    done(unsafe { libc::syscall(libc::SYS_setns, namespace.as_raw_fd(), kind) })
 }
 
 /// Installs a seccomp program, one `struct sock_filter` per number; the flags are

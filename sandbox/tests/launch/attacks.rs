@@ -231,6 +231,7 @@ fn start(script: &str, die_with_parent: bool) -> sandbox::Launched {
         stderr: null.as_fd(),
         passed: &[],
         held: &[],
+        own: &[],
     };
     sandbox::Launcher::new()
         .unwrap()

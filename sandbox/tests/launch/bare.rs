@@ -85,6 +85,7 @@ pub(crate) const CASES: &[Case] = &[
             stderr: null.as_fd(),
             passed: &[(2, null.as_fd())],
             held: &[],
+            own: &[],
         };
         let answer = sandbox::Launcher::new()
             .unwrap()

@@ -305,6 +305,7 @@ pub(crate) const CASES: &[Case] = &[
             stderr: null.as_fd(),
             passed: &[],
             held: &[],
+            own: &[],
         };
         let launched = launcher.launch(&plan(&config), files).unwrap();
         drop(out_end);

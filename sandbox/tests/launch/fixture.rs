@@ -128,6 +128,14 @@ pub(crate) fn outcome(config: &Config) -> Outcome {
 }
 
 pub(crate) fn outcome_of(plan: &Plan, passed: &[(u32, BorrowedFd<'_>)]) -> Outcome {
+    outcome_with(plan, passed, &[])
+}
+
+pub(crate) fn outcome_with(
+    plan: &Plan,
+    passed: &[(u32, BorrowedFd<'_>)],
+    held: &[BorrowedFd<'_>],
+) -> Outcome {
     let launcher = Launcher::new().unwrap();
     let (out, out_end) = pipe().unwrap();
     let (err, err_end) = pipe().unwrap();
@@ -137,7 +145,8 @@ pub(crate) fn outcome_of(plan: &Plan, passed: &[(u32, BorrowedFd<'_>)]) -> Outco
         stdout: out_end.as_fd(),
         stderr: err_end.as_fd(),
         passed,
-        held: &[],
+        held,
+        own: &[],
     };
     let launched = launcher.launch(&carried(plan), files);
     drop((out_end, err_end));

@@ -4,10 +4,13 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 use sandbox::config::{
-    Capabilities, IdMaps, IdRange, Identity, Namespaces, RestrictNamespaces, UserNamespace, Walls,
+    Capabilities, IdMaps, IdRange, Identity, Keyring, Namespaces, RestrictNamespaces, SecureBit,
+    UserNamespace, Walls,
 };
 use sandbox::{Config, Host};
 
+use crate::attacks::probe;
+use crate::attempt::attempt;
 use crate::fixture::{Case, config, outcome, outcome_of, plan, shell};
 use crate::user::as_nobody;
 
@@ -316,10 +319,82 @@ pub(crate) const CASES: &[Case] = &[
             outcome.stderr
         );
     }),
+    ("keys_cross_a_box_only_as_its_keyring_mode_says", || {
+        let place = tempfile::tempdir_in("/var/tmp").unwrap();
+        let own = std::env::current_exe().unwrap();
+        // A user that nobody else's keyring hangs on.
+        let mut inner = config(&[own.to_str().unwrap(), "--exact", "inner::keyrings"]);
+        inner.process.working_directory = Some(place.path().to_owned());
+        let outcome = outcome(&inner);
+        assert_eq!(
+            outcome.stdout, "test inner::keyrings ... ok\n",
+            "{}",
+            outcome.stderr
+        );
+    }),
+    ("secure_bits_outlive_execve_and_a_change_of_user", || {
+        let script = "/usr/sbin/capsh --print | grep -E '^Securebits|secure-'; grep CapEff /proc/self/status";
+        let mut config = shell(script);
+        config.walls = Some(Walls {
+            secure_bits: vec![SecureBit::NoRoot, SecureBit::NoRootLocked],
+            ..Walls::bare()
+        });
+        let root = lines(&config);
+        assert!(root[0].contains("0x3"), "{root:?}");
+        // User 0 is nobody special any more.
+        assert_eq!(root.last().unwrap(), NO_CAPABILITIES[0]);
+        config.identity.uid = Some(65_534);
+        let walls = config.walls.as_mut().unwrap();
+        walls.secure_bits = vec![SecureBit::NoSetuidFixup, SecureBit::KeepCapsLocked];
+        walls.ambient_capabilities = vec![10];
+        let user = lines(&config);
+        assert!(user[0].contains("0x24"), "{user:?}");
+        assert_eq!(user.last().unwrap(), "CapEff: 0000000000000400");
+    }),
+    (
+        "a_host_or_domain_name_makes_a_uts_namespace_and_leaves_the_hosts",
+        || {
+            let names = || {
+                ["hostname", "domainname"]
+                    .map(|name| fs::read_to_string(format!("/proc/sys/kernel/{name}")).unwrap())
+            };
+            let before = names();
+            let mut config = shell("cat /proc/sys/kernel/hostname /proc/sys/kernel/domainname");
+            config.walls = Some(Walls {
+                hostname: Some("inside".to_owned()),
+                domainname: Some("inner.example".to_owned()),
+                ..Walls::bare()
+            });
+            assert_eq!(lines(&config), ["inside", "inner.example"]);
+            assert_eq!(names(), before);
+        },
+    ),
 ];
 
-/// Only ever run as nobody.
+/// Only ever run by the cases above, most of them as nobody.
 pub(crate) const INNER: &[Case] = &[
+    ("inner::keyrings", || {
+        let here = |attack: &str, words: &[&str]| attempt(attack, words).unwrap().unwrap();
+        here("new-session-keyring", &[]);
+        here("put-key", &["-3", "of-the-session"]);
+        let find = &["find-key,of-the-session", "find-key,of-the-user"];
+        for (mode, session, user) in [
+            (Keyring::Inherit, "ok", "ENOKEY"),
+            (Keyring::Private, "ENOKEY", "ENOKEY"),
+            (Keyring::Shared, "ENOKEY", "ok"),
+        ] {
+            let mut config = shell("exit 0");
+            config.walls = Some(Walls {
+                keyring: mode,
+                ..Walls::bare()
+            });
+            here("put-key", &["-4", "of-the-user"]);
+            let seen = probe(config, find);
+            here("empty-keyring", &["-4"]);
+            let seen: Vec<&str> = seen.iter().map(|(_, answer)| answer.as_str()).collect();
+            assert_eq!(seen, [session, user], "{mode:?}");
+        }
+    }),
     ("inner::alone", || {
         for id in [0, 1000, 65534] {
             let seen = lines(&alone(id, id, WHO));

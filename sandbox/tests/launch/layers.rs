@@ -106,6 +106,7 @@ pub(crate) const INNER: &[Case] = &[("inner::mount_beside_a_box", || {
             stderr: out_end.as_fd(),
             passed: &[],
             held: &[],
+            own: &[],
         };
         let launcher = Launcher::new().unwrap();
         let launched = launcher.launch(&plan(&config), files).unwrap();

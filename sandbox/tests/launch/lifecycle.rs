@@ -31,6 +31,7 @@ fn start_with(config: &Config, out: BorrowedFd<'_>, held: &[BorrowedFd<'_>]) -> 
         stderr: null.as_fd(),
         passed: &[],
         held,
+        own: &[],
     };
     let plan = carried(&plan(config));
     Launcher::new().unwrap().launch(&plan, files).unwrap()
@@ -244,6 +245,7 @@ pub(crate) const CASES: &[Case] = &[
             stderr: null.as_fd(),
             passed: &[],
             held: &[],
+            own: &[],
         };
         let plan = carried(&plan(&config));
         let launched = Launcher::new().unwrap().launch(&plan, files).unwrap();
@@ -355,6 +357,7 @@ pub(crate) const CASES: &[Case] = &[
             stderr: null.as_fd(),
             passed: &[],
             held: &[],
+            own: &[],
         };
         let refused = Launcher::new().unwrap().launch(&plan, files).unwrap_err();
         assert!(matches!(refused, LaunchError::Threads), "{refused:?}");
@@ -423,6 +426,7 @@ pub(crate) const CASES: &[Case] = &[
                     stderr: null.as_fd(),
                     passed: &[],
                     held: &[block.as_fd()],
+                    own: &[],
                 };
                 let plan = carried(&plan).fail_at(n);
                 let launched = Launcher::new().unwrap().launch(&plan, files).unwrap();

@@ -18,6 +18,7 @@ mod bare;
 mod boxed;
 mod fixture;
 mod identity;
+mod join;
 mod landlock;
 mod layers;
 mod lifecycle;
@@ -38,10 +39,11 @@ fn main() {
         layers::CASES,
         lifecycle::CASES,
         session::CASES,
-        attacks::CASES,
         landlock::CASES,
-        identity::CASES,
         mounts::CASES,
+        identity::CASES,
+        join::CASES,
+        attacks::CASES,
         user::CASES,
     ]
     .concat();
@@ -52,8 +54,9 @@ fn main() {
         mounts::CASES,
         lifecycle::CASES,
         session::CASES,
-        attacks::CASES,
         identity::CASES,
+        join::CASES,
+        attacks::CASES,
     ]
     .concat();
     // It races with a thread of its own, and a copy can be made of a process with one only.
@@ -64,6 +67,7 @@ fn main() {
         &[
             user::INNER,
             identity::INNER,
+            join::INNER,
             attacks::INNER,
             layers::INNER,
             session::INNER,

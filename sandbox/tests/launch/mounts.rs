@@ -130,6 +130,22 @@ pub(crate) const CASES: &[Case] = &[
         let refused = "touch: cannot touch '/x': Read-only file system\n";
         assert_eq!(says(&config), format!("{refused}755\n"));
     }),
+    ("nothing_of_the_host_lies_on_top_of_the_root", || {
+        // `/..` leads to what is mounted on `/`.
+        let place = tempfile::tempdir().unwrap();
+        let seen = place.path().join("seen");
+        let script = format!(
+            "touch /..{}; cut -d' ' -f5 /proc/self/mountinfo | grep -cx /",
+            seen.display()
+        );
+        for roots in 1..4 {
+            let whole = (0..roots).map(|_| ro_bind("/", "/"));
+            let outcome = outcome(&empty(&script, whole.chain([proc()])));
+            assert_eq!(outcome.stdout, "1\n", "{roots} roots");
+            assert!(outcome.stderr.contains("Read-only"), "{}", outcome.stderr);
+            assert!(!seen.exists(), "{roots} roots");
+        }
+    }),
     ("an_empty_root_has_nothing_but_what_is_put_there", || {
         let script = "ls -A /; stat -c '%a %u' /; touch /new && echo written";
         let text = says(&filled(script, []));

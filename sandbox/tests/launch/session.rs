@@ -39,6 +39,7 @@ pub(crate) fn files<'a>(null: &'a File, out: BorrowedFd<'a>) -> Files<'a> {
         stderr: null.as_fd(),
         passed: &[],
         held: &[],
+        own: &[],
     }
 }
 

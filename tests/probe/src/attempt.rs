@@ -187,6 +187,40 @@ pub(crate) const ATTACKS: &[Attack] = &[
             ],
         )
     }),
+    ("put-key", "KEYRING NAME", |a| {
+        let (kind, name) = (c("user"), c(word_at(a, 1)));
+        call(
+            libc::SYS_add_key,
+            &[
+                kind.as_ptr() as i64,
+                name.as_ptr() as i64,
+                name.as_ptr() as i64,
+                1,
+                number(a, 0),
+            ],
+        )
+    }),
+    ("find-key", "NAME", |a| {
+        let (kind, name) = (c("user"), c(word_at(a, 0)));
+        let (search, session) = (10, -3);
+        call(
+            libc::SYS_keyctl,
+            &[
+                search,
+                session,
+                kind.as_ptr() as i64,
+                name.as_ptr() as i64,
+                0,
+            ],
+        )
+    }),
+    ("empty-keyring", "KEYRING", |a| {
+        let clear = 7;
+        call(libc::SYS_keyctl, &[clear, number(a, 0)])
+    }),
+    ("new-session-keyring", "", |_| {
+        call(libc::SYS_keyctl, &[1, 0])
+    }),
     ("bpf", "", |_| call(libc::SYS_bpf, &[0, 0, 0])),
     ("io-uring", "", |_| call(libc::SYS_io_uring_setup, &[1, 0])),
     ("userfaultfd", "", |_| call(libc::SYS_userfaultfd, &[0])),

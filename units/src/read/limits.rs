@@ -3,15 +3,19 @@
 
 use std::path::PathBuf;
 
-use sandbox::config::{Amount, Limits, Resource, Rlimit};
+use sandbox::config::{
+    Amount, Delegation, DeviceRule, Devices, HugePages, Limits, Resource, Rlimit,
+};
 use toml::de::DeValue;
 
 use super::Draft;
 use crate::reader::{Item, Reader};
 use crate::unit::OomPolicy;
 use crate::value::cpu_list::{format_cpu_list, parse_cpu_list};
+use crate::value::device::parse_device_rule;
 use crate::value::percent::parse_percent;
 use crate::value::size::{parse_amount, parse_size};
+use crate::value::slice::parse_slice;
 
 const OOM_POLICIES: [(&str, OomPolicy); 3] = [
     ("continue", OomPolicy::Continue),
@@ -24,8 +28,67 @@ pub(super) fn read(draft: &mut Draft, reader: &mut Reader<'_>, name: &str, item:
         draft.unit.oom_policy = reader.choice(item, &OOM_POLICIES).unwrap_or_default();
         return true;
     }
+    if read_placement(draft, reader, name, item) {
+        return true;
+    }
+    if name == "devices" {
+        draft.devices.allow = Some(device_rules(reader, item));
+        return true;
+    }
     let limits = draft.unit.limits.get_or_insert_default();
     read_cgroup(limits, reader, name, item) || read_rlimit(limits, reader, name, item)
+}
+
+fn read_placement(draft: &mut Draft, reader: &mut Reader<'_>, name: &str, item: Item<'_>) -> bool {
+    match name {
+        "slice" => {
+            if let Some(text) = reader.text(item) {
+                match parse_slice(&text) {
+                    Ok(slice) => draft.unit.placement.get_or_insert_default().slice = Some(slice),
+                    Err(problem) => {
+                        let hint = "slices are written \"apps\", or \"apps-web\" for one in it";
+                        reader.error_with_hint(item, problem, hint);
+                    }
+                }
+            }
+        }
+        "freeze" => {
+            if let Some(true) = reader.boolean(item) {
+                draft.unit.placement.get_or_insert_default().freeze = true;
+            }
+        }
+        _ => return false,
+    }
+    true
+}
+
+/// A list that is given shuts every other device, even when it is empty.
+pub(super) fn assemble(draft: &mut Draft) {
+    let keys = std::mem::take(&mut draft.devices);
+    if keys.policy.is_some() || keys.allow.is_some() {
+        let limits = draft.unit.limits.get_or_insert_default();
+        limits.cgroup.devices = Some(Devices {
+            policy: keys.policy.unwrap_or_default(),
+            allow: keys.allow.unwrap_or_default(),
+        });
+    }
+}
+
+pub(super) fn device_rules(reader: &mut Reader<'_>, item: Item<'_>) -> Vec<DeviceRule> {
+    let mut rules = Vec::new();
+    for item in reader.list(item) {
+        let Some(text) = reader.text(item) else {
+            continue;
+        };
+        match parse_device_rule(&text) {
+            Ok(rule) => rules.push(rule),
+            Err(problem) => {
+                let hint = "devices are written \"/dev/fuse rw\", \"char-pts rw\" or \"block-* r\"";
+                reader.error_with_hint(item, problem.to_string(), hint);
+            }
+        }
+    }
+    rules
 }
 
 fn read_cgroup(limits: &mut Limits, reader: &mut Reader<'_>, name: &str, item: Item<'_>) -> bool {
@@ -39,6 +102,11 @@ fn read_cgroup(limits: &mut Limits, reader: &mut Reader<'_>, name: &str, item: I
         "cpu" => cgroup.cpu_percent = percent(reader, item),
         "cpu_weight" => cgroup.cpu_weight = reader.number(item, 1..=10_000),
         "cpus" => cgroup.cpus = cpu_list(reader, item).map(|cpus| format_cpu_list(&cpus)),
+        "memory_nodes" => {
+            cgroup.memory_nodes = list_of(reader, item, NODES).map(|nodes| format_cpu_list(&nodes));
+        }
+        "huge_pages" => cgroup.huge_pages = huge_pages(reader, item),
+        "delegate" => cgroup.delegation = delegation(reader, item),
         "tasks" => cgroup.tasks = count(reader, item),
         "io_weight" => cgroup.io_weight = reader.number(item, 1..=10_000),
         "io_read" => cgroup.io_read = rates(reader, item),
@@ -191,8 +259,91 @@ fn percent(reader: &mut Reader<'_>, item: Item<'_>) -> Option<u32> {
     percent
 }
 
+/// `{ "2M" = "64M" }`
+fn huge_pages(reader: &mut Reader<'_>, item: Item<'_>) -> Vec<HugePages> {
+    let mut all = Vec::new();
+    let Some(table) = reader.table(item) else {
+        return all;
+    };
+    for (page, amount) in table {
+        let amount = item.sibling(amount);
+        let page = page.get_ref();
+        let size = parse_size(page)
+            .ok()
+            .filter(|size| size.is_power_of_two() && *size >= SMALLEST_PAGE);
+        let Some(size) = size else {
+            let hint = "the sizes of this machine stand in /sys/kernel/mm/hugepages";
+            reader.error_with_hint(amount, format!("{page:?} is no size of a page"), hint);
+            continue;
+        };
+        match self::amount(reader, amount) {
+            Some(Amount::Percent(_)) => {
+                reader.error(amount, "huge pages have no share of the machine");
+            }
+            Some(amount) => all.push(HugePages { size, amount }),
+            None => {}
+        }
+    }
+    all
+}
+
+/// No architecture has huge pages below 16 KiB.
+const SMALLEST_PAGE: u64 = 16 << 10;
+
+/// `true`, or the controllers.
+fn delegation(reader: &mut Reader<'_>, item: Item<'_>) -> Option<Delegation> {
+    if let DeValue::Boolean(given) = item.value() {
+        return given.then(Delegation::default);
+    }
+    let mut controllers = Vec::new();
+    let items = reader.list(item);
+    if items.is_empty() {
+        reader.error_with_hint(
+            item,
+            "the list of controllers is empty",
+            "write true for all",
+        );
+    }
+    for item in items {
+        let words = CONTROLLERS.map(|name| (name, name));
+        if let Some(name) = reader.choice(item, &words) {
+            controllers.push(name.to_owned());
+        }
+    }
+    Some(Delegation {
+        controllers,
+        beside: false,
+    })
+}
+
+/// Of cgroup v2 (`Documentation/admin-guide/cgroup-v2.rst`).
+const CONTROLLERS: [&str; 8] = [
+    "cpu", "cpuset", "hugetlb", "io", "memory", "misc", "pids", "rdma",
+];
+
+/// What a list of numbers is of.
+#[derive(Debug, Clone, Copy)]
+struct Listed {
+    what: &'static str,
+    hint: &'static str,
+}
+
+const CPUS: Listed = Listed {
+    what: "CPUs",
+    hint: "CPUs are written \"0-3,8\" or [0, 1]",
+};
+const NODES: Listed = Listed {
+    what: "nodes",
+    hint: "nodes are written \"0-1\" or [0, 1]",
+};
+
 /// `"0-3,8"` or `[0, 1]`.
 pub(super) fn cpu_list(reader: &mut Reader<'_>, item: Item<'_>) -> Option<Vec<u32>> {
+    list_of(reader, item, CPUS)
+}
+
+fn list_of(reader: &mut Reader<'_>, item: Item<'_>, listed: Listed) -> Option<Vec<u32>> {
+    let Listed { what, hint } = listed;
     let mut cpus = Vec::new();
     for item in reader.list(item) {
         match item.value() {
@@ -200,8 +351,7 @@ pub(super) fn cpu_list(reader: &mut Reader<'_>, item: Item<'_>) -> Option<Vec<u3
             _ => {
                 let text = reader.raw_text(item)?;
                 let Some(more) = parse_cpu_list(text) else {
-                    let hint = "CPUs are written \"0-3,8\" or [0, 1]";
-                    reader.error_with_hint(item, format!("{text:?} is no list of CPUs"), hint);
+                    reader.error_with_hint(item, format!("{text:?} is no list of {what}"), hint);
                     return None;
                 };
                 cpus.extend(more);
@@ -211,7 +361,7 @@ pub(super) fn cpu_list(reader: &mut Reader<'_>, item: Item<'_>) -> Option<Vec<u3
     cpus.sort_unstable();
     cpus.dedup();
     if cpus.is_empty() {
-        reader.error(item, "the list of CPUs is empty");
+        reader.error(item, format!("the list of {what} is empty"));
         return None;
     }
     Some(cpus)

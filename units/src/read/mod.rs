@@ -23,7 +23,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sandbox::config::Walls;
+use sandbox::config::{DevicePolicy, DeviceRule, Walls};
 
 use crate::check::check;
 use crate::diagnostic::{Diagnostic, SourceText};
@@ -88,8 +88,17 @@ pub(crate) struct Draft {
     pub(crate) health_retries: u32,
     pub(crate) health_start_period: Duration,
     pub(crate) on_unhealthy: OnUnhealthy,
+    pub(crate) devices: DeviceKeys,
     /// Where box keys go; becomes the unit's own when it is boxed.
     pub(crate) walls: Option<Box<Walls>>,
+}
+
+/// `device_policy`, and the rules of `limits.devices` or `device_allow`.
+#[derive(Debug, Default)]
+pub(crate) struct DeviceKeys {
+    /// `None` is `"auto"`: all devices, or with rules those of `Closed`.
+    pub(crate) policy: Option<DevicePolicy>,
+    pub(crate) allow: Option<Vec<DeviceRule>>,
 }
 
 /// The keys of `[ready]` or `[health]`.
@@ -120,6 +129,7 @@ impl Draft {
             entry: None,
             limits: None,
             oom_policy: OomPolicy::default(),
+            placement: None,
             health: None,
             log: None,
             condition: None,
@@ -145,6 +155,7 @@ impl Draft {
             health_retries: 3,
             health_start_period: Duration::ZERO,
             on_unhealthy: OnUnhealthy::default(),
+            devices: DeviceKeys::default(),
             walls: None,
         }
     }
@@ -180,6 +191,7 @@ impl Draft {
         if let Some(surroundings) = &mut self.unit.surroundings {
             surroundings::assemble(surroundings, given("stderr"));
         }
+        limits::assemble(self);
         if let Some(walls) = &mut self.walls {
             walls::assemble(walls, &given);
         }

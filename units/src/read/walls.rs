@@ -2,12 +2,14 @@
 #![forbid(unsafe_code)]
 
 use sandbox::config::{
-    Keyring, Namespaces, Network, ProtectHome, ProtectProc, ProtectSystem, Wall, Walls,
+    DevicePolicy, Keyring, Namespaces, Network, ProtectHome, ProtectProc, ProtectSystem, Wall,
+    Walls,
 };
 use toml::de::DeValue;
 
 use super::Draft;
 use super::entry::read_entry;
+use super::limits::device_rules;
 use super::mounts::read_file_system;
 use super::privileges::read_privileges;
 use crate::reader::{Item, Reader};
@@ -53,11 +55,30 @@ pub(super) fn read(draft: &mut Draft, reader: &mut Reader<'_>, path: &str, item:
         _ if read_entry(draft, reader, path, item) => return true,
         _ => {}
     }
+    if read_devices(draft, reader, path, item) {
+        return true;
+    }
     let walls = draft.walls();
     read_switch(walls, reader, path, item)
         || read_file_system(walls, reader, path, item)
         || read_privileges(walls, reader, path, item)
         || read_words(walls, reader, path, item)
+}
+
+fn read_devices(draft: &mut Draft, reader: &mut Reader<'_>, path: &str, item: Item<'_>) -> bool {
+    match path {
+        "box.device_policy" => {
+            let words = [
+                ("auto", None),
+                ("closed", Some(DevicePolicy::Closed)),
+                ("strict", Some(DevicePolicy::Strict)),
+            ];
+            draft.devices.policy = reader.choice(item, &words).flatten();
+        }
+        "box.device_allow" => draft.devices.allow = Some(device_rules(reader, item)),
+        _ => return false,
+    }
+    true
 }
 
 pub(super) fn read_network(

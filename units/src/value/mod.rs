@@ -2,6 +2,7 @@
 pub mod address_family;
 pub mod capability;
 pub mod cpu_list;
+pub mod device;
 pub mod duration;
 pub mod environment;
 pub mod environment_file;
@@ -9,6 +10,7 @@ pub mod errno;
 pub mod exit_set;
 pub mod percent;
 pub mod size;
+pub mod slice;
 pub mod specifier;
 pub mod system_call;
 pub mod variables;

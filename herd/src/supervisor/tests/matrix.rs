@@ -55,6 +55,7 @@ fn states() -> Vec<(&'static str, State)> {
         watchdog: None,
         give_up_at: None,
         health: None,
+        is_frozen: false,
     };
     let watched = Active {
         watchdog: Some(Watchdog {
@@ -62,6 +63,10 @@ fn states() -> Vec<(&'static str, State)> {
             due: at(5),
         }),
         ..active.clone()
+    };
+    let frozen = Active {
+        is_frozen: true,
+        ..watched.clone()
     };
     let exited = Active {
         main: None,
@@ -155,7 +160,8 @@ fn states() -> Vec<(&'static str, State)> {
             },
         ),
         ("active", State::Active(active.clone())),
-        ("active+watchdog", State::Active(watched)),
+        ("active+watchdog", State::Active(watched.clone())),
+        ("active+frozen", State::Active(frozen)),
         ("active+exited", State::Active(exited)),
         (
             "reloading+cmd",
@@ -317,6 +323,8 @@ fn inputs() -> Vec<(&'static str, Input, Time)> {
         ("emptied", Input::Emptied, soon),
         ("remaining", Input::Remaining, soon),
         ("oom", Input::OutOfMemory, soon),
+        ("freeze", Input::Frozen(true), at(2)),
+        ("thaw", Input::Frozen(false), at(2)),
         ("READY", note(Notice::Ready), soon),
         ("RELOADING", note(Notice::Reloading), soon),
         ("STOPPING", note(Notice::Stopping), soon),

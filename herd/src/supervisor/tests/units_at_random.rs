@@ -42,6 +42,7 @@ pub(super) fn plain(text: &str) -> Unit {
         entry: None,
         limits: None,
         oom_policy: OomPolicy::default(),
+        placement: None,
         health: None,
         log: None,
         condition: None,

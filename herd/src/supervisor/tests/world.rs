@@ -253,6 +253,7 @@ impl World {
                     _ => {}
                 }
                 self.chatter(id);
+                self.stands_still(id);
                 for _ in 0..self.random.below(6) / 3 {
                     self.fork(id);
                 }
@@ -330,6 +331,16 @@ impl World {
         if self.random.percent(3) {
             let wait = self.random.millis(0, 6_000);
             self.later(wait, Coming::Tell(id, Input::OutOfMemory));
+        }
+    }
+
+    /// Somebody freezes the service, and thaws it again.
+    fn stands_still(&mut self, id: ServiceId) {
+        if self.random.percent(5) {
+            let from = self.random.millis(0, 6_000);
+            let until = from + self.random.millis(0, 6_000);
+            self.later(from, Coming::Tell(id, Input::Frozen(true)));
+            self.later(until, Coming::Tell(id, Input::Frozen(false)));
         }
     }
 
