@@ -140,7 +140,7 @@ impl Compiler<'_> {
             .push(Step::Descriptors(self.config.process.inherit));
         self.directories(&self.config.identity)?;
         self.surroundings();
-        identity(&self.config.identity, &mut self.steps);
+        identity(&self.config.identity, self.host, &mut self.steps);
         self.last_words()
     }
 

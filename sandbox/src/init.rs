@@ -76,7 +76,7 @@ fn settle(walker: &mut Walker<'_>, main: Child) -> Result<(), Errno> {
     if walker.plan.outlives_parent() {
         process::outlive_parent()?;
     }
-    give_up_privileges()?;
+    give_up_privileges(walker.plan.may_change_user())?;
     let channel = walker.channel.as_fd();
     match walker.report.take() {
         Some(report) => {
@@ -100,9 +100,13 @@ fn settle(walker: &mut Walker<'_>, main: Child) -> Result<(), Errno> {
 
 const CAP_KILL: u32 = 5;
 
-/// All that is left is to send signals to a process that may have another user.
-fn give_up_privileges() -> Result<(), Errno> {
-    let kill = capabilities::permitted()? & 1 << CAP_KILL;
+/// All that is left is to send signals, which takes a capability where the main process may have
+/// another user than we.
+fn give_up_privileges(other_user: bool) -> Result<(), Errno> {
+    let kill = match other_user {
+        true => capabilities::permitted()? & 1 << CAP_KILL,
+        false => 0,
+    };
     capabilities::set(kill, 0)?;
     process::no_new_privileges()
 }
@@ -183,6 +187,12 @@ fn raw(status: WaitStatus) -> i32 {
 }
 
 impl Plan {
+    /// Claims that the main process becomes, or could become, somebody else.
+    fn may_change_user(&self) -> bool {
+        let changes = |step: &Step| matches!(step, Step::Uid(_));
+        self.steps.iter().any(changes) || !self.steps.contains(&Step::NoNewPrivileges)
+    }
+
     /// Claims that the box goes on when the caller ends.
     pub(crate) fn outlives_parent(&self) -> bool {
         !self.steps.contains(&Step::DieWithParent)
