@@ -31,7 +31,7 @@ fn capabilities_go_after_the_mounts_and_outlive_execve() {
         ),
         gives(
             Anybody,
-            "$B $R --unshare-user --uid 7 --gid 7 --cap-add CAP_NET_RAW sh -c 'exec sh -c \"grep -E ^Cap.*Eff /proc/self/status | cut -f2\"'",
+            "$B $R --unshare-user --uid 7 --gid 7 --cap-drop ALL --cap-add CAP_NET_RAW sh -c 'exec sh -c \"grep -E ^Cap.*Eff /proc/self/status | cut -f2\"'",
             "0000000000002000",
         ),
     ]);
