@@ -592,6 +592,14 @@ fn seccomp_profile(path: &Path) -> Result<sandbox::config::SeccompProfile, Prepa
     })
 }
 
+/// A plan as `herd plan` shows it: which profile it came from, and its steps.
+pub fn describe(unit: &Unit, plan: &sandbox::Plan) -> String {
+    match crate::profile::heading(unit) {
+        Some(heading) => format!("{heading}\n{plan}"),
+        None => plan.to_string(),
+    }
+}
+
 /// The whole error with its causes, joined once.
 pub fn chain(error: &(dyn std::error::Error + 'static)) -> Arc<str> {
     let mut text = error.to_string();

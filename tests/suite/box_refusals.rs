@@ -108,7 +108,7 @@ fn every_key_of_a_box_refuses_what_it_cannot_be() {
         ("protect_control_groups", "'x'", "true or false"),
         ("protect_clock", "'x'", "true or false"),
         ("protect_hostname", "'x'", "true or false"),
-        ("keyring_mode", "'shared'", "\"shared\""),
+        ("keyring_mode", "'theirs'", "\"theirs\""),
         ("as_pid_1", "'x'", "true or false"),
         ("best_effort", "['moat']", "\"moat\""),
         ("new_session", "'x'", "true or false"),
