@@ -24,14 +24,15 @@ mod landlock;
 mod layers;
 mod lifecycle;
 mod mounts;
+mod session;
 mod spare;
 mod user;
 
 use fixture::Case;
 
 fn main() {
-    if std::env::args().next().as_deref() == Some("herd-exec") {
-        sandbox::herd_exec_main();
+    if std::env::var_os("WITHOUT_EXECUTOR").is_none() {
+        sandbox::executor_entry();
     }
     attacks::try_if_asked();
     let cases: Vec<Case> = [
@@ -40,6 +41,7 @@ fn main() {
         layers::CASES,
         lifecycle::CASES,
         filters::CASES,
+        session::CASES,
         landlock::CASES,
         mounts::CASES,
         identity::CASES,
@@ -57,6 +59,7 @@ fn main() {
         boxed::CASES,
         mounts::CASES,
         lifecycle::CASES,
+        session::CASES,
         identity::CASES,
         join::CASES,
         attacks::CASES,
@@ -73,6 +76,7 @@ fn main() {
             join::INNER,
             attacks::INNER,
             layers::INNER,
+            session::INNER,
         ]
         .concat(),
     ));
