@@ -23,6 +23,7 @@ mod landlock;
 mod layers;
 mod lifecycle;
 mod mounts;
+mod swaps;
 mod user;
 
 use fixture::Case;
@@ -42,10 +43,11 @@ fn main() {
         identity::CASES,
         join::CASES,
         attacks::CASES,
+        swaps::CASES,
         user::CASES,
     ]
     .concat();
-    let mut forked: Vec<Case> = [
+    let forked: Vec<Case> = [
         layers::CASES,
         bare::CASES,
         boxed::CASES,
@@ -56,8 +58,6 @@ fn main() {
         attacks::CASES,
     ]
     .concat();
-    // It races with a thread of its own, and a copy can be made of a process with one only.
-    forked.retain(|(name, _)| !name.starts_with("a_link_swapped"));
     std::process::exit(fixture::run(
         &cases,
         &forked,

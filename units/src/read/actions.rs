@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use sandbox::config::{BindMount, BindSource, Data, MountAction, Upper};
+use sandbox::config::{
+    BindMount, BindSource, Data, IdMappedMount, IdRange, MountAction, RootOverlay, Upper,
+};
 use toml::de::DeValue;
 
 use crate::keys::nearest;
@@ -31,7 +33,7 @@ enum Word {
     ReadOnlyOverlay,
 }
 
-const BIND: &[&str] = &["target", "optional", "recursive"];
+const BIND: &[&str] = &["target", "optional", "recursive", "idmap"];
 
 /// Each word, with the keys that may stand beside it.
 const WORDS: [(&str, Word, &[&str]); 18] = [
@@ -165,7 +167,10 @@ impl<'d> Fields<'_, '_, 'd> {
                     devices,
                     optional: self.truth("optional", false)?,
                     recursive: self.truth("recursive", true)?,
-                    id_map: None,
+                    id_map: match self.given.get("idmap") {
+                        Some(item) => Some(read_id_map(self.reader, *item)?),
+                        None => None,
+                    },
                 })
             }
             Word::Proc => MountAction::Proc { target: path },
@@ -303,12 +308,57 @@ impl<'d> Fields<'_, '_, 'd> {
     }
 }
 
-/// `"tmp"`, or `{ upper, work }`.
-pub(super) fn read_root_overlay(
+/// `["0:100000:65536"]`: as the box sees them, on disk, how many; users and groups alike.
+fn read_id_map(reader: &mut Reader<'_>, item: Item<'_>) -> Option<IdMappedMount> {
+    let mut ranges = Vec::new();
+    for item in reader.list(item) {
+        let text = reader.raw_text(item)?;
+        let numbers: Option<Vec<u32>> = text.split(':').map(|word| word.parse().ok()).collect();
+        let Some([inside, outside, count]) = numbers.as_deref() else {
+            let hint = "a range is written \"INSIDE:OUTSIDE:COUNT\", as \"0:100000:65536\"";
+            reader.error_with_hint(item, format!("{text:?} is no range of ids"), hint);
+            return None;
+        };
+        ranges.push(IdRange {
+            inside: *inside,
+            outside: *outside,
+            count: *count,
+        });
+    }
+    if ranges.is_empty() {
+        reader.error(item, "an `idmap` without ranges shows nobody's files");
+        return None;
+    }
+    Some(IdMappedMount {
+        uids: ranges.clone(),
+        gids: ranges,
+    })
+}
+
+/// `idmap` of `[box]` is for all binds that have none of their own.
+pub(super) fn read_common_id_map(
     reader: &mut Reader<'_>,
     item: Item<'_>,
-) -> Option<sandbox::config::RootOverlay> {
-    use sandbox::config::RootOverlay;
+    mounts: &mut [MountAction],
+) {
+    let Some(map) = read_id_map(reader, item) else {
+        return;
+    };
+    let mut is_used = false;
+    for action in mounts {
+        if let MountAction::Bind(bind) = action {
+            bind.id_map.get_or_insert_with(|| map.clone());
+            is_used = true;
+        }
+    }
+    if !is_used {
+        let message = "`idmap` is for the binds of [[box.mount]], and there is none";
+        reader.error(item, message);
+    }
+}
+
+/// `"tmp"`, or `{ upper, work }`.
+pub(super) fn read_root_overlay(reader: &mut Reader<'_>, item: Item<'_>) -> Option<RootOverlay> {
     let DeValue::Table(table) = item.value() else {
         return reader
             .choice(item, &[("tmp", ())])
