@@ -6,6 +6,7 @@
 
 use std::ffi::OsString;
 
+pub mod allot;
 pub mod cli;
 pub mod control;
 #[expect(
@@ -13,6 +14,7 @@ pub mod control;
     reason = "what the daemon looks for in a state or an error is named; every other goes one way"
 )]
 pub mod daemon;
+pub mod identity;
 pub mod logs;
 pub mod prepare;
 #[expect(

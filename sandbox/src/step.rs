@@ -161,6 +161,8 @@ pub(crate) struct OwnedDirectory {
     pub(crate) mode: u32,
     pub(crate) uid: Option<u32>,
     pub(crate) gid: Option<u32>,
+    /// With all that is in it, if it has another owner.
+    pub(crate) whole: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -192,6 +194,10 @@ impl NamespaceSet {
 
     pub(crate) fn has(self, flag: i32) -> bool {
         self.0 & u64::from(flag.unsigned_abs()) != 0
+    }
+
+    pub(crate) fn remove(&mut self, flag: i32) {
+        self.0 &= !u64::from(flag.unsigned_abs());
     }
 
     pub(crate) fn add(&mut self, flag: i32) {
@@ -279,6 +285,9 @@ impl fmt::Display for Step {
                 }
                 if let Some(gid) = directory.gid {
                     write!(f, ", group {gid}")?;
+                }
+                if directory.whole {
+                    f.write_str(", with all that is in it")?;
                 }
                 f.write_str(")")
             }

@@ -10,10 +10,11 @@ use crate::failure::{About, StepFailure};
 use crate::filesystem::{MountFailure, MountTrouble, Mounts};
 use crate::held::HeldDescriptors;
 use crate::identity::apply as identity;
+use crate::identity::hand_over::hand_over;
 use crate::identity::join::{self, JoinStep};
 use crate::identity::maps::Maps;
 use crate::init;
-use crate::main_process::{NOT_EXECUTED, Prepared, perform};
+use crate::main_process::{NOT_EXECUTED, Prepared, give_directory, open_directory, perform};
 use crate::namespaces::NamespaceIds;
 use crate::plan::Plan;
 use crate::status::{self, Wire};
@@ -107,6 +108,8 @@ pub(crate) struct Walker<'a> {
     pub(crate) kept: Vec<OwnedFd>,
     /// Whether this process is a copy of the caller made in the box's namespaces.
     is_born_inside: bool,
+    /// Whether this process is the first one of a PID namespace that is to be the box's.
+    is_in_pid_namespace: bool,
     /// The host's `/proc`, where a step behind the mounts needs it.
     host_proc: Option<OwnedFd>,
     /// The user namespace that is joined last: its path is one of the caller's tree.
@@ -129,6 +132,7 @@ impl<'a> Walker<'a> {
             held,
             kept: Vec::new(),
             is_born_inside: false,
+            is_in_pid_namespace: false,
             host_proc: None,
             second_user: None,
             mounts: Mounts::default(),
@@ -138,6 +142,12 @@ impl<'a> Walker<'a> {
     /// This process is a copy of the caller made in the box's namespaces.
     pub(crate) fn born_inside(mut self) -> Self {
         self.is_born_inside = true;
+        self
+    }
+
+    /// This process is the first one of a PID namespace, which is to be the box's.
+    pub(crate) fn in_its_own_pid_namespace(mut self, is_first: bool) -> Self {
+        self.is_in_pid_namespace = is_first;
         self
     }
 
@@ -169,6 +179,15 @@ impl<'a> Walker<'a> {
     )]
     fn perform(&mut self, index: usize, step: &Step) -> Result<(), Trouble> {
         match step {
+            Step::Directory(wanted) if wanted.whole => {
+                let directory = open_directory(wanted)?;
+                let owner = files::kind_of(directory.as_fd())?.uid;
+                // The directory itself last: a walk that was cut short is done again.
+                if wanted.uid.is_some_and(|uid| uid != owner) {
+                    hand_over(directory.as_fd(), wanted.uid, wanted.gid)?;
+                }
+                Ok(give_directory(directory.as_fd(), wanted)?)
+            }
             Step::CreateCgroup(group) => Ok(cgroup::create(group)?),
             Step::JoinCgroup(group) => Ok(cgroup::join(group)?),
             Step::UserNamespace(map) => {
@@ -216,6 +235,7 @@ impl<'a> Walker<'a> {
             Step::Domainname(name) => Ok(process::set_domainname(name)?),
             Step::Namespaces(_) | Step::FirstProcess(_) if self.is_born_inside => Ok(()),
             Step::Namespaces(set) => Ok(process::unshare(set.0)?),
+            Step::FirstProcess(set) if self.is_in_pid_namespace => self.enter_the_rest(*set),
             Step::FirstProcess(set) => self.start_first(index, *set),
             Step::Gate => Ok(self.wait_at_gate()?),
             Step::Hostname(name) => Ok(process::set_hostname(name)?),
@@ -263,13 +283,23 @@ impl<'a> Walker<'a> {
         Ok(())
     }
 
+    /// The first process of its PID namespace becomes that of all the others.
+    fn enter_the_rest(&self, mut set: NamespaceSet) -> Result<(), Trouble> {
+        // The caller may have died before we asked to die with it.
+        if status::is_closed(self.channel.as_fd()) {
+            process::exit_now(NOT_EXECUTED)
+        }
+        set.remove(libc::CLONE_NEWPID);
+        Ok(process::unshare(set.0)?)
+    }
+
     fn start_first(&mut self, index: usize, set: NamespaceSet) -> Result<(), Trouble> {
         let (outside, inside) = status::pair()?;
         match fork(Parent::OurParent, set.0)? {
             Side::Parent(init) => {
                 drop(inside);
                 if let Some(report) = &self.report {
-                    hand_over(report, &init, &outside)
+                    step_aside(report, &init, &outside)
                 }
                 self.stay_outside(index, &init, &outside)
             }
@@ -372,7 +402,7 @@ fn block(descriptor: BorrowedFd<'_>) -> io::Result<()> {
 
 /// The last word of a process that stands between the executor and the box's first process, in the
 /// PID namespace below which that one's lies. If the executor does not hear it, it sees us end.
-fn hand_over(report: &OwnedFd, init: &Child, told: &OwnedFd) -> ! {
+fn step_aside(report: &OwnedFd, init: &Child, told: &OwnedFd) -> ! {
     let both = [init.pidfd.as_fd(), told.as_fd()];
     match status::send(report.as_fd(), &Wire::Between, &both) {
         Ok(()) => process::exit_now(0),

@@ -24,6 +24,7 @@ mod attacks_files;
 mod attacks_processes;
 mod box_ends;
 mod box_entry;
+mod box_identity;
 mod box_keys;
 mod box_mounts;
 mod box_plans;

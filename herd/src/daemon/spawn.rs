@@ -94,7 +94,8 @@ impl Daemon {
             return Err(format!("limits.freeze: {}", super::freeze::NO_GROUP).into());
         }
         self.add_open_files(&mut prepared);
-        let plan = sandbox::compile(&prepared.config, &self.host).map_err(|e| reason(&e))?;
+        let plan = sandbox::compile_with(&prepared.config, &self.host, &mut self.filters)
+            .map_err(|e| reason(&e))?;
         if is_main {
             let given_up: Vec<(String, String)> = plan
                 .warnings()
@@ -111,6 +112,9 @@ impl Daemon {
                     }
                 }
             }
+        }
+        if let Some(runtime) = self.runtimes.get_mut(&id) {
+            runtime.is_empty = false;
         }
         self.wake_for_launch(id)?;
         self.replace_used_group(id);
@@ -163,6 +167,7 @@ impl Daemon {
             runtime.group = group;
             runtime.group_exists = true;
         }
+        runtime.uid = prepared.config.identity.uid.or(runtime.uid);
         runtime.owns_runtime_directories |= !around.directories.is_empty();
         let launched = launched?;
         runtime.sessions.push(launched.pid);
@@ -244,6 +249,8 @@ impl Daemon {
             runtime.invocation = invocation;
         }
         let ends = matches!(task, Task::Role(Role::Stop(_) | Role::StopPost(_)));
+        self.allot(id, unit)?;
+        let runtime = self.runtime(id).ok_or("the unit is gone")?;
         let occasion = Occasion {
             main_pid: main_pid.filter(|_| !is_main),
             result: result.filter(|_| ends),
@@ -256,6 +263,8 @@ impl Daemon {
                 false => Vec::new(),
             },
             invocation: runtime.invocation.clone(),
+            dynamic_user: runtime.dynamic_user.as_ref().map(|of| of.number),
+            range: runtime.range.as_ref().map(|of| of.number),
             slices,
         };
         let prepared = match task {
@@ -531,6 +540,8 @@ impl Daemon {
             return;
         }
         let (id, pid, task) = (process.service, process.main_pid(), process.task);
+        // The box stands, and needs the processor no longer.
+        self.launcher.make_spares();
         self.conclude(run);
         if task == Task::Role(Role::Main) {
             // An executor makes the group itself: before this there was none to watch.
@@ -596,7 +607,8 @@ impl Daemon {
         if let (Some(old), Some(old_token)) =
             (self.processes.move_to(run, pid, pidfd, token), old_token)
         {
-            // The carrier has done its work; the sweep for orphans reaps it.
+            // The carrier has done its work; the sweep for orphans reaps it, unless it is the box's
+            // first process itself.
             self.sources.remove(self.poll.registry(), &old, old_token);
         }
         let Some(process) = self.processes.get_mut(run) else {

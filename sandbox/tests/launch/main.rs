@@ -23,6 +23,7 @@ mod landlock;
 mod layers;
 mod lifecycle;
 mod mounts;
+mod spare;
 mod swaps;
 mod user;
 
@@ -45,6 +46,7 @@ fn main() {
         attacks::CASES,
         swaps::CASES,
         user::CASES,
+        spare::CASES,
     ]
     .concat();
     let forked: Vec<Case> = [

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use sandbox::config::{
-    BindMount, BindSource, Data, IdMappedMount, IdRange, MountAction, RootOverlay, Upper,
+    BindMount, BindSource, Data, IdMappedMount, MountAction, RootOverlay, Upper,
 };
 use toml::de::DeValue;
 
+use super::identity::read_map;
 use crate::keys::nearest;
 use crate::reader::{Item, Reader};
 use crate::value::size::parse_size;
@@ -308,27 +309,9 @@ impl<'d> Fields<'_, '_, 'd> {
     }
 }
 
-/// `["0:100000:65536"]`: as the box sees them, on disk, how many; users and groups alike.
+/// As the box sees them, on disk, how many; users and groups alike.
 fn read_id_map(reader: &mut Reader<'_>, item: Item<'_>) -> Option<IdMappedMount> {
-    let mut ranges = Vec::new();
-    for item in reader.list(item) {
-        let text = reader.raw_text(item)?;
-        let numbers: Option<Vec<u32>> = text.split(':').map(|word| word.parse().ok()).collect();
-        let Some([inside, outside, count]) = numbers.as_deref() else {
-            let hint = "a range is written \"INSIDE:OUTSIDE:COUNT\", as \"0:100000:65536\"";
-            reader.error_with_hint(item, format!("{text:?} is no range of ids"), hint);
-            return None;
-        };
-        ranges.push(IdRange {
-            inside: *inside,
-            outside: *outside,
-            count: *count,
-        });
-    }
-    if ranges.is_empty() {
-        reader.error(item, "an `idmap` without ranges shows nobody's files");
-        return None;
-    }
+    let ranges = read_map(reader, item)?;
     Some(IdMappedMount {
         uids: ranges.clone(),
         gids: ranges,

@@ -9,6 +9,7 @@ use toml::de::DeValue;
 
 use super::Draft;
 use super::entry::read_entry;
+use super::identity::{self, read_identity};
 use super::limits::device_rules;
 use super::mounts::read_file_system;
 use super::privileges::read_privileges;
@@ -53,6 +54,7 @@ pub(super) fn read(draft: &mut Draft, reader: &mut Reader<'_>, path: &str, item:
             return true;
         }
         _ if read_entry(draft, reader, path, item) => return true,
+        _ if read_identity(draft, reader, path, item) => return true,
         _ => {}
     }
     if read_devices(draft, reader, path, item) {
@@ -120,6 +122,7 @@ pub(super) fn assemble(walls: &mut Walls, given: &impl Fn(&str) -> bool) {
         }
         _ => {}
     }
+    identity::assemble(walls, given);
     if !given("box.capability_bounding_set") {
         let kept = &mut walls.capability_bounding_set;
         kept.extend_from_slice(&walls.ambient_capabilities);
@@ -200,10 +203,15 @@ fn read_words(walls: &mut Walls, reader: &mut Reader<'_>, path: &str, item: Item
             walls.proc_subset_pid = read.unwrap_or(walls.proc_subset_pid);
         }
         "box.keyring_mode" => {
-            let words = [("private", Keyring::Private), ("inherit", Keyring::Inherit)];
+            let words = [
+                ("private", Keyring::Private),
+                ("shared", Keyring::Shared),
+                ("inherit", Keyring::Inherit),
+            ];
             walls.keyring = reader.choice(item, &words).unwrap_or(walls.keyring);
         }
-        "box.hostname" => walls.hostname = read_hostname(reader, item),
+        "box.hostname" => walls.hostname = read_hostname(reader, item, "host"),
+        "box.domainname" => walls.domainname = read_hostname(reader, item, "domain"),
         "box.best_effort" => {
             walls.best_effort = read_best_effort(reader, item);
         }
@@ -225,13 +233,13 @@ fn read_best_effort(reader: &mut Reader<'_>, item: Item<'_>) -> Vec<Wall> {
     walls
 }
 
-fn read_hostname(reader: &mut Reader<'_>, item: Item<'_>) -> Option<String> {
+fn read_hostname(reader: &mut Reader<'_>, item: Item<'_>, kind: &str) -> Option<String> {
     let text = reader.text(item)?;
     let fits = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '.';
     if text.is_empty() || text.len() > 64 || !text.chars().all(fits) || text.starts_with(['-', '.'])
     {
-        let hint = "a host name is 1 to 64 letters, digits, - and .";
-        reader.error_with_hint(item, format!("{text:?} is no host name"), hint);
+        let hint = format!("a {kind} name is 1 to 64 letters, digits, - and .");
+        reader.error_with_hint(item, format!("{text:?} is no {kind} name"), hint);
         return None;
     }
     Some(text)
