@@ -375,7 +375,7 @@ impl Compiler<'_> {
 
     fn directories(&mut self, owner: &Identity) -> Result<(), CompileError> {
         for directory in &self.config.directories {
-            let owned = owned_directory(directory, owner)?;
+            let owned = owned_directory(directory, &self.config.directories, owner)?;
             self.steps.push(Step::Directory(owned));
         }
         Ok(())

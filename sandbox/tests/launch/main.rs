@@ -16,6 +16,7 @@ mod attacks;
 mod attempt;
 mod bare;
 mod boxed;
+mod filters;
 mod fixture;
 mod identity;
 mod join;
@@ -39,6 +40,7 @@ fn main() {
         boxed::CASES,
         layers::CASES,
         lifecycle::CASES,
+        filters::CASES,
         landlock::CASES,
         mounts::CASES,
         identity::CASES,
@@ -52,6 +54,8 @@ fn main() {
     let forked: Vec<Case> = [
         layers::CASES,
         bare::CASES,
+        filters::CASES,
+        landlock::CASES,
         boxed::CASES,
         mounts::CASES,
         lifecycle::CASES,
