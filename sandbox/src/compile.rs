@@ -119,6 +119,7 @@ pub fn compile_with(
         warnings,
         cgroup,
         fail_at: None,
+        is_followed: false,
     })
 }
 

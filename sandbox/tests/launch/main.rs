@@ -24,6 +24,7 @@ mod landlock;
 mod layers;
 mod lifecycle;
 mod mounts;
+mod session;
 mod spare;
 mod swaps;
 mod user;
@@ -31,8 +32,8 @@ mod user;
 use fixture::Case;
 
 fn main() {
-    if std::env::args().next().as_deref() == Some("herd-exec") {
-        sandbox::herd_exec_main();
+    if std::env::var_os("WITHOUT_EXECUTOR").is_none() {
+        sandbox::executor_entry();
     }
     attacks::try_if_asked();
     let cases: Vec<Case> = [
@@ -41,6 +42,7 @@ fn main() {
         layers::CASES,
         lifecycle::CASES,
         filters::CASES,
+        session::CASES,
         landlock::CASES,
         mounts::CASES,
         identity::CASES,
@@ -59,6 +61,7 @@ fn main() {
         boxed::CASES,
         mounts::CASES,
         lifecycle::CASES,
+        session::CASES,
         identity::CASES,
         join::CASES,
         attacks::CASES,
@@ -73,6 +76,7 @@ fn main() {
             join::INNER,
             attacks::INNER,
             layers::INNER,
+            session::INNER,
         ]
         .concat(),
     ));
