@@ -26,6 +26,7 @@ mod lifecycle;
 mod mounts;
 mod session;
 mod spare;
+mod swaps;
 mod user;
 
 use fixture::Case;
@@ -47,11 +48,12 @@ fn main() {
         identity::CASES,
         join::CASES,
         attacks::CASES,
+        swaps::CASES,
         user::CASES,
         spare::CASES,
     ]
     .concat();
-    let mut forked: Vec<Case> = [
+    let forked: Vec<Case> = [
         layers::CASES,
         bare::CASES,
         filters::CASES,
@@ -65,8 +67,6 @@ fn main() {
         attacks::CASES,
     ]
     .concat();
-    // It races with a thread of its own, and a copy can be made of a process with one only.
-    forked.retain(|(name, _)| !name.starts_with("a_link_swapped"));
     std::process::exit(fixture::run(
         &cases,
         &forked,
