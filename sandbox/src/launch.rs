@@ -361,6 +361,20 @@ impl Launcher {
     }
 }
 
+impl Files<'static> {
+    /// The caller's own descriptors 0 to 2, and nothing else.
+    pub fn of_caller() -> Self {
+        Self {
+            stdin: rustix::stdio::stdin(),
+            stdout: rustix::stdio::stdout(),
+            stderr: rustix::stdio::stderr(),
+            passed: &[],
+            held: &[],
+            own: &[],
+        }
+    }
+}
+
 impl<'a> Files<'a> {
     pub(crate) fn sources(&self) -> impl Iterator<Item = BorrowedFd<'a>> {
         let passed = self.passed.iter().map(|(_, descriptor)| *descriptor);
@@ -381,7 +395,7 @@ impl<'a> Files<'a> {
 /// Above this a passed descriptor is a mistake: the table would grow to its number.
 const HIGHEST_TARGET: u32 = 1 << 16;
 
-fn check_targets(passed: &[(u32, BorrowedFd<'_>)]) -> Result<(), LaunchError> {
+pub(crate) fn check_targets(passed: &[(u32, BorrowedFd<'_>)]) -> Result<(), LaunchError> {
     for (index, (number, _)) in passed.iter().enumerate() {
         let again = passed[..index].iter().any(|(earlier, _)| earlier == number);
         if again || !(3..HIGHEST_TARGET).contains(number) {

@@ -10,6 +10,7 @@ use sandbox::cgroup::CgroupPlan;
 use units::UnitName;
 
 use super::probes::Connection;
+use crate::allot::Allotted;
 use crate::logs::Capture;
 use crate::supervisor::action::{Purpose, Role};
 use crate::supervisor::event::ExitStatus;
@@ -31,6 +32,8 @@ pub(super) struct Runtime {
     pub group_watch: Option<(std::fs::File, Token)>,
     pub memory_watch: Option<(sandbox::cgroup::OomWatch, Token)>,
     pub oom_kills: u64,
+    /// Its last process has ended, and no launch has begun since.
+    pub is_empty: bool,
     /// The supervisor waits for the last process to go.
     pub awaits_empty: bool,
     /// Output pipes; more than one while an older one still has a writer.
@@ -45,6 +48,11 @@ pub(super) struct Runtime {
     pub given_up: Vec<(String, String)>,
     /// Runtime directories to be removed at rest.
     pub owns_runtime_directories: bool,
+    /// The user that its processes have, in numbers of the host.
+    pub uid: Option<u32>,
+    /// What was allotted for the run.
+    pub dynamic_user: Option<Allotted>,
+    pub range: Option<Allotted>,
     pub last_ping: Option<i64>,
 }
 
@@ -66,6 +74,7 @@ impl Runtime {
             group_watch: None,
             memory_watch: None,
             oom_kills: 0,
+            is_empty: false,
             awaits_empty: false,
             outputs: Vec::new(),
             ready_fd: None,
@@ -75,6 +84,9 @@ impl Runtime {
             stored: Vec::new(),
             given_up: Vec::new(),
             owns_runtime_directories: false,
+            uid: None,
+            dynamic_user: None,
+            range: None,
             last_ping: None,
         }
     }

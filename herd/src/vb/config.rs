@@ -3,7 +3,6 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
@@ -15,9 +14,10 @@ use sandbox::config::{
 
 use super::arguments::Arguments;
 use super::check::Circumstances;
-use super::descriptors::{Holdings, read_all, take};
+use super::descriptors::Holdings;
 use super::errno;
 use super::operation::{Access, Layers, Operation, Source};
+use super::profile;
 
 /// What the caller's surroundings add to its options.
 #[derive(Debug, Clone)]
@@ -60,6 +60,14 @@ pub fn config(
         parents: Vec::new(),
         sources: Vec::new(),
     };
+    if let Some(root) = &arguments.own.root {
+        wanted.operation(&Operation::Bind {
+            source: Source::Path(root.clone()),
+            target: "/".into(),
+            access: Access::ReadWrite,
+            optional: false,
+        })?;
+    }
     for operation in &arguments.operations {
         wanted.operation(operation)?;
     }
@@ -71,6 +79,8 @@ pub fn config(
     } = wanted;
     let lifecycle = lifecycle(arguments, caller, holdings)?;
     let mut walls = walls(arguments, caller, mounts);
+    profile::fine_walls(arguments.own.profile, &mut walls);
+    walls.landlock = arguments.own.landlock();
     walls.join = joins(arguments, holdings)?;
     let config = Config {
         name: "vb".to_owned(),
@@ -110,10 +120,7 @@ fn walls(arguments: &Arguments, caller: &Caller, mounts: Vec<MountAction>) -> Wa
         user_namespace: unshare.user.then(|| user_namespace(arguments, caller)),
         assert_user_namespaces_disabled: arguments.assert_user_namespaces_disabled
             || arguments.disable_user_namespaces,
-        root: match &arguments.own.root {
-            Some(root) => Root::Directory(caller.working_directory.join(root)),
-            None => Root::Empty,
-        },
+        root: Root::Empty,
         enter_root: if arguments.own.chroot {
             EnterRoot::Chroot
         } else {
@@ -460,18 +467,16 @@ impl Translation<'_> {
 
     /// What can be read from a descriptor, which is used up.
     fn data(&mut self, number: i32, target: &OsStr) -> Result<Data, OsString> {
-        let read = take(number).map_err(|error| error.raw_os_error().unwrap_or(libc::EIO));
-        let bytes = match read {
-            Ok(Some(descriptor)) => read_all(descriptor.as_fd()),
-            Ok(None) => Err(libc::EBADF),
-            Err(errno) => Err(errno),
-        };
-        bytes.map(Data::Bytes).map_err(|errno| {
-            let mut text = OsString::from("Can't write data to file ");
-            text.push(target);
-            text.push(format!(": {}", errno::text(errno)));
-            text
-        })
+        let held = self.holdings.hold(number);
+        match held.map_err(|error| cannot_hold(&error))? {
+            Some(held) => Ok(Data::Descriptor(held)),
+            None => {
+                let mut text = OsString::from("Can't write data to file ");
+                text.push(target);
+                text.push(format!(": {}", errno::text(libc::EBADF)));
+                Err(text)
+            }
+        }
     }
 
     /// The path outside; `None` for an optional one that is known to be missing.
@@ -493,6 +498,12 @@ impl Translation<'_> {
                     return Err(text);
                 }
             };
+        }
+        // What is not there leaves no trace, not even the directories above its target.
+        let missing =
+            || std::fs::metadata(&path).is_err_and(|e| e.kind() == io::ErrorKind::NotFound);
+        if optional && missing() {
+            return Ok(None);
         }
         self.sources.push((path.clone(), given.to_owned()));
         Ok(Some(path))

@@ -13,6 +13,7 @@ use rustix::mount::{
 
 use super::attributes::identify;
 use super::devices;
+use super::hold::InMemory;
 use super::resolve::{Bases, Make, is_directory};
 use super::step::{Hide, MountStep, Tmpfs};
 use super::trouble::MountTrouble;
@@ -28,6 +29,7 @@ pub(crate) struct Mounts {
     pub(super) held: Vec<Option<OwnedFd>>,
     /// A tmpfs for what is made to be held, out of sight.
     pub(super) scratch: Option<OwnedFd>,
+    pub(super) in_memory: Vec<InMemory>,
     /// Covers for what is hidden.
     empty: Option<OwnedFd>,
     null: Option<OwnedFd>,
@@ -57,14 +59,23 @@ impl Mounts {
                 of_host,
                 recursive,
                 optional,
-            } => self.take(path_of(source), *of_host, *recursive, *optional),
+                id_map,
+            } => {
+                let path = path_of(source);
+                self.take(path, *of_host, *recursive, *optional)?;
+                self.translate(id_map.as_ref(), path)
+            }
+            MountStep::Data { mode, content } => self.hold_data(*mode, content, held),
             MountStep::TakeHeld {
-                held: of,
+                held: number,
                 recursive,
-            } => self.take_held(held.borrow(*of)?, *recursive),
-            MountStep::Data { mode, content } => self.hold_data(*mode, content),
-            MountStep::Release => Ok(self.drop_scratch()?),
-            MountStep::Action(action) => self.act(action),
+                id_map,
+            } => {
+                let path = self.take_held(held.borrow(*number)?, *recursive)?;
+                self.translate(id_map.as_ref(), &path)
+            }
+            MountStep::MountMemory { stays } => self.mount_memory(*stays),
+            MountStep::Action(action) => self.act(action, held),
             MountStep::ReadOnly {
                 path,
                 optional,
@@ -153,7 +164,7 @@ impl Mounts {
     }
 
     fn proc(&mut self, hide: Hide, only_processes: bool) -> Result<(), Errno> {
-        let file_system = fsopen(c"proc", FsOpenFlags::FSOPEN_CLOEXEC)?;
+        let file_system = open_file_system(c"proc")?;
         if let Some(option) = hide.option() {
             fsconfig_set_string(file_system.as_fd(), c"hidepid", option)?;
         }
@@ -166,8 +177,12 @@ impl Mounts {
 
     fn devices(&mut self, made: bool) -> Result<(), Errno> {
         // What is bound has to be held before the new /dev covers it.
-        let nodes = if made { None } else { Some(devices::hold()?) };
-        let file_system = fsopen(c"tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
+        let nodes = if made {
+            None
+        } else {
+            Some(devices::hold(self.whole_trees)?)
+        };
+        let file_system = open_file_system(c"tmpfs")?;
         fsconfig_set_string(file_system.as_fd(), c"mode", c"0755")?;
         fsconfig_set_string(file_system.as_fd(), c"size", c"64k")?;
         let flags = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC;
@@ -178,7 +193,7 @@ impl Mounts {
     }
 
     fn terminals(&mut self, with_group: bool) -> Result<(), Errno> {
-        let file_system = fsopen(c"devpts", FsOpenFlags::FSOPEN_CLOEXEC)?;
+        let file_system = open_file_system(c"devpts")?;
         fsconfig_set_string(file_system.as_fd(), c"ptmxmode", c"0666")?;
         fsconfig_set_string(file_system.as_fd(), c"mode", c"0620")?;
         if with_group {
@@ -190,7 +205,7 @@ impl Mounts {
     }
 
     fn message_queues(&mut self) -> Result<(), Errno> {
-        let file_system = fsopen(c"mqueue", FsOpenFlags::FSOPEN_CLOEXEC)?;
+        let file_system = open_file_system(c"mqueue")?;
         let flags = MountAttrFlags::MOUNT_ATTR_NOSUID
             | MountAttrFlags::MOUNT_ATTR_NODEV
             | MountAttrFlags::MOUNT_ATTR_NOEXEC;
@@ -202,7 +217,7 @@ impl Mounts {
     }
 
     fn tmpfs(&mut self, wanted: &Tmpfs) -> Result<(), Errno> {
-        let file_system = fsopen(c"tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
+        let file_system = open_file_system(c"tmpfs")?;
         fsconfig_set_string(file_system.as_fd(), c"mode", format!("{:04o}", wanted.mode))?;
         if let Some(size) = wanted.size {
             fsconfig_set_string(file_system.as_fd(), c"size", size.to_string())?;
@@ -316,10 +331,17 @@ pub(super) fn inert() -> MountAttrFlags {
 }
 
 fn empty_directory() -> Result<OwnedFd, Errno> {
-    let file_system = fsopen(c"tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    let file_system = open_file_system(c"tmpfs")?;
     fsconfig_set_string(file_system.as_fd(), c"mode", c"0000")?;
     fsconfig_set_string(file_system.as_fd(), c"nr_inodes", c"1")?;
     finish(&file_system, inert() | MountAttrFlags::MOUNT_ATTR_RDONLY)
+}
+
+/// A file system to be configured, under the name that `mount(8)` would show for it.
+pub(super) fn open_file_system(kind: &CStr) -> rustix::io::Result<OwnedFd> {
+    let file_system = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)?;
+    fsconfig_set_string(file_system.as_fd(), c"source", kind)?;
+    Ok(file_system)
 }
 
 pub(super) fn finish(file_system: &OwnedFd, flags: MountAttrFlags) -> Result<OwnedFd, Errno> {
