@@ -78,6 +78,16 @@ pub enum PrepareError {
     },
     #[error("environment_file {path}, line {line}: no NAME=value")]
     EnvironmentSyntax { path: PathBuf, line: usize },
+    #[error("cannot read seccomp_profile {path}")]
+    SeccompProfile {
+        path: PathBuf,
+        source: std::io::Error,
+    },
+    #[error("seccomp_profile {path} cannot be used")]
+    SeccompProfileContent {
+        path: PathBuf,
+        source: sandbox::seccomp::ProfileError,
+    },
     #[error("has no command {0}")]
     NoCommand(&'static str),
     #[error("{0} takes root")]
@@ -218,9 +228,12 @@ pub fn prepare_command(
             _ => Vec::new(),
         },
     };
-    let mut walls = unit.walls.as_deref().filter(|_| boxed).map(|walls| {
-        let mut walls = walls.clone();
-        hide_herd(&mut walls, surface);
+    let mut walls = unit.walls.as_deref().filter(|_| boxed).cloned();
+    if let Some(walls) = &mut walls {
+        hide_herd(walls, surface);
+        if let Some(path) = &entry.seccomp_profile {
+            walls.system_calls.profile = Some(seccomp_profile(path)?);
+        }
         if delegates(unit) {
             // Its own groups and no others: the box's cgroup namespace begins with them.
             walls.mounts.insert(0, own_groups());
@@ -235,9 +248,6 @@ pub fn prepare_command(
                 recursive: false,
             });
         }
-        walls
-    });
-    if let Some(walls) = &mut walls {
         walls.user_namespace =
             crate::identity::user_namespace(&name, entry, walls, &identity, surface, occasion)?;
     }
@@ -556,6 +566,37 @@ fn environment_file(path: &Path, optional: bool) -> Result<Vec<(String, String)>
             path: path.to_owned(),
             line: *line,
         }),
+    }
+}
+
+/// Profiles of Docker have 20 KiB.
+const PROFILE_LONGEST: u64 = 1 << 20;
+
+fn seccomp_profile(path: &Path) -> Result<sandbox::config::SeccompProfile, PrepareError> {
+    let unreadable = |source| PrepareError::SeccompProfile {
+        path: path.to_owned(),
+        source,
+    };
+    let length = std::fs::metadata(path).map_err(unreadable)?;
+    if !length.is_file() || length.len() > PROFILE_LONGEST {
+        return Err(unreadable(std::io::Error::other(
+            "not a plain file of at most 1 MiB",
+        )));
+    }
+    let text = std::fs::read(path).map_err(unreadable)?;
+    sandbox::seccomp::parse_profile(&path.display().to_string(), &text).map_err(|source| {
+        PrepareError::SeccompProfileContent {
+            path: path.to_owned(),
+            source,
+        }
+    })
+}
+
+/// A plan as `herd plan` shows it: which profile it came from, and its steps.
+pub fn describe(unit: &Unit, plan: &sandbox::Plan) -> String {
+    match crate::profile::heading(unit) {
+        Some(heading) => format!("{heading}\n{plan}"),
+        None => plan.to_string(),
     }
 }
 

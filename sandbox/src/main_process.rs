@@ -374,7 +374,8 @@ pub(crate) fn reset_signals(ignored: signals::Set, ignore_sigpipe: bool) -> Resu
 /// Makes what is missing on the way and gives the last directory to its owner.
 ///
 /// A symlink on the way is followed only if it belongs to root or to us: the owner of one
-/// service's directory must not be able to send another service's elsewhere.
+/// service's directory must not be able to send another service's elsewhere. Below a directory of the
+/// service's own none is: a box of root could have planted it for its next start.
 fn make_directory(wanted: &OwnedDirectory) -> Result<(), Errno> {
     let directory = open_directory(wanted)?;
     give_directory(directory.as_fd(), wanted)
@@ -385,7 +386,7 @@ pub(crate) fn open_directory(wanted: &OwnedDirectory) -> Result<OwnedFd, Errno> 
     const STEP_INTO: i32 = libc::O_PATH | libc::O_DIRECTORY;
     let ourselves = rustix::process::geteuid().as_raw();
     let mut here: OwnedFd = files::open(c"/", STEP_INTO)?;
-    for name in &wanted.names {
+    for (position, name) in wanted.names.iter().enumerate() {
         let next = match files::open_at(here.as_fd(), name, libc::O_PATH | libc::O_NOFOLLOW) {
             Err(Errno::ENOENT) => {
                 match files::make_directory_at(here.as_fd(), name, 0o755) {
@@ -399,7 +400,10 @@ pub(crate) fn open_directory(wanted: &OwnedDirectory) -> Result<OwnedFd, Errno> 
         let kind = files::kind_of(next.as_fd())?;
         here = if kind.is_directory() {
             next
-        } else if kind.is_symlink() && (kind.uid == 0 || kind.uid == ourselves) {
+        } else if kind.is_symlink()
+            && position < wanted.may_be_links
+            && (kind.uid == 0 || kind.uid == ourselves)
+        {
             files::open_at(here.as_fd(), name, STEP_INTO)?
         } else if kind.is_symlink() {
             return Err(Errno::ELOOP);
@@ -421,7 +425,7 @@ pub(crate) fn give_directory(
 }
 
 fn set_oom_score(score: i16) -> Result<(), Errno> {
-    let file = files::open(c"/proc/self/oom_score_adj", libc::O_WRONLY)?;
+    let file = files::open_proc(c"/proc/self/oom_score_adj", libc::O_WRONLY)?;
     let mut digits = [0u8; 6];
     let mut start = digits.len();
     let mut rest = score.unsigned_abs();

@@ -158,6 +158,8 @@ pub(crate) struct OwnedDirectory {
     pub(crate) path: CString,
     /// The path, name by name from `/` on.
     pub(crate) names: Vec<CString>,
+    /// So many of them may be links, of root's or ours; further down the service itself can write.
+    pub(crate) may_be_links: usize,
     pub(crate) mode: u32,
     pub(crate) uid: Option<u32>,
     pub(crate) gid: Option<u32>,

@@ -13,6 +13,7 @@
 //! `command_line`; descriptors closed (20) in `descriptors`; one error for everything (21) in every file; words
 //! that the manual has and the parser not (22) beside the parser.
 
+mod attacks;
 mod callers;
 mod case;
 mod command_line;

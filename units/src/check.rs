@@ -422,16 +422,8 @@ impl Check<'_, '_, '_> {
             self.error("box.domainname", "`domainname` needs a uts namespace", "");
         }
         self.entry(&draft.unit, walls);
+        self.new_privileges(&draft.unit, walls);
         self.root(walls);
-        if !walls.no_new_privileges
-            && self.given("box.no_new_privileges")
-            && sandbox::seccomp::filters(walls)
-        {
-            let message = "a system call filter stands, and takes `no_new_privileges` with it";
-            let hint =
-                "leave the key out, or start from `profile = \"minimal\"`, which filters nothing";
-            self.error("box.no_new_privileges", message, hint);
-        }
         if !walls.namespaces.mount {
             self.file_system_without_mounts();
         }
@@ -480,6 +472,28 @@ impl Check<'_, '_, '_> {
                 "choose another number for `ready`",
             );
         }
+    }
+
+    /// Filters and landlock hold for good only where no program gains privileges.
+    fn new_privileges(&mut self, unit: &Unit, walls: &Walls) {
+        if walls.no_new_privileges || !self.given("box.no_new_privileges") {
+            return;
+        }
+        let entry = unit.entry.as_ref();
+        let has_profile = entry.is_some_and(|entry| entry.seccomp_profile.is_some());
+        let (what, path) = if sandbox::seccomp::filters(walls) || has_profile {
+            (
+                "a system call filter stands, and takes",
+                "which filters nothing",
+            )
+        } else if walls.landlock.is_required() {
+            ("landlock takes", "without `landlock`")
+        } else {
+            return;
+        };
+        let message = format!("{what} `no_new_privileges` with it");
+        let hint = format!("leave the key out, or start from `profile = \"minimal\"`, {path}");
+        self.error("box.no_new_privileges", message, &hint);
     }
 
     /// Who shares herd's session shares its terminal: what keeps the box from typing into it, and

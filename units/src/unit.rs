@@ -111,6 +111,8 @@ pub struct Entry {
     /// Nothing in the environment but what the unit names, and the variables of protocols it asked for.
     pub clear_environment: bool,
     pub argv0: Option<String>,
+    /// A file with an OCI seccomp profile.
+    pub seccomp_profile: Option<PathBuf>,
     /// Numbers of descriptors that herd was started with; 3 or more, in order, each once.
     pub inherit_fds: Vec<u32>,
     pub private_users: PrivateUsers,

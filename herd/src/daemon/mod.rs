@@ -14,6 +14,7 @@ mod notices;
 mod notify;
 mod offline;
 pub mod options;
+mod paths;
 mod perform;
 mod probes;
 mod reaper;
@@ -37,7 +38,7 @@ use mio::{Events, Poll, Token};
 use sandbox::{Host, Launcher};
 use units::UnitName;
 
-pub use offline::{NoPlan, plan};
+pub use offline::{NoPlan, exposure, plan};
 pub use options::{Mode, Options};
 pub use start::run;
 

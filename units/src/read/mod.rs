@@ -11,6 +11,7 @@ mod conditions;
 mod dependencies;
 mod entry;
 mod identity;
+mod landlock;
 mod lifecycle;
 mod limits;
 mod log;
@@ -18,6 +19,7 @@ mod mounts;
 mod privileges;
 mod probe;
 mod surroundings;
+mod system_calls;
 mod walls;
 
 use std::hash::{DefaultHasher, Hash, Hasher};

@@ -10,9 +10,11 @@ use toml::de::DeValue;
 use super::Draft;
 use super::entry::read_entry;
 use super::identity::{self, read_identity};
+use super::landlock::read_landlock;
 use super::limits::device_rules;
 use super::mounts::read_file_system;
 use super::privileges::read_privileges;
+use super::system_calls::read_system_calls;
 use crate::reader::{Item, Reader};
 use crate::unit::Profile;
 
@@ -64,6 +66,8 @@ pub(super) fn read(draft: &mut Draft, reader: &mut Reader<'_>, path: &str, item:
     read_switch(walls, reader, path, item)
         || read_file_system(walls, reader, path, item)
         || read_privileges(walls, reader, path, item)
+        || read_system_calls(walls, reader, path, item)
+        || read_landlock(walls, reader, path, item)
         || read_words(walls, reader, path, item)
 }
 
@@ -121,6 +125,10 @@ pub(super) fn assemble(walls: &mut Walls, given: &impl Fn(&str) -> bool) {
             walls.protect_system = ProtectSystem::Full;
         }
         _ => {}
+    }
+    // A profile of the unit's own takes the place of the list that it would have by default.
+    if given("box.seccomp_profile") && !given("box.system_call_filter") {
+        walls.system_calls.filter = None;
     }
     identity::assemble(walls, given);
     if !given("box.capability_bounding_set") {
