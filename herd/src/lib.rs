@@ -6,6 +6,7 @@
 
 use std::ffi::OsString;
 
+pub mod allot;
 pub mod cli;
 pub mod control;
 #[expect(
@@ -14,6 +15,7 @@ pub mod control;
 )]
 pub mod daemon;
 pub mod exposure;
+pub mod identity;
 pub mod logs;
 pub mod prepare;
 pub mod profile;

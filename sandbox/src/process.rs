@@ -47,6 +47,7 @@ pub(crate) fn owned_directory(
         mode: wanted.mode,
         uid: owner.uid,
         gid: owner.gid,
+        whole: wanted.whole,
     })
 }
 

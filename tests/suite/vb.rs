@@ -5,6 +5,7 @@
 //! it is absent, the expectation recorded here counts.
 
 mod attacks;
+mod callers;
 mod case;
 mod command_line;
 mod descriptors;

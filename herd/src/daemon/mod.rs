@@ -9,6 +9,7 @@ mod checks;
 mod clock;
 mod freeze;
 mod group;
+mod identity;
 mod notices;
 mod notify;
 mod offline;
@@ -71,6 +72,7 @@ pub(crate) struct Daemon {
     surface: Surface,
     host: Host,
     launcher: Launcher,
+    filters: sandbox::seccomp::Memory,
     sink: Sink,
     own_name: UnitName,
     poll: Poll,

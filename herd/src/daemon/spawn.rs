@@ -93,7 +93,8 @@ impl Daemon {
             return Err(format!("limits.freeze: {}", super::freeze::NO_GROUP).into());
         }
         self.add_open_files(&mut prepared);
-        let plan = sandbox::compile(&prepared.config, &self.host).map_err(|e| reason(&e))?;
+        let plan = sandbox::compile_with(&prepared.config, &self.host, &mut self.filters)
+            .map_err(|e| reason(&e))?;
         if is_main {
             let given_up: Vec<(String, String)> = plan
                 .warnings()
@@ -165,6 +166,7 @@ impl Daemon {
             runtime.group = group;
             runtime.group_exists = true;
         }
+        runtime.uid = prepared.config.identity.uid.or(runtime.uid);
         runtime.owns_runtime_directories |= !around.directories.is_empty();
         let launched = launched?;
         runtime.sessions.push(launched.pid);
@@ -246,6 +248,8 @@ impl Daemon {
             runtime.invocation = invocation;
         }
         let ends = matches!(task, Task::Role(Role::Stop(_) | Role::StopPost(_)));
+        self.allot(id, unit)?;
+        let runtime = self.runtime(id).ok_or("the unit is gone")?;
         let occasion = Occasion {
             main_pid: main_pid.filter(|_| !is_main),
             result: result.filter(|_| ends),
@@ -258,6 +262,8 @@ impl Daemon {
                 false => Vec::new(),
             },
             invocation: runtime.invocation.clone(),
+            dynamic_user: runtime.dynamic_user.as_ref().map(|of| of.number),
+            range: runtime.range.as_ref().map(|of| of.number),
             slices,
         };
         let prepared = match task {

@@ -16,6 +16,7 @@ mod attacks;
 mod attempt;
 mod bare;
 mod boxed;
+mod filters;
 mod fixture;
 mod identity;
 mod join;
@@ -38,6 +39,7 @@ fn main() {
         boxed::CASES,
         layers::CASES,
         lifecycle::CASES,
+        filters::CASES,
         landlock::CASES,
         mounts::CASES,
         identity::CASES,
@@ -50,6 +52,8 @@ fn main() {
     let mut forked: Vec<Case> = [
         layers::CASES,
         bare::CASES,
+        filters::CASES,
+        landlock::CASES,
         boxed::CASES,
         mounts::CASES,
         lifecycle::CASES,
