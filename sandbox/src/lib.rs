@@ -58,8 +58,10 @@ mod namespaces;
 mod paths;
 mod plan;
 mod process;
+mod profile;
 mod relax;
 pub mod seccomp;
+pub mod session;
 mod spare;
 pub mod status;
 mod step;
@@ -69,7 +71,7 @@ mod zygote;
 
 pub use compile::{CompileError, compile, compile_with};
 pub use config::Config;
-pub use executor::herd_exec_main;
+pub use executor::{executor_entry, herd_exec_main};
 pub use failure::{About, StepFailure};
 pub use filesystem::{MountFailure, MountOperation};
 pub use fork::launch_by_copy;
@@ -78,6 +80,7 @@ pub use identity::{MapError, check_ranges};
 pub use launch::{Files, LaunchError, Launched, Launcher};
 pub use namespaces::NamespaceIds;
 pub use plan::{Carrier, GivenUp, Plan};
+pub use profile::{Profile, with_profile};
 pub use sys::capabilities::{CapabilitySets, of_caller as capabilities_of_caller};
 pub use sys::descriptors::{
     inherited as inherited_descriptors, is_open, keep as keep_descriptors, take as take_descriptor,

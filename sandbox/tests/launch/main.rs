@@ -24,14 +24,16 @@ mod landlock;
 mod layers;
 mod lifecycle;
 mod mounts;
+mod session;
 mod spare;
+mod swaps;
 mod user;
 
 use fixture::Case;
 
 fn main() {
-    if std::env::args().next().as_deref() == Some("herd-exec") {
-        sandbox::herd_exec_main();
+    if std::env::var_os("WITHOUT_EXECUTOR").is_none() {
+        sandbox::executor_entry();
     }
     attacks::try_if_asked();
     let cases: Vec<Case> = [
@@ -40,16 +42,18 @@ fn main() {
         layers::CASES,
         lifecycle::CASES,
         filters::CASES,
+        session::CASES,
         landlock::CASES,
         mounts::CASES,
         identity::CASES,
         join::CASES,
         attacks::CASES,
+        swaps::CASES,
         user::CASES,
         spare::CASES,
     ]
     .concat();
-    let mut forked: Vec<Case> = [
+    let forked: Vec<Case> = [
         layers::CASES,
         bare::CASES,
         filters::CASES,
@@ -57,13 +61,12 @@ fn main() {
         boxed::CASES,
         mounts::CASES,
         lifecycle::CASES,
+        session::CASES,
         identity::CASES,
         join::CASES,
         attacks::CASES,
     ]
     .concat();
-    // It races with a thread of its own, and a copy can be made of a process with one only.
-    forked.retain(|(name, _)| !name.starts_with("a_link_swapped"));
     std::process::exit(fixture::run(
         &cases,
         &forked,
@@ -73,6 +76,7 @@ fn main() {
             join::INNER,
             attacks::INNER,
             layers::INNER,
+            session::INNER,
         ]
         .concat(),
     ));
