@@ -17,6 +17,7 @@ mod attempt;
 mod bare;
 mod boxed;
 mod fixture;
+mod groups;
 mod identity;
 mod join;
 mod landlock;
@@ -45,6 +46,7 @@ fn main() {
         attacks::CASES,
         user::CASES,
         spare::CASES,
+        groups::CASES,
     ]
     .concat();
     let mut forked: Vec<Case> = [
@@ -56,6 +58,7 @@ fn main() {
         identity::CASES,
         join::CASES,
         attacks::CASES,
+        groups::CASES,
     ]
     .concat();
     // It races with a thread of its own, and a copy can be made of a process with one only.
