@@ -73,9 +73,23 @@ pub enum CompileError {
 /// # Errors
 /// [`CompileError`] names the wall that `host` cannot build, or what makes no sense.
 pub fn compile(config: &Config, host: &Host) -> Result<Plan, CompileError> {
+    compile_with(config, host, &mut seccomp::Memory::default())
+}
+
+/// As [`compile`], for callers that make many plans: `filters` has the system call filters made
+/// before, which are most of the work.
+///
+/// # Errors
+/// See [`compile`].
+pub fn compile_with(
+    config: &Config,
+    host: &Host,
+    filters: &mut seccomp::Memory,
+) -> Result<Plan, CompileError> {
     let mut compiler = Compiler {
         config,
         host,
+        filters,
         steps: Vec::new(),
         warnings: Vec::new(),
         late_time: None,
@@ -105,12 +119,14 @@ pub fn compile(config: &Config, host: &Host) -> Result<Plan, CompileError> {
         warnings,
         cgroup,
         fail_at: None,
+        is_followed: false,
     })
 }
 
 struct Compiler<'a> {
     config: &'a Config,
     host: &'a Host,
+    filters: &'a mut seccomp::Memory,
     steps: Vec<Step>,
     warnings: Vec<GivenUp>,
     /// Goes behind the user namespace.
@@ -136,7 +152,7 @@ impl Compiler<'_> {
         self.warnings.extend(given_up);
         let set = namespaces(walls)?;
         let users = privileges::decide(self.config, walls, self.host, set)?;
-        self.directories(&users.outside(&self.config.identity)?)?;
+        self.directories(&users.outside(&self.config.identity, self.host)?)?;
         self.enter(walls, set, &users)?;
         self.take_part()?;
         let has_first = set.has_pid() && !walls.as_pid_1;
@@ -360,7 +376,7 @@ impl Compiler<'_> {
 
     fn directories(&mut self, owner: &Identity) -> Result<(), CompileError> {
         for directory in &self.config.directories {
-            let owned = owned_directory(directory, owner)?;
+            let owned = owned_directory(directory, &self.config.directories, owner)?;
             self.steps.push(Step::Directory(owned));
         }
         Ok(())
@@ -397,7 +413,7 @@ impl Compiler<'_> {
 
     fn last_words_behind(&mut self, walls: &Walls) -> Result<(), CompileError> {
         self.before_exec()?;
-        let programs = match seccomp::compile(walls, self.host) {
+        let programs = match self.filters.compile(walls, self.host) {
             Err(error) if walls.best_effort.contains(&Wall::SystemCalls) => {
                 let reason = error.to_string();
                 self.warnings.push(GivenUp {
@@ -432,10 +448,10 @@ impl Compiler<'_> {
         walls: &Walls,
         no_new_privileges: bool,
     ) -> Result<Vec<LandlockStep>, CompileError> {
-        let makes_network = self
-            .steps
-            .iter()
-            .any(|step| matches!(step, Step::Namespaces(set) if set.has(libc::CLONE_NEWNET)));
+        let makes_network = self.steps.iter().any(|step| {
+            matches!(step, Step::Namespaces(set) | Step::FirstProcess(set)
+                if set.has(libc::CLONE_NEWNET))
+        });
         let around = landlock::Circumstances {
             abi: self.host.landlock_abi,
             shared_network: !makes_network,

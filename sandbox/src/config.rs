@@ -145,6 +145,8 @@ pub struct Directory {
     pub mode: u32,
     /// Writable from inside the box even where all else is read-only.
     pub writable: bool,
+    /// If it has another owner, all that is in it is given to the identity too. Only in a box.
+    pub whole: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{MemfdFlags, SealFlags};
 use serde::{Deserialize, Serialize};
@@ -158,6 +159,29 @@ fn settings() -> Vec<CString> {
     both.and_then(|both| CString::new(both).ok())
         .into_iter()
         .collect()
+}
+
+/// Lets the calling program be its own executor: called first thing in `main`, before any thread is
+/// started and any argument looked at.
+///
+/// A program that was started as an executor ([`Carrier::Executor`](crate::Carrier::Executor)) builds
+/// its box here and does not come back. Any other comes back at once, and may from now on start boxes
+/// whatever threads it has. See [`session`](crate::session) for what happens without this call.
+pub fn executor_entry() {
+    if std::env::args_os()
+        .next()
+        .is_some_and(|name| name.as_bytes() == executor_name().as_bytes())
+    {
+        herd_exec_main();
+    }
+    IS_READY.store(true, Ordering::Relaxed);
+}
+
+static IS_READY: AtomicBool = AtomicBool::new(false);
+
+/// Claims that [`executor_entry`] was called.
+pub(crate) fn is_ready() -> bool {
+    IS_READY.load(Ordering::Relaxed)
 }
 
 /// The executor's `main`: this binary with `argv[0]` = `herd-exec`. Descriptors are as

@@ -1,7 +1,7 @@
 //! The box's first process: starts the main process, reaps for it, passes signals on to it, says
 //! how it ended, and ends; the kernel then ends what is left of the box.
 
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use rustix::process::{WaitOptions, WaitStatus};
 
@@ -24,7 +24,8 @@ pub(crate) fn run(mut walker: Walker<'_>, first: usize) -> ! {
             walker.tell_failure(failure);
         }
     };
-    let status = reap_until_end_of(main);
+    let channel = walker.plan.is_followed.then(|| walker.channel.as_fd());
+    let status = reap_until_end_of(main, channel);
     let told = status::send(walker.channel.as_fd(), &Wire::Exited(status), &[]);
     let code = if status & 0x7f == 0 {
         status >> 8 & 0xff
@@ -107,9 +108,9 @@ fn give_up_privileges() -> Result<(), Errno> {
 }
 
 /// Gives the wait status of `main`.
-fn reap_until_end_of(main: i32) -> i32 {
+fn reap_until_end_of(main: i32, channel: Option<BorrowedFd<'_>>) -> i32 {
     loop {
-        if let Some(status) = reap_ended(main) {
+        if let Some(status) = reap_ended(main, channel) {
             return status;
         }
         match signals::wait_for(signals::ALL) {
@@ -136,18 +137,34 @@ fn reap_until_end_of(main: i32) -> i32 {
 }
 
 /// Reaps every process that has ended; gives the status of `main` if it is among them.
-fn reap_ended(main: i32) -> Option<i32> {
+fn reap_ended(main: i32, channel: Option<BorrowedFd<'_>>) -> Option<i32> {
     let mut found = None;
     loop {
-        match rustix::process::wait(WaitOptions::NOHANG) {
-            Ok(Some((pid, status))) if pid.as_raw_nonzero().get() == main => {
-                found = Some(raw(status))
+        match process::ended_child() {
+            Ok(Some(pid)) if pid == main => {
+                if let Some(channel) = channel {
+                    wait_until_heard(channel);
+                }
             }
-            Ok(Some(_)) | Err(rustix::io::Errno::INTR) => {}
+            Ok(Some(_)) | Err(Errno(libc::EINTR)) => {}
             Ok(None) => return found,
             // No child at all: without its status, say that it was killed.
             Err(_) => return found.or(Some(libc::SIGKILL)),
         }
+        match rustix::process::wait(WaitOptions::NOHANG) {
+            Ok(Some((pid, status))) if pid.as_raw_nonzero().get() == main => {
+                found = Some(raw(status))
+            }
+            Ok(_) | Err(_) => {}
+        }
+    }
+}
+
+/// The caller learns the main process's number from its descriptor, which has none once it is reaped:
+/// so that waits until the caller has looked, or has gone.
+fn wait_until_heard(channel: BorrowedFd<'_>) {
+    match status::take(channel) {
+        Ok(_) | Err(_) => {}
     }
 }
 

@@ -361,6 +361,20 @@ impl Launcher {
     }
 }
 
+impl Files<'static> {
+    /// The caller's own descriptors 0 to 2, and nothing else.
+    pub fn of_caller() -> Self {
+        Self {
+            stdin: rustix::stdio::stdin(),
+            stdout: rustix::stdio::stdout(),
+            stderr: rustix::stdio::stderr(),
+            passed: &[],
+            held: &[],
+            own: &[],
+        }
+    }
+}
+
 impl<'a> Files<'a> {
     pub(crate) fn sources(&self) -> impl Iterator<Item = BorrowedFd<'a>> {
         let passed = self.passed.iter().map(|(_, descriptor)| *descriptor);

@@ -17,6 +17,8 @@
 //!   until `execve`: the caller is held up for tens of microseconds whatever its size. Anything
 //!   else is the **executor**, our own binary started in the same way under the name `herd-exec`: it
 //!   has one thread and a fresh heap, so it may do what a forked child must not, and holds nobody up.
+//! * **Spare**: an executor made ahead ([`Launcher::keep_spares`]), a copy of one that does nothing but
+//!   copy itself (the **zygote**). It is the first process of a PID namespace already and becomes init.
 //! * **Init**: the first process of a box's PID namespace, the caller's own child. It starts the
 //!   **main process** (the command), reaps, passes signals on, says how the main process ended,
 //!   and ends with it; the kernel then ends the rest of the box.
@@ -48,6 +50,7 @@ mod held;
 pub mod host;
 mod identity;
 mod init;
+pub mod ipc;
 pub mod landlock;
 mod launch;
 mod main_process;
@@ -55,8 +58,10 @@ mod namespaces;
 mod paths;
 mod plan;
 mod process;
+mod profile;
 mod relax;
 pub mod seccomp;
+pub mod session;
 mod spare;
 pub mod status;
 mod step;
@@ -64,17 +69,18 @@ mod sys;
 mod walk;
 mod zygote;
 
-pub use compile::{CompileError, compile};
+pub use compile::{CompileError, compile, compile_with};
 pub use config::Config;
-pub use executor::herd_exec_main;
+pub use executor::{executor_entry, herd_exec_main};
 pub use failure::{About, StepFailure};
 pub use filesystem::{MountFailure, MountOperation};
 pub use fork::launch_by_copy;
 pub use host::Host;
-pub use identity::MapError;
+pub use identity::{MapError, check_ranges};
 pub use launch::{Files, LaunchError, Launched, Launcher};
 pub use namespaces::NamespaceIds;
 pub use plan::{Carrier, GivenUp, Plan};
+pub use profile::{Profile, with_profile};
 pub use sys::capabilities::{CapabilitySets, of_caller as capabilities_of_caller};
 pub use sys::descriptors::{
     inherited as inherited_descriptors, is_open, keep as keep_descriptors, take as take_descriptor,

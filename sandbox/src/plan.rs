@@ -1,7 +1,9 @@
 //! What `compile` makes: the steps of one launch, in order, as data.
 #![forbid(unsafe_code)]
 
+use std::ffi::OsStr;
 use std::fmt;
+use std::os::unix::ffi::OsStrExt;
 
 use serde::{Deserialize, Serialize};
 
@@ -19,6 +21,8 @@ pub struct Plan {
     pub(crate) warnings: Vec<GivenUp>,
     pub(crate) cgroup: Option<CgroupPlan>,
     pub(crate) fail_at: Option<usize>,
+    /// The caller says when it has heard of the main process.
+    pub(crate) is_followed: bool,
 }
 
 /// Which process walks the steps.
@@ -63,6 +67,19 @@ impl Plan {
         self.steps.contains(&Step::StartMain)
     }
 
+    /// The program, as the config has it.
+    pub(crate) fn command(&self) -> Option<&OsStr> {
+        let program = self.steps.iter().find_map(Step::as_exec)?;
+        Some(OsStr::from_bytes(program.command.to_bytes()))
+    }
+
+    /// Claims that the program leads a session of its own.
+    pub(crate) fn has_session(&self) -> bool {
+        self.steps
+            .iter()
+            .any(|step| matches!(step, Step::Session { .. }))
+    }
+
     pub(crate) fn makes_second_user_namespace(&self) -> bool {
         self.steps
             .iter()
@@ -81,6 +98,14 @@ impl Plan {
     #[must_use]
     pub fn by_fork(mut self) -> Self {
         self.carrier = Carrier::Fork;
+        self
+    }
+
+    /// The main process is not reaped before the caller has said ([`let_go`](crate::status::let_go))
+    /// that it was told of it, and so knows its number: for callers that read at once.
+    #[must_use]
+    pub(crate) fn followed(mut self) -> Self {
+        self.is_followed = true;
         self
     }
 

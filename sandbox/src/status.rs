@@ -208,7 +208,7 @@ pub(crate) enum Wire {
     Moved,
     /// With the pidfd of the process that waits.
     AtGate(NamespaceIds),
-    /// From the caller.
+    /// From the caller: the box may go on, or has been heard of.
     Go,
     /// With the pidfd of the main process.
     Main,

@@ -158,9 +158,13 @@ pub(crate) struct OwnedDirectory {
     pub(crate) path: CString,
     /// The path, name by name from `/` on.
     pub(crate) names: Vec<CString>,
+    /// So many of them may be links, of root's or ours; further down the service itself can write.
+    pub(crate) may_be_links: usize,
     pub(crate) mode: u32,
     pub(crate) uid: Option<u32>,
     pub(crate) gid: Option<u32>,
+    /// With all that is in it, if it has another owner.
+    pub(crate) whole: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -283,6 +287,9 @@ impl fmt::Display for Step {
                 }
                 if let Some(gid) = directory.gid {
                     write!(f, ", group {gid}")?;
+                }
+                if directory.whole {
+                    f.write_str(", with all that is in it")?;
                 }
                 f.write_str(")")
             }

@@ -260,3 +260,24 @@ pub(crate) fn kill(pid: i32, signal: i32) -> Result<(), Errno> {
     // SAFETY: plain numbers.
     done(unsafe { libc::syscall(libc::SYS_kill, pid, signal) })
 }
+
+/// A child that has ended and is still to be reaped; `None` when all that are left run.
+pub(crate) fn ended_child() -> Result<Option<i32>, Errno> {
+    // SAFETY: siginfo_t is plain data, for which zero is a value.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+    // SAFETY: waitid(2) fills a live siginfo_t, and takes no resource usage.
+    done(unsafe {
+        libc::syscall(
+            libc::SYS_waitid,
+            libc::P_ALL,
+            0,
+            &raw mut info,
+            options,
+            std::ptr::null::<libc::rusage>(),
+        )
+    })?;
+    // SAFETY: filled for a child, or zero as it was: the pid is there in both cases.
+    let pid = unsafe { info.si_pid() };
+    Ok((pid != 0).then_some(pid))
+}

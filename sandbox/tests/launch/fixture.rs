@@ -112,9 +112,14 @@ pub(crate) fn plan(config: &Config) -> Plan {
     sandbox::compile(config, &Host::detect().unwrap()).unwrap()
 }
 
+/// Whether the carrier that is being tried is a copy of this process.
+pub(crate) fn is_forked() -> bool {
+    BY_FORK.load(Ordering::Relaxed)
+}
+
 /// The plan for the carrier that is being tried.
 pub(crate) fn carried(plan: &Plan) -> Plan {
-    match BY_FORK.load(Ordering::Relaxed) {
+    match is_forked() {
         true => plan.clone().by_fork(),
         false => plan.clone(),
     }

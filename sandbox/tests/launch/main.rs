@@ -16,6 +16,7 @@ mod attacks;
 mod attempt;
 mod bare;
 mod boxed;
+mod filters;
 mod fixture;
 mod groups;
 mod identity;
@@ -24,14 +25,15 @@ mod landlock;
 mod layers;
 mod lifecycle;
 mod mounts;
+mod session;
 mod spare;
 mod user;
 
 use fixture::Case;
 
 fn main() {
-    if std::env::args().next().as_deref() == Some("herd-exec") {
-        sandbox::herd_exec_main();
+    if std::env::var_os("WITHOUT_EXECUTOR").is_none() {
+        sandbox::executor_entry();
     }
     attacks::try_if_asked();
     let cases: Vec<Case> = [
@@ -39,6 +41,8 @@ fn main() {
         boxed::CASES,
         layers::CASES,
         lifecycle::CASES,
+        filters::CASES,
+        session::CASES,
         landlock::CASES,
         mounts::CASES,
         identity::CASES,
@@ -52,9 +56,12 @@ fn main() {
     let mut forked: Vec<Case> = [
         layers::CASES,
         bare::CASES,
+        filters::CASES,
+        landlock::CASES,
         boxed::CASES,
         mounts::CASES,
         lifecycle::CASES,
+        session::CASES,
         identity::CASES,
         join::CASES,
         attacks::CASES,
@@ -72,6 +79,7 @@ fn main() {
             join::INNER,
             attacks::INNER,
             layers::INNER,
+            session::INNER,
         ]
         .concat(),
     ));
