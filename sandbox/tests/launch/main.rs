@@ -27,6 +27,7 @@ mod lifecycle;
 mod mounts;
 mod session;
 mod spare;
+mod swaps;
 mod user;
 
 use fixture::Case;
@@ -48,12 +49,13 @@ fn main() {
         identity::CASES,
         join::CASES,
         attacks::CASES,
+        swaps::CASES,
         user::CASES,
         spare::CASES,
         groups::CASES,
     ]
     .concat();
-    let mut forked: Vec<Case> = [
+    let forked: Vec<Case> = [
         layers::CASES,
         bare::CASES,
         filters::CASES,
@@ -68,8 +70,6 @@ fn main() {
         groups::CASES,
     ]
     .concat();
-    // It races with a thread of its own, and a copy can be made of a process with one only.
-    forked.retain(|(name, _)| !name.starts_with("a_link_swapped"));
     std::process::exit(fixture::run(
         &cases,
         &forked,
