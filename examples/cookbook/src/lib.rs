@@ -34,11 +34,14 @@ pub fn run(config: &Config) -> Result<RunOutcome, Box<dyn Error>> {
     Ok(launch(config, Files::of_caller(), Options::new())?)
 }
 
+/// A heading, and what stands under it.
+pub type Pattern = (&'static str, fn() -> Outcome);
+
 /// Runs patterns one after the other, each under its heading.
 ///
 /// # Errors
 /// That of the first pattern that fails.
-pub fn show(patterns: &[(&str, fn() -> Outcome)]) -> Outcome {
+pub fn show(patterns: &[Pattern]) -> Outcome {
     for (heading, pattern) in patterns {
         println!("== {heading}");
         pattern()?;

@@ -170,26 +170,12 @@ pub enum Upper {
 impl MountAction {
     /// `source` of the host appears at `target`, with all mounts below it; nosuid, nodev.
     pub fn bind(source: impl Into<PathBuf>, target: impl Into<PathBuf>) -> Self {
-        Self::Bind(BindMount {
-            source: BindSource::Path(source.into()),
-            target: target.into(),
-            read_only: false,
-            devices: false,
-            optional: false,
-            recursive: true,
-            id_map: None,
-        })
+        Self::Bind(BindMount::new(source.into(), target.into(), false))
     }
 
     /// [`bind`](Self::bind), read-only with every mount below.
     pub fn ro_bind(source: impl Into<PathBuf>, target: impl Into<PathBuf>) -> Self {
-        match Self::bind(source, target) {
-            Self::Bind(bind) => Self::Bind(BindMount {
-                read_only: true,
-                ..bind
-            }),
-            other => other,
-        }
+        Self::Bind(BindMount::new(source.into(), target.into(), true))
     }
 
     /// A link at `path` that reads `target`.
@@ -197,6 +183,20 @@ impl MountAction {
         Self::Symlink {
             target: target.into(),
             path: path.into(),
+        }
+    }
+}
+
+impl BindMount {
+    fn new(source: PathBuf, target: PathBuf, read_only: bool) -> Self {
+        Self {
+            source: BindSource::Path(source),
+            target,
+            read_only,
+            devices: false,
+            optional: false,
+            recursive: true,
+            id_map: None,
         }
     }
 }
