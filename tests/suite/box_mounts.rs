@@ -1,6 +1,7 @@
 //! `[[box.mount]]` and the keys about roots, through the real binary.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 
 use serde_json::{Value, json};
 
@@ -249,6 +250,27 @@ fn a_root_overlay_takes_what_is_written_to_a_box_root() {
 }
 
 #[test]
+fn owners_on_disk_are_others_in_the_box() {
+    if !needs::root() {
+        return;
+    }
+    let builder = builder();
+    let file = builder.dir().join("data/a");
+    std::os::unix::fs::chown(&file, Some(100_007), Some(100_007)).unwrap();
+    // Nobody but its owner may read it, and the box has no capability to do it all the same.
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    let actions = "[[box.mount]]\nbind = '@D@/data'\ntarget = '/srv'\n\
+                   [[box.mount]]\nbind = '@D@/data'\ntarget = '/plain'\nidmap = '0:0:1000'\n";
+    let keys = "idmap = ['0:100007:1']";
+    let unit = filled("tries read|/srv/a read|/plain/a", keys, actions);
+    let answers: Value = serde_json::from_str(&run(builder, &unit).1).unwrap();
+    assert_eq!(
+        answers,
+        json!({ "read|/srv/a": "ok", "read|/plain/a": "EACCES" })
+    );
+}
+
+#[test]
 fn tables_that_are_no_action_are_refused_with_what_was_meant() {
     for (table, said) in [
         ("robind = '/usr'", "this table names no action\n"),
@@ -272,6 +294,7 @@ fn tables_that_are_no_action_are_refused_with_what_was_meant() {
             "a read-only overlay needs two lower directories at least",
         ),
         ("tmpfs = '/a'\nsize = 'big'", "\"big\" is no number"),
+        ("bind = '/a'\nidmap = 'x'", "\"x\" is no range of ids"),
         ("tmpfs = 'a'", "\"a\" is not an absolute path"),
         ("bind = '/a/../b'", "\"/a/../b\" goes up with \"..\""),
     ] {
@@ -283,6 +306,10 @@ fn tables_that_are_no_action_are_refused_with_what_was_meant() {
 #[test]
 fn keys_about_a_root_that_is_not_there_are_refused() {
     for (keys, said) in [
+        (
+            "idmap = '0:1:1'",
+            "`idmap` is for the binds of [[box.mount]], and there is none",
+        ),
         ("pivot = false", "chroot needs a `box_root` to change to"),
         (
             "root_overlay = 'tmp'",

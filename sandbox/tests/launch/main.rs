@@ -18,6 +18,7 @@ mod bare;
 mod boxed;
 mod filters;
 mod fixture;
+mod groups;
 mod identity;
 mod join;
 mod landlock;
@@ -26,6 +27,7 @@ mod lifecycle;
 mod mounts;
 mod session;
 mod spare;
+mod swaps;
 mod user;
 
 use fixture::Case;
@@ -47,11 +49,13 @@ fn main() {
         identity::CASES,
         join::CASES,
         attacks::CASES,
+        swaps::CASES,
         user::CASES,
         spare::CASES,
+        groups::CASES,
     ]
     .concat();
-    let mut forked: Vec<Case> = [
+    let forked: Vec<Case> = [
         layers::CASES,
         bare::CASES,
         filters::CASES,
@@ -63,10 +67,9 @@ fn main() {
         identity::CASES,
         join::CASES,
         attacks::CASES,
+        groups::CASES,
     ]
     .concat();
-    // It races with a thread of its own, and a copy can be made of a process with one only.
-    forked.retain(|(name, _)| !name.starts_with("a_link_swapped"));
     std::process::exit(fixture::run(
         &cases,
         &forked,

@@ -8,7 +8,8 @@ use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
 use sandbox::config::{
-    BindMount, BindSource, Data, Held, IdMappedMount, IdRange, MountAction, Root, Walls,
+    BindMount, BindSource, Data, Held, IdMappedMount, IdRange, MountAction, Network, Root, Upper,
+    Walls,
 };
 use sandbox::host::KernelVersion;
 use sandbox::{Config, Host, MountOperation, StepFailure};
@@ -520,6 +521,74 @@ pub(crate) const CASES: &[Case] = &[
             "an idmapped mount takes root, and a box without a user namespace of its own"
         );
     }),
+    ("nothing_lies_above_or_on_the_root", || {
+        let script = "stat -c %d:%i / /.. /../.. | sort -u | wc -l; grep -c ' / / ' /proc/self/mountinfo; ls -A /..";
+        let lower = crate::layers::layers(&[("low", "a", "")]);
+        let config = filled(
+            script,
+            [
+                proc(),
+                data("/etc/x", true, "x"),
+                crate::layers::overlay(&lower, &["low"], Upper::Temporary, "/o"),
+            ],
+        );
+        assert_eq!(says(&config), "1\n1\nbin\netc\nlib\nlib64\no\nproc\nusr\n");
+        let bound = empty("stat -c %d:%i / /.. | sort -u | wc -l", [ro_bind("/", "/")]);
+        assert_eq!(says(&bound), "1\n");
+    }),
+    ("no_place_of_the_set_up_can_be_seen_in_the_box", || {
+        let lower = crate::layers::layers(&[("low", "a", "")]);
+        let config = filled(
+            "cat /proc/self/mountinfo",
+            [
+                proc(),
+                data("/etc/x", true, "x"),
+                crate::layers::overlay(&lower, &["low"], Upper::Temporary, "/o"),
+            ],
+        );
+        let text = says(&config);
+        let host = lower.path().to_str().unwrap();
+        assert!(!text.contains(host) && !text.contains("upper/"), "{text}");
+        let paths: Vec<&str> = text
+            .lines()
+            .map(|line| line.split(' ').nth(4).unwrap())
+            .filter(|path| !path.starts_with("/proc/"))
+            .collect();
+        let mut sorted = paths.clone();
+        sorted.sort_unstable();
+        assert_eq!(sorted, ["/", "/etc/x", "/o", "/proc", "/usr"]);
+    }),
+    // The defects of a predecessor, by their numbers in its list.
+    (
+        "defect_2_a_box_without_a_root_of_its_own_finds_the_hosts_programs",
+        || {
+            let mut config = filled("true; echo $?", []);
+            let walls = config.walls.as_mut().unwrap();
+            walls.root = Root::default();
+            walls.mounts.clear();
+            assert_eq!(says(&config), "0\n");
+        },
+    ),
+    (
+        "defect_15_a_network_of_its_own_leaves_the_hosts_files_alone",
+        || {
+            let before = fs::read("/etc/resolv.conf").ok();
+            let mut config = filled(
+                "cat /etc/resolv.conf",
+                [data("/etc/resolv.conf", true, "own\n")],
+            );
+            config.walls.as_mut().unwrap().network = Network::Loopback;
+            // The root has no /etc of its own.
+            assert_eq!(says(&config), "own\n");
+            let walls = config.walls.as_mut().unwrap();
+            walls.root = Root::Host;
+            walls.mounts.drain(..4);
+            if before.is_some() {
+                assert_eq!(says(&config), "own\n");
+            }
+            assert_eq!(fs::read("/etc/resolv.conf").ok(), before);
+        },
+    ),
     ("a_tmpfs_has_its_mode_and_size", || {
         let config = filled(
             "stat -c %a /t; df --output=size -B1 /t | tail -1; touch /t/x",

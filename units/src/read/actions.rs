@@ -4,9 +4,12 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use sandbox::config::{BindMount, BindSource, Data, MountAction, Upper};
+use sandbox::config::{
+    BindMount, BindSource, Data, IdMappedMount, MountAction, RootOverlay, Upper,
+};
 use toml::de::DeValue;
 
+use super::identity::read_map;
 use crate::keys::nearest;
 use crate::reader::{Item, Reader};
 use crate::value::size::parse_size;
@@ -31,7 +34,7 @@ enum Word {
     ReadOnlyOverlay,
 }
 
-const BIND: &[&str] = &["target", "optional", "recursive"];
+const BIND: &[&str] = &["target", "optional", "recursive", "idmap"];
 
 /// Each word, with the keys that may stand beside it.
 const WORDS: [(&str, Word, &[&str]); 18] = [
@@ -165,7 +168,10 @@ impl<'d> Fields<'_, '_, 'd> {
                     devices,
                     optional: self.truth("optional", false)?,
                     recursive: self.truth("recursive", true)?,
-                    id_map: None,
+                    id_map: match self.given.get("idmap") {
+                        Some(item) => Some(read_id_map(self.reader, *item)?),
+                        None => None,
+                    },
                 })
             }
             Word::Proc => MountAction::Proc { target: path },
@@ -303,12 +309,39 @@ impl<'d> Fields<'_, '_, 'd> {
     }
 }
 
-/// `"tmp"`, or `{ upper, work }`.
-pub(super) fn read_root_overlay(
+/// As the box sees them, on disk, how many; users and groups alike.
+fn read_id_map(reader: &mut Reader<'_>, item: Item<'_>) -> Option<IdMappedMount> {
+    let ranges = read_map(reader, item)?;
+    Some(IdMappedMount {
+        uids: ranges.clone(),
+        gids: ranges,
+    })
+}
+
+/// `idmap` of `[box]` is for all binds that have none of their own.
+pub(super) fn read_common_id_map(
     reader: &mut Reader<'_>,
     item: Item<'_>,
-) -> Option<sandbox::config::RootOverlay> {
-    use sandbox::config::RootOverlay;
+    mounts: &mut [MountAction],
+) {
+    let Some(map) = read_id_map(reader, item) else {
+        return;
+    };
+    let mut is_used = false;
+    for action in mounts {
+        if let MountAction::Bind(bind) = action {
+            bind.id_map.get_or_insert_with(|| map.clone());
+            is_used = true;
+        }
+    }
+    if !is_used {
+        let message = "`idmap` is for the binds of [[box.mount]], and there is none";
+        reader.error(item, message);
+    }
+}
+
+/// `"tmp"`, or `{ upper, work }`.
+pub(super) fn read_root_overlay(reader: &mut Reader<'_>, item: Item<'_>) -> Option<RootOverlay> {
     let DeValue::Table(table) = item.value() else {
         return reader
             .choice(item, &[("tmp", ())])

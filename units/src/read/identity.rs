@@ -88,7 +88,7 @@ fn read_private_users(reader: &mut Reader<'_>, item: Item<'_>) -> Option<Private
 }
 
 /// `["0:100000:65536"]`: inside, outside, how many.
-fn read_map(reader: &mut Reader<'_>, item: Item<'_>) -> Option<Vec<IdRange>> {
+pub(super) fn read_map(reader: &mut Reader<'_>, item: Item<'_>) -> Option<Vec<IdRange>> {
     let mut ranges = Vec::new();
     for item in reader.list(item) {
         let text = reader.raw_text(item)?;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use sandbox::config::{Bind, BoxPath, EnterRoot, Propagation, Root, TemporaryFileSystem, Walls};
 use toml::de::DeValue;
 
-use super::actions::{read_actions, read_root_overlay};
+use super::actions::{read_actions, read_common_id_map, read_root_overlay};
 use crate::reader::{Item, Reader};
 use crate::value::size::parse_size;
 
@@ -56,6 +56,7 @@ pub(super) fn read_file_system(
             return set(&mut walls.propagation, private.map(how));
         }
         "box.mount" => walls.mounts = read_actions(reader, item),
+        "box.idmap" => read_common_id_map(reader, item, &mut walls.mounts),
         "box.temporary_file_system" => {
             let items = reader.list(item);
             walls.temporary_file_systems = items
