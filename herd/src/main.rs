@@ -11,6 +11,9 @@ fn main() -> ExitCode {
     // Somebody waits for the launcher: no option of herd's is looked at first.
     let words: Vec<_> = std::env::args_os().collect();
     if herd::vb::is_called(&words) {
+        if let Some(words) = herd::vb::as_doctor(&words) {
+            return herd::cli::main(words);
+        }
         return ExitCode::from(u8::try_from(herd::vb::main(words)).unwrap_or(u8::MAX));
     }
     herd::cli::main(words)

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use sandbox::cgroup::SLICE;
-use sandbox::config::{BoxPath, CgroupLimits, CgroupName, Directory, Limits, Process};
+use sandbox::config::{BoxPath, CgroupLimits, CgroupName, Directory, Limits, MountAction, Process};
 use units::unit::{
     Command, DirectoryKind, Entry, Input, Kind, OwnedDirectory, Ready, Surroundings, Unit,
     WorkingDirectory,
@@ -215,6 +215,10 @@ pub fn prepare_command(
     let walls = unit.walls.as_deref().filter(|_| boxed).map(|walls| {
         let mut walls = walls.clone();
         hide_herd(&mut walls, surface);
+        if delegates(unit) {
+            // Its own groups and no others: the box's cgroup namespace begins with them.
+            walls.mounts.insert(0, own_groups());
+        }
         // The notify socket stays reachable where the service is to use it.
         if speaks_notify(unit) {
             walls.binds.push(sandbox::config::Bind {
@@ -360,6 +364,18 @@ fn directory(owned: &OwnedDirectory, surface: &Surface) -> Directory {
         path: directory_path(owned, surface),
         mode: owned.mode,
         writable: owned.kind != DirectoryKind::Configuration,
+    }
+}
+
+fn delegates(unit: &Unit) -> bool {
+    let limits = unit.limits.as_ref();
+    limits.is_some_and(|limits| limits.cgroup.delegation.is_some())
+}
+
+fn own_groups() -> MountAction {
+    MountAction::ControlGroups {
+        target: PathBuf::from("/sys/fs/cgroup"),
+        read_only: false,
     }
 }
 

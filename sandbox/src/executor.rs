@@ -20,13 +20,14 @@ use crate::sys::exec::{StringArray, execveat};
 use crate::sys::signals;
 use crate::sys::{Errno, descriptors, process};
 use crate::walk::Walker;
+use crate::zygote;
 
 /// Where the executor finds the plan.
-pub(crate) const PLAN: RawFd = 3;
+const PLAN: RawFd = 3;
 /// Where the executor finds its end of the status channel.
-pub(crate) const STATUS: RawFd = 4;
+const STATUS: RawFd = 4;
 /// The first of the descriptors passed to the service; those held for the launch follow.
-pub(crate) const FIRST_PASSED: RawFd = 5;
+const FIRST_PASSED: RawFd = 5;
 
 /// What the executor is given besides descriptors.
 #[derive(Debug, Deserialize)]
@@ -46,14 +47,18 @@ struct Handing<'a> {
     held: usize,
 }
 
-/// The plan in memory that nobody can change any more.
+/// What the executor reads.
 pub(crate) fn write_down(
     plan: &Plan,
     passed: Vec<u32>,
     held: usize,
-) -> Result<OwnedFd, LaunchError> {
+) -> Result<Vec<u8>, LaunchError> {
+    Ok(postcard::to_stdvec(&Handing { plan, passed, held })?)
+}
+
+/// The same in memory that nobody can change any more.
+pub(crate) fn seal(bytes: &[u8]) -> Result<OwnedFd, LaunchError> {
     use std::io::{Seek, Write};
-    let bytes = postcard::to_stdvec(&Handing { plan, passed, held })?;
     let write = |bytes: &[u8]| -> io::Result<OwnedFd> {
         let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
         // Kernels before 6.3 do not know NOEXEC_SEAL, and make every such file executable.
@@ -70,7 +75,7 @@ pub(crate) fn write_down(
         )?;
         Ok(file.into())
     };
-    write(&bytes).map_err(|source| LaunchError::Prepare {
+    write(bytes).map_err(|source| LaunchError::Prepare {
         action: "write the plan down",
         source,
     })
@@ -81,6 +86,13 @@ pub(crate) fn status_channel() -> io::Result<(OwnedFd, OwnedFd)> {
     let (ours, theirs) = status::pair()?;
     rustix::io::ioctl_fionbio(ours.as_fd(), true)?;
     Ok((ours, theirs))
+}
+
+/// What the started program is to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Part {
+    Executor,
+    Zygote,
 }
 
 /// What the child between `clone3` and the executor's `execveat` needs.
@@ -96,13 +108,23 @@ pub(crate) struct Start {
 }
 
 impl Start {
-    pub(crate) fn new(descriptors: Descriptors, image: RawFd, ignored: signals::Set) -> Self {
+    pub(crate) fn new(
+        descriptors: Descriptors,
+        image: RawFd,
+        ignored: signals::Set,
+        part: Part,
+    ) -> Self {
+        let mut arguments = vec![executor_name()];
+        match part {
+            Part::Executor => {}
+            Part::Zygote => arguments.push(c"spare".to_owned()),
+        }
         Self {
             descriptors,
             image,
             ignored,
             caller: process::own_pid(),
-            arguments: StringArray::new(vec![executor_name()]),
+            arguments: StringArray::new(arguments),
             environment: StringArray::new(settings()),
             failure: Failure::none(),
         }
@@ -165,35 +187,100 @@ pub(crate) fn is_ready() -> bool {
 /// The executor's `main`: this binary with `argv[0]` = `herd-exec`. Descriptors are as
 /// [`Launcher::launch`](crate::Launcher::launch) leaves them.
 pub fn herd_exec_main() -> ! {
+    let mut arguments = std::env::args_os();
+    if arguments.next_back().is_some_and(|last| last == "spare") {
+        zygote::run();
+    }
+    match Work::left_by_caller() {
+        Ok(work) => run(&work),
+        // Whoever runs this by hand has no plan, and no channel to be told on.
+        Err(_) => process::exit_now(NOT_EXECUTED),
+    }
+}
+
+/// What an executor is given to do.
+#[derive(Debug)]
+pub(crate) struct Work {
+    /// A written [`Handed`].
+    pub(crate) handed: Vec<u8>,
+    pub(crate) channel: RawFd,
+    pub(crate) files: Numbers,
+    pub(crate) ignored: signals::Set,
+    /// We are the first process of a PID namespace that is to be the box's.
+    pub(crate) is_first: bool,
+}
+
+/// Where the executor has 0 to 2 of the main process, then the passed ones, then the held ones.
+#[derive(Debug)]
+pub(crate) enum Numbers {
+    /// As [`Start`] leaves them.
+    Left,
+    /// As they came by message.
+    Received(Vec<RawFd>),
+}
+
+impl Numbers {
+    fn first(&self, count: usize) -> Option<Vec<RawFd>> {
+        match self {
+            Self::Left => Some((0..3).chain(FIRST_PASSED..).take(count).collect()),
+            Self::Received(numbers) => numbers.get(..count).map(<[RawFd]>::to_vec),
+        }
+    }
+}
+
+impl Work {
+    fn left_by_caller() -> io::Result<Self> {
+        let mut handed = Vec::new();
+        File::from(descriptors::adopt(PLAN)?).read_to_end(&mut handed)?;
+        Ok(Self {
+            handed,
+            channel: STATUS,
+            files: Numbers::Left,
+            ignored: signals::ignored(),
+            is_first: false,
+        })
+    }
+}
+
+/// Builds the box.
+pub(crate) fn run(work: &Work) -> ! {
     process::set_umask(0);
-    // Whoever runs this by hand has no plan, and no channel to be told on.
-    let Ok(Handed { plan, passed, held }) = read_plan() else {
+    let Ok(Handed { plan, passed, held }) = postcard::from_bytes(&work.handed) else {
         process::exit_now(NOT_EXECUTED)
     };
-    let past = |count: usize| RawFd::try_from(count).map_or(RawFd::MAX, |n| FIRST_PASSED + n);
-    let moves = (0..3).map(|number| (number, number));
+    let own = 3 + passed.len();
+    let Some(numbers) = work.files.first(own + held) else {
+        process::exit_now(NOT_EXECUTED)
+    };
     let targets = passed
         .iter()
         .map(|to| RawFd::try_from(*to).unwrap_or(RawFd::MAX));
-    let descriptors = Descriptors::new(None, moves.chain((FIRST_PASSED..).zip(targets)));
+    let moves = numbers.iter().copied().zip((0..3).chain(targets));
+    let descriptors = Descriptors::new(None, moves);
     // Out of the way of those we are given, and of the numbers that the main process is to have.
-    let lowest = descriptors.above().max(past(passed.len() + held));
-    let Ok(channel) = descriptors::take_over(STATUS, lowest) else {
+    let past_all = numbers.iter().max().map_or(0, |highest| highest + 1);
+    let lowest = descriptors.above().max(past_all);
+    let Ok(channel) = descriptors::take_over(work.channel, lowest) else {
         process::exit_now(NOT_EXECUTED)
     };
-    let held = (past(passed.len())..past(passed.len() + held))
-        .map(|number| descriptors::take_over(number, lowest))
+    let held = numbers
+        .iter()
+        .skip(own)
+        .map(|number| descriptors::take_over(*number, lowest))
         .collect::<Result<Vec<_>, Errno>>();
     match held.and_then(|held| settle(&plan).map(|()| held)) {
         Ok(held) => {
-            let prepared = Prepared::new(&plan, descriptors, signals::ignored());
-            Walker::new(&plan, &prepared, channel, HeldDescriptors::new(held)).walk()
+            let prepared = Prepared::new(&plan, descriptors, work.ignored);
+            let walker = Walker::new(&plan, &prepared, channel, HeldDescriptors::new(held));
+            walker.in_its_own_pid_namespace(work.is_first).walk()
         }
         Err(errno) => not_prepared(&plan, errno, channel.as_fd()),
     }
 }
 
 fn settle(plan: &Plan) -> Result<(), Errno> {
+    // Executed by descriptor, it is called after a number.
+    process::set_name(c"herd-exec")?;
     if !plan.makes_user_namespace() {
         // Nobody inside may look at us or through our descriptors. (See there for the other case.)
         process::set_dumpable(false)?;
@@ -208,10 +295,4 @@ pub(crate) fn not_prepared(plan: &Plan, errno: Errno, channel: BorrowedFd<'_>) -
         // Nobody is left to hear of it.
         Ok(()) | Err(_) => process::exit_now(NOT_EXECUTED),
     }
-}
-
-fn read_plan() -> io::Result<Handed> {
-    let mut bytes = Vec::new();
-    File::from(descriptors::adopt(PLAN)?).read_to_end(&mut bytes)?;
-    postcard::from_bytes(&bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }

@@ -13,7 +13,7 @@ use crate::failure::StepFailure;
 use crate::held::HeldDescriptors;
 use crate::identity::apply as identity;
 use crate::identity::maps::Maps;
-use crate::launch::{Files, LaunchError, Launched, preparing, reap};
+use crate::launch::{Files, LaunchError, Launched, check_targets, preparing, reap};
 use crate::main_process::{Descriptors, Prepared};
 use crate::plan::Plan;
 use crate::status::{self, Wire};
@@ -22,6 +22,24 @@ use crate::sys::clone::{Child, Parent, Side, fork};
 use crate::sys::signals::{self, Blocked};
 use crate::sys::{Errno, descriptors, process};
 use crate::walk::Walker;
+
+/// Starts the plan's process by a copy of the caller, as
+/// [`Launcher::launch`](crate::Launcher::launch) does for [`Carrier::Fork`](crate::Carrier::Fork), without a
+/// launcher: for a program that starts one process and waits for it.
+///
+/// # Errors
+/// As there.
+pub fn launch_by_copy(plan: &Plan, files: Files<'_>) -> Result<Launched, LaunchError> {
+    check_targets(files.passed)?;
+    // For a program that is to get signals as we got them, nobody has to know which are ignored.
+    let resets = |step: &Step| matches!(step, Step::Signals { .. });
+    let ignored = if plan.steps.iter().any(resets) {
+        signals::ignored()
+    } else {
+        0
+    };
+    launch(plan, files, ignored)
+}
 
 pub(crate) fn launch(
     plan: &Plan,

@@ -10,11 +10,12 @@ use rustix::process::{WaitId, WaitIdOptions};
 
 use crate::cgroup;
 use crate::config::Inherit;
-use crate::executor;
+use crate::executor::{self, Part};
 use crate::failure::StepFailure;
 use crate::fork;
 use crate::main_process::{Descriptors, Failure, Prepared, Walk};
 use crate::plan::{Carrier, Plan};
+use crate::spare::{Spare, Spares};
 use crate::step::Step;
 use crate::sys::clone::{Child, Manner, Stack};
 use crate::sys::signals::{self, Blocked};
@@ -30,6 +31,8 @@ pub struct Launcher {
     slots: Vec<OwnedFd>,
     stack: Mutex<Stack>,
     ignored: signals::Set,
+    spares: Mutex<Option<Spares>>,
+    spares_wanted: usize,
 }
 
 /// The descriptors of the new process.
@@ -95,6 +98,16 @@ impl Launcher {
             Mode::empty(),
         )
         .map_err(|errno| LaunchError::Image(errno.into()))?;
+        Self::with_executor(image)
+    }
+
+    /// Boxes are built by the program behind `image` instead of our own executable: one that calls
+    /// [`herd_exec_main`](crate::herd_exec_main) under the name `herd-exec`, built from the same
+    /// source as the caller.
+    ///
+    /// # Errors
+    /// When there is no room for a stack, or no descriptor left.
+    pub fn with_executor(image: OwnedFd) -> Result<Self, LaunchError> {
         let slots = (0..SLOTS)
             .map(|_| image.try_clone())
             .collect::<Result<Vec<OwnedFd>, io::Error>>()
@@ -105,7 +118,42 @@ impl Launcher {
             slots,
             stack: Mutex::new(stack),
             ignored: signals::ignored(),
+            spares: Mutex::new(None),
+            spares_wanted: 0,
         })
+    }
+
+    /// From the first boxed launch on keeps up to `count` executors ready, and one process that
+    /// makes them: a launch is then the sending of one message. They end with the launcher. What
+    /// they inherit (priority, limits, namespaces) is what the caller had at that first launch.
+    #[must_use]
+    pub fn keep_spares(mut self, count: usize) -> Self {
+        self.spares_wanted = count;
+        self
+    }
+
+    /// Makes the spares of [`Self::keep_spares`] now, and waits for the first: the first boxed
+    /// launch finds it.
+    ///
+    /// # Errors
+    /// When a process cannot be started.
+    pub fn warm_up(&self) -> Result<(), LaunchError> {
+        let mut spares = self.spares.lock().unwrap_or_else(PoisonError::into_inner);
+        let current = match spares.take() {
+            Some(current) => current,
+            None => self.start_zygote()?,
+        };
+        let current = spares.insert(current);
+        current
+            .fill_up(self.spares_wanted)
+            .and_then(|()| current.wait())
+            .map_err(preparing("make a spare executor"))
+    }
+
+    /// Asks for spares in the place of those used, without waiting for them. Launches do it too, but
+    /// only where none is left: the making is in the way of the box that is being built.
+    pub fn make_spares(&self) {
+        self.fill_up(&mut self.spares.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
     /// Starts the plan's process.
@@ -197,6 +245,17 @@ impl Launcher {
         let numbers = also.iter().map(|number| number.unsigned_abs());
         let passed = files.passed.iter().map(|(number, _)| *number);
         let handed = executor::write_down(plan, passed.chain(numbers).collect(), files.held.len())?;
+        if self.spares_wanted > 0
+            && also.is_empty()
+            && let Some(spare) = self.launch_by_spare(plan, &handed, files)
+        {
+            return Ok(Launched {
+                pid: spare.child.pid,
+                pidfd: spare.child.pidfd,
+                status: Some(spare.channel),
+            });
+        }
+        let handed = executor::seal(&handed)?;
         let (ours, theirs) = executor::status_channel().map_err(preparing("make a socket pair"))?;
         let raw = |descriptor: &BorrowedFd<'_>| descriptor.as_raw_fd();
         let standard = [files.stdin, files.stdout, files.stderr];
@@ -207,13 +266,27 @@ impl Launcher {
             .chain(files.passed.iter().map(|(_, passed)| passed.as_raw_fd()))
             .chain(also)
             .chain(files.held.iter().map(raw));
+        let child = self.execute_ourselves(Part::Executor, sources)?;
+        Ok(Launched {
+            pid: child.pid,
+            pidfd: child.pidfd,
+            status: Some(ours),
+        })
+    }
+
+    /// Starts our own executable, with `sources` from number 0 on.
+    fn execute_ourselves(
+        &self,
+        part: Part,
+        sources: impl Iterator<Item = RawFd>,
+    ) -> Result<Child, LaunchError> {
         let lent = Lent::new(self, sources)?;
         let image = self.image.as_raw_fd();
         let descriptors = Descriptors::new(
             Some(lent.above(&[image])),
             lent.numbers.iter().copied().zip(0..),
         );
-        let start = executor::Start::new(descriptors, image, self.ignored);
+        let start = executor::Start::new(descriptors, image, self.ignored, part);
         let manner = Manner {
             cgroup: None,
             shared_descriptors: true,
@@ -223,11 +296,49 @@ impl Launcher {
             reap(&child)?;
             return Err(LaunchError::Clone(errno.into()));
         }
-        Ok(Launched {
-            pid: child.pid,
-            pidfd: child.pidfd,
-            status: Some(ours),
-        })
+        Ok(child)
+    }
+
+    /// Without a spare, for whatever reason, an executor is started for the launch.
+    fn launch_by_spare(&self, plan: &Plan, handed: &[u8], files: Files<'_>) -> Option<Spare> {
+        let mut spares = self.spares.lock().unwrap_or_else(PoisonError::into_inner);
+        let all: Vec<BorrowedFd<'_>> = files.sources().chain(files.held.iter().copied()).collect();
+        let spare = match spares
+            .as_mut()
+            .map(|spares| spares.hand(plan, handed, &all))
+        {
+            Some(Ok(spare)) => spare,
+            Some(Err(_)) | None => {
+                // A new zygote, for the launches after this one.
+                *spares = None;
+                *spares = self.start_zygote().ok();
+                None
+            }
+        };
+        if spares.as_ref().is_some_and(|spares| !spares.has_any()) {
+            self.fill_up(&mut spares);
+        }
+        spare
+    }
+
+    fn fill_up(&self, spares: &mut Option<Spares>) {
+        let filled = spares
+            .as_mut()
+            .map(|spares| spares.fill_up(self.spares_wanted));
+        if let Some(Err(_)) = filled {
+            // The next launch starts another zygote.
+            *spares = None;
+        }
+    }
+
+    fn start_zygote(&self) -> Result<Spares, LaunchError> {
+        let (ours, theirs) = executor::status_channel().map_err(preparing("make a socket pair"))?;
+        let null = rustix::fs::open(c"/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
+            .map_err(|errno| preparing("open /dev/null")(errno.into()))?;
+        let null = null.as_raw_fd();
+        let sources = [null, null, null, theirs.as_raw_fd()];
+        let zygote = self.execute_ourselves(Part::Zygote, sources.into_iter())?;
+        Ok(Spares::new(zygote, ours))
     }
 
     fn spawn<T: Sync>(
@@ -284,7 +395,7 @@ impl<'a> Files<'a> {
 /// Above this a passed descriptor is a mistake: the table would grow to its number.
 const HIGHEST_TARGET: u32 = 1 << 16;
 
-fn check_targets(passed: &[(u32, BorrowedFd<'_>)]) -> Result<(), LaunchError> {
+pub(crate) fn check_targets(passed: &[(u32, BorrowedFd<'_>)]) -> Result<(), LaunchError> {
     for (index, (number, _)) in passed.iter().enumerate() {
         let again = passed[..index].iter().any(|(earlier, _)| earlier == number);
         if again || !(3..HIGHEST_TARGET).contains(number) {

@@ -115,6 +115,23 @@ impl Plan {
         step.unwrap_or_default()
     }
 
+    /// Claims that a process which is the first of its PID namespace already can walk this plan,
+    /// because what comes before the namespaces is the same inside and outside of one, and somebody
+    /// stays who says what happens.
+    pub(crate) fn can_begin_inside(&self) -> bool {
+        let before = |step: &&Step| {
+            matches!(
+                step,
+                Step::Directory(_) | Step::CreateCgroup(_) | Step::JoinCgroup(_)
+            )
+        };
+        let mut rest = self.steps.iter().skip_while(before);
+        let takes_them = matches!(rest.next(), Some(Step::FirstProcess(set))
+            if set.has_pid() && !set.has(libc::CLONE_NEWUSER));
+        let again = |step: &Step| matches!(step, Step::FirstProcess(_) | Step::Maps(_));
+        takes_them && self.has_reaper() && !rest.any(again)
+    }
+
     /// Fault injection, for tests: step `n` (from 1) fails with `ECANCELED` instead of being done.
     #[must_use]
     pub fn fail_at(mut self, n: usize) -> Self {

@@ -194,6 +194,10 @@ impl NamespaceSet {
         self.0 & u64::from(flag.unsigned_abs()) != 0
     }
 
+    pub(crate) fn remove(&mut self, flag: i32) {
+        self.0 &= !u64::from(flag.unsigned_abs());
+    }
+
     pub(crate) fn add(&mut self, flag: i32) {
         self.0 |= u64::from(flag.unsigned_abs());
     }

@@ -107,6 +107,8 @@ pub(crate) struct Walker<'a> {
     pub(crate) kept: Vec<OwnedFd>,
     /// Whether this process is a copy of the caller made in the box's namespaces.
     is_born_inside: bool,
+    /// Whether this process is the first one of a PID namespace that is to be the box's.
+    is_in_pid_namespace: bool,
     /// The host's `/proc`, where a step behind the mounts needs it.
     host_proc: Option<OwnedFd>,
     /// The user namespace that is joined last: its path is one of the caller's tree.
@@ -129,6 +131,7 @@ impl<'a> Walker<'a> {
             held,
             kept: Vec::new(),
             is_born_inside: false,
+            is_in_pid_namespace: false,
             host_proc: None,
             second_user: None,
             mounts: Mounts::default(),
@@ -138,6 +141,12 @@ impl<'a> Walker<'a> {
     /// This process is a copy of the caller made in the box's namespaces.
     pub(crate) fn born_inside(mut self) -> Self {
         self.is_born_inside = true;
+        self
+    }
+
+    /// This process is the first one of a PID namespace, which is to be the box's.
+    pub(crate) fn in_its_own_pid_namespace(mut self, is_first: bool) -> Self {
+        self.is_in_pid_namespace = is_first;
         self
     }
 
@@ -216,6 +225,7 @@ impl<'a> Walker<'a> {
             Step::Domainname(name) => Ok(process::set_domainname(name)?),
             Step::Namespaces(_) | Step::FirstProcess(_) if self.is_born_inside => Ok(()),
             Step::Namespaces(set) => Ok(process::unshare(set.0)?),
+            Step::FirstProcess(set) if self.is_in_pid_namespace => self.enter_the_rest(*set),
             Step::FirstProcess(set) => self.start_first(index, *set),
             Step::Gate => Ok(self.wait_at_gate()?),
             Step::Hostname(name) => Ok(process::set_hostname(name)?),
@@ -261,6 +271,16 @@ impl<'a> Walker<'a> {
             process::exit_now(NOT_EXECUTED);
         }
         Ok(())
+    }
+
+    /// The first process of its PID namespace becomes that of all the others.
+    fn enter_the_rest(&self, mut set: NamespaceSet) -> Result<(), Trouble> {
+        // The caller may have died before we asked to die with it.
+        if status::is_closed(self.channel.as_fd()) {
+            process::exit_now(NOT_EXECUTED)
+        }
+        set.remove(libc::CLONE_NEWPID);
+        Ok(process::unshare(set.0)?)
     }
 
     fn start_first(&mut self, index: usize, set: NamespaceSet) -> Result<(), Trouble> {

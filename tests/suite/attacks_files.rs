@@ -64,6 +64,51 @@ fn no_way_into_the_kernel_is_open_for_writing() {
     }
 }
 
+/// CVE-2022-0492: whoever mounts a v1 hierarchy and names a program in `release_agent` has the kernel
+/// run it as root outside.
+#[test]
+fn no_box_comes_to_a_release_agent_or_out_of_its_group() {
+    if !needs::root() {
+        return;
+    }
+    let attacks = [
+        "fsopen|cgroup",
+        "fsopen|cgroup2",
+        "unshare|cgroup",
+        "unshare|user",
+        "open-write|/sys/fs/cgroup/release_agent",
+        "open-write|/sys/fs/cgroup/pids/release_agent",
+        "open-write|/sys/fs/cgroup/memory/notify_on_release",
+        "open-write|/sys/fs/cgroup/memory/memory.limit_in_bytes",
+        "open-write|/sys/fs/cgroup/cgroup.subtree_control",
+        "open-write|/sys/fs/cgroup/unified/cgroup.procs",
+        "create|/sys/fs/cgroup/unified/mine",
+        "create|/sys/fs/cgroup/mine",
+    ];
+    for case in [default_box(), default_box().top("user = 'nobody'")] {
+        for (attack, answer) in case.tries(&attacks) {
+            let refused =
+                ["EROFS", "EACCES", "EPERM", "ENOENT", "ENOSYS"].contains(&answer.as_str());
+            assert!(refused, "{attack}: {answer}");
+        }
+    }
+    // Even where the mount API is open: a box of a normal user's has no right to v1 in its namespace.
+    if !crate::box_probe::user_boxes() {
+        return;
+    }
+    let case = default_box().keys("profile = 'minimal'").top("");
+    let builder = Herd::builder().owner(crate::box_probe::NOBODY);
+    let (_herd, output) = run(
+        builder,
+        &case.unit("tries fsopen|cgroup open-write|/sys/fs/cgroup/pids/release_agent"),
+    );
+    let answers: Value = serde_json::from_str(&output).unwrap();
+    for (attack, answer) in answers.as_object().unwrap() {
+        let refused = ["EACCES", "EPERM", "EROFS", "ENOENT"].contains(&answer.as_str().unwrap());
+        assert!(refused, "{attack}: {answer}");
+    }
+}
+
 #[test]
 fn nothing_of_the_boxes_first_process_is_to_be_had() {
     if !needs::root() {

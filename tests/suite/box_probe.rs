@@ -158,7 +158,8 @@ pub(crate) fn is_refused(answer: &str) -> bool {
     ["EPERM", "EACCES", "ENOSYS"].contains(&answer)
 }
 
-/// Living processes below this one that were run as `name`.
+/// Living processes below this one that were run as `name`, but for executors kept ready for boxes
+/// to come.
 pub(crate) fn children_named(name: &str, above: i32) -> Vec<i32> {
     let mut parents = std::collections::HashMap::new();
     for entry in std::fs::read_dir("/proc").unwrap().flatten() {
@@ -172,9 +173,12 @@ pub(crate) fn children_named(name: &str, above: i32) -> Vec<i32> {
         let Ok(stat) = std::fs::read_to_string(entry.path().join("stat")) else {
             continue;
         };
-        let Some((_, rest)) = stat.rsplit_once(')') else {
+        let Some((before, rest)) = stat.rsplit_once(')') else {
             continue;
         };
+        if before.ends_with("(herd-spare") {
+            continue;
+        }
         let cmdline = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
         let first = cmdline.split(|byte| *byte == 0).next().unwrap_or_default();
         let first = String::from_utf8_lossy(first).into_owned();

@@ -330,6 +330,29 @@ fn a_delegated_service_divides_its_group_as_its_own_user() {
 }
 
 #[test]
+fn a_delegated_box_sees_its_own_groups_and_no_others() {
+    if !needs::root() || !needs::cgroups() {
+        return;
+    }
+    let script = "cd /sys/fs/cgroup && mkdir own && echo $$$$ >own/cgroup.procs \
+                  && echo groups $(find . -type d) && echo up; cat cgroup.kill; \
+                  cat /proc/self/cgroup; exec sleep 1000";
+    for user in ["", "user = 'nobody'\n"] {
+        let unit = shell(script, "[limits]\ndelegate = true");
+        let herd = Herd::builder()
+            .unit("anchor", &shell("exec sleep 1000", ""))
+            .unit("web", &format!("boxed = true\n{user}{unit}"))
+            .start();
+        assert_eq!(herd.wait_log("web", "groups"), "out groups . ./own");
+        let pid = herd.main_pid("web");
+        assert!(v2_group(pid).ends_with("web/own"));
+        herd.wait_log("web", "0::/own");
+        herd.ok(&["restart", "web"]);
+        herd.wait_state("web", "active");
+    }
+}
+
+#[test]
 fn what_was_not_delegated_is_not_the_service_s_to_divide() {
     if !needs::root() || !needs::cgroups() {
         return;

@@ -342,3 +342,98 @@ fn groups_are_gone_with_their_services() {
     herd.ok(&["stop", "web"]);
     assert!(!file.parent().unwrap().exists(), "{}", file.display());
 }
+
+/// The shell lives on when the kernel takes one of its children.
+fn parent_of_a_hog(policy: &str) -> String {
+    format!(
+        "command = ['sh', '-c', '{} eat-memory 200; echo lives; exec sleep 1000']\n\
+         restart = 'no'\n{}[limits]\nmemory = '24M'\n{policy}\n",
+        probe().display(),
+        machine()
+    )
+}
+
+#[test]
+fn a_child_that_the_kernel_kills_for_its_memory_is_the_service_s_loss() {
+    if !needs::root() || !needs::controller("memory") {
+        return;
+    }
+    for boxed in ["", "boxed = true\n"] {
+        let unit = format!("{boxed}{}", parent_of_a_hog(""));
+        let unit = if boxed.is_empty() {
+            unit
+        } else {
+            unit.replace(
+                "[limits]",
+                &format!(
+                    "[box]\nbind_read_only_paths = ['{}']\n[limits]",
+                    probe().display()
+                ),
+            )
+        };
+        let herd = Herd::builder().unit("web", &unit).start();
+        herd.wait_state("web", "failed");
+        let failure = herd.status("web")["failure"].as_str().unwrap().to_owned();
+        assert!(failure.contains("out of memory"), "{failure}");
+        let out_of_memory = "herd out of memory: the kernel killed a process at its limit";
+        assert!(
+            herd.log("web").contains(&out_of_memory.to_owned()),
+            "{:?}",
+            herd.log("web")
+        );
+    }
+}
+
+#[test]
+fn a_service_may_go_on_without_the_child_and_the_loss_is_counted() {
+    if !needs::root() || !needs::controller("memory") {
+        return;
+    }
+    let unit = parent_of_a_hog("oom_policy = 'continue'");
+    let herd = Herd::builder().unit("web", &unit).start();
+    herd.wait_log("web", "lives");
+    herd.wait_log("web", "out of memory");
+    let status = herd.status("web");
+    assert_eq!(status["state"], "active");
+    assert!(status["oom_kills"].as_i64().unwrap() >= 1, "{status}");
+    assert!(herd.ok(&["status", "web"]).contains("OOM kills: "));
+}
+
+#[test]
+fn what_a_box_puts_into_its_tmp_counts_as_its_memory() {
+    if !needs::root() || !needs::controller("memory") {
+        return;
+    }
+    let herd = Herd::builder()
+        .unit("web", &boxed("write-file /tmp/big 200", "memory = '24M'"))
+        .start();
+    herd.wait_state("web", "failed");
+    let failure = herd.status("web")["failure"].as_str().unwrap().to_owned();
+    assert!(failure.contains("out of memory"), "{failure}");
+}
+
+#[test]
+fn huge_pages_beyond_the_limit_are_not_to_be_had() {
+    if !needs::root() || !needs::controller("hugetlb") {
+        return;
+    }
+    let pages = "/sys/kernel/mm/hugepages/hugepages-2048kB/nr_overcommit_hugepages";
+    if !needs::path(pages) {
+        return;
+    }
+    // Pages on demand: none is taken from the machine before a process asks for it.
+    let before = fs::read_to_string(pages).unwrap();
+    let count: u64 = before.trim().parse().unwrap();
+    fs::write(pages, (count + 8).to_string()).unwrap();
+    let herd = Herd::builder()
+        .unit("some", &bare("huge-pages 4", "huge_pages = { 2M = '4M' }"))
+        .unit("none", &boxed("huge-pages 4", "huge_pages = { 2M = 0 }"))
+        .start();
+    let some = herd.wait_log("some", "ENOMEM");
+    let none = herd.wait_log("none", "ENOMEM");
+    fs::write(pages, before).unwrap();
+    assert_eq!(
+        (some.as_str(), none.as_str()),
+        ("out 2 ENOMEM", "out 0 ENOMEM")
+    );
+}

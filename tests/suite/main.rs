@@ -25,6 +25,7 @@ mod attacks_processes;
 mod box_ends;
 mod box_entry;
 mod box_keys;
+mod box_mounts;
 mod box_plans;
 mod box_probe;
 mod box_refusals;

@@ -12,4 +12,5 @@ mod identity;
 mod life;
 mod namespaces;
 mod overlays;
+mod own;
 mod surroundings;

@@ -1,7 +1,10 @@
 //! What no single key shows: keys that contradict one another, or that need another.
 #![forbid(unsafe_code)]
 
-use sandbox::config::{Amount, Architectures, CpuPolicy, Network, ProtectHome, Wall, Walls};
+use sandbox::config::{
+    Amount, Architectures, CpuPolicy, EnterRoot, Network, ProtectHome, Root, RootOverlay, Wall,
+    Walls,
+};
 
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::document::Document;
@@ -307,6 +310,18 @@ impl Check<'_, '_, '_> {
                 hint,
             );
         }
+        let delegates = draft.unit.limits.as_ref();
+        if delegates.is_some_and(|limits| limits.cgroup.delegation.is_some()) {
+            if !walls.namespaces.cgroup || !walls.namespaces.mount {
+                let message = "`delegate` in a box needs a cgroup and a mount namespace";
+                let hint = "without them the box would see the groups of others";
+                self.error("limits.delegate", message, hint);
+            }
+            if walls.protect_control_groups && self.given("box.protect_control_groups") {
+                let message = "`protect_control_groups` shuts the groups that `delegate` opens";
+                self.error("box.protect_control_groups", message, "keep one of them");
+            }
+        }
         let new_net = walls.namespaces.net;
         if self.given("network.mode") && walls.network == Network::Host && new_net {
             let message = "`mode = \"host\"` and a network namespace contradict each other";
@@ -319,6 +334,7 @@ impl Check<'_, '_, '_> {
             self.error("box.hostname", "`hostname` needs a uts namespace", "");
         }
         self.entry(&draft.unit, walls);
+        self.root(walls);
         if !walls.no_new_privileges
             && self.given("box.no_new_privileges")
             && sandbox::seccomp::filters(walls)
@@ -334,6 +350,22 @@ impl Check<'_, '_, '_> {
         let hides_homes = matches!(walls.protect_home, ProtectHome::Yes | ProtectHome::Tmpfs);
         if hides_homes && !self.given("box_root") {
             self.command_in_a_hidden_home(&draft.unit);
+        }
+    }
+
+    /// What only makes sense with a root of the box's own.
+    fn root(&mut self, walls: &Walls) {
+        if walls.root.is_host() && walls.enter_root == EnterRoot::Chroot {
+            self.error("box.pivot", "chroot needs a `box_root` to change to", "");
+        }
+        if walls.root_overlay != RootOverlay::None && !matches!(walls.root, Root::Directory(_)) {
+            let hint = "the host's tree is many file systems; [[box.mount]] has overlays for one";
+            let message = "`root_overlay` needs a directory as `box_root`";
+            self.error("box.root_overlay", message, hint);
+        }
+        if !walls.exec_paths.is_empty() && walls.no_exec_paths.is_empty() {
+            let message = "`exec_paths` opens what `no_exec_paths` shuts, and that is nothing";
+            self.error("box.exec_paths", message, "add `no_exec_paths = [\"/\"]`");
         }
     }
 

@@ -86,6 +86,9 @@ impl Daemon {
     }
 
     fn signal_all(&self, id: ServiceId, runtime: &Runtime, signal: units::Signal) {
+        if runtime.is_empty {
+            return;
+        }
         // A box's first process hands signals on to the main one, which would hear them twice.
         let mut spared = match signal {
             units::Signal::KILL => Vec::new(),
@@ -217,6 +220,7 @@ impl Daemon {
         }
         if !group::is_populated(id, runtime, &self.processes) {
             runtime.awaits_empty = false;
+            runtime.is_empty = true;
             return self.tell(id, Input::Emptied);
         }
         runtime.awaits_empty = true;
@@ -294,6 +298,7 @@ impl Daemon {
             return;
         };
         runtime.awaits_empty = false;
+        runtime.is_empty = true;
         if let Some((file, token)) = runtime.group_watch.take() {
             self.sources.remove(self.poll.registry(), &file, token);
         }
@@ -395,6 +400,7 @@ impl Daemon {
         self.processes.insert(run, process);
         if let Some(runtime) = self.runtimes.get_mut(&id) {
             runtime.main = Some(run);
+            runtime.is_empty = false;
         }
         self.tell(id, Input::MainMoved { run, pid: Pid(pid) });
         Ok(())

@@ -31,6 +31,8 @@ pub(super) struct Runtime {
     pub group_watch: Option<(std::fs::File, Token)>,
     pub memory_watch: Option<(sandbox::cgroup::OomWatch, Token)>,
     pub oom_kills: u64,
+    /// Its last process has ended, and no launch has begun since.
+    pub is_empty: bool,
     /// The supervisor waits for the last process to go.
     pub awaits_empty: bool,
     /// Output pipes; more than one while an older one still has a writer.
@@ -66,6 +68,7 @@ impl Runtime {
             group_watch: None,
             memory_watch: None,
             oom_kills: 0,
+            is_empty: false,
             awaits_empty: false,
             outputs: Vec::new(),
             ready_fd: None,

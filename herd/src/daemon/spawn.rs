@@ -112,6 +112,9 @@ impl Daemon {
                 }
             }
         }
+        if let Some(runtime) = self.runtimes.get_mut(&id) {
+            runtime.is_empty = false;
+        }
         self.wake_for_launch(id)?;
         self.replace_used_group(id);
         let none = Surroundings::default();
@@ -531,6 +534,8 @@ impl Daemon {
             return;
         }
         let (id, pid, task) = (process.service, process.main_pid(), process.task);
+        // The box stands, and needs the processor no longer.
+        self.launcher.make_spares();
         self.conclude(run);
         if task == Task::Role(Role::Main) {
             // An executor makes the group itself: before this there was none to watch.
@@ -596,7 +601,8 @@ impl Daemon {
         if let (Some(old), Some(old_token)) =
             (self.processes.move_to(run, pid, pidfd, token), old_token)
         {
-            // The carrier has done its work; the sweep for orphans reaps it.
+            // The carrier has done its work; the sweep for orphans reaps it, unless it is the box's
+            // first process itself.
             self.sources.remove(self.poll.registry(), &old, old_token);
         }
         let Some(process) = self.processes.get_mut(run) else {

@@ -132,6 +132,9 @@ fn lock(directory: &Path) -> Result<OwnedFd, StartError> {
     Ok(file.into())
 }
 
+/// Executors kept ready once a box has been started. Two: while one is being used, one is there.
+const SPARES: usize = 2;
+
 impl Daemon {
     fn begin(
         options: Options,
@@ -146,7 +149,7 @@ impl Daemon {
                 .map_err(io::Error::from)
                 .map_err(set("become the subreaper of the services"))?;
         }
-        let launcher = Launcher::new()?;
+        let launcher = Launcher::new()?.keep_spares(SPARES);
         let sink = Sink::open(&Setup {
             directory: Some(options.log_dir.clone()),
             echo: options.echo,

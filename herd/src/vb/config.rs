@@ -18,6 +18,7 @@ use super::check::Circumstances;
 use super::descriptors::{Holdings, read_all, take};
 use super::errno;
 use super::operation::{Access, Layers, Operation, Source};
+use super::profile;
 
 /// What the caller's surroundings add to its options.
 #[derive(Debug, Clone)]
@@ -60,6 +61,14 @@ pub fn config(
         parents: Vec::new(),
         sources: Vec::new(),
     };
+    if let Some(root) = &arguments.own.root {
+        wanted.operation(&Operation::Bind {
+            source: Source::Path(root.clone()),
+            target: "/".into(),
+            access: Access::ReadWrite,
+            optional: false,
+        })?;
+    }
     for operation in &arguments.operations {
         wanted.operation(operation)?;
     }
@@ -71,6 +80,8 @@ pub fn config(
     } = wanted;
     let lifecycle = lifecycle(arguments, caller, holdings)?;
     let mut walls = walls(arguments, caller, mounts);
+    profile::fine_walls(arguments.own.profile, &mut walls);
+    walls.landlock = arguments.own.landlock();
     walls.join = joins(arguments, holdings)?;
     let config = Config {
         name: "vb".to_owned(),
@@ -110,10 +121,7 @@ fn walls(arguments: &Arguments, caller: &Caller, mounts: Vec<MountAction>) -> Wa
         user_namespace: unshare.user.then(|| user_namespace(arguments, caller)),
         assert_user_namespaces_disabled: arguments.assert_user_namespaces_disabled
             || arguments.disable_user_namespaces,
-        root: match &arguments.own.root {
-            Some(root) => Root::Directory(caller.working_directory.join(root)),
-            None => Root::Empty,
-        },
+        root: Root::Empty,
         enter_root: if arguments.own.chroot {
             EnterRoot::Chroot
         } else {
@@ -493,6 +501,12 @@ impl Translation<'_> {
                     return Err(text);
                 }
             };
+        }
+        // What is not there leaves no trace, not even the directories above its target.
+        let missing =
+            || std::fs::metadata(&path).is_err_and(|e| e.kind() == io::ErrorKind::NotFound);
+        if optional && missing() {
+            return Ok(None);
         }
         self.sources.push((path.clone(), given.to_owned()));
         Ok(Some(path))

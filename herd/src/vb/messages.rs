@@ -147,6 +147,9 @@ fn of_mount(mount: &MountFailure, errno: i32, arguments: &Arguments, wanted: &Wa
             let source = source.map_or(path, |(_, given)| given);
             about_path("Can't find source path ", source, &reason)
         }
+        MountOperation::SourceChanged => {
+            words(&["Race condition binding dirfd: ".as_ref(), reason.as_ref()])
+        }
         MountOperation::Parents => plain("Can't mkdir parents for "),
         MountOperation::Directory => match target_below(path, wanted) {
             Some(target) => about_path("Can't mkdir parents for ", target, &reason),

@@ -14,11 +14,13 @@ pub mod config;
 pub mod descriptors;
 pub mod environment;
 pub mod errno;
+pub mod forward;
 pub mod messages;
 pub mod numbers;
 pub mod operation;
 pub mod options;
 pub mod own;
+pub mod profile;
 pub mod run;
 pub mod status;
 
@@ -48,6 +50,22 @@ pub fn is_called(words: &[OsString]) -> bool {
         name == b"vb" || name == b"bwrap"
     };
     words.first().is_some_and(last) || words.get(1).is_some_and(|verb| verb == "vb")
+}
+
+/// `vb doctor` in the words of herd's own command line; not where we stand for bubblewrap, which would
+/// run a program of that name.
+pub fn as_doctor(words: &[OsString]) -> Option<Vec<OsString>> {
+    let called = words.first()?;
+    let rest = match Name::new(called) {
+        Some(name) if name.prefix == "vb" => words.get(1..)?,
+        Some(_) => return None,
+        None => words.get(2..)?,
+    };
+    let (verb, options) = rest.split_first()?;
+    (verb == "doctor").then(|| {
+        let herd = [OsString::from("herd"), verb.clone()];
+        herd.into_iter().chain(options.iter().cloned()).collect()
+    })
 }
 
 /// The launcher's `main`, given all words.
@@ -80,6 +98,11 @@ impl Name {
             prefix: prefix.to_owned(),
             called: called.clone().into_owned(),
         })
+    }
+
+    /// Bubblewrap itself ends by a signal, and its box does so only if that was asked for.
+    fn hands_signals_on(&self) -> bool {
+        self.prefix != "bwrap"
     }
 
     /// As bubblewrap says it, where it is taken for that; else both versions.

@@ -4,6 +4,10 @@
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 
+use sandbox::config::{
+    Amount, CgroupLimits, Landlock, PathAccess, PathRule, PortAccess, PortRule, Ports,
+};
+
 use super::numbers;
 use super::options::Flag;
 
@@ -52,6 +56,8 @@ pub enum Reach {
     Write,
     ReadWrite,
     Execute,
+    /// What is left where no path is named.
+    Everything,
 }
 
 /// Limits of the box as a whole.
@@ -123,6 +129,91 @@ impl Own {
             _ => {}
         }
         Ok(())
+    }
+}
+
+impl Own {
+    /// Landlock's part of the walls. Where only paths are named, TCP is left alone, and the other way round.
+    pub fn landlock(&self) -> Landlock {
+        let mut rules = Landlock {
+            enabled: !self.landlock.is_empty(),
+            ..Landlock::default()
+        };
+        for rule in &self.landlock {
+            match rule {
+                Rule::Path {
+                    path,
+                    reach,
+                    optional,
+                } => rules
+                    .paths
+                    .extend(reach.accesses().iter().map(|access| PathRule {
+                        path: path.into(),
+                        access: *access,
+                        optional: *optional,
+                    })),
+                Rule::Bind(port) => rules.ports.push(port_rule(*port, PortAccess::Bind)),
+                Rule::Connect(port) => rules.ports.push(port_rule(*port, PortAccess::Connect)),
+            }
+        }
+        if rules.enabled && rules.paths.is_empty() {
+            rules.paths = Reach::Everything
+                .accesses()
+                .iter()
+                .map(everywhere)
+                .collect();
+        }
+        if rules.enabled && rules.ports.is_empty() {
+            rules.ports.push(PortRule {
+                ports: Ports::Any,
+                access: PortAccess::Both,
+            });
+        }
+        rules
+    }
+
+    /// Claims that the machine has to be looked at before a plan can be made.
+    pub fn has_to_look(&self) -> bool {
+        !self.landlock.is_empty() || self.limits.any() || self.profile != Profile::None
+    }
+}
+
+fn everywhere(access: &PathAccess) -> PathRule {
+    PathRule {
+        path: "/".into(),
+        access: *access,
+        optional: false,
+    }
+}
+
+fn port_rule(port: u16, access: PortAccess) -> PortRule {
+    PortRule {
+        ports: Ports::One(port),
+        access,
+    }
+}
+
+impl Reach {
+    /// Reading includes running what is read, as it did for the callers these options come from.
+    fn accesses(self) -> &'static [PathAccess] {
+        match self {
+            Self::Read | Self::Execute => &[PathAccess::Execute],
+            Self::Write => &[PathAccess::Write],
+            Self::ReadWrite | Self::Everything => &[PathAccess::Execute, PathAccess::Write],
+        }
+    }
+}
+
+impl Limits {
+    /// As the engine has them.
+    pub fn of_cgroup(&self) -> CgroupLimits {
+        CgroupLimits {
+            memory: self.memory.map(Amount::Exactly),
+            swap: self.swap.map(Amount::Exactly),
+            cpu_percent: self.cpu,
+            tasks: self.tasks.map(Amount::Exactly),
+            ..CgroupLimits::default()
+        }
     }
 }
 

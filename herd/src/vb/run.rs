@@ -11,9 +11,10 @@ use std::process::ExitStatus;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{WaitId, WaitIdOptions};
 use rustix::thread::LinkNameSpaceType;
+use sandbox::cgroup::Scope;
 use sandbox::seccomp::Program;
 use sandbox::status::{self, Message};
-use sandbox::{Files, Host, Launched, Launcher};
+use sandbox::{Files, Host, Launched};
 
 use super::arguments::{Arguments, Complaint, Stop, Surroundings, check_filter, parse};
 use super::check::{Circumstances, has_to_look, settle};
@@ -21,9 +22,10 @@ use super::config::{self, Caller, Wanted};
 use super::descriptors::{Holdings, read_all, take};
 use super::environment::Environment;
 use super::errno;
+use super::forward::Forwarder;
 use super::messages;
 use super::status::{Told, exit_line};
-use super::{Name, options};
+use super::{Name, options, profile};
 
 /// Runs the command line; gives the exit code.
 pub fn run(name: &Name, words: Vec<OsString>) -> i32 {
@@ -45,6 +47,7 @@ pub fn run(name: &Name, words: Vec<OsString>) -> i32 {
         Err(Stop::Usage) => return usage(name),
         Err(Stop::Complaint(complaint)) => return name.complain(&complaint),
     };
+    profile::apply(&mut arguments);
     let circumstances = circumstances(&arguments);
     match settle(&mut arguments, &circumstances) {
         Ok(()) => {}
@@ -56,7 +59,7 @@ pub fn run(name: &Name, words: Vec<OsString>) -> i32 {
             });
         }
     }
-    match launch(&arguments, circumstances) {
+    match launch(&arguments, circumstances, name.hands_signals_on()) {
         Ok(code) => code,
         Err(text) => name.complain(&Complaint {
             text,
@@ -160,7 +163,11 @@ fn working_directory(environment: &Environment) -> PathBuf {
     std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"))
 }
 
-fn launch(arguments: &Arguments, circumstances: Circumstances) -> Result<i32, OsString> {
+fn launch(
+    arguments: &Arguments,
+    circumstances: Circumstances,
+    hands_signals_on: bool,
+) -> Result<i32, OsString> {
     if arguments
         .command
         .first()
@@ -179,12 +186,29 @@ fn launch(arguments: &Arguments, circumstances: Circumstances) -> Result<i32, Os
         walls.system_calls.programs = programs.map_err(|_| messages::NO_FILTER)?;
     }
     let mut outputs = Outputs::new(arguments)?;
-    let host = Host::of_launcher().map_err(|error| OsString::from(messages::chain(&error)))?;
-    let plan = sandbox::compile(&wanted.config, &host)
-        .map_err(|error| OsString::from(messages::chain(&error)))?
+    let said = |error: &dyn std::error::Error| OsString::from(messages::chain(error));
+    let own = &arguments.own;
+    let host = if own.has_to_look() {
+        Host::detect()
+    } else {
+        Host::of_launcher()
+    };
+    let host = host.map_err(|error| said(&error))?;
+    let limits = own.limits.of_cgroup();
+    let scope = if own.limits.any() {
+        Some(Scope::open(&host, "vb", &limits).map_err(|error| said(&error))?)
+    } else {
+        None
+    };
+    if let Some(scope) = &scope {
+        wanted.config.cgroup = Some(scope.name().clone());
+        wanted.config.limits.cgroup = limits;
+    }
+    let host = scope.as_ref().map_or(&host, Scope::host);
+    let plan = sandbox::compile(&wanted.config, host)
+        .map_err(|error| said(&error))?
         .by_fork();
     sandbox::expect_children().map_err(|error| failed("sigaction", &error))?;
-    let launcher = Launcher::new().map_err(|error| OsString::from(messages::chain(&error)))?;
     let files = Files {
         stdin: rustix::stdio::stdin(),
         stdout: rustix::stdio::stdout(),
@@ -193,11 +217,17 @@ fn launch(arguments: &Arguments, circumstances: Circumstances) -> Result<i32, Os
         held: &holdings.borrowed(),
         own: &outputs.borrowed(),
     };
-    let launched = launcher
-        .launch(&plan, files)
+    let launched = sandbox::launch_by_copy(&plan, files)
         .map_err(|error| messages::launch_sentence(&error, arguments.unshare.user))?;
-    drop((launcher, holdings));
-    monitor(arguments, &wanted, launched, &mut outputs)
+    drop(holdings);
+    let forwarder = hands_signals_on.then(Forwarder::new).transpose();
+    let forwarder = forwarder.map_err(|error| failed("signalfd", &error))?;
+    let ended = monitor(arguments, &wanted, launched, &mut outputs, forwarder);
+    if let Some(scope) = scope {
+        // What is left of the box ends with its group: nobody could hold it to its limits.
+        scope.close().map_err(|error| said(&error))?;
+    }
+    ended
 }
 
 /// The programs of `--add-seccomp-fd`, read already, or that of `--seccomp`.
@@ -343,6 +373,7 @@ fn monitor(
     wanted: &Wanted,
     launched: Launched,
     outputs: &mut Outputs,
+    forwarder: Option<Forwarder>,
 ) -> Result<i32, OsString> {
     let broken = |error: io::Error| failed("Can't follow the box", &error);
     if arguments.die_with_parent {
@@ -356,6 +387,7 @@ fn monitor(
     let mut pidfd = pidfd;
     sandbox::keep_descriptors(&[
         Some(channel.as_fd()),
+        forwarder.as_ref().map(AsFd::as_fd),
         Some(pidfd.as_fd()),
         outputs.info.as_ref().map(AsFd::as_fd),
         outputs.status.as_ref().map(AsFd::as_fd),
@@ -364,8 +396,10 @@ fn monitor(
     .map_err(broken)?;
     let mut is_running = false;
     let mut ended = None;
+    let mut main = None;
     loop {
-        match next(channel.as_fd()).map_err(broken)? {
+        let to = main.as_ref().unwrap_or(&pidfd).as_fd();
+        match next(channel.as_fd(), forwarder.as_ref(), to).map_err(broken)? {
             Message::AtGate {
                 pid, namespaces, ..
             } => {
@@ -389,8 +423,15 @@ fn monitor(
                 return Err(messages::sentence(&failure, arguments, wanted));
             }
             Message::Executed => is_running = true,
-            Message::Main { .. } => {}
-            Message::Moved { pidfd: first, .. } => pidfd = first,
+            Message::Main { pidfd, .. } => main = Some(pidfd),
+            Message::Moved {
+                pidfd: first,
+                main_pidfd,
+                ..
+            } => {
+                main = main_pidfd;
+                pidfd = first;
+            }
             Message::Exited(status) => {
                 ended = Some(code(status));
                 break;
@@ -403,7 +444,7 @@ fn monitor(
         None => {
             // The command itself is our child: the channel closed when it was executed.
             is_running = true;
-            wait(pidfd.as_fd()).map_err(broken)?
+            wait(pidfd.as_fd(), forwarder.as_ref()).map_err(broken)?
         }
     };
     if is_running {
@@ -412,22 +453,41 @@ fn monitor(
     Ok(code)
 }
 
-fn next(channel: BorrowedFd<'_>) -> io::Result<Message> {
+fn next(
+    channel: BorrowedFd<'_>,
+    forwarder: Option<&Forwarder>,
+    to: BorrowedFd<'_>,
+) -> io::Result<Message> {
     loop {
         if let Some(message) = status::receive(channel)? {
             return Ok(message);
         }
-        match poll(
-            &mut [PollFd::from_borrowed_fd(channel, PollFlags::IN)],
-            None,
-        ) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(errno) => return Err(errno.into()),
-        }
+        readable(channel, forwarder, to)?;
     }
 }
 
-fn wait(pidfd: BorrowedFd<'_>) -> io::Result<i32> {
+/// Until the descriptor can be read, or a signal was handed on.
+fn readable(
+    descriptor: BorrowedFd<'_>,
+    forwarder: Option<&Forwarder>,
+    to: BorrowedFd<'_>,
+) -> io::Result<()> {
+    let mut waited = vec![PollFd::from_borrowed_fd(descriptor, PollFlags::IN)];
+    waited.extend(forwarder.map(|one| PollFd::from_borrowed_fd(one.as_fd(), PollFlags::IN)));
+    match poll(&mut waited, None) {
+        Ok(_) | Err(rustix::io::Errno::INTR) => {}
+        Err(errno) => return Err(errno.into()),
+    }
+    forwarder.map_or(Ok(()), |forwarder| forwarder.hand_on(to))
+}
+
+fn wait(pidfd: BorrowedFd<'_>, forwarder: Option<&Forwarder>) -> io::Result<i32> {
+    if forwarder.is_some() {
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        while rustix::process::waitid(WaitId::PidFd(pidfd), options)?.is_none() {
+            readable(pidfd, forwarder, pidfd)?;
+        }
+    }
     loop {
         match rustix::process::waitid(WaitId::PidFd(pidfd), WaitIdOptions::EXITED) {
             Ok(Some(status)) => {

@@ -372,6 +372,21 @@ fn help_and_version_end_the_reading() {
     }
 }
 
+#[test]
+fn the_manual_tells_of_every_option_and_of_no_other() {
+    let manual = include_str!("../../../man/vb.1").replace("\\-", "-");
+    let mut told: Vec<&str> = manual
+        .split(".TP\n")
+        .skip(1)
+        .filter_map(|entry| entry.split_whitespace().nth(1))
+        .collect();
+    let table = super::options::BUBBLEWRAP.iter().chain(super::options::OWN);
+    let mut known: Vec<&str> = table.map(|one| one.name).collect();
+    told.sort_unstable();
+    known.sort_unstable();
+    assert_eq!(told, known);
+}
+
 const ROOT: Circumstances = Circumstances {
     uid: 0,
     gid: 0,

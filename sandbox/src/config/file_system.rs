@@ -136,7 +136,8 @@ pub struct BindMount {
 pub enum BindSource {
     /// A path of the host.
     Path(PathBuf),
-    /// What this descriptor (`O_PATH` or not) stands for.
+    /// What this descriptor (`O_PATH` or not) stands for. It has to have a name in the host's tree, and
+    /// the launch fails if that name leads elsewhere by then.
     Descriptor(Held),
 }
 

@@ -14,11 +14,16 @@ use super::apply::{Mounts, attach, clone_of, finish, inert, path_of};
 use super::devices;
 use super::resolve::{about, is_directory, open_below};
 use super::trouble::{MountOperation, MountTrouble};
+use crate::held::HeldDescriptors;
 use crate::sys::mount::Attributes;
 use crate::sys::{Errno, files};
 
 impl Mounts {
-    pub(super) fn act(&mut self, action: &Action) -> Result<(), MountTrouble> {
+    pub(super) fn act(
+        &mut self,
+        action: &Action,
+        held: &HeldDescriptors,
+    ) -> Result<(), MountTrouble> {
         match action {
             Action::Put(put) => self.put(put),
             Action::Proc { target, slot, sys } => self.put_proc(path_of(target), *slot, *sys),
@@ -58,7 +63,7 @@ impl Mounts {
                 path,
                 mode,
                 content,
-            } => self.make_file(path_of(path), *mode, content),
+            } => self.make_file(path_of(path), *mode, content, held),
             Action::Symlink { reads, path } => self.make_symlink(reads, path_of(path)),
             Action::Mode { path, mode } => {
                 let path = path_of(path);
@@ -203,7 +208,7 @@ impl Mounts {
             devices::tmpfs(made).map_err(|errno| about(errno, MountOperation::Tmpfs, target))?;
         let filled = mount.try_clone().map_err(|_| Errno(libc::EMFILE))?;
         self.mount_new(mount, target, 0o755, MountOperation::Tmpfs)?;
-        devices::fill_as_asked(filled.as_fd(), made).map_err(|(errno, name)| {
+        devices::fill_as_asked(filled.as_fd(), made, self.whole_trees).map_err(|(errno, name)| {
             let operation = if name == "pts" {
                 MountOperation::Terminals
             } else {
@@ -228,7 +233,13 @@ impl Mounts {
         }
     }
 
-    fn make_file(&self, path: &Path, mode: u32, content: &Content) -> Result<(), MountTrouble> {
+    fn make_file(
+        &self,
+        path: &Path,
+        mode: u32,
+        content: &Content,
+        held: &HeldDescriptors,
+    ) -> Result<(), MountTrouble> {
         let (directory, name) = self.bases.parent(path, mode_of_parents(mode))?;
         let flags = OFlags::WRONLY | OFlags::TRUNC | OFlags::NONBLOCK;
         let root = self.bases.root().ok_or(Errno(libc::EBADF))?;
@@ -240,7 +251,7 @@ impl Mounts {
         };
         let file = file.map_err(|errno| about(errno, MountOperation::File, path))?;
         content
-            .write_to(file.as_fd())
+            .write_to(file.as_fd(), held)
             .map_err(|errno| about(errno, MountOperation::Content, path))
     }
 
@@ -264,9 +275,23 @@ impl Mounts {
 }
 
 impl Content {
-    pub(super) fn write_to(&self, file: BorrowedFd<'_>) -> Result<(), Errno> {
-        match self {
-            Self::Bytes(bytes) => write_all(file, bytes),
+    pub(super) fn write_to(
+        &self,
+        file: BorrowedFd<'_>,
+        held: &HeldDescriptors,
+    ) -> Result<(), Errno> {
+        let from = match self {
+            Self::Bytes(bytes) => return write_all(file, bytes),
+            Self::Held(number) => held.borrow(*number)?,
+        };
+        let mut bytes = vec![0; 1 << 16];
+        loop {
+            match rustix::io::read(from, &mut bytes[..]) {
+                Ok(0) => return Ok(()),
+                Ok(read) => write_all(file, bytes.get(..read).unwrap_or_default())?,
+                Err(rustix::io::Errno::INTR) => {}
+                Err(errno) => return Err(errno.into()),
+            }
         }
     }
 }

@@ -6,6 +6,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::Held;
 use crate::step::text;
 
 /// One of a config's ordered actions. Paths are the box's own.
@@ -75,12 +76,15 @@ pub(crate) struct Put {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Content {
     Bytes(Vec<u8>),
+    /// All that can be read from it.
+    Held(Held),
 }
 
 impl fmt::Display for Content {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Bytes(bytes) => write!(f, "{} bytes", bytes.len()),
+            Self::Held(Held(number)) => write!(f, "from held descriptor {}", number + 1),
         }
     }
 }

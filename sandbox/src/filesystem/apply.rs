@@ -13,6 +13,7 @@ use rustix::mount::{
 
 use super::attributes::identify;
 use super::devices;
+use super::hold::InMemory;
 use super::resolve::{Bases, Make, is_directory};
 use super::step::{Hide, MountStep, Tmpfs};
 use super::trouble::MountTrouble;
@@ -28,6 +29,7 @@ pub(crate) struct Mounts {
     pub(super) held: Vec<Option<OwnedFd>>,
     /// A tmpfs for what is made to be held, out of sight.
     pub(super) scratch: Option<OwnedFd>,
+    pub(super) in_memory: Vec<InMemory>,
     /// Covers for what is hidden.
     empty: Option<OwnedFd>,
     null: Option<OwnedFd>,
@@ -57,14 +59,23 @@ impl Mounts {
                 of_host,
                 recursive,
                 optional,
-            } => self.take(path_of(source), *of_host, *recursive, *optional),
+                id_map,
+            } => {
+                let path = path_of(source);
+                self.take(path, *of_host, *recursive, *optional)?;
+                self.translate(id_map.as_ref(), path)
+            }
+            MountStep::Data { mode, content } => self.hold_data(*mode, content, held),
             MountStep::TakeHeld {
-                held: of,
+                held: number,
                 recursive,
-            } => self.take_held(held.borrow(*of)?, *recursive),
-            MountStep::Data { mode, content } => self.hold_data(*mode, content),
-            MountStep::Release => Ok(self.drop_scratch()?),
-            MountStep::Action(action) => self.act(action),
+                id_map,
+            } => {
+                let path = self.take_held(held.borrow(*number)?, *recursive)?;
+                self.translate(id_map.as_ref(), &path)
+            }
+            MountStep::MountMemory { stays } => self.mount_memory(*stays),
+            MountStep::Action(action) => self.act(action, held),
             MountStep::ReadOnly {
                 path,
                 optional,
@@ -166,7 +177,11 @@ impl Mounts {
 
     fn devices(&mut self, made: bool) -> Result<(), Errno> {
         // What is bound has to be held before the new /dev covers it.
-        let nodes = if made { None } else { Some(devices::hold()?) };
+        let nodes = if made {
+            None
+        } else {
+            Some(devices::hold(self.whole_trees)?)
+        };
         let file_system = fsopen(c"tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
         fsconfig_set_string(file_system.as_fd(), c"mode", c"0755")?;
         fsconfig_set_string(file_system.as_fd(), c"size", c"64k")?;

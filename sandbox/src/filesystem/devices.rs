@@ -32,7 +32,7 @@ const LINKS: [(&CStr, &CStr); 5] = [
 ];
 
 /// The host's nodes, copied as mounts, in the order of [`NODES`].
-pub(super) fn hold() -> Result<Vec<OwnedFd>, Errno> {
+pub(super) fn hold(whole_trees: bool) -> Result<Vec<OwnedFd>, Errno> {
     NODES
         .iter()
         .map(|(_, path, major, minor)| {
@@ -41,7 +41,10 @@ pub(super) fn hold() -> Result<Vec<OwnedFd>, Errno> {
                 return Err(Errno(libc::ENODEV));
             }
             let copy = clone_of(node.as_fd(), false)?;
-            forbid(copy.as_fd(), Attributes::NO_SUID, false)?;
+            // No node can be executed; where it costs one call, its mount says so too.
+            if whole_trees {
+                forbid(copy.as_fd(), Attributes::NO_SUID, false)?;
+            }
             Ok(copy)
         })
         .collect()
@@ -72,11 +75,15 @@ pub(super) fn tmpfs(made: bool) -> Result<OwnedFd, Errno> {
 
 /// Fills it, as bubblewrap's users know it: `shm` is a directory, and `core` leads to the kernel's.
 /// An error names what could not be made.
-pub(super) fn fill_as_asked(dev: BorrowedFd<'_>, made: bool) -> Result<(), (Errno, &'static str)> {
+pub(super) fn fill_as_asked(
+    dev: BorrowedFd<'_>,
+    made: bool,
+    whole_trees: bool,
+) -> Result<(), (Errno, &'static str)> {
     let held = if made {
         None
     } else {
-        Some(hold().map_err(|errno| (errno, "null"))?)
+        Some(hold(whole_trees).map_err(|errno| (errno, "null"))?)
     };
     nodes(dev, held)?;
     let core = (c"/proc/kcore", c"core");
@@ -88,25 +95,7 @@ pub(super) fn fill_as_asked(dev: BorrowedFd<'_>, made: bool) -> Result<(), (Errn
         rustix::fs::mkdirat(dev, name, Mode::from_raw_mode(0o755))
             .map_err(|errno| (errno.into(), text))?;
     }
-    terminals(dev).map_err(|errno| (errno, "pts"))?;
-    console(dev).map_err(|errno| (errno, "console"))
-}
-
-/// Where standard output is a terminal, `console` is that terminal: it can be written to anyway, and is
-/// found by its name so.
-fn console(dev: BorrowedFd<'_>) -> Result<(), Errno> {
-    let stdout = rustix::stdio::stdout();
-    let Ok(name) = rustix::termios::ttyname(stdout, Vec::new()) else {
-        return Ok(());
-    };
-    let node = files::open(&name, libc::O_PATH | libc::O_NOFOLLOW)?;
-    let (ours, found) = (rustix::fs::fstat(stdout)?, rustix::fs::fstat(&node)?);
-    let same = |stat: &rustix::fs::Stat| (stat.st_dev, stat.st_ino, stat.st_rdev);
-    if same(&ours) != same(&found) {
-        // A terminal of another file system of terminals, which only has the same number here.
-        return Ok(());
-    }
-    bind(dev, c"console", &clone_of(node.as_fd(), false)?)
+    terminals(dev).map_err(|errno| (errno, "pts"))
 }
 
 fn terminals(dev: BorrowedFd<'_>) -> Result<(), Errno> {

@@ -1,10 +1,9 @@
 //! What a box gets from outside, held before its root is there; and the root.
 #![forbid(unsafe_code)]
 
-use std::ffi::{CStr, OsStr};
+use std::ffi::CStr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::mount::{
@@ -13,9 +12,12 @@ use rustix::mount::{
 };
 
 use super::action::Content;
-use super::apply::{Mounts, attach, clone_of, finish};
+use super::apply::{Mounts, attach, clone_of, finish, path_of};
+use super::id_map::IdMap;
+use super::overlay::Layers;
 use super::resolve::{Make, about};
 use super::trouble::{MountOperation, MountTrouble};
+use crate::held::HeldDescriptors;
 use crate::sys::{Errno, files, process};
 
 impl Mounts {
@@ -87,63 +89,96 @@ impl Mounts {
         Ok(())
     }
 
-    /// What a descriptor stands for, which may be of another mount namespace: found by its name in ours, and
-    /// refused when that leads to something else by now.
+    /// A mount of another namespace cannot be copied: what the descriptor stands for is looked up by its
+    /// name here, and compared.
     pub(super) fn take_held(
         &mut self,
-        of: BorrowedFd<'_>,
+        descriptor: BorrowedFd<'_>,
         recursive: bool,
-    ) -> Result<(), MountTrouble> {
-        let link = format!("/proc/self/fd/{}", of.as_raw_fd());
-        let path = rustix::fs::readlink(&link, Vec::new())?;
-        let path = Path::new(OsStr::from_bytes(path.as_bytes()));
-        let tree = tree_of_host(path, recursive)
-            .and_then(|tree| match is_same(tree.as_fd(), of)? {
-                true => Ok(tree),
-                false => Err(Errno(libc::ESTALE)),
-            })
-            .map_err(|errno| about(errno, MountOperation::Source, path))?;
+    ) -> Result<PathBuf, MountTrouble> {
+        let link = format!("/proc/self/fd/{}", descriptor.as_raw_fd());
+        let name = rustix::fs::readlink(&link, Vec::new())?;
+        let path = path_of(&name);
+        let failed = |errno| about(errno, MountOperation::Source, path);
+        let tree = tree_of_host(path, recursive).map_err(failed)?;
+        let wanted = rustix::fs::fstat(descriptor)?;
+        let found = rustix::fs::fstat(&tree)?;
+        if (wanted.st_dev, wanted.st_ino) != (found.st_dev, found.st_ino) {
+            return Err(about(
+                Errno(libc::ESTALE),
+                MountOperation::SourceChanged,
+                path,
+            ));
+        }
         self.held.push(Some(tree));
-        Ok(())
+        Ok(path.to_owned())
+    }
+
+    /// What was held last gets other owners. No namespace for it can be made later, with another root on
+    /// top of `/`.
+    pub(super) fn translate(&self, map: Option<&IdMap>, path: &Path) -> Result<(), MountTrouble> {
+        match (map, self.held.last()) {
+            (Some(map), Some(Some(tree))) => map
+                .apply(tree.as_fd())
+                .map_err(|errno| about(errno, MountOperation::IdMap, path)),
+            _ => Ok(()),
+        }
     }
 
     /// A file in a tmpfs out of sight. It keeps its name: an unlinked file cannot be mounted.
-    pub(super) fn hold_data(&mut self, mode: u32, content: &Content) -> Result<(), MountTrouble> {
+    pub(super) fn hold_data(
+        &mut self,
+        mode: u32,
+        content: &Content,
+        held: &HeldDescriptors,
+    ) -> Result<(), MountTrouble> {
         let name = format!("{}", self.held.len());
         let scratch = self.scratch()?;
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::CLOEXEC;
         let mode = Mode::from_raw_mode(mode);
         let file = rustix::fs::openat(scratch, &name, flags, mode)?;
-        content.write_to(file.as_fd())?;
-        let tree = clone_of(file.as_fd(), false)?;
-        self.held.push(Some(tree));
+        content.write_to(file.as_fd(), held)?;
+        let slot = self.held.len();
+        self.held.push(None);
+        self.in_memory.push(InMemory::File { slot, file });
         Ok(())
     }
 
-    /// The tmpfs for what is only held; it goes with the host's tree, or when the last action is done.
+    /// The tmpfs for what is made in memory, attached nowhere yet.
     pub(super) fn scratch(&mut self) -> Result<&OwnedFd, Errno> {
         if self.scratch.is_none() {
-            let scratch = new_tmpfs(c"0700")?;
-            self.put_on_root(&scratch)?;
-            self.scratch = Some(scratch);
+            self.scratch = Some(new_tmpfs(c"0700")?);
         }
         self.scratch.as_ref().ok_or(Errno(libc::EBADF))
     }
 
-    /// In a box on the host's own tree nothing may stay on top of `/`.
-    pub(super) fn drop_scratch(&mut self) -> Result<(), Errno> {
-        let Some(scratch) = self.scratch.take() else {
+    /// Only what is attached can be copied or be a layer (before Linux 6.15).
+    pub(super) fn mount_memory(&mut self, stays: bool) -> Result<(), MountTrouble> {
+        let scratch = self.scratch.take().ok_or(Errno(libc::EBADF))?;
+        self.put_on_root(&scratch)?;
+        for made in std::mem::take(&mut self.in_memory) {
+            let (slot, mount) = match made {
+                InMemory::File { slot, file } => (slot, clone_of(file.as_fd(), false)?),
+                InMemory::Overlay { slot, layers } => (slot, layers.mount()?),
+            };
+            if let Some(held) = self.held.get_mut(slot) {
+                *held = Some(mount);
+            }
+        }
+        if stays {
             return Ok(());
-        };
+        }
         files::change_directory(scratch.as_fd())?;
         unmount(c".", UnmountFlags::DETACH)?;
         Ok(rustix::process::chdir(c"/")?)
     }
 }
 
-fn is_same(one: BorrowedFd<'_>, other: BorrowedFd<'_>) -> Result<bool, Errno> {
-    let (one, other) = (rustix::fs::fstat(one)?, rustix::fs::fstat(other)?);
-    Ok((one.st_dev, one.st_ino) == (other.st_dev, other.st_ino))
+/// What is made in memory, and held once it is mounted.
+#[derive(Debug)]
+pub(super) enum InMemory {
+    File { slot: usize, file: OwnedFd },
+    Overlay { slot: usize, layers: Layers },
 }
 
 fn tree_of_host(path: &Path, recursive: bool) -> Result<OwnedFd, Errno> {

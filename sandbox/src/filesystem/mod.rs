@@ -6,6 +6,7 @@ mod apply;
 mod attributes;
 mod devices;
 mod hold;
+mod id_map;
 mod order;
 mod overlay;
 mod plan;

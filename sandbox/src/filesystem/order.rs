@@ -8,6 +8,7 @@ use std::ffi::CString;
 use std::path::Path;
 
 use super::action::{Action, Content, Put, mode_of_parents};
+use super::id_map;
 use super::overlay;
 use super::step::MountStep;
 use crate::compile::CompileError;
@@ -29,6 +30,7 @@ pub(super) struct Surroundings {
     /// Device nodes can be made.
     pub(super) makes_nodes: bool,
     pub(super) in_user_namespace: bool,
+    pub(super) is_root: bool,
     pub(super) unified_cgroups: bool,
     pub(super) kernel: KernelVersion,
 }
@@ -56,7 +58,7 @@ impl Ordered {
         launch: Surroundings,
     ) -> Result<Action, CompileError> {
         Ok(match action {
-            MountAction::Bind(bind) => self.bind(bind, walls)?,
+            MountAction::Bind(bind) => self.bind(bind, walls, launch)?,
             MountAction::Proc { target } => {
                 let slot = if walls.has_other_processes() {
                     None
@@ -89,7 +91,7 @@ impl Ordered {
             MountAction::File { path, mode, data } => Action::File {
                 path: in_box(path)?,
                 mode: *mode,
-                content: content(data)?,
+                content: content(data),
             },
             MountAction::BindData {
                 target,
@@ -99,7 +101,7 @@ impl Ordered {
             } => {
                 let slot = self.hold(MountStep::Data {
                     mode: *mode,
-                    content: content(data)?,
+                    content: content(data),
                 });
                 Action::Put(Put {
                     slot,
@@ -152,11 +154,17 @@ impl Ordered {
         })
     }
 
-    fn bind(&mut self, bind: &BindMount, walls: &Walls) -> Result<Action, CompileError> {
-        if bind.id_map.is_some() {
-            return Err(CompileError::Unsupported("an idmapped mount"));
-        }
-        let recursive = bind.recursive;
+    fn bind(
+        &mut self,
+        bind: &BindMount,
+        walls: &Walls,
+        launch: Surroundings,
+    ) -> Result<Action, CompileError> {
+        let target = mount_point(&bind.target, walls)?;
+        let id_map = match &bind.id_map {
+            Some(wanted) => Some(id_map::plan(wanted, launch)?),
+            None => None,
+        };
         let (source, step) = match &bind.source {
             BindSource::Path(path) => {
                 absolute("the source of a mount", path)?;
@@ -164,18 +172,21 @@ impl Ordered {
                 let step = MountStep::Take {
                     source: source.clone(),
                     of_host: true,
-                    recursive,
+                    recursive: bind.recursive,
                     optional: bind.optional,
+                    id_map,
                 };
                 (source, step)
             }
             BindSource::Descriptor(held) => {
-                let held = *held;
-                let source = c"a descriptor of the caller's".to_owned();
-                (source, MountStep::TakeHeld { held, recursive })
+                let step = MountStep::TakeHeld {
+                    held: *held,
+                    recursive: bind.recursive,
+                    id_map,
+                };
+                (c"what a descriptor stands for".to_owned(), step)
             }
         };
-        let target = mount_point(&bind.target, walls)?;
         let slot = self.hold(step);
         Ok(Action::Put(Put {
             slot,
@@ -194,13 +205,14 @@ fn host_path(source: CString) -> MountStep {
         of_host: true,
         recursive: true,
         optional: false,
+        id_map: None,
     }
 }
 
-fn content(data: &Data) -> Result<Content, CompileError> {
+fn content(data: &Data) -> Content {
     match data {
-        Data::Bytes(bytes) => Ok(Content::Bytes(bytes.clone())),
-        Data::Descriptor(_) => Err(CompileError::Unsupported("a file from a descriptor")),
+        Data::Bytes(bytes) => Content::Bytes(bytes.clone()),
+        Data::Descriptor(held) => Content::Held(*held),
     }
 }
 

@@ -12,6 +12,7 @@ use rustix::fs::{CWD, Mode, OFlags};
 use rustix::mount::{FsOpenFlags, MountAttrFlags, fsconfig_set_flag, fsconfig_set_string, fsopen};
 
 use super::apply::{Mounts, finish, path_of};
+use super::hold::InMemory;
 use super::order::Surroundings;
 use super::resolve::about;
 use super::step::{Overlay, OverlayUpper};
@@ -103,16 +104,20 @@ impl Mounts {
                 Some(made)
             }
         };
-        let mount =
-            new_overlay(&lower, upper.as_ref(), wanted.user_attributes).map_err(|errno| {
-                let mut trouble = about(errno, MountOperation::Overlay, path_of(&wanted.target));
-                if let Some(about) = &mut trouble.about {
-                    let source = wanted.lower.last();
-                    about.source = source.map(|source| path_of(source).as_os_str().to_owned());
-                }
-                trouble
-            })?;
-        self.held.push(Some(mount));
+        let layers = Layers {
+            lower,
+            upper,
+            user_attributes: wanted.user_attributes,
+            source: wanted.lower.last().cloned().unwrap_or_default(),
+            target: wanted.target.clone(),
+        };
+        if wanted.upper == OverlayUpper::Memory {
+            let slot = self.held.len();
+            self.held.push(None);
+            self.in_memory.push(InMemory::Overlay { slot, layers });
+        } else {
+            self.held.push(Some(layers.mount()?));
+        }
         Ok(())
     }
 
@@ -131,32 +136,51 @@ fn layer(path: &Path) -> Result<OwnedFd, MountTrouble> {
         .map_err(|errno| about(errno.into(), MountOperation::Source, path))
 }
 
-fn new_overlay(
-    lower: &[OwnedFd],
-    upper: Option<&(OwnedFd, OwnedFd)>,
+/// An overlay before it is mounted.
+#[derive(Debug)]
+pub(super) struct Layers {
+    /// From the top to the bottom.
+    lower: Vec<OwnedFd>,
+    upper: Option<(OwnedFd, OwnedFd)>,
     user_attributes: bool,
-) -> Result<OwnedFd, Errno> {
-    let name = |layer: &OwnedFd| format!("/proc/self/fd/{}", layer.as_raw_fd());
-    let file_system = fsopen(c"overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
-    let configured = file_system.as_fd();
-    let names: Vec<String> = lower.iter().map(name).collect();
-    let together = names.join(":");
-    if together.len() <= LONGEST_VALUE {
-        fsconfig_set_string(configured, c"lowerdir", together)?;
-    } else {
-        for name in names {
-            fsconfig_set_string(configured, c"lowerdir+", name)?;
+    source: CString,
+    target: CString,
+}
+
+impl Layers {
+    pub(super) fn mount(&self) -> Result<OwnedFd, MountTrouble> {
+        self.try_mount().map_err(|errno| {
+            let mut trouble = about(errno, MountOperation::Overlay, path_of(&self.target));
+            if let Some(about) = &mut trouble.about {
+                about.source = Some(path_of(&self.source).as_os_str().to_owned());
+            }
+            trouble
+        })
+    }
+
+    fn try_mount(&self) -> Result<OwnedFd, Errno> {
+        let name = |layer: &OwnedFd| format!("/proc/self/fd/{}", layer.as_raw_fd());
+        let file_system = fsopen(c"overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
+        let configured = file_system.as_fd();
+        let names: Vec<String> = self.lower.iter().map(name).collect();
+        let together = names.join(":");
+        if together.len() <= LONGEST_VALUE {
+            fsconfig_set_string(configured, c"lowerdir", together)?;
+        } else {
+            for name in names {
+                fsconfig_set_string(configured, c"lowerdir+", name)?;
+            }
         }
+        if let Some((upper, work)) = &self.upper {
+            fsconfig_set_string(configured, c"upperdir", name(upper))?;
+            fsconfig_set_string(configured, c"workdir", name(work))?;
+        }
+        if self.user_attributes {
+            fsconfig_set_flag(configured, c"userxattr")?;
+        }
+        finish(
+            &file_system,
+            MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV,
+        )
     }
-    if let Some((upper, work)) = upper {
-        fsconfig_set_string(configured, c"upperdir", name(upper))?;
-        fsconfig_set_string(configured, c"workdir", name(work))?;
-    }
-    if user_attributes {
-        fsconfig_set_flag(configured, c"userxattr")?;
-    }
-    finish(
-        &file_system,
-        MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV,
-    )
 }

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 
 use super::order::{self, Ordered, Surroundings};
 use super::overlay;
-use super::step::{Hide, MountStep, Overlay, OverlayUpper, Tmpfs};
+use super::step::{Hide, MountStep, Tmpfs};
 use super::walls::{homes, kernel, named, protect_system};
 use crate::compile::CompileError;
 use crate::config::{
@@ -46,6 +46,7 @@ pub(crate) fn plan(
     let launch = Surroundings {
         makes_nodes: can_make && !may_make_nodes(walls),
         in_user_namespace,
+        is_root: host.is_root,
         unified_cgroups: host.cgroups.v2.is_some(),
         kernel: host.kernel,
     };
@@ -301,19 +302,6 @@ impl Tree {
         });
         self.steps.append(&mut self.ordered.holds);
         let mut slot = self.steps.len() - 1;
-        let in_scratch = |step: &MountStep| {
-            matches!(
-                step,
-                MountStep::Data { .. }
-                    | MountStep::Overlay(Overlay {
-                        upper: OverlayUpper::Memory,
-                        ..
-                    })
-            )
-        };
-        if walls.root.is_host() && self.steps.iter().any(in_scratch) {
-            self.steps.push(MountStep::Release);
-        }
         let mut places = BTreeMap::new();
         for of_host in [true, false] {
             for (path, change) in &self.changes {
@@ -327,10 +315,16 @@ impl Tree {
                         of_host,
                         recursive: source.recursive,
                         optional: source.optional,
+                        id_map: None,
                     });
                 }
             }
             if of_host {
+                // A mount on top of `/` would be in the way of the paths before.
+                if self.steps.iter().any(MountStep::is_in_memory) {
+                    let stays = !walls.root.is_host();
+                    self.steps.push(MountStep::MountMemory { stays });
+                }
                 self.steps.extend(self.root(walls)?);
             }
         }
@@ -371,6 +365,7 @@ impl Tree {
                 of_host: false,
                 recursive: true,
                 optional: *optional,
+                id_map: None,
             });
             let place = MountStep::Place {
                 slot: self.slots,

@@ -7,6 +7,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::action::{Action, Content};
+use super::id_map::IdMap;
 use crate::config::Held;
 use crate::step::text;
 
@@ -30,11 +31,13 @@ pub(crate) enum MountStep {
         of_host: bool,
         recursive: bool,
         optional: bool,
+        id_map: Option<IdMap>,
     },
-    /// Holds on to what a descriptor of the caller's stands for.
+    /// Holds on to what a descriptor of the caller stands for.
     TakeHeld {
         held: Held,
         recursive: bool,
+        id_map: Option<IdMap>,
     },
     /// Holds on to a new file in memory.
     Data {
@@ -48,8 +51,11 @@ pub(crate) enum MountStep {
         slot: usize,
         sealed: bool,
     },
-    /// The tmpfs of [`Data`](MountStep::Data) is needed no longer.
-    Release,
+    /// What [`Data`](MountStep::Data) and [`Overlay`](MountStep::Overlay) have made in memory is mounted, and
+    /// held. The place it is in `stays` where it goes with the host's tree.
+    MountMemory {
+        stays: bool,
+    },
     Action(Action),
     /// With every mount below, however deep.
     ReadOnly {
@@ -90,6 +96,20 @@ pub(crate) enum MountStep {
         path: CString,
         optional: bool,
     },
+}
+
+impl MountStep {
+    /// Claims that something is made in memory that is mounted later.
+    pub(crate) fn is_in_memory(&self) -> bool {
+        matches!(
+            self,
+            Self::Data { .. }
+                | Self::Overlay(Overlay {
+                    upper: OverlayUpper::Memory,
+                    ..
+                })
+        )
+    }
 }
 
 /// Layers of one directory. Paths are the host's.
@@ -174,17 +194,31 @@ impl fmt::Display for MountStep {
                 )
             }
             Self::Root(path) => write!(f, "take {} as the new root", text(path)),
+            Self::TakeHeld {
+                held: Held(number),
+                recursive,
+                id_map,
+            } => {
+                let below = if *recursive {
+                    ""
+                } else {
+                    " without the mounts below"
+                };
+                write!(f, "hold what descriptor {} stands for{below}", number + 1)?;
+                id_map.as_ref().map_or(Ok(()), |map| map.fmt(f))
+            }
             Self::EmptyRoot => f.write_str("take a new tmpfs as the new root"),
             Self::Data { mode, content } => {
                 write!(f, "hold a new file in memory (mode {mode:04o}, {content})")
             }
-            Self::Release => f.write_str("let go of the place where files in memory were made"),
+            Self::MountMemory { .. } => f.write_str("mount what is made in memory, out of sight"),
             Self::Action(action) => action.fmt(f),
             Self::Take {
                 source,
                 of_host,
                 recursive,
                 optional,
+                id_map,
             } => {
                 let place = if *of_host { " of the host" } else { "" };
                 let below = if *recursive {
@@ -197,10 +231,8 @@ impl fmt::Display for MountStep {
                     "hold {}{place}{below}{}",
                     text(source),
                     if_there(optional)
-                )
-            }
-            Self::TakeHeld { held, .. } => {
-                write!(f, "hold what the caller's descriptor {} stands for", held.0)
+                )?;
+                id_map.as_ref().map_or(Ok(()), |map| map.fmt(f))
             }
             Self::ReadOnly {
                 path,

@@ -23,6 +23,8 @@ pub struct MountFailure {
 pub enum MountOperation {
     /// Finding what is to be mounted, on the host.
     Source,
+    /// A descriptor's name leads elsewhere by now.
+    SourceChanged,
     /// Making the directories above the path.
     Parents,
     /// Making the directory, as itself or to mount on it.
@@ -71,6 +73,9 @@ impl MountFailure {
             }
             MountOperation::SymlinkOccupied => {
                 Some(format!("{path} is there already, and is no link"))
+            }
+            MountOperation::SourceChanged => {
+                Some(format!("{path} is not what the descriptor stands for"))
             }
             MountOperation::Device => Some(format!("cannot put the device {path} there")),
             MountOperation::Terminals => Some(format!("cannot mount terminals on {path}")),

@@ -254,8 +254,10 @@ impl Starting<'_, '_> {
                     let executor = std::mem::replace(&mut running.pidfd, pidfd);
                     reap(&executor).map_err(following("reap the executor"))?;
                     running.main_pid = main_pid;
+                    if main_pidfd.is_some() {
+                        heard(channel.as_fd());
+                    }
                     running.main_pidfd = main_pidfd;
-                    heard(channel.as_fd());
                 }
                 Message::Main { pid, pidfd } => {
                     running.main_pid = pid;

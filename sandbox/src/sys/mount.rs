@@ -58,6 +58,23 @@ pub(crate) fn stop_propagation(mount: BorrowedFd<'_>, from_host: bool) -> Result
     set(mount, 0, how, true)
 }
 
+/// Owners are those that `namespace`, a user namespace, makes of them. `EINVAL` when a file system of the
+/// tree cannot, or when the tree is attached.
+pub(crate) fn translate_owners(
+    tree: BorrowedFd<'_>,
+    namespace: BorrowedFd<'_>,
+    recursive: bool,
+) -> Result<(), Errno> {
+    let number = u64::try_from(namespace.as_raw_fd()).map_err(|_| Errno(libc::EBADF))?;
+    let attributes = libc::mount_attr {
+        attr_set: libc::MOUNT_ATTR_IDMAP,
+        attr_clr: 0,
+        propagation: 0,
+        userns_fd: number,
+    };
+    call(tree, &attributes, recursive)
+}
+
 fn set(mount: BorrowedFd<'_>, add: u64, propagation: u64, recursive: bool) -> Result<(), Errno> {
     let attributes = libc::mount_attr {
         attr_set: add,
@@ -65,19 +82,27 @@ fn set(mount: BorrowedFd<'_>, add: u64, propagation: u64, recursive: bool) -> Re
         propagation,
         userns_fd: 0,
     };
+    call(mount, &attributes, recursive)
+}
+
+fn call(
+    mount: BorrowedFd<'_>,
+    attributes: &libc::mount_attr,
+    recursive: bool,
+) -> Result<(), Errno> {
     let mut flags = libc::AT_EMPTY_PATH;
     if recursive {
         flags |= libc::AT_RECURSIVE;
     }
-    // SAFETY: the path is a constant, the struct is live and of the size passed; no user
-    // namespace descriptor is read, because MOUNT_ATTR_IDMAP is not set.
+    // SAFETY: the path is a constant, the struct is live and of the size passed; a user namespace's
+    // number in it is that of a descriptor borrowed by the caller, which the kernel checks.
     done(unsafe {
         libc::syscall(
             libc::SYS_mount_setattr,
             mount.as_raw_fd(),
             c"".as_ptr(),
             flags,
-            &raw const attributes,
+            std::ptr::from_ref(attributes),
             size_of::<libc::mount_attr>(),
         )
     })

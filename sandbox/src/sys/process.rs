@@ -152,6 +152,12 @@ pub(crate) fn no_new_privileges() -> Result<(), Errno> {
     prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0)
 }
 
+/// What `ps` and `/proc/PID/comm` call this process; 15 bytes of it.
+pub(crate) fn set_name(name: &CStr) -> Result<(), Errno> {
+    // SAFETY: PR_SET_NAME reads up to 16 bytes of a NUL-terminated string, which outlives the call.
+    done(unsafe { libc::syscall(libc::SYS_prctl, libc::PR_SET_NAME, name.as_ptr(), 0, 0, 0) })
+}
+
 pub(crate) fn set_dumpable(dumpable: bool) -> Result<(), Errno> {
     prctl(libc::PR_SET_DUMPABLE, u64::from(dumpable), 0)
 }

@@ -233,10 +233,7 @@ fn start(script: &str, die_with_parent: bool) -> sandbox::Launched {
         held: &[],
         own: &[],
     };
-    sandbox::Launcher::new()
-        .unwrap()
-        .launch(&plan, files)
-        .unwrap()
+    crate::fixture::launcher().launch(&plan, files).unwrap()
 }
 
 fn die() -> ! {

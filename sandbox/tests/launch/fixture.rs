@@ -16,9 +16,22 @@ pub(crate) type Case = (&'static str, fn());
 
 /// Whether [`outcome_of`] launches by a copy of this process.
 static BY_FORK: AtomicBool = AtomicBool::new(false);
+/// Whether [`launcher`] has an executor ready.
+static BY_SPARE: AtomicBool = AtomicBool::new(false);
 
-/// What the names of cases begin with that are tried with that carrier too.
+/// What the names of cases begin with that are tried in these ways too.
 const FORKED: &str = "forked::";
+const SPARED: &str = "spared::";
+
+pub(crate) fn launcher() -> Launcher {
+    let launcher = Launcher::new().unwrap();
+    if !BY_SPARE.load(Ordering::Relaxed) {
+        return launcher;
+    }
+    let launcher = launcher.keep_spares(1);
+    launcher.warm_up().unwrap();
+    launcher
+}
 
 /// Speaks enough of libtest's language for `cargo test` and nextest. `inner` cases are not listed
 /// and run only by their exact name.
@@ -28,9 +41,9 @@ pub(crate) fn run(cases: &[Case], forked: &[Case], inner: &[Case]) -> i32 {
     if has("--list") {
         if !has("--ignored") {
             cases.iter().for_each(|(name, _)| println!("{name}: test"));
-            forked
-                .iter()
-                .for_each(|(name, _)| println!("{FORKED}{name}: test"));
+            for (name, _) in forked {
+                println!("{FORKED}{name}: test\n{SPARED}{name}: test");
+            }
         }
         return 0;
     }
@@ -43,13 +56,12 @@ pub(crate) fn run(cases: &[Case], forked: &[Case], inner: &[Case]) -> i32 {
     let inner = inner
         .iter()
         .filter(|(name, _)| exact && wanted.iter().any(|word| *word == name));
-    let cases = cases.iter().chain(inner).map(|case| (false, case));
-    let forked = forked.iter().map(|case| (true, case));
-    for (fork, (name, case)) in cases.chain(forked) {
-        let name = &match fork {
-            true => format!("{FORKED}{name}"),
-            false => (*name).to_owned(),
-        };
+    let cases = cases.iter().chain(inner).map(|case| ("", case));
+    let forked = forked
+        .iter()
+        .flat_map(|case| [(FORKED, case), (SPARED, case)]);
+    for (way, (name, case)) in cases.chain(forked) {
+        let name = &format!("{way}{name}");
         let matches = |word: &&String| {
             if exact {
                 name == *word
@@ -60,7 +72,8 @@ pub(crate) fn run(cases: &[Case], forked: &[Case], inner: &[Case]) -> i32 {
         if !wanted.is_empty() && !wanted.iter().any(matches) {
             continue;
         }
-        BY_FORK.store(fork, Ordering::Relaxed);
+        BY_FORK.store(way == FORKED, Ordering::Relaxed);
+        BY_SPARE.store(way == SPARED, Ordering::Relaxed);
         match std::panic::catch_unwind(case) {
             Ok(()) => println!("test {name} ... ok"),
             Err(_) => {
@@ -136,7 +149,7 @@ pub(crate) fn outcome_with(
     passed: &[(u32, BorrowedFd<'_>)],
     held: &[BorrowedFd<'_>],
 ) -> Outcome {
-    let launcher = Launcher::new().unwrap();
+    let launcher = launcher();
     let (out, out_end) = pipe().unwrap();
     let (err, err_end) = pipe().unwrap();
     let null = std::fs::File::open("/dev/null").unwrap();

@@ -11,10 +11,10 @@ use sandbox::config::{
     BoxPath, EnterRoot, MountAction, Propagation, Root, RootOverlay, Upper, Walls,
 };
 use sandbox::host::KernelVersion;
-use sandbox::{Config, Files, Host, Launcher, MountOperation};
+use sandbox::{Config, Files, Host, MountOperation};
 use tempfile::TempDir;
 
-use crate::fixture::{Case, outcome, outcome_of, plan, shell};
+use crate::fixture::{Case, launcher, outcome, outcome_of, plan, shell};
 use crate::mounts::{about, dev, failure, filled, link, proc, ro_bind, rw_bind, says, tmpfs};
 
 /// Directories with one file each: directory, file, line.
@@ -108,7 +108,7 @@ pub(crate) const INNER: &[Case] = &[("inner::mount_beside_a_box", || {
             held: &[],
             own: &[],
         };
-        let launcher = Launcher::new().unwrap();
+        let launcher = launcher();
         let launched = launcher.launch(&plan(&config), files).unwrap();
         drop((out_end, input));
         let mut ready = [0; 6];

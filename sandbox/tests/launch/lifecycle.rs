@@ -12,10 +12,10 @@ use std::process::ExitStatus;
 use rustix::process::{Pid, Signal, kill_process};
 use sandbox::config::{Held, Inherit, Lifecycle, Walls};
 use sandbox::status::{Message, let_go};
-use sandbox::{Config, Files, LaunchError, Launched, Launcher, NamespaceIds, StepFailure};
+use sandbox::{Config, Files, LaunchError, Launched, NamespaceIds, StepFailure};
 
 use crate::boxed::boxed;
-use crate::fixture::{Case, carried, next, outcome, plan, shell, wait};
+use crate::fixture::{Case, carried, launcher, next, outcome, plan, shell, wait};
 
 fn start(config: &Config, held: &[BorrowedFd<'_>]) -> Launched {
     let null = File::open("/dev/null").unwrap();
@@ -34,7 +34,7 @@ fn start_with(config: &Config, out: BorrowedFd<'_>, held: &[BorrowedFd<'_>]) -> 
         own: &[],
     };
     let plan = carried(&plan(config));
-    Launcher::new().unwrap().launch(&plan, files).unwrap()
+    launcher().launch(&plan, files).unwrap()
 }
 
 /// Follows a launch to its end.
@@ -248,7 +248,7 @@ pub(crate) const CASES: &[Case] = &[
             own: &[],
         };
         let plan = carried(&plan(&config));
-        let launched = Launcher::new().unwrap().launch(&plan, files).unwrap();
+        let launched = launcher().launch(&plan, files).unwrap();
         drop(end);
         out.read_exact(&mut [0; 3]).unwrap();
         assert!(locked());
@@ -359,7 +359,7 @@ pub(crate) const CASES: &[Case] = &[
             held: &[],
             own: &[],
         };
-        let refused = Launcher::new().unwrap().launch(&plan, files).unwrap_err();
+        let refused = launcher().launch(&plan, files).unwrap_err();
         assert!(matches!(refused, LaunchError::Threads), "{refused:?}");
         assert_eq!(
             refused.to_string(),
@@ -429,7 +429,7 @@ pub(crate) const CASES: &[Case] = &[
                     own: &[],
                 };
                 let plan = carried(&plan).fail_at(n);
-                let launched = Launcher::new().unwrap().launch(&plan, files).unwrap();
+                let launched = launcher().launch(&plan, files).unwrap();
                 let failure = end_of(launched).unwrap_err();
                 assert_eq!(failure.step, n);
                 no_child_is_left();

@@ -24,6 +24,8 @@ mod layers;
 mod lifecycle;
 mod mounts;
 mod session;
+mod spare;
+mod terminal;
 mod user;
 
 use fixture::Case;
@@ -39,12 +41,14 @@ fn main() {
         layers::CASES,
         lifecycle::CASES,
         session::CASES,
+        terminal::CASES,
         landlock::CASES,
         mounts::CASES,
         identity::CASES,
         join::CASES,
         attacks::CASES,
         user::CASES,
+        spare::CASES,
     ]
     .concat();
     let mut forked: Vec<Case> = [
@@ -54,6 +58,7 @@ fn main() {
         mounts::CASES,
         lifecycle::CASES,
         session::CASES,
+        terminal::CASES,
         identity::CASES,
         join::CASES,
         attacks::CASES,
@@ -71,6 +76,7 @@ fn main() {
             attacks::INNER,
             layers::INNER,
             session::INNER,
+            terminal::INNER,
         ]
         .concat(),
     ));

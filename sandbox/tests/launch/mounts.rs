@@ -1,13 +1,19 @@
 //! Ordered mount actions, seen from inside.
 
 use std::fs;
+use std::io::{Seek, SeekFrom, Write};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
-use sandbox::config::{BindMount, BindSource, Data, MountAction, Root, Walls};
-use sandbox::{Config, MountOperation, StepFailure};
+use rustix::fs::{Mode, OFlags};
+use sandbox::config::{
+    BindMount, BindSource, Data, Held, IdMappedMount, IdRange, MountAction, Root, Walls,
+};
+use sandbox::host::KernelVersion;
+use sandbox::{Config, Host, MountOperation, StepFailure};
 
-use crate::fixture::{Case, outcome, shell};
+use crate::fixture::{Case, Outcome, outcome, outcome_with, plan, shell};
 
 /// An empty root with the host's programs, and then these actions.
 pub(crate) fn filled(script: &str, actions: impl IntoIterator<Item = MountAction>) -> Config {
@@ -121,6 +127,18 @@ pub(crate) fn failure(config: &Config) -> StepFailure {
 pub(crate) fn about(failure: &StepFailure) -> (&MountOperation, &str) {
     let about = failure.mount.as_ref().unwrap();
     (&about.operation, about.path.to_str().unwrap())
+}
+
+/// The box with these descriptors held.
+fn with_held(config: &Config, held: &[BorrowedFd<'_>]) -> Outcome {
+    outcome_with(&plan(config), &[], held)
+}
+
+pub(crate) fn from_descriptor(target: &str) -> MountAction {
+    MountAction::Bind(BindMount {
+        source: BindSource::Descriptor(Held(0)),
+        ..bind("/", target)
+    })
 }
 
 pub(crate) const CASES: &[Case] = &[
@@ -329,6 +347,179 @@ pub(crate) const CASES: &[Case] = &[
         walls.mounts = vec![data("/etc/hostname", true, "boxed\n")];
         assert_eq!(says(&config), "boxed\n/etc\n");
     }),
+    ("what_a_descriptor_stands_for_can_be_bound", || {
+        let place = tempfile::tempdir().unwrap();
+        fs::write(place.path().join("file"), "content\n").unwrap();
+        let flags = OFlags::PATH | OFlags::CLOEXEC;
+        for (path, script) in [
+            (place.path().to_owned(), "cat /here/file"),
+            (place.path().join("file"), "cat /here"),
+        ] {
+            let opened = rustix::fs::open(path, flags, Mode::empty()).unwrap();
+            let answer = with_held(
+                &filled(script, [from_descriptor("/here")]),
+                &[opened.as_fd()],
+            );
+            assert_eq!(
+                (answer.failure, answer.stdout.as_str()),
+                (None, "content\n")
+            );
+        }
+    }),
+    (
+        "a_descriptor_whose_name_leads_elsewhere_is_not_bound",
+        || {
+            let place = tempfile::tempdir().unwrap();
+            let (file, other) = (place.path().join("file"), place.path().join("other"));
+            fs::write(&file, "").unwrap();
+            fs::write(&other, "").unwrap();
+            let opened = fs::File::open(&file).unwrap();
+            let config = filled("", [from_descriptor("/here")]);
+            fs::remove_file(&file).unwrap();
+            let failed = with_held(&config, &[opened.as_fd()]).failure.unwrap();
+            assert_eq!(about(&failed).0, &MountOperation::Source);
+            fs::rename(&other, place.path().join("file (deleted)")).unwrap();
+            let failed = with_held(&config, &[opened.as_fd()]).failure.unwrap();
+            assert_eq!(about(&failed).0, &MountOperation::SourceChanged);
+            assert!(
+                failed
+                    .to_string()
+                    .contains("is not what the descriptor stands for"),
+                "{failed}"
+            );
+        },
+    ),
+    ("files_can_be_filled_from_descriptors", || {
+        let long = "0123456789abcdef".repeat(4_000);
+        let (from, mut to) = std::io::pipe().unwrap();
+        to.write_all(long.as_bytes()).unwrap();
+        drop(to);
+        let place = tempfile::tempfile().unwrap();
+        (&place).write_all(b"skipped content\n").unwrap();
+        (&place).seek(SeekFrom::Start(8)).unwrap();
+        let config = filled(
+            "wc -c < /piped; cat /etc/bound",
+            [
+                MountAction::File {
+                    path: "/piped".into(),
+                    mode: 0o644,
+                    data: Data::Descriptor(Held(0)),
+                },
+                MountAction::BindData {
+                    target: "/etc/bound".into(),
+                    mode: 0o644,
+                    data: Data::Descriptor(Held(1)),
+                    read_only: true,
+                },
+            ],
+        );
+        let answer = with_held(&config, &[from.as_fd(), place.as_fd()]);
+        let expected = format!("{}\ncontent\n", long.len());
+        assert_eq!((answer.failure, answer.stdout), (None, expected));
+    }),
+    ("a_source_may_go_through_the_root_again", || {
+        let place = tempfile::tempdir().unwrap();
+        fs::write(place.path().join("file"), "content\n").unwrap();
+        let up = format!("../../../..{}/file", place.path().display());
+        symlink(up, place.path().join("link")).unwrap();
+        let through = place.path().join("link");
+        for root in [Root::Empty, Root::Host] {
+            let target = if root.is_host() {
+                "/etc/hostname"
+            } else {
+                "/bound"
+            };
+            let mut config = filled(
+                &format!("cat {target}"),
+                [data("/etc/passwd", true, "x\n"), ro_bind(&through, target)],
+            );
+            let walls = config.walls.as_mut().unwrap();
+            if root.is_host() {
+                walls.mounts.drain(..4);
+            }
+            walls.root = root;
+            assert_eq!(says(&config), "content\n");
+        }
+    }),
+    ("owners_can_be_translated", || {
+        use std::os::unix::fs::chown;
+        let place = tempfile::tempdir_in("/var/tmp").unwrap();
+        chown(place.path(), Some(100_000), Some(100_000)).unwrap();
+        for (name, id) in [("zero", 100_000), ("user", 101_000), ("none", 0)] {
+            let file = place.path().join(name);
+            fs::write(&file, "").unwrap();
+            chown(&file, Some(id), Some(id)).unwrap();
+        }
+        let ranges = vec![IdRange {
+            inside: 0,
+            outside: 100_000,
+            count: 65_536,
+        }];
+        let map = IdMappedMount {
+            uids: ranges.clone(),
+            gids: ranges,
+        };
+        let mapped = |source: &Path| {
+            MountAction::Bind(BindMount {
+                id_map: Some(map.clone()),
+                ..bind(source, "/m")
+            })
+        };
+        let script = "stat -c '%n %u %g' /m/zero /m/user /m/none; touch /m/new";
+        let config = filled(script, [mapped(place.path())]);
+        let seen = "/m/zero 0 0\n/m/user 1000 1000\n/m/none 65534 65534\n";
+        assert_eq!(says(&config), seen);
+        use std::os::unix::fs::MetadataExt;
+        let new = fs::metadata(place.path().join("new")).unwrap();
+        assert_eq!((new.uid(), new.gid()), (100_000, 100_000));
+        let left = rustix::process::wait(rustix::process::WaitOptions::NOHANG);
+        assert_eq!(left.err(), Some(rustix::io::Errno::CHILD));
+        let failed = failure(&filled("", [mapped(Path::new("/proc"))]));
+        assert_eq!(about(&failed), (&MountOperation::IdMap, "/proc"));
+        assert!(
+            failed
+                .to_string()
+                .contains("the file system cannot translate owners"),
+            "{failed}"
+        );
+    }),
+    ("an_idmapped_mount_that_cannot_be_is_refused", || {
+        let with = |ranges: Vec<IdRange>| {
+            filled(
+                "",
+                [MountAction::Bind(BindMount {
+                    id_map: Some(IdMappedMount {
+                        uids: ranges.clone(),
+                        gids: ranges,
+                    }),
+                    ..bind("/srv", "/m")
+                })],
+            )
+        };
+        let host = Host::detect().unwrap();
+        let refused =
+            |config: &Config, host: &Host| sandbox::compile(config, host).unwrap_err().to_string();
+        assert_eq!(
+            refused(&with(Vec::new()), &host),
+            "the map of users is empty"
+        );
+        let one = with(vec![IdRange {
+            inside: 0,
+            outside: 1,
+            count: 1,
+        }]);
+        let old = Host {
+            kernel: KernelVersion::new(5, 10),
+            ..host.clone()
+        };
+        assert_eq!(refused(&one, &old), "an idmapped mount takes Linux 5.12");
+        let mut in_user_namespace = one;
+        in_user_namespace.walls.as_mut().unwrap().namespaces.user = true;
+        assert_eq!(
+            refused(&in_user_namespace, &host),
+            "an idmapped mount takes root, and a box without a user namespace of its own"
+        );
+    }),
     ("a_tmpfs_has_its_mode_and_size", || {
         let config = filled(
             "stat -c %a /t; df --output=size -B1 /t | tail -1; touch /t/x",
@@ -524,7 +715,7 @@ pub(crate) const CASES: &[Case] = &[
                     rw_bind(place.path(), "/place"),
                 ],
             );
-            let plan = crate::fixture::plan(&config);
+            let plan = plan(&config);
             for n in 1..=plan.steps_len() {
                 let failed = crate::fixture::outcome_of(&plan.clone().fail_at(n), &[]);
                 assert_eq!(failed.failure.unwrap().step, n);

@@ -38,6 +38,14 @@ pub(crate) const ATTACKS: &[Attack] = &[
             .map_err(errno)?;
         fs::remove_file(word_at(a, 0)).map_err(errno)
     }),
+    ("holds", "PATH TEXT", |a| {
+        let text = fs::read_to_string(word_at(a, 0)).map_err(errno)?;
+        if text.trim_end() == word_at(a, 1) {
+            Ok(())
+        } else {
+            Err(Errno::EBADMSG)
+        }
+    }),
     ("remove", "PATH", |a| {
         fs::remove_file(word_at(a, 0)).map_err(errno)
     }),

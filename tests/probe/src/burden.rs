@@ -13,6 +13,7 @@ pub(crate) fn carry(name: &str, arguments: &[&str]) -> Option<ExitCode> {
     match name {
         "fork-bomb" => fork_bomb(first.parse().unwrap_or(100)),
         "eat-memory" => eat_memory(first.parse().unwrap_or(100)),
+        "huge-pages" => huge_pages(first.parse().unwrap_or(1)),
         "listen" => listen(first.parse().unwrap_or(0)),
         "double-fork" => double_fork(first),
         "ignore-term" => ignore_term(),
@@ -62,6 +63,26 @@ fn eat_memory(mebibytes: usize) {
         }
     }
     say("ok");
+    stay();
+}
+
+/// Takes up to `n` pages of 2 MiB; says how many there were.
+fn huge_pages(n: u32) {
+    const SIZE: usize = 2 << 20;
+    for made in 0..n {
+        let flags =
+            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_HUGETLB | libc::MAP_HUGE_2MB;
+        let protection = libc::PROT_READ | libc::PROT_WRITE;
+        // SAFETY: a new mapping, which touches nothing that is there.
+        let page = unsafe { libc::mmap(std::ptr::null_mut(), SIZE, protection, flags, -1, 0) };
+        if page == libc::MAP_FAILED {
+            say(&format!("{made} {:?}", nix::errno::Errno::last()));
+            return stay();
+        }
+        // SAFETY: the page has just been mapped for writing, and nobody else knows it.
+        unsafe { page.cast::<u8>().write(1) };
+    }
+    say(&format!("{n} ok"));
     stay();
 }
 

@@ -12,6 +12,18 @@ use crate::attempt::Attack;
 
 /// Name, what arguments it takes, and what it does.
 pub(crate) const ATTACKS: &[Attack] = &[
+    ("exec", "PROBE", |a| {
+        let ended = std::process::Command::new(word(a, 0))
+            .arg("attacks")
+            .stdout(std::process::Stdio::null())
+            .status()
+            .map_err(errno)?;
+        if ended.success() {
+            Ok(())
+        } else {
+            Err(Errno::ECHILD)
+        }
+    }),
     ("shmget", "KEY", |a| {
         call(libc::SYS_shmget, [number(a, 0), 1, 0])
     }),

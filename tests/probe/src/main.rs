@@ -72,7 +72,7 @@ fn usage() -> ExitCode {
     );
     eprintln!("       | hide [exit] | burn MS | open-many | write-file PATH MIB | run PROGRAM…");
     eprintln!(
-        "       | fork-bomb N | eat-memory MIB | listen PORT | double-fork FILE | ignore-term"
+        "       | fork-bomb N | eat-memory MIB | huge-pages N | listen PORT | double-fork FILE | ignore-term"
     );
     ExitCode::from(2)
 }

@@ -80,15 +80,23 @@ struct Subject {
     program: PathBuf,
 }
 
-/// Ours under the name `bwrap` in a place everybody can reach; the reference if there is one.
-fn subjects(place: &Path) -> Vec<Subject> {
-    let ours = place.join("bwrap");
-    fs::copy(env!("CARGO_BIN_EXE_herd"), &ours).unwrap();
-    fs::set_permissions(&ours, fs::Permissions::from_mode(0o755)).unwrap();
-    let mut subjects = vec![Subject {
+/// Ours under a name, in a place everybody can reach.
+fn ours(place: &Path, name: &str) -> Subject {
+    let program = place.join(name);
+    // A copy that is still open for writing in another thread's child cannot be executed.
+    if fs::hard_link(env!("CARGO_BIN_EXE_herd"), &program).is_err() {
+        fs::copy(env!("CARGO_BIN_EXE_herd"), &program).unwrap();
+    }
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    Subject {
         name: "vb",
-        program: ours,
-    }];
+        program,
+    }
+}
+
+/// Ours under the name `bwrap`; the reference if there is one.
+fn subjects(place: &Path) -> Vec<Subject> {
+    let mut subjects = vec![ours(place, "bwrap")];
     if Path::new(REFERENCE).exists() {
         subjects.push(Subject {
             name: "bubblewrap",
@@ -101,6 +109,17 @@ fn subjects(place: &Path) -> Vec<Subject> {
 /// Runs all cases with all subjects; tells every difference.
 #[track_caller]
 pub(super) fn check(cases: &[Case]) {
+    check_with(cases, subjects);
+}
+
+/// Runs them with ours alone, called `vb`.
+#[track_caller]
+pub(super) fn check_own(cases: &[Case]) {
+    check_with(cases, |place| vec![ours(place, "vb")]);
+}
+
+#[track_caller]
+fn check_with(cases: &[Case], subjects: impl Fn(&Path) -> Vec<Subject>) {
     let place = tempfile::tempdir().unwrap();
     fs::set_permissions(place.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let is_root = rustix::process::geteuid().is_root();
@@ -148,13 +167,18 @@ fn difference(subject: &Subject, case: &Case, user: u32, is_root: bool) -> Optio
     }
     let (code, out, err) = run(&mut command);
     let plain = |text: String| {
+        let name = subject.program.file_name().unwrap().to_str().unwrap();
+        let name = if subject.name == "vb" { name } else { "bwrap" };
         text.replace(directory.path().to_str().unwrap(), "D")
-            .replace(subject.program.to_str().unwrap(), "bwrap")
+            .replace(subject.program.to_str().unwrap(), name)
     };
     let (out, err) = (plain(out), plain(err));
     let err = err
         .lines()
-        .map(|line| line.strip_prefix("bwrap: ").unwrap_or(line))
+        .map(|line| {
+            let rest = line.strip_prefix("bwrap: ").or(line.strip_prefix("vb: "));
+            rest.unwrap_or(line)
+        })
         .collect::<Vec<_>>()
         .join("\n");
     let same = code == case.code && out.trim_end() == case.out && err.trim_end() == case.err;

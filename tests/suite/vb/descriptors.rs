@@ -154,7 +154,7 @@ fn a_descriptor_is_kept_open_while_the_box_lives() {
         // The reader sees the end only after the last process of the box has gone.
         gives(
             Anybody,
-            "mkfifo f; ($B $R --unshare-pid --sync-fd 3 sh -c 'sleep 0.3; echo done' 3>f; echo ended) & cat f; wait",
+            "mkfifo f; ($B $R --unshare-pid --sync-fd 3 sh -c 'echo done' 3>f; echo ended) & cat f; wait",
             "done\nended",
         ),
         gives(Anybody, "$B $R --sync-fd 77 echo fine", "fine"),

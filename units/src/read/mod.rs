@@ -5,6 +5,7 @@
     reason = "a TOML value of any type but the expected ones is told as a wrong type"
 )]
 
+mod actions;
 mod commands;
 mod conditions;
 mod dependencies;

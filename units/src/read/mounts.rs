@@ -3,8 +3,10 @@
 
 use std::path::PathBuf;
 
-use sandbox::config::{Bind, BoxPath, Root, TemporaryFileSystem, Walls};
+use sandbox::config::{Bind, BoxPath, EnterRoot, Propagation, Root, TemporaryFileSystem, Walls};
+use toml::de::DeValue;
 
+use super::actions::{read_actions, read_root_overlay};
 use crate::reader::{Item, Reader};
 use crate::value::size::parse_size;
 
@@ -16,12 +18,44 @@ pub(super) fn read_file_system(
 ) -> bool {
     match path {
         "box_root" => {
+            if matches!(item.value(), DeValue::String(text) if text == "empty") {
+                walls.root = Root::Empty;
+                return true;
+            }
             let named = reader.path(item).filter(|root| root.parent().is_some());
             walls.root = named.map_or(Root::Host, Root::Directory);
         }
         "box.read_only_paths" => walls.read_only_paths = read_paths(reader, item),
         "box.read_write_paths" => walls.read_write_paths = read_paths(reader, item),
         "box.inaccessible_paths" => walls.inaccessible_paths = read_paths(reader, item),
+        "box.no_exec_paths" => walls.no_exec_paths = read_paths(reader, item),
+        "box.exec_paths" => walls.exec_paths = read_paths(reader, item),
+        "box.root_overlay" => {
+            return set(&mut walls.root_overlay, read_root_overlay(reader, item));
+        }
+        "box.pivot" => {
+            let how = |pivot| {
+                if pivot {
+                    EnterRoot::Pivot
+                } else {
+                    EnterRoot::Chroot
+                }
+            };
+            return set(&mut walls.enter_root, reader.boolean(item).map(how));
+        }
+        "box.private_mounts" => {
+            let private = reader.boolean(item);
+            walls.namespaces.mount |= private == Some(true);
+            let how = |private| {
+                if private {
+                    Propagation::Private
+                } else {
+                    Propagation::FromHost
+                }
+            };
+            return set(&mut walls.propagation, private.map(how));
+        }
+        "box.mount" => walls.mounts = read_actions(reader, item),
         "box.temporary_file_system" => {
             let items = reader.list(item);
             walls.temporary_file_systems = items
@@ -38,6 +72,14 @@ pub(super) fn read_file_system(
             walls.binds.extend(read_binds(reader, item, true));
         }
         _ => return false,
+    }
+    true
+}
+
+/// What could not be read leaves things as they are; it has been told.
+fn set<T>(place: &mut T, value: Option<T>) -> bool {
+    if let Some(value) = value {
+        *place = value;
     }
     true
 }

@@ -2,8 +2,8 @@
 #![forbid(unsafe_code)]
 
 use sandbox::config::{
-    DevicePolicy, Keyring, Namespaces, Network, ProtectHome, ProtectProc, ProtectSystem, Wall,
-    Walls,
+    DevicePolicy, Keyring, Namespaces, Network, ProtectHome, ProtectProc, ProtectSystem,
+    RootOverlay, Wall, Walls,
 };
 use toml::de::DeValue;
 
@@ -109,6 +109,11 @@ pub(super) fn read_network(
 /// capability that is given must be in the bounding set.
 pub(super) fn assemble(walls: &mut Walls, given: &impl Fn(&str) -> bool) {
     match (given("box.protect_system"), given("box.read_only_root")) {
+        // Nobody asks where writes go and means that there are none.
+        (false, false) if walls.root_overlay != RootOverlay::None => {
+            walls.read_only_root = false;
+            walls.protect_system = ProtectSystem::No;
+        }
         (true, false) => walls.read_only_root &= walls.protect_system == ProtectSystem::Strict,
         (false, true) if !walls.read_only_root && walls.protect_system == ProtectSystem::Strict => {
             walls.protect_system = ProtectSystem::Full;

@@ -167,6 +167,18 @@ fn contradictions_are_refused() {
             "boxed = true\n[box]\nambient_capabilities = [\"CAP_CHOWN\"]\ncapability_bounding_set = []",
             "not in the bounding set",
         ),
+        (
+            "boxed = true\n[limits]\ndelegate = true\n[box]\nnamespaces = [\"mount\"]",
+            "needs a cgroup and a mount namespace",
+        ),
+        (
+            "boxed = true\n[limits]\ndelegate = true\n[box]\nprotect_control_groups = true",
+            "shuts the groups that `delegate` opens",
+        ),
+        (
+            "boxed = true\n[limits]\ndevices = []\n[box]\ndevice_allow = []",
+            "are the same key",
+        ),
         ("tty = \"/dev/tty1\"", "no stream uses the terminal"),
         (
             "state_directory_mode = 0o700",
@@ -178,6 +190,15 @@ fn contradictions_are_refused() {
         ),
     ] {
         refused(&format!("command = \"x\"\n{text}"), message);
+    }
+    for path in [
+        "open_files = 5",
+        "freeze = true",
+        "delegate = true",
+        "devices = []",
+    ] {
+        let unit = format!("kind = \"target\"\n[limits]\nmemory = \"1G\"\n{path}");
+        refused(&unit, "a target runs nothing");
     }
     refused("description = \"nothing\"", "a service needs a command");
     refused("", "a service needs a command");
@@ -200,6 +221,32 @@ fn values_that_cannot_be_are_refused() {
         ("description = \"%z\"", "unknown specifier"),
         ("description = \"a\\u0000b\"", "zero byte"),
         ("nice = 20", "from -20 to 19"),
+        (
+            "[limits]\nslice = \"a--b\"",
+            "a part between dashes is empty",
+        ),
+        ("[limits]\nslice = \"a/b\"", "is no slice"),
+        ("[limits]\ndevices = [\"/etc/passwd\"]", "is no device"),
+        ("[limits]\ndevices = [\"/dev/null rx\"]", "is no access"),
+        (
+            "[limits]\ndelegate = []",
+            "the list of controllers is empty",
+        ),
+        (
+            "[limits]\ndelegate = [\"memroy\"]",
+            "did you mean \"memory\"?",
+        ),
+        ("[limits]\nhuge_pages = { 3M = 1 }", "is no size of a page"),
+        (
+            "[limits]\nhuge_pages = { 2M = \"5%\" }",
+            "no share of the machine",
+        ),
+        ("[limits]\nmemory_nodes = \"x\"", "is no list of nodes"),
+        ("[limits]\nfreeze = \"yes\"", "write true"),
+        (
+            "boxed = true\n[box]\ndevice_policy = \"shut\"",
+            "known are \"auto\", \"closed\", \"strict\"",
+        ),
         ("ready = \"simple\"", "no kind of readiness"),
         ("[condition]\nmemory = \">= much\"", "no number"),
         ("[condition]\ncapability = \"CAP_FLY\"", "no capability"),

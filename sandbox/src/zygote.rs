@@ -1,0 +1,112 @@
+//! The zygote and its copies, the spare executors: see [`crate::spare`] for who says what to whom.
+
+use std::io;
+use std::os::fd::{AsFd, IntoRawFd, OwnedFd, RawFd};
+
+use crate::executor::{self, Numbers, Work};
+use crate::main_process::NOT_EXECUTED;
+use crate::spare::{Answer, receive, send};
+use crate::sys::clone::{Child, Parent, Side, fork};
+use crate::sys::{Errno, descriptors, process, signals};
+
+/// Where the zygote finds its end of the control channel.
+const CONTROL: RawFd = 3;
+
+/// Makes spares until nobody holds the other end of the control channel.
+pub(crate) fn run() -> ! {
+    let code = match serve() {
+        Ok(()) => 0,
+        Err(_) => NOT_EXECUTED,
+    };
+    process::exit_now(code)
+}
+
+fn serve() -> io::Result<()> {
+    let control = descriptors::adopt(CONTROL)?;
+    // What comes by message is all that a spare has.
+    descriptors::close_between(0, CONTROL - 1)?;
+    rustix::process::chdir(c"/")?;
+    process::set_name(c"herd-spare")?;
+    let ignored = signals::ignored();
+    loop {
+        let (length, mut received) = receive(control.as_fd(), &mut [0])?;
+        if length == 0 {
+            return Ok(());
+        }
+        let Some(channel) = received.pop() else {
+            continue;
+        };
+        match make() {
+            Ok((Side::Parent(spare), is_first)) => {
+                drop(channel);
+                answer(&control, Some(&spare), is_first)?;
+            }
+            Ok((Side::Child, is_first)) => {
+                drop(control);
+                wait_for_work(channel, is_first, ignored)
+            }
+            Err(_) => answer(&control, None, false)?,
+        }
+    }
+}
+
+/// A copy of ourselves: where we may, in a PID namespace of its own, so that it can become the
+/// first process of a box without another copy. Says whether it is.
+fn make() -> Result<(Side, bool), Errno> {
+    match fork(
+        Parent::OurParent,
+        u64::from(libc::CLONE_NEWPID.unsigned_abs()),
+    ) {
+        Err(Errno(libc::EPERM)) => Ok((fork(Parent::OurParent, 0)?, false)),
+        made => Ok((made?, true)),
+    }
+}
+
+fn answer(control: &OwnedFd, spare: Option<&Child>, is_first: bool) -> io::Result<()> {
+    let answer = Answer {
+        pid: spare.map_or(0, |spare| spare.pid),
+        is_first,
+    };
+    let pidfd = spare.map(|spare| spare.pidfd.as_fd());
+    send(control.as_fd(), &answer.to_bytes(), pidfd.as_slice())
+}
+
+/// Waits for a plan and becomes its executor; ends where none comes.
+fn wait_for_work(channel: OwnedFd, is_first: bool, ignored: signals::Set) -> ! {
+    match take_work(channel, is_first, ignored) {
+        Ok(Some(work)) => executor::run(&work),
+        Ok(None) => process::exit_now(0),
+        Err(_) => process::exit_now(NOT_EXECUTED),
+    }
+}
+
+fn take_work(channel: OwnedFd, is_first: bool, ignored: signals::Set) -> io::Result<Option<Work>> {
+    // A caller that has died already has closed the channel.
+    process::die_with_parent()?;
+    let mut handed = vec![0; next_length(&channel)?];
+    let (length, received) = receive(channel.as_fd(), &mut handed)?;
+    if length == 0 {
+        return Ok(None);
+    }
+    let numbers = received.into_iter().map(IntoRawFd::into_raw_fd).collect();
+    Ok(Some(Work {
+        handed,
+        channel: channel.into_raw_fd(),
+        files: Numbers::Received(numbers),
+        ignored,
+        is_first,
+    }))
+}
+
+/// Waits for a message; 0 when none will come.
+fn next_length(channel: &OwnedFd) -> io::Result<usize> {
+    use rustix::net::{RecvFlags, recv};
+    let mut nothing: [u8; 0] = [];
+    loop {
+        match recv(channel, &mut nothing, RecvFlags::PEEK | RecvFlags::TRUNC) {
+            Ok((_, length)) => return Ok(length),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+}

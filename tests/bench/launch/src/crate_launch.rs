@@ -1,0 +1,171 @@
+//! Launches through the sandbox crate, as the daemon does them.
+
+use std::fs::File;
+use std::io::{PipeReader, Read};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::process::{WaitId, WaitIdOptions, waitid};
+use sandbox::status::{self, Message};
+use sandbox::{Config, Files, Host, Launched, Launcher};
+
+use crate::options::Options;
+use crate::sample::{Sample, cpu, now, stamp};
+use crate::{Result, kinds};
+
+pub(crate) struct Engine {
+    host: Host,
+    launcher: Launcher,
+    null: File,
+    root: PathBuf,
+    program: PathBuf,
+}
+
+pub(crate) struct Prepared {
+    pub(crate) name: String,
+    config: Config,
+}
+
+impl Engine {
+    pub(crate) fn new(options: &Options) -> Result<Self> {
+        let launcher = match &options.executor {
+            Some(path) => Launcher::with_executor(File::open(path)?.into())?,
+            None => Launcher::new()?,
+        };
+        Ok(Self {
+            host: Host::detect()?,
+            launcher: launcher.keep_spares(options.spares),
+            null: File::options().read(true).write(true).open("/dev/null")?,
+            root: options.root.clone(),
+            program: options.program.clone(),
+        })
+    }
+
+    pub(crate) fn prepare(&self, kind: &str) -> Result<Prepared> {
+        let config = kinds::config(kind, &self.host, &self.root, &self.program, &["stamp"])?;
+        Ok(Prepared {
+            name: format!("crate:{kind}"),
+            config,
+        })
+    }
+
+    /// One launch from a config: compiling it is part of what the caller is held up by.
+    pub(crate) fn launch(&self, prepared: &Prepared) -> Result<Sample> {
+        let (mut out, theirs) = std::io::pipe()?;
+        let cpu_before = cpu()?;
+        let started = now();
+        let plan = sandbox::compile(&prepared.config, &self.host)?;
+        let files = Files {
+            stdin: self.null.as_fd(),
+            stdout: theirs.as_fd(),
+            stderr: self.null.as_fd(),
+            passed: &[],
+            held: &[],
+            own: &[],
+        };
+        let launched = self.launcher.launch(&plan, files)?;
+        let blocked = now() - started;
+        drop(theirs);
+        let (out_bytes, pidfd) = follow(&self.launcher, launched, &mut out)?;
+        wait(&pidfd)?;
+        let wall = now() - started;
+        let used = cpu()? - cpu_before;
+        Ok(Sample {
+            blocked: Some(blocked),
+            executed: stamp(&out_bytes).map(|stamp| stamp.saturating_sub(started)),
+            wall,
+            cpu: used,
+        })
+    }
+
+    /// A child that stays until it is killed; comes back when it runs.
+    pub(crate) fn keep(&self, kind: &str) -> Result<Kept> {
+        let arguments = ["pause"];
+        let config = kinds::config(kind, &self.host, &self.root, &self.program, &arguments)?;
+        let plan = sandbox::compile(&config, &self.host)?;
+        let files = Files {
+            stdin: self.null.as_fd(),
+            stdout: self.null.as_fd(),
+            stderr: self.null.as_fd(),
+            passed: &[],
+            held: &[],
+            own: &[],
+        };
+        let launched = self.launcher.launch(&plan, files)?;
+        let mut kept = Kept {
+            pidfd: launched.pidfd,
+            main: None,
+            status: launched.status,
+        };
+        if let Some(channel) = kept.status.take() {
+            loop {
+                match next(&channel)? {
+                    Message::Executed => break,
+                    Message::Moved {
+                        pidfd, main_pidfd, ..
+                    } => {
+                        wait(&std::mem::replace(&mut kept.pidfd, pidfd))?;
+                        kept.main = main_pidfd;
+                    }
+                    Message::Main { pidfd, .. } => kept.main = Some(pidfd),
+                    Message::Closed => break,
+                    other @ (Message::Failed(_) | Message::AtGate { .. } | Message::Exited(_)) => {
+                        return Err(format!("{other:?}").into());
+                    }
+                }
+            }
+            kept.status = Some(channel);
+        }
+        Ok(kept)
+    }
+}
+
+/// A child that stays, with the descriptors that a supervisor holds of it.
+pub(crate) struct Kept {
+    pub(crate) pidfd: OwnedFd,
+    pub(crate) main: Option<OwnedFd>,
+    pub(crate) status: Option<OwnedFd>,
+}
+
+/// Reads all that the program and the launch have to say; gives what is left to be reaped.
+fn follow(
+    launcher: &Launcher,
+    launched: Launched,
+    out: &mut PipeReader,
+) -> Result<(Vec<u8>, OwnedFd)> {
+    let mut pidfd = launched.pidfd;
+    let mut bytes = Vec::new();
+    let Some(channel) = launched.status else {
+        out.read_to_end(&mut bytes)?;
+        return Ok((bytes, pidfd));
+    };
+    loop {
+        match next(&channel)? {
+            Message::Moved { pidfd: init, .. } => {
+                // The executor has nothing left to do but to end.
+                wait(&std::mem::replace(&mut pidfd, init))?;
+            }
+            Message::Executed => launcher.make_spares(),
+            Message::Exited(_) | Message::Main { .. } | Message::AtGate { .. } => {}
+            Message::Closed => break,
+            Message::Failed(failure) => return Err(failure.into()),
+        }
+    }
+    out.read_to_end(&mut bytes)?;
+    Ok((bytes, pidfd))
+}
+
+fn next(channel: &OwnedFd) -> Result<Message> {
+    loop {
+        if let Some(message) = status::receive(channel.as_fd())? {
+            return Ok(message);
+        }
+        poll(&mut [PollFd::new(channel, PollFlags::IN)], None)?;
+    }
+}
+
+pub(crate) fn wait(pidfd: &OwnedFd) -> Result<()> {
+    waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED)?;
+    Ok(())
+}
