@@ -6,6 +6,7 @@
 
 use std::ffi::OsString;
 
+pub mod allot;
 pub mod cli;
 pub mod control;
 #[expect(
@@ -13,8 +14,11 @@ pub mod control;
     reason = "what the daemon looks for in a state or an error is named; every other goes one way"
 )]
 pub mod daemon;
+pub mod exposure;
+pub mod identity;
 pub mod logs;
 pub mod prepare;
+pub mod profile;
 #[expect(
     clippy::wildcard_enum_match_arm,
     reason = "an input that does not concern a state leaves it as it is; tests/golden/transitions.txt \
@@ -23,6 +27,12 @@ pub mod prepare;
 pub mod supervisor;
 pub mod users;
 pub mod vb;
+
+/// Claims that the file is setuid or setgid, and the caller somebody else than its owner.
+pub fn runs_as_its_files_owner() -> bool {
+    use rustix::process::{getegid, geteuid, getgid, getuid};
+    getuid() != geteuid() || getgid() != getegid()
+}
 
 /// Claims that the binary was started to build a box: as `herd-exec`, or with that as its verb.
 pub fn is_executor(mut first_two: impl Iterator<Item = OsString>) -> bool {

@@ -3,6 +3,10 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    // With the rights of a file's owner instead of the caller's, every option would be a way up.
+    if herd::runs_as_its_files_owner() {
+        return ExitCode::from(herd::cli::refuse_setuid());
+    }
     // The executor of boxes is this binary under another name. It must stay single-threaded and
     // small, so it goes its own way before anything else happens.
     if herd::is_executor(std::env::args_os().take(2)) {

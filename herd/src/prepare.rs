@@ -10,8 +10,8 @@ use std::sync::Arc;
 use sandbox::cgroup::SLICE;
 use sandbox::config::{BoxPath, CgroupLimits, CgroupName, Directory, Limits, MountAction, Process};
 use units::unit::{
-    Command, DirectoryKind, Entry, Input, Kind, OwnedDirectory, Ready, Surroundings, Unit,
-    WorkingDirectory,
+    Command, DirectoryKind, Entry, Input, Kind, OwnedDirectory, PrivateUsers, Ready, Surroundings,
+    Unit, WorkingDirectory,
 };
 use units::value::slice::slices_above;
 
@@ -49,6 +49,10 @@ pub struct Occasion {
     /// Names of the descriptors from number 3 on.
     pub listen_names: Vec<String>,
     pub invocation: String,
+    /// The number of a `dynamic_user`; the one it would rather have where none has been allotted.
+    pub dynamic_user: Option<u32>,
+    /// Where the range of `private_users = "pick"` begins; as above.
+    pub range: Option<u32>,
     /// See [`slice_limits`].
     pub slices: Vec<(CgroupName, CgroupLimits)>,
 }
@@ -74,8 +78,20 @@ pub enum PrepareError {
     },
     #[error("environment_file {path}, line {line}: no NAME=value")]
     EnvironmentSyntax { path: PathBuf, line: usize },
+    #[error("cannot read seccomp_profile {path}")]
+    SeccompProfile {
+        path: PathBuf,
+        source: std::io::Error,
+    },
+    #[error("seccomp_profile {path} cannot be used")]
+    SeccompProfileContent {
+        path: PathBuf,
+        source: sandbox::seccomp::ProfileError,
+    },
     #[error("has no command {0}")]
     NoCommand(&'static str),
+    #[error("{0} takes root")]
+    TakesRoot(&'static str),
     #[error("working_directory = \"~\" needs a user with a home directory")]
     NoHome,
 }
@@ -149,11 +165,11 @@ pub fn prepare_command(
     let boxed = unit.walls.is_some() && !command.unboxed;
     let plain = Entry::default();
     let entry = unit.entry.as_deref().filter(|_| boxed).unwrap_or(&plain);
+    let name = unit.name.to_string();
     let (identity, user) = if command.unboxed {
         (sandbox::config::Identity::default(), None)
     } else {
-        let groups = &around.supplementary_groups;
-        users.identity(around.user.as_deref(), around.group.as_deref(), groups)?
+        crate::identity::identity(&name, around, users, surface, occasion)?
     };
     let mut environment =
         environment(unit, around, user.as_ref(), boxed, users, surface, occasion)?;
@@ -177,7 +193,7 @@ pub fn prepare_command(
     let directories: Vec<Directory> = around
         .directories
         .iter()
-        .map(|dir| directory(dir, surface))
+        .map(|dir| directory(dir, entry, around, surface))
         .collect();
     let path = environment.get("PATH").map_or(SYSTEM_PATH, String::as_str);
     let process = Process {
@@ -212,9 +228,12 @@ pub fn prepare_command(
             _ => Vec::new(),
         },
     };
-    let walls = unit.walls.as_deref().filter(|_| boxed).map(|walls| {
-        let mut walls = walls.clone();
-        hide_herd(&mut walls, surface);
+    let mut walls = unit.walls.as_deref().filter(|_| boxed).cloned();
+    if let Some(walls) = &mut walls {
+        hide_herd(walls, surface);
+        if let Some(path) = &entry.seccomp_profile {
+            walls.system_calls.profile = Some(seccomp_profile(path)?);
+        }
         if delegates(unit) {
             // Its own groups and no others: the box's cgroup namespace begins with them.
             walls.mounts.insert(0, own_groups());
@@ -229,8 +248,9 @@ pub fn prepare_command(
                 recursive: false,
             });
         }
-        walls
-    });
+        walls.user_namespace =
+            crate::identity::user_namespace(&name, entry, walls, &identity, surface, occasion)?;
+    }
     let mut limits = unit
         .limits
         .as_deref()
@@ -247,7 +267,6 @@ pub fn prepare_command(
         }
     }
     let cgroup = base.map(|base| CgroupName(format!("{base}/{}", group_path(unit))));
-    let name = unit.name.to_string();
     let config = sandbox::Config {
         name,
         process,
@@ -359,11 +378,18 @@ fn base_of(kind: DirectoryKind, surface: &Surface) -> &Path {
     }
 }
 
-fn directory(owned: &OwnedDirectory, surface: &Surface) -> Directory {
+fn directory(
+    owned: &OwnedDirectory,
+    entry: &Entry,
+    around: &Surroundings,
+    surface: &Surface,
+) -> Directory {
     Directory {
         path: directory_path(owned, surface),
         mode: owned.mode,
         writable: owned.kind != DirectoryKind::Configuration,
+        // Whose numbers may have been others at the last start.
+        whole: around.dynamic_user || entry.private_users == PrivateUsers::Pick,
     }
 }
 
@@ -540,6 +566,37 @@ fn environment_file(path: &Path, optional: bool) -> Result<Vec<(String, String)>
             path: path.to_owned(),
             line: *line,
         }),
+    }
+}
+
+/// Profiles of Docker have 20 KiB.
+const PROFILE_LONGEST: u64 = 1 << 20;
+
+fn seccomp_profile(path: &Path) -> Result<sandbox::config::SeccompProfile, PrepareError> {
+    let unreadable = |source| PrepareError::SeccompProfile {
+        path: path.to_owned(),
+        source,
+    };
+    let length = std::fs::metadata(path).map_err(unreadable)?;
+    if !length.is_file() || length.len() > PROFILE_LONGEST {
+        return Err(unreadable(std::io::Error::other(
+            "not a plain file of at most 1 MiB",
+        )));
+    }
+    let text = std::fs::read(path).map_err(unreadable)?;
+    sandbox::seccomp::parse_profile(&path.display().to_string(), &text).map_err(|source| {
+        PrepareError::SeccompProfileContent {
+            path: path.to_owned(),
+            source,
+        }
+    })
+}
+
+/// A plan as `herd plan` shows it: which profile it came from, and its steps.
+pub fn describe(unit: &Unit, plan: &sandbox::Plan) -> String {
+    match crate::profile::heading(unit) {
+        Some(heading) => format!("{heading}\n{plan}"),
+        None => plan.to_string(),
     }
 }
 

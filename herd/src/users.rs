@@ -84,6 +84,14 @@ impl Users {
         known.or_else(|| wanted.parse().ok())
     }
 
+    /// Claims that some user or group has this number.
+    pub fn has_number(&self, number: u32) -> bool {
+        let users = self.passwd.lines().filter_map(user_line);
+        let groups = self.group.lines().filter_map(group_line);
+        users.map(|user| user.uid).any(|uid| uid == number)
+            || groups.map(|group| group.gid).any(|gid| gid == number)
+    }
+
     /// The groups whose member list names the user.
     pub fn memberships(&self, user: &str) -> Vec<u32> {
         let groups = self.group.lines().filter_map(group_line);

@@ -73,9 +73,23 @@ pub enum CompileError {
 /// # Errors
 /// [`CompileError`] names the wall that `host` cannot build, or what makes no sense.
 pub fn compile(config: &Config, host: &Host) -> Result<Plan, CompileError> {
+    compile_with(config, host, &mut seccomp::Memory::default())
+}
+
+/// As [`compile`], for callers that make many plans: `filters` has the system call filters made
+/// before, which are most of the work.
+///
+/// # Errors
+/// See [`compile`].
+pub fn compile_with(
+    config: &Config,
+    host: &Host,
+    filters: &mut seccomp::Memory,
+) -> Result<Plan, CompileError> {
     let mut compiler = Compiler {
         config,
         host,
+        filters,
         steps: Vec::new(),
         warnings: Vec::new(),
         late_time: None,
@@ -112,6 +126,7 @@ pub fn compile(config: &Config, host: &Host) -> Result<Plan, CompileError> {
 struct Compiler<'a> {
     config: &'a Config,
     host: &'a Host,
+    filters: &'a mut seccomp::Memory,
     steps: Vec<Step>,
     warnings: Vec<GivenUp>,
     /// Goes behind the user namespace.
@@ -137,7 +152,7 @@ impl Compiler<'_> {
         self.warnings.extend(given_up);
         let set = namespaces(walls)?;
         let users = privileges::decide(self.config, walls, self.host, set)?;
-        self.directories(&users.outside(&self.config.identity)?)?;
+        self.directories(&users.outside(&self.config.identity, self.host)?)?;
         self.enter(walls, set, &users)?;
         self.take_part()?;
         let has_first = set.has_pid() && !walls.as_pid_1;
@@ -300,7 +315,9 @@ impl Compiler<'_> {
     /// Somebody has to hold what lasts as long as the box.
     fn needs_first_process(&self) -> bool {
         let lifecycle = &self.config.lifecycle;
-        lifecycle.sync.is_some() || !lifecycle.lock_files.is_empty()
+        let holds = lifecycle.sync.is_some() || !lifecycle.lock_files.is_empty();
+        // Who stops is seen by its parent alone.
+        holds || self.config.process.foreground
     }
 
     fn start_main(&mut self) {
@@ -361,7 +378,7 @@ impl Compiler<'_> {
 
     fn directories(&mut self, owner: &Identity) -> Result<(), CompileError> {
         for directory in &self.config.directories {
-            let owned = owned_directory(directory, owner)?;
+            let owned = owned_directory(directory, &self.config.directories, owner)?;
             self.steps.push(Step::Directory(owned));
         }
         Ok(())
@@ -375,6 +392,9 @@ impl Compiler<'_> {
             self.steps.push(Step::Session {
                 controlling_terminal,
             });
+        }
+        if process.foreground {
+            self.steps.push(Step::Foreground);
         }
         self.steps.push(if process.as_if_executed {
             Step::SignalsOfCaller
@@ -398,7 +418,7 @@ impl Compiler<'_> {
 
     fn last_words_behind(&mut self, walls: &Walls) -> Result<(), CompileError> {
         self.before_exec()?;
-        let programs = match seccomp::compile(walls, self.host) {
+        let programs = match self.filters.compile(walls, self.host) {
             Err(error) if walls.best_effort.contains(&Wall::SystemCalls) => {
                 let reason = error.to_string();
                 self.warnings.push(GivenUp {

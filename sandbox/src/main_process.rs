@@ -5,7 +5,7 @@
 //! all they need is laid out beforehand in [`Prepared`].
 
 use std::ffi::{CStr, CString};
-use std::os::fd::{AsFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
 
 use rustix::fs::{Mode, OFlags, ResolveFlags};
@@ -179,6 +179,7 @@ pub(crate) fn perform(step: &Step, prepared: &Prepared) -> Result<(), Errno> {
                 Ok(())
             }
         }
+        Step::Foreground => process::take_foreground(),
         Step::Signals { ignore_sigpipe } => reset_signals(prepared.ignored, *ignore_sigpipe),
         Step::SignalsOfCaller => {
             if !signals::ignored_pipe_at_start() {
@@ -374,12 +375,19 @@ pub(crate) fn reset_signals(ignored: signals::Set, ignore_sigpipe: bool) -> Resu
 /// Makes what is missing on the way and gives the last directory to its owner.
 ///
 /// A symlink on the way is followed only if it belongs to root or to us: the owner of one
-/// service's directory must not be able to send another service's elsewhere.
+/// service's directory must not be able to send another service's elsewhere. Below a directory of the
+/// service's own none is: a box of root could have planted it for its next start.
 fn make_directory(wanted: &OwnedDirectory) -> Result<(), Errno> {
+    let directory = open_directory(wanted)?;
+    give_directory(directory.as_fd(), wanted)
+}
+
+/// The last directory as it is, or as it was made.
+pub(crate) fn open_directory(wanted: &OwnedDirectory) -> Result<OwnedFd, Errno> {
     const STEP_INTO: i32 = libc::O_PATH | libc::O_DIRECTORY;
     let ourselves = rustix::process::geteuid().as_raw();
     let mut here: OwnedFd = files::open(c"/", STEP_INTO)?;
-    for name in &wanted.names {
+    for (position, name) in wanted.names.iter().enumerate() {
         let next = match files::open_at(here.as_fd(), name, libc::O_PATH | libc::O_NOFOLLOW) {
             Err(Errno::ENOENT) => {
                 match files::make_directory_at(here.as_fd(), name, 0o755) {
@@ -393,7 +401,10 @@ fn make_directory(wanted: &OwnedDirectory) -> Result<(), Errno> {
         let kind = files::kind_of(next.as_fd())?;
         here = if kind.is_directory() {
             next
-        } else if kind.is_symlink() && (kind.uid == 0 || kind.uid == ourselves) {
+        } else if kind.is_symlink()
+            && position < wanted.may_be_links
+            && (kind.uid == 0 || kind.uid == ourselves)
+        {
             files::open_at(here.as_fd(), name, STEP_INTO)?
         } else if kind.is_symlink() {
             return Err(Errno::ELOOP);
@@ -401,15 +412,21 @@ fn make_directory(wanted: &OwnedDirectory) -> Result<(), Errno> {
             return Err(Errno::ENOTDIR);
         };
     }
-    let directory = files::open_at(here.as_fd(), c".", libc::O_RDONLY | libc::O_DIRECTORY)?;
+    files::open_at(here.as_fd(), c".", libc::O_RDONLY | libc::O_DIRECTORY)
+}
+
+pub(crate) fn give_directory(
+    directory: BorrowedFd<'_>,
+    wanted: &OwnedDirectory,
+) -> Result<(), Errno> {
     if wanted.uid.is_some() || wanted.gid.is_some() {
-        files::change_owner(directory.as_fd(), wanted.uid, wanted.gid)?;
+        files::change_owner(directory, wanted.uid, wanted.gid)?;
     }
-    files::change_mode(directory.as_fd(), wanted.mode)
+    files::change_mode(directory, wanted.mode)
 }
 
 fn set_oom_score(score: i16) -> Result<(), Errno> {
-    let file = files::open(c"/proc/self/oom_score_adj", libc::O_WRONLY)?;
+    let file = files::open_proc(c"/proc/self/oom_score_adj", libc::O_WRONLY)?;
     let mut digits = [0u8; 6];
     let mut start = digits.len();
     let mut rest = score.unsigned_abs();

@@ -29,17 +29,25 @@ pub(crate) fn working_directory(process: &Process) -> Result<Step, CompileError>
 
 pub(crate) fn owned_directory(
     wanted: &Directory,
+    all: &[Directory],
     owner: &Identity,
 ) -> Result<OwnedDirectory, CompileError> {
     absolute("directory", &wanted.path)?;
+    let above = all.iter().filter(|other| {
+        other.writable && other.path != wanted.path && wanted.path.starts_with(&other.path)
+    });
+    let may_be_links = above.map(|other| names(&other.path).count()).min();
+    let names: Vec<_> = names(&wanted.path)
+        .map(c_string)
+        .collect::<Result<_, _>>()?;
     Ok(OwnedDirectory {
         path: c_path(&wanted.path)?,
-        names: names(&wanted.path)
-            .map(c_string)
-            .collect::<Result<_, _>>()?,
+        may_be_links: may_be_links.unwrap_or(names.len()),
+        names,
         mode: wanted.mode,
         uid: owner.uid,
         gid: owner.gid,
+        whole: wanted.whole,
     })
 }
 

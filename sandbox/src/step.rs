@@ -70,6 +70,8 @@ pub(crate) enum Step {
     Session {
         controlling_terminal: bool,
     },
+    /// A process group of its own, in the foreground of the terminal at descriptor 0.
+    Foreground,
     Signals {
         ignore_sigpipe: bool,
     },
@@ -158,9 +160,13 @@ pub(crate) struct OwnedDirectory {
     pub(crate) path: CString,
     /// The path, name by name from `/` on.
     pub(crate) names: Vec<CString>,
+    /// So many of them may be links, of root's or ours; further down the service itself can write.
+    pub(crate) may_be_links: usize,
     pub(crate) mode: u32,
     pub(crate) uid: Option<u32>,
     pub(crate) gid: Option<u32>,
+    /// With all that is in it, if it has another owner.
+    pub(crate) whole: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -284,6 +290,9 @@ impl fmt::Display for Step {
                 if let Some(gid) = directory.gid {
                     write!(f, ", group {gid}")?;
                 }
+                if directory.whole {
+                    f.write_str(", with all that is in it")?;
+                }
                 f.write_str(")")
             }
             Self::OomScore(score) => write!(f, "set the out-of-memory score to {score}"),
@@ -349,6 +358,9 @@ impl fmt::Display for Step {
             Self::Session {
                 controlling_terminal: true,
             } => f.write_str("start a new session with descriptor 0 as its terminal"),
+            Self::Foreground => {
+                f.write_str("take the terminal's foreground with a group of its own")
+            }
             Self::Signals {
                 ignore_sigpipe: false,
             } => f.write_str("reset all signals"),

@@ -10,10 +10,11 @@ use crate::failure::{About, StepFailure};
 use crate::filesystem::{MountFailure, MountTrouble, Mounts};
 use crate::held::HeldDescriptors;
 use crate::identity::apply as identity;
+use crate::identity::hand_over::hand_over;
 use crate::identity::join::{self, JoinStep};
 use crate::identity::maps::Maps;
 use crate::init;
-use crate::main_process::{NOT_EXECUTED, Prepared, perform};
+use crate::main_process::{NOT_EXECUTED, Prepared, give_directory, open_directory, perform};
 use crate::namespaces::NamespaceIds;
 use crate::plan::Plan;
 use crate::status::{self, Wire};
@@ -23,7 +24,7 @@ use crate::sys::{Errno, files, network, process};
 
 /// Why a step was not done.
 #[derive(Debug)]
-struct Trouble {
+pub(crate) struct Trouble {
     errno: Errno,
     /// What the step's own sentence does not say.
     detail: Option<String>,
@@ -176,8 +177,17 @@ impl<'a> Walker<'a> {
         clippy::wildcard_enum_match_arm,
         reason = "every other step is one of the main process"
     )]
-    fn perform(&mut self, index: usize, step: &Step) -> Result<(), Trouble> {
+    pub(crate) fn perform(&mut self, index: usize, step: &Step) -> Result<(), Trouble> {
         match step {
+            Step::Directory(wanted) if wanted.whole => {
+                let directory = open_directory(wanted)?;
+                let owner = files::kind_of(directory.as_fd())?.uid;
+                // The directory itself last: a walk that was cut short is done again.
+                if wanted.uid.is_some_and(|uid| uid != owner) {
+                    hand_over(directory.as_fd(), wanted.uid, wanted.gid)?;
+                }
+                Ok(give_directory(directory.as_fd(), wanted)?)
+            }
             Step::CreateCgroup(group) => Ok(cgroup::create(group)?),
             Step::JoinCgroup(group) => Ok(cgroup::join(group)?),
             Step::UserNamespace(map) => {
@@ -289,7 +299,7 @@ impl<'a> Walker<'a> {
             Side::Parent(init) => {
                 drop(inside);
                 if let Some(report) = &self.report {
-                    hand_over(report, &init, &outside)
+                    step_aside(report, &init, &outside)
                 }
                 self.stay_outside(index, &init, &outside)
             }
@@ -368,7 +378,7 @@ impl<'a> Walker<'a> {
 }
 
 /// The failure of one step as the caller will read it.
-fn told(plan: &Plan, index: usize, trouble: Trouble) -> StepFailure {
+pub(crate) fn told(plan: &Plan, index: usize, trouble: Trouble) -> StepFailure {
     let mut failure = StepFailure::new(plan, index, trouble.errno);
     if let Some(detail) = trouble.detail {
         failure.sentence = format!("{}: {detail}", failure.sentence);
@@ -392,7 +402,7 @@ fn block(descriptor: BorrowedFd<'_>) -> io::Result<()> {
 
 /// The last word of a process that stands between the executor and the box's first process, in the
 /// PID namespace below which that one's lies. If the executor does not hear it, it sees us end.
-fn hand_over(report: &OwnedFd, init: &Child, told: &OwnedFd) -> ! {
+fn step_aside(report: &OwnedFd, init: &Child, told: &OwnedFd) -> ! {
     let both = [init.pidfd.as_fd(), told.as_fd()];
     match status::send(report.as_fd(), &Wire::Between, &both) {
         Ok(()) => process::exit_now(0),

@@ -122,6 +122,7 @@ fn with_state(identity: Identity) -> Config {
         path: "/var/lib/web".into(),
         mode: 0o750,
         writable: true,
+        whole: false,
     };
     Config {
         identity,

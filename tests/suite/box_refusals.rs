@@ -51,6 +51,52 @@ fn every_key_of_a_box_refuses_what_it_cannot_be() {
         ("system_call_filter", "['@file']", "no group of them"),
         ("system_call_error_number", "'EWHAT'", "is no errno"),
         ("system_call_architectures", "['vax']", "\"vax\""),
+        ("system_call_filter", "['~open:EWHAT']", "is no errno"),
+        ("system_call_log", "['opn']", "did you mean \"open\""),
+        ("system_call_log", "[1]", "expected a text"),
+        ("seccomp_profile", "'x.json'", "is not an absolute path"),
+        ("landlock", "'/srv'", "expected a table"),
+        (
+            "landlock",
+            "[{ path = '/srv' }]",
+            "a landlock rule has an `access`, and either a `path` or a `tcp`",
+        ),
+        (
+            "landlock",
+            "[{ path = '/srv', tcp = 1, access = 'read' }]",
+            "a landlock rule has an `access`, and either a `path` or a `tcp`",
+        ),
+        (
+            "landlock",
+            "[{ path = 'srv', access = 'read' }]",
+            "is not an absolute path",
+        ),
+        (
+            "landlock",
+            "[{ path = '/srv', access = 'bind' }]",
+            "\"bind\"",
+        ),
+        (
+            "landlock",
+            "[{ path = '/srv', acess = 'read' }]",
+            "is no key of a landlock rule",
+        ),
+        (
+            "landlock",
+            "[{ tcp = 0, access = 'bind' }]",
+            "the number must be from 1 to 65535",
+        ),
+        (
+            "landlock",
+            "[{ tcp = 'some', access = 'bind' }]",
+            "\"some\"",
+        ),
+        (
+            "landlock",
+            "[{ tcp = 1, access = 'bind', optional = true }]",
+            "only a path can be `optional`",
+        ),
+        ("landlock_scope", "['socket']", "\"socket\""),
         (
             "restrict_address_families",
             "['INET']",
@@ -62,7 +108,7 @@ fn every_key_of_a_box_refuses_what_it_cannot_be() {
         ("protect_control_groups", "'x'", "true or false"),
         ("protect_clock", "'x'", "true or false"),
         ("protect_hostname", "'x'", "true or false"),
-        ("keyring_mode", "'shared'", "\"shared\""),
+        ("keyring_mode", "'theirs'", "\"theirs\""),
         ("as_pid_1", "'x'", "true or false"),
         ("best_effort", "['moat']", "\"moat\""),
         ("new_session", "'x'", "true or false"),
@@ -136,7 +182,14 @@ fn keys_that_contradict_one_another_are_told() {
             "boxed = true\nfile_descriptor_store_max = 1\n[box]\ninherit_fds = [5]",
             "would want the same numbers",
         ),
-        ("boxed = true\n[box]\nlandlock = []", "not supported yet"),
+        (
+            "boxed = true\n[box]\nprofile = 'none'\nlandlock = []\nno_new_privileges = false",
+            "landlock takes `no_new_privileges` with it",
+        ),
+        (
+            "boxed = true\n[box]\nprofile = 'none'\nseccomp_profile = '/x.json'\nno_new_privileges = false",
+            "a system call filter stands, and takes `no_new_privileges` with it",
+        ),
         (
             "boxed = true\n[network]\nmode = 'bridge'",
             "not supported yet",

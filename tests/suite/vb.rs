@@ -4,6 +4,8 @@
 //! where this machine has bubblewrap 0.11, with that; both have to meet the same expectation. Where
 //! it is absent, the expectation recorded here counts.
 
+mod attacks;
+mod callers;
 mod case;
 mod command_line;
 mod descriptors;

@@ -2,15 +2,15 @@
 #![forbid(unsafe_code)]
 
 use sandbox::config::{
-    Amount, Architectures, CpuPolicy, EnterRoot, Network, ProtectHome, Root, RootOverlay, Wall,
-    Walls,
+    Amount, Architectures, CpuPolicy, EnterRoot, NamespaceKind, Network, ProtectHome,
+    ProtectSystem, Root, RootOverlay, Wall, Walls,
 };
 
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::document::Document;
 use crate::read::Draft;
 use crate::reader::Reader;
-use crate::unit::{Input, Kind, Output, Ready, Restart, Unit};
+use crate::unit::{Input, Kind, Output, PrivateUsers, Ready, Restart, Unit};
 
 /// Tells every contradiction of the unit, each at the key that is in the wrong.
 pub(crate) fn check(draft: &Draft, document: &Document<'_>, reader: &mut Reader<'_>) {
@@ -23,6 +23,7 @@ pub(crate) fn check(draft: &Draft, document: &Document<'_>, reader: &mut Reader<
     check.surroundings(unit);
     check.limits(unit);
     check.walls(draft);
+    check.identity(unit);
 }
 
 struct Check<'c, 't, 'r> {
@@ -288,6 +289,90 @@ impl Check<'_, '_, '_> {
         }
     }
 
+    /// As whom a process runs, and who else exists for it.
+    fn identity(&mut self, unit: &Unit) {
+        let around = unit.surroundings.as_deref();
+        let dynamic = around.is_some_and(|around| around.dynamic_user);
+        if dynamic {
+            for path in ["user", "group"] {
+                if self.given(path) {
+                    let message = format!("`{path}` and `dynamic_user` name two users");
+                    self.error(path, message, "keep one of them");
+                }
+            }
+            let hint = "what it leaves elsewhere would be its successor's: it takes `boxed = true`, \
+                        with `private_tmp` and a strict `protect_system`";
+            let apart = unit.walls.as_ref().is_some_and(|walls| {
+                let strict = walls.protect_system == ProtectSystem::Strict || walls.read_only_root;
+                walls.private_tmp && strict && walls.root.is_host()
+            });
+            if !apart {
+                self.error(
+                    "dynamic_user",
+                    "a user for one run needs a box around it",
+                    hint,
+                );
+            }
+        }
+        let (Some(walls), Some(entry)) = (&unit.walls, &unit.entry) else {
+            return self.maps(unit);
+        };
+        let named = around.is_some_and(|around| around.user.is_some());
+        if entry.remove_ipc && !dynamic && !named {
+            let message = "`remove_ipc` is about a user of the unit's own";
+            self.error("box.remove_ipc", message, "name a `user`");
+        }
+        let shifted = entry.private_users == PrivateUsers::Pick || walls.user_namespace.is_some();
+        if entry.remove_ipc && shifted {
+            let message = "`remove_ipc` is about a user that is the same outside";
+            let hint = "an ipc namespace of the box's own leaves nothing behind";
+            self.error("box.remove_ipc", message, hint);
+        }
+        let joins = |kind| walls.join.iter().any(|join| join.kind == kind);
+        let own = entry.private_users != PrivateUsers::No || entry.disable_userns;
+        if (own || walls.user_namespace.is_some()) && joins(NamespaceKind::User) {
+            let message = "a user namespace is joined, and another is to be made";
+            let hint = "leave out `private_users`, `disable_userns` and the maps";
+            self.error("box.namespace_paths", message, hint);
+        }
+        if entry.private_users != PrivateUsers::No && walls.user_namespace.is_some() {
+            let message = "`private_users` and `uid_map` are two answers to one question";
+            self.error("box.private_users", message, "keep one of them");
+        }
+        self.maps(unit);
+    }
+
+    fn maps(&mut self, unit: &Unit) {
+        for (path, other) in [
+            ("box.uid_map", "box.gid_map"),
+            ("box.gid_map", "box.uid_map"),
+        ] {
+            if self.given(path) && !self.given(other) {
+                let short = other.trim_start_matches("box.");
+                let message = format!("`{path}` without `{short}`");
+                self.error(path, message, "a user namespace has both maps");
+            }
+        }
+        let Some(walls) = &unit.walls else { return };
+        let made = walls.namespaces;
+        for join in &walls.join {
+            let (name, both) = match join.kind {
+                NamespaceKind::Ipc => ("ipc", made.ipc),
+                NamespaceKind::Uts => ("uts", made.uts),
+                NamespaceKind::Cgroup => ("cgroup", made.cgroup),
+                NamespaceKind::Net => ("net", made.net),
+                NamespaceKind::Time => ("time", made.time),
+                NamespaceKind::User => ("user", made.user),
+                NamespaceKind::Mount | NamespaceKind::Pid | NamespaceKind::SecondUser => continue,
+            };
+            if both {
+                let message = format!("the {name} namespace is joined, and another is to be made");
+                let hint = "leave it out of `namespaces`, and of [network]";
+                self.error("box.namespace_paths", message, hint);
+            }
+        }
+    }
+
     fn walls(&mut self, draft: &Draft) {
         if !draft.boxed {
             self.no_box();
@@ -333,17 +418,12 @@ impl Check<'_, '_, '_> {
         if walls.hostname.is_some() && !walls.namespaces.uts {
             self.error("box.hostname", "`hostname` needs a uts namespace", "");
         }
-        self.entry(&draft.unit, walls);
-        self.root(walls);
-        if !walls.no_new_privileges
-            && self.given("box.no_new_privileges")
-            && sandbox::seccomp::filters(walls)
-        {
-            let message = "a system call filter stands, and takes `no_new_privileges` with it";
-            let hint =
-                "leave the key out, or start from `profile = \"minimal\"`, which filters nothing";
-            self.error("box.no_new_privileges", message, hint);
+        if walls.domainname.is_some() && !walls.namespaces.uts {
+            self.error("box.domainname", "`domainname` needs a uts namespace", "");
         }
+        self.entry(&draft.unit, walls);
+        self.new_privileges(&draft.unit, walls);
+        self.root(walls);
         if !walls.namespaces.mount {
             self.file_system_without_mounts();
         }
@@ -392,6 +472,28 @@ impl Check<'_, '_, '_> {
                 "choose another number for `ready`",
             );
         }
+    }
+
+    /// Filters and landlock hold for good only where no program gains privileges.
+    fn new_privileges(&mut self, unit: &Unit, walls: &Walls) {
+        if walls.no_new_privileges || !self.given("box.no_new_privileges") {
+            return;
+        }
+        let entry = unit.entry.as_ref();
+        let has_profile = entry.is_some_and(|entry| entry.seccomp_profile.is_some());
+        let (what, path) = if sandbox::seccomp::filters(walls) || has_profile {
+            (
+                "a system call filter stands, and takes",
+                "which filters nothing",
+            )
+        } else if walls.landlock.is_required() {
+            ("landlock takes", "without `landlock`")
+        } else {
+            return;
+        };
+        let message = format!("{what} `no_new_privileges` with it");
+        let hint = format!("leave the key out, or start from `profile = \"minimal\"`, {path}");
+        self.error("box.no_new_privileges", message, &hint);
     }
 
     /// Who shares herd's session shares its terminal: what keeps the box from typing into it, and

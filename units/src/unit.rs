@@ -111,8 +111,29 @@ pub struct Entry {
     /// Nothing in the environment but what the unit names, and the variables of protocols it asked for.
     pub clear_environment: bool,
     pub argv0: Option<String>,
+    /// A file with an OCI seccomp profile.
+    pub seccomp_profile: Option<PathBuf>,
     /// Numbers of descriptors that herd was started with; 3 or more, in order, each once.
     pub inherit_fds: Vec<u32>,
+    pub private_users: PrivateUsers,
+    /// No user namespace can be made inside, by the kernel's own counter.
+    pub disable_userns: bool,
+    /// System V and POSIX objects of the user go when its last service is at rest.
+    pub remove_ipc: bool,
+}
+
+/// Who is who in a user namespace of the box's own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum PrivateUsers {
+    /// None is made for root's services.
+    #[default]
+    No,
+    /// Root and the unit's own user and groups are themselves; nobody else is there.
+    Own,
+    /// The first 65,536 are themselves.
+    Identity,
+    /// The first 65,536 are a range of numbers that nobody has outside.
+    Pick,
 }
 
 /// A bundle of walls.
@@ -385,6 +406,8 @@ pub struct Surroundings {
     pub user: Option<String>,
     pub group: Option<String>,
     pub supplementary_groups: Vec<String>,
+    /// A user of its own, made for the run.
+    pub dynamic_user: bool,
     pub working_directory: Option<WorkingDirectory>,
     pub umask: Option<u32>,
     /// In the order written; later wins.

@@ -20,6 +20,7 @@ mod places;
 mod plan;
 mod run;
 mod screen;
+mod security;
 mod status;
 mod table;
 mod watch;
@@ -146,6 +147,8 @@ pub enum Verb {
     },
     /// Print what a unit comes to on this machine, step by step.
     Plan { unit: String },
+    /// Judge what stands between services and the rest: a score for all, every wall of some.
+    Security { units: Vec<String> },
     /// Print the logs of units, interleaved by time.
     #[command(visible_alias = "log")]
     Logs(logs::LogsArgs),
@@ -231,6 +234,15 @@ pub enum WhomArg {
     All,
 }
 
+/// Says that herd is nothing to be made setuid, and how to exit.
+pub fn refuse_setuid() -> u8 {
+    let message = "refuses to run setuid or setgid: every option would be a way up";
+    Failure::failed(message)
+        .hint("take the mode bits off the file; users have herds and boxes of their own")
+        .report();
+    failure::FAILED
+}
+
 /// Runs the command line and says how to exit.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
@@ -277,6 +289,7 @@ fn verb(cli: &Cli, screen: &mut Screen) -> Result<ExitCode, Failure> {
         Verb::Cat { unit } => cat::cat(&places()?, screen, unit),
         Verb::Check { paths } => check::check(&cli.global, screen, paths),
         Verb::Plan { unit } => plan::plan(&places()?, screen, unit),
+        Verb::Security { units } => security::security(&places()?, screen, units),
         Verb::Logs(wanted) => logs::logs(&places()?, screen, wanted),
         Verb::Why { unit } => why::why(&places()?, screen, unit),
         Verb::Doctor { strict } => doctor::doctor(screen, *strict),

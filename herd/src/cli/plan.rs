@@ -31,7 +31,13 @@ pub(super) fn plan(places: &Places, screen: &mut Screen, unit: &str) -> Result<E
 }
 
 fn offline(places: &Places, screen: &Screen, unit: &UnitName) -> Result<String, Failure> {
-    let options = Options {
+    daemon::plan(&offline_options(places), unit)
+        .map_err(|error| refusal(screen, unit, "planned", error))
+}
+
+/// What a herd of these places would be started with.
+pub(super) fn offline_options(places: &Places) -> Options {
+    Options {
         mode: if places.is_user {
             Mode::User
         } else {
@@ -41,16 +47,21 @@ fn offline(places: &Places, screen: &Screen, unit: &UnitName) -> Result<String, 
         log_dir: places.log_dir.clone(),
         search: places.search.clone(),
         echo: false,
-    };
-    daemon::plan(&options, unit).map_err(|error| match error {
+    }
+}
+
+/// Why a unit could not be planned, or whatever else was to be done with its plan.
+pub(super) fn refusal(screen: &Screen, unit: &UnitName, done: &str, error: NoPlan) -> Failure {
+    match error {
+        NoPlan::Nothing => Failure::failed(format!("{unit}: a target runs nothing")),
         NoPlan::Unit(diagnostics) => {
             let missing = diagnostics
                 .iter()
                 .any(|d| d.message.starts_with("there is no unit"));
             let code = if missing { NO_SUCH_UNIT } else { FAILED };
             let text = render_all(&diagnostics, screen.has_colour());
-            Failure::new(code, format!("{unit} cannot be planned:\n{text}"))
+            Failure::new(code, format!("{unit} cannot be {done}:\n{text}"))
         }
         NoPlan::Refused(why) => Failure::failed(format!("{unit}: {why}")),
-    })
+    }
 }

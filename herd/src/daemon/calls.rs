@@ -311,7 +311,7 @@ impl Daemon {
         let plan = sandbox::compile(&prepared.config, &self.host)
             .map_err(|error| refused(reason(&error).to_string()))?;
         Ok(Reply::Plan(PlanReply {
-            plan: plan.to_string(),
+            plan: prepare::describe(&unit, &plan),
         }))
     }
 

@@ -9,10 +9,12 @@ mod checks;
 mod clock;
 mod freeze;
 mod group;
+mod identity;
 mod notices;
 mod notify;
 mod offline;
 pub mod options;
+mod paths;
 mod perform;
 mod probes;
 mod reaper;
@@ -36,7 +38,7 @@ use mio::{Events, Poll, Token};
 use sandbox::{Host, Launcher};
 use units::UnitName;
 
-pub use offline::{NoPlan, plan};
+pub use offline::{NoPlan, exposure, plan};
 pub use options::{Mode, Options};
 pub use start::run;
 
@@ -70,6 +72,7 @@ pub(crate) struct Daemon {
     surface: Surface,
     host: Host,
     launcher: Launcher,
+    filters: sandbox::seccomp::Memory,
     sink: Sink,
     own_name: UnitName,
     poll: Poll,

@@ -6,10 +6,12 @@ use std::sync::Arc;
 use sandbox::Host;
 use sandbox::config::CgroupName;
 use units::load;
-use units::{Diagnostic, UnitName};
+use units::unit::Kind;
+use units::{Diagnostic, Unit, UnitName};
 
 use super::options::Options;
 use super::{reason, start};
+use crate::exposure::{self, Exposure, Runner};
 use crate::prepare::{self, Occasion};
 use crate::supervisor::action::Role;
 use crate::users::Users;
@@ -19,6 +21,8 @@ use crate::users::Users;
 pub enum NoPlan {
     /// The unit's files are in error, or there are none.
     Unit(Vec<Diagnostic>),
+    /// It is a target, which runs nothing.
+    Nothing,
     /// It cannot be built on this machine.
     Refused(Arc<str>),
 }
@@ -28,10 +32,27 @@ pub enum NoPlan {
 /// # Errors
 /// [`NoPlan`].
 pub fn plan(options: &Options, name: &UnitName) -> Result<String, NoPlan> {
+    let (unit, plan, _) = compiled(options, name)?;
+    Ok(prepare::describe(&unit, &plan))
+}
+
+/// How far the unit's main process would reach if it were taken over.
+///
+/// # Errors
+/// [`NoPlan`].
+pub fn exposure(options: &Options, name: &UnitName) -> Result<Exposure, NoPlan> {
+    let (unit, plan, runner) = compiled(options, name)?;
+    Ok(exposure::exposure(&unit, runner, plan.warnings()))
+}
+
+fn compiled(options: &Options, name: &UnitName) -> Result<(Unit, sandbox::Plan, Runner), NoPlan> {
     let parsed = load::load_one(&options.search, name, &load::host_facts());
     let Some(unit) = parsed.unit else {
         return Err(NoPlan::Unit(parsed.diagnostics));
     };
+    if unit.kind == Kind::Target {
+        return Err(NoPlan::Nothing);
+    }
     let refused = |error: &(dyn std::error::Error + 'static)| NoPlan::Refused(reason(error));
     let host = Host::detect().map_err(|error| refused(&error))?.tried();
     let users = Users::read().map_err(|error| refused(&error))?;
@@ -49,5 +70,8 @@ pub fn plan(options: &Options, name: &UnitName) -> Result<String, NoPlan> {
     let prepared = prepare::prepare(&unit, Role::Main, &users, &surface, &occasion)
         .map_err(|error| refused(&error))?;
     let plan = sandbox::compile(&prepared.config, &host).map_err(|error| refused(&error))?;
-    Ok(plan.to_string())
+    let runner = Runner {
+        is_root: host.uid == 0,
+    };
+    Ok((unit, plan, runner))
 }

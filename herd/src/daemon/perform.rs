@@ -451,6 +451,10 @@ impl Daemon {
         runtime.sessions.clear();
         runtime.invocation.clear();
         runtime.awaits_empty = false;
+        self.release_identity(id);
+        let Some(runtime) = self.runtimes.get_mut(&id) else {
+            return;
+        };
         if let Some((file, token)) = runtime.group_watch.take() {
             self.sources.remove(self.poll.registry(), &file, token);
         }

@@ -10,6 +10,7 @@ use sandbox::cgroup::CgroupPlan;
 use units::UnitName;
 
 use super::probes::Connection;
+use crate::allot::Allotted;
 use crate::logs::Capture;
 use crate::supervisor::action::{Purpose, Role};
 use crate::supervisor::event::ExitStatus;
@@ -47,6 +48,11 @@ pub(super) struct Runtime {
     pub given_up: Vec<(String, String)>,
     /// Runtime directories to be removed at rest.
     pub owns_runtime_directories: bool,
+    /// The user that its processes have, in numbers of the host.
+    pub uid: Option<u32>,
+    /// What was allotted for the run.
+    pub dynamic_user: Option<Allotted>,
+    pub range: Option<Allotted>,
     pub last_ping: Option<i64>,
 }
 
@@ -78,6 +84,9 @@ impl Runtime {
             stored: Vec::new(),
             given_up: Vec::new(),
             owns_runtime_directories: false,
+            uid: None,
+            dynamic_user: None,
+            range: None,
             last_ping: None,
         }
     }

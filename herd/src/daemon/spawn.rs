@@ -1,13 +1,12 @@
 //! `Action::Spawn` and command probes: a unit's command becomes a process.
 #![forbid(unsafe_code)]
 
-use std::fs::OpenOptions;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::OpenOptionsExt;
 use std::sync::Arc;
 
 use mio::Interest;
+use rustix::fs::OFlags;
 use sandbox::config::{CgroupLimits, CgroupName, Resource, Rlimit};
 use sandbox::status::{self, Message};
 use sandbox::{Carrier, Files};
@@ -18,7 +17,7 @@ use super::runtime::{
     Inner, ProbeKind, Process, RunningProbe, StoredFd, Task, exit_status, result_of,
 };
 use super::sources::Source;
-use super::{Daemon, reason};
+use super::{Daemon, paths, reason};
 use crate::logs::{Capture, capture};
 use crate::prepare::{self, Occasion, Prepared};
 use crate::supervisor::action::{Purpose, Role};
@@ -94,7 +93,8 @@ impl Daemon {
             return Err(format!("limits.freeze: {}", super::freeze::NO_GROUP).into());
         }
         self.add_open_files(&mut prepared);
-        let plan = sandbox::compile(&prepared.config, &self.host).map_err(|e| reason(&e))?;
+        let plan = sandbox::compile_with(&prepared.config, &self.host, &mut self.filters)
+            .map_err(|e| reason(&e))?;
         if is_main {
             let given_up: Vec<(String, String)> = plan
                 .warnings()
@@ -166,6 +166,7 @@ impl Daemon {
             runtime.group = group;
             runtime.group_exists = true;
         }
+        runtime.uid = prepared.config.identity.uid.or(runtime.uid);
         runtime.owns_runtime_directories |= !around.directories.is_empty();
         let launched = launched?;
         runtime.sessions.push(launched.pid);
@@ -247,6 +248,8 @@ impl Daemon {
             runtime.invocation = invocation;
         }
         let ends = matches!(task, Task::Role(Role::Stop(_) | Role::StopPost(_)));
+        self.allot(id, unit)?;
+        let runtime = self.runtime(id).ok_or("the unit is gone")?;
         let occasion = Occasion {
             main_pid: main_pid.filter(|_| !is_main),
             result: result.filter(|_| ends),
@@ -259,6 +262,8 @@ impl Daemon {
                 false => Vec::new(),
             },
             invocation: runtime.invocation.clone(),
+            dynamic_user: runtime.dynamic_user.as_ref().map(|of| of.number),
+            range: runtime.range.as_ref().map(|of| of.number),
             slices,
         };
         let prepared = match task {
@@ -308,10 +313,10 @@ impl Daemon {
     fn stdin(&self, around: &Surroundings) -> Result<Option<OwnedFd>, Arc<str>> {
         match &around.stdin {
             Stdin::Null => Ok(None),
-            Stdin::File(path) => open(path, OpenOptions::new().read(true)).map(Some),
+            Stdin::File(path) => open(path, OFlags::RDONLY).map(Some),
             Stdin::Tty => {
                 let path = around.tty.clone().unwrap_or_else(|| "/dev/console".into());
-                open(&path, OpenOptions::new().read(true).write(true)).map(Some)
+                open(&path, OFlags::RDWR).map(Some)
             }
             Stdin::Data(bytes) => {
                 let flags = rustix::fs::MemfdFlags::CLOEXEC;
@@ -362,17 +367,15 @@ impl Daemon {
             Output::Inherit => inherit().map(Some),
             Output::Tty => {
                 let path = around.tty.clone().unwrap_or_else(|| "/dev/console".into());
-                open(&path, OpenOptions::new().read(true).write(true)).map(Some)
+                open(&path, OFlags::RDWR).map(Some)
             }
-            Output::File(path) => open(path, OpenOptions::new().write(true).create(true)).map(Some),
+            Output::File(path) => open(path, OFlags::WRONLY | OFlags::CREATE).map(Some),
             Output::Append(path) => {
-                open(path, OpenOptions::new().append(true).create(true)).map(Some)
+                open(path, OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE).map(Some)
             }
-            Output::Truncate(path) => open(
-                path,
-                OpenOptions::new().write(true).create(true).truncate(true),
-            )
-            .map(Some),
+            Output::Truncate(path) => {
+                open(path, OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC).map(Some)
+            }
         }
     }
 
@@ -475,6 +478,8 @@ impl Daemon {
                         process.inner = Some(Inner { pid, pidfd });
                     }
                 }
+                // No service has a terminal's foreground.
+                Message::Stopped(_) => {}
                 // No service is held at a gate: nobody here has to look at it first.
                 Message::AtGate { .. } => {
                     if let Err(error) = status::let_go(fd.as_fd()) {
@@ -662,18 +667,9 @@ fn probe_command(unit: &Unit, purpose: Purpose) -> Option<&units::unit::Command>
     }
 }
 
-fn open(path: &std::path::Path, options: &mut OpenOptions) -> Result<OwnedFd, Arc<str>> {
-    // Not made our controlling terminal, and a FIFO without a reader does not hold herd up.
-    let mut flags = libc::O_NOCTTY | libc::O_NONBLOCK;
-    if !path.starts_with("/dev") {
-        // herd opens with its own rights: a link that the service put there must not lead them on.
-        flags |= libc::O_NOFOLLOW;
-    }
-    let file = options.custom_flags(flags).open(path);
-    let file = file.map_err(|error| format!("cannot open {}: {error}", path.display()))?;
-    let flags = rustix::fs::fcntl_getfl(&file).map_err(|e| reason(&e))?;
-    rustix::fs::fcntl_setfl(&file, flags - rustix::fs::OFlags::NONBLOCK).map_err(|e| reason(&e))?;
-    Ok(file.into())
+fn open(path: &std::path::Path, flags: OFlags) -> Result<OwnedFd, Arc<str>> {
+    paths::open(path, flags)
+        .map_err(|error| format!("cannot open {}: {error}", path.display()).into())
 }
 
 /// 128 random bits as `sd_id128_to_string(3)` writes them.

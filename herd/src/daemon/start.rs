@@ -202,6 +202,7 @@ impl Daemon {
             surface,
             host,
             launcher,
+            filters: sandbox::seccomp::Memory::default(),
             sink,
             own_name,
             poll,

@@ -237,16 +237,19 @@ impl Parser<'_> {
         words: &mut std::vec::IntoIter<OsString>,
         in_file: bool,
     ) -> Result<(), Refused> {
-        match spelling.flag {
-            Flag::Help => return Err(Refused::Stop(Stop::Help)),
-            Flag::Version => return Err(Refused::Stop(Stop::Version)),
-            Flag::Args if in_file => return Err("--args not supported in arguments file".into()),
-            // Alone at the end it is complained about as a layer without an overlay.
-            Flag::OverlaySrc => {
-                self.layers.push(words.next().unwrap_or_default());
-                return Ok(());
-            }
-            _ => {}
+        if spelling.flag == Flag::Help {
+            return Err(Refused::Stop(Stop::Help));
+        }
+        if spelling.flag == Flag::Version {
+            return Err(Refused::Stop(Stop::Version));
+        }
+        if spelling.flag == Flag::Args && in_file {
+            return Err("--args not supported in arguments file".into());
+        }
+        // Alone at the end it is complained about as a layer without an overlay.
+        if spelling.flag == Flag::OverlaySrc {
+            self.layers.push(words.next().unwrap_or_default());
+            return Ok(());
         }
         if words.len() < spelling.operands.len() {
             return Err(spelling.complaint().into());
@@ -322,7 +325,7 @@ impl Parser<'_> {
     )]
     fn single(&mut self, spelling: &Spelling, value: OsString) -> Result<(), Refused> {
         match spelling.flag {
-            Flag::Args => self.from_descriptor(&value)?,
+            Flag::Args => self.words_of_descriptor(&value)?,
             Flag::Argv0 => {
                 if self.arguments.argv0.replace(value).is_some() {
                     return Err("--argv0 used multiple times".into());
@@ -480,11 +483,10 @@ impl Parser<'_> {
                     .ok_or("--chmod takes an octal argument <= 07777")?;
                 self.operation(Operation::Chmod { path: second, mode });
             }
-            Flag::Setenv => {
-                if !self.arguments.environment.set(&first, &second) {
-                    return Err("setenv failed".into());
-                }
+            Flag::Setenv if !self.arguments.environment.set(&first, &second) => {
+                return Err("setenv failed".into());
             }
+            // Flag::Setenv: done.
             _ => {}
         }
         Ok(())
@@ -581,7 +583,7 @@ impl Parser<'_> {
         Ok(())
     }
 
-    fn from_descriptor(&mut self, value: &OsStr) -> Result<(), Refused> {
+    fn words_of_descriptor(&mut self, value: &OsStr) -> Result<(), Refused> {
         let data = self
             .surroundings
             .read(descriptor(value)?)
@@ -605,7 +607,7 @@ impl Parser<'_> {
 
 /// The program has to be a row of instructions, 8 bytes each.
 pub fn check_filter(program: &[u8]) -> Result<(), &'static str> {
-    if program.len() % 8 == 0 {
+    if program.len().is_multiple_of(8) {
         Ok(())
     } else {
         Err("Invalid seccomp data, must be multiple of 8")

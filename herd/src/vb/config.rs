@@ -3,7 +3,6 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
@@ -15,7 +14,7 @@ use sandbox::config::{
 
 use super::arguments::Arguments;
 use super::check::Circumstances;
-use super::descriptors::{Holdings, read_all, take};
+use super::descriptors::Holdings;
 use super::errno;
 use super::operation::{Access, Layers, Operation, Source};
 use super::profile;
@@ -468,18 +467,16 @@ impl Translation<'_> {
 
     /// What can be read from a descriptor, which is used up.
     fn data(&mut self, number: i32, target: &OsStr) -> Result<Data, OsString> {
-        let read = take(number).map_err(|error| error.raw_os_error().unwrap_or(libc::EIO));
-        let bytes = match read {
-            Ok(Some(descriptor)) => read_all(descriptor.as_fd()),
-            Ok(None) => Err(libc::EBADF),
-            Err(errno) => Err(errno),
-        };
-        bytes.map(Data::Bytes).map_err(|errno| {
-            let mut text = OsString::from("Can't write data to file ");
-            text.push(target);
-            text.push(format!(": {}", errno::text(errno)));
-            text
-        })
+        let held = self.holdings.hold(number);
+        match held.map_err(|error| cannot_hold(&error))? {
+            Some(held) => Ok(Data::Descriptor(held)),
+            None => {
+                let mut text = OsString::from("Can't write data to file ");
+                text.push(target);
+                text.push(format!(": {}", errno::text(libc::EBADF)));
+                Err(text)
+            }
+        }
     }
 
     /// The path outside; `None` for an optional one that is known to be missing.

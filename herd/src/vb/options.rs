@@ -628,9 +628,10 @@ impl Spelling {
             (_, 3) => "three arguments",
             (_, _) => "an argument",
         };
-        let name = match self.flag {
-            Flag::RoBindFd => "--bind-fd",
-            _ => self.name,
+        let name = if self.flag == Flag::RoBindFd {
+            "--bind-fd"
+        } else {
+            self.name
         };
         format!("{name} takes {amount}")
     }

@@ -15,6 +15,19 @@ pub struct Landlock {
     pub scopes: Scopes,
 }
 
+impl Landlock {
+    /// Claims that files and TCP are denied but for the rules.
+    pub fn denies(&self) -> bool {
+        self.enabled || !self.paths.is_empty() || !self.ports.is_empty()
+    }
+
+    /// Claims that something of it is a wall, not only wanted where the kernel offers it.
+    pub fn is_required(&self) -> bool {
+        let scopes = [self.scopes.abstract_unix_sockets, self.scopes.signals];
+        self.denies() || scopes.contains(&Scope::Shut)
+    }
+}
+
 /// Grants access to a file, or to a directory and all below it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PathRule {

@@ -7,10 +7,10 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{Access, AtFlags, Mode, OFlags, ResolveFlags};
-use rustix::mount::{FsOpenFlags, MountAttrFlags, fsconfig_set_string, fsopen};
+use rustix::mount::{MountAttrFlags, fsconfig_set_string};
 
 use super::action::{Action, Content, Put, mode_of_parents};
-use super::apply::{Mounts, attach, clone_of, finish, inert, path_of};
+use super::apply::{Mounts, attach, clone_of, finish, inert, open_file_system, path_of};
 use super::devices;
 use super::resolve::{about, is_directory, open_below};
 use super::trouble::{MountOperation, MountTrouble};
@@ -37,7 +37,7 @@ impl Mounts {
             }
             Action::MessageQueues { target } => {
                 let target = path_of(target);
-                let mount = fsopen(c"mqueue", FsOpenFlags::FSOPEN_CLOEXEC)
+                let mount = open_file_system(c"mqueue")
                     .map_err(Errno::from)
                     .and_then(|file_system| finish(&file_system, inert()))
                     .map_err(|errno| about(errno, MountOperation::MessageQueues, target))?;
@@ -49,7 +49,7 @@ impl Mounts {
                 if *read_only {
                     flags |= MountAttrFlags::MOUNT_ATTR_RDONLY;
                 }
-                let mount = fsopen(c"cgroup2", FsOpenFlags::FSOPEN_CLOEXEC)
+                let mount = open_file_system(c"cgroup2")
                     .map_err(Errno::from)
                     .and_then(|file_system| finish(&file_system, flags))
                     .map_err(|errno| about(errno, MountOperation::ControlGroups, target))?;
@@ -161,7 +161,7 @@ impl Mounts {
                 (host.ok_or(Errno(libc::EBADF)), Some(attributes))
             }
             None => {
-                let new = fsopen(c"proc", FsOpenFlags::FSOPEN_CLOEXEC);
+                let new = open_file_system(c"proc");
                 let new = new.map_err(Errno::from);
                 (new.and_then(|new| finish(&new, inert())), None)
             }
@@ -309,7 +309,7 @@ fn write_all(file: BorrowedFd<'_>, mut bytes: &[u8]) -> Result<(), Errno> {
 }
 
 fn tmpfs(mode: u32, size: Option<u64>) -> Result<OwnedFd, Errno> {
-    let file_system = fsopen(c"tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    let file_system = open_file_system(c"tmpfs")?;
     fsconfig_set_string(file_system.as_fd(), c"mode", format!("{mode:04o}"))?;
     if let Some(size) = size {
         fsconfig_set_string(file_system.as_fd(), c"size", size.to_string())?;

@@ -164,7 +164,7 @@ impl Mounts {
     }
 
     fn proc(&mut self, hide: Hide, only_processes: bool) -> Result<(), Errno> {
-        let file_system = fsopen(c"proc", FsOpenFlags::FSOPEN_CLOEXEC)?;
+        let file_system = open_file_system(c"proc")?;
         if let Some(option) = hide.option() {
             fsconfig_set_string(file_system.as_fd(), c"hidepid", option)?;
         }
@@ -182,7 +182,7 @@ impl Mounts {
         } else {
             Some(devices::hold(self.whole_trees)?)
         };
-        let file_system = fsopen(c"tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
+        let file_system = open_file_system(c"tmpfs")?;
         fsconfig_set_string(file_system.as_fd(), c"mode", c"0755")?;
         fsconfig_set_string(file_system.as_fd(), c"size", c"64k")?;
         let flags = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC;
@@ -193,7 +193,7 @@ impl Mounts {
     }
 
     fn terminals(&mut self, with_group: bool) -> Result<(), Errno> {
-        let file_system = fsopen(c"devpts", FsOpenFlags::FSOPEN_CLOEXEC)?;
+        let file_system = open_file_system(c"devpts")?;
         fsconfig_set_string(file_system.as_fd(), c"ptmxmode", c"0666")?;
         fsconfig_set_string(file_system.as_fd(), c"mode", c"0620")?;
         if with_group {
@@ -205,7 +205,7 @@ impl Mounts {
     }
 
     fn message_queues(&mut self) -> Result<(), Errno> {
-        let file_system = fsopen(c"mqueue", FsOpenFlags::FSOPEN_CLOEXEC)?;
+        let file_system = open_file_system(c"mqueue")?;
         let flags = MountAttrFlags::MOUNT_ATTR_NOSUID
             | MountAttrFlags::MOUNT_ATTR_NODEV
             | MountAttrFlags::MOUNT_ATTR_NOEXEC;
@@ -217,7 +217,7 @@ impl Mounts {
     }
 
     fn tmpfs(&mut self, wanted: &Tmpfs) -> Result<(), Errno> {
-        let file_system = fsopen(c"tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
+        let file_system = open_file_system(c"tmpfs")?;
         fsconfig_set_string(file_system.as_fd(), c"mode", format!("{:04o}", wanted.mode))?;
         if let Some(size) = wanted.size {
             fsconfig_set_string(file_system.as_fd(), c"size", size.to_string())?;
@@ -331,10 +331,17 @@ pub(super) fn inert() -> MountAttrFlags {
 }
 
 fn empty_directory() -> Result<OwnedFd, Errno> {
-    let file_system = fsopen(c"tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    let file_system = open_file_system(c"tmpfs")?;
     fsconfig_set_string(file_system.as_fd(), c"mode", c"0000")?;
     fsconfig_set_string(file_system.as_fd(), c"nr_inodes", c"1")?;
     finish(&file_system, inert() | MountAttrFlags::MOUNT_ATTR_RDONLY)
+}
+
+/// A file system to be configured, under the name that `mount(8)` would show for it.
+pub(super) fn open_file_system(kind: &CStr) -> rustix::io::Result<OwnedFd> {
+    let file_system = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)?;
+    fsconfig_set_string(file_system.as_fd(), c"source", kind)?;
+    Ok(file_system)
 }
 
 pub(super) fn finish(file_system: &OwnedFd, flags: MountAttrFlags) -> Result<OwnedFd, Errno> {

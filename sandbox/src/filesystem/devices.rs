@@ -5,11 +5,9 @@ use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{AtFlags, Dev, FileType, Mode, OFlags, makedev};
-use rustix::mount::{
-    FsOpenFlags, MountAttrFlags, MoveMountFlags, fsconfig_set_string, fsopen, move_mount,
-};
+use rustix::mount::{MountAttrFlags, MoveMountFlags, fsconfig_set_string, move_mount};
 
-use super::apply::{clone_of, finish};
+use super::apply::{clone_of, finish, open_file_system};
 use crate::sys::mount::{Attributes, forbid};
 use crate::sys::{Errno, files};
 
@@ -64,7 +62,7 @@ pub(super) fn fill(dev: BorrowedFd<'_>, held: Option<Vec<OwnedFd>>) -> Result<()
 
 /// For a `/dev` that is asked for by name: devices can be opened in it where its nodes are its own.
 pub(super) fn tmpfs(made: bool) -> Result<OwnedFd, Errno> {
-    let file_system = fsopen(c"tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    let file_system = open_file_system(c"tmpfs")?;
     fsconfig_set_string(file_system.as_fd(), c"mode", c"0755")?;
     let mut flags = MountAttrFlags::MOUNT_ATTR_NOSUID;
     if !made {
@@ -99,7 +97,7 @@ pub(super) fn fill_as_asked(
 }
 
 fn terminals(dev: BorrowedFd<'_>) -> Result<(), Errno> {
-    let file_system = fsopen(c"devpts", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    let file_system = open_file_system(c"devpts")?;
     fsconfig_set_string(file_system.as_fd(), c"ptmxmode", c"0666")?;
     fsconfig_set_string(file_system.as_fd(), c"mode", c"0620")?;
     let flags = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC;

@@ -7,12 +7,11 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::mount::{
-    FsOpenFlags, MountAttrFlags, OpenTreeFlags, UnmountFlags, fsconfig_set_string, fsopen,
-    open_tree, unmount,
+    MountAttrFlags, OpenTreeFlags, UnmountFlags, fsconfig_set_string, open_tree, unmount,
 };
 
 use super::action::Content;
-use super::apply::{Mounts, attach, clone_of, finish, path_of};
+use super::apply::{Mounts, attach, clone_of, finish, open_file_system, path_of};
 use super::id_map::IdMap;
 use super::overlay::Layers;
 use super::resolve::{Make, about};
@@ -191,7 +190,7 @@ fn tree_of_host(path: &Path, recursive: bool) -> Result<OwnedFd, Errno> {
 
 /// Attached nowhere, nosuid and nodev.
 fn new_tmpfs(mode: &CStr) -> Result<OwnedFd, Errno> {
-    let file_system = fsopen(c"tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    let file_system = open_file_system(c"tmpfs")?;
     fsconfig_set_string(file_system.as_fd(), c"mode", mode)?;
     let flags = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
     finish(&file_system, flags)

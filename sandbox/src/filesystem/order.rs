@@ -30,6 +30,8 @@ pub(super) struct Surroundings {
     /// Device nodes can be made.
     pub(super) makes_nodes: bool,
     pub(super) in_user_namespace: bool,
+    /// The caller is user 0, whom files of the kernel's obey in a user namespace too.
+    pub(super) by_user_0: bool,
     pub(super) is_root: bool,
     pub(super) unified_cgroups: bool,
     pub(super) kernel: KernelVersion,
@@ -69,7 +71,7 @@ impl Ordered {
                     target: mount_point(target, walls)?,
                     slot,
                     // In a user namespace the machine's settings are somebody else's.
-                    sys: !launch.in_user_namespace,
+                    sys: launch.by_user_0 || !launch.in_user_namespace,
                 }
             }
             MountAction::Devices { target } => Action::Devices {

@@ -9,9 +9,9 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, Mode, OFlags};
-use rustix::mount::{FsOpenFlags, MountAttrFlags, fsconfig_set_flag, fsconfig_set_string, fsopen};
+use rustix::mount::{MountAttrFlags, fsconfig_set_flag, fsconfig_set_string};
 
-use super::apply::{Mounts, finish, path_of};
+use super::apply::{Mounts, finish, open_file_system, path_of};
 use super::hold::InMemory;
 use super::order::Surroundings;
 use super::resolve::about;
@@ -160,7 +160,7 @@ impl Layers {
 
     fn try_mount(&self) -> Result<OwnedFd, Errno> {
         let name = |layer: &OwnedFd| format!("/proc/self/fd/{}", layer.as_raw_fd());
-        let file_system = fsopen(c"overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
+        let file_system = open_file_system(c"overlay")?;
         let configured = file_system.as_fd();
         let names: Vec<String> = self.lower.iter().map(name).collect();
         let together = names.join(":");

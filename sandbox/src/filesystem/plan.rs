@@ -46,6 +46,7 @@ pub(crate) fn plan(
     let launch = Surroundings {
         makes_nodes: can_make && !may_make_nodes(walls),
         in_user_namespace,
+        by_user_0: host.uid == 0,
         is_root: host.is_root,
         unified_cgroups: host.cgroups.v2.is_some(),
         kernel: host.kernel,

@@ -1,7 +1,6 @@
 //! Making a user namespace and writing its maps.
 
-use std::ffi::CStr;
-use std::fs;
+use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -46,7 +45,7 @@ pub(crate) fn map_alone(map: &Alone) -> Result<(), io::Error> {
 /// The same by a `/proc` that has been lost with the host's tree.
 pub(crate) fn map_alone_by(proc: BorrowedFd<'_>, map: &Alone) -> Result<(), io::Error> {
     let write = |name: &CStr, text: &str| {
-        let file = files::open_at(proc, name, libc::O_WRONLY)?;
+        let file = files::open_proc_at(proc, name, libc::O_WRONLY)?;
         files::write_all(file.as_fd(), text.as_bytes())
     };
     // Before gid_map: else a group that a file denies something to could be left.
@@ -71,13 +70,14 @@ pub(crate) fn make_time_namespace(monotonic: i64, boottime: i64) -> Result<(), i
     // The files of a process that is not dumpable belong to root.
     let dumpable = process::is_dumpable()?;
     process::set_dumpable(true)?;
-    fs::write("/proc/self/timens_offsets", offsets)?;
+    files::write_proc(c"/proc/self/timens_offsets", &offsets)?;
     Ok(process::set_dumpable(dumpable)?)
 }
 
 /// How many user namespaces may be made below ours.
 pub(crate) fn limit_further(most: u8) -> Result<(), io::Error> {
-    fs::write("/proc/sys/user/max_user_namespaces", most.to_string())
+    let path = c"/proc/sys/user/max_user_namespaces";
+    Ok(files::write_proc(path, &most.to_string())?)
 }
 
 /// Claims that no further user namespace can be made. If one can, this process is in it.
@@ -89,8 +89,10 @@ pub(crate) fn is_further_refused() -> bool {
 pub(crate) fn write_from_outside(pid: i32, maps: &Maps) -> Result<(), Refused> {
     if maps.directly {
         // Groups may be set inside: the map is root's, who could leave any group anyway.
-        fs::write(format!("/proc/{pid}/uid_map"), text(&maps.uids))?;
-        fs::write(format!("/proc/{pid}/gid_map"), text(&maps.gids))?;
+        for (name, ranges) in [("uid_map", &maps.uids), ("gid_map", &maps.gids)] {
+            let path = CString::new(format!("/proc/{pid}/{name}")).map_err(io::Error::from)?;
+            files::write_proc(&path, &text(ranges)).map_err(io::Error::from)?;
+        }
         return Ok(());
     }
     // Setuid programs: nothing of the service's goes into them.

@@ -34,6 +34,7 @@ pub enum MapError {
 pub enum Ids {
     Users,
     Groups,
+    Any,
 }
 
 impl fmt::Display for Ids {
@@ -41,6 +42,7 @@ impl fmt::Display for Ids {
         f.write_str(match self {
             Self::Users => "users",
             Self::Groups => "groups",
+            Self::Any => "ids",
         })
     }
 }
@@ -112,6 +114,14 @@ impl fmt::Display for Alone {
         }
         Ok(())
     }
+}
+
+/// Refuses ranges that the kernel would refuse as a map, whomever they are of.
+///
+/// # Errors
+/// [`MapError`] for the first range that is empty, too long, or overlaps another.
+pub fn check_ranges(ranges: &[IdRange]) -> Result<(), MapError> {
+    check(Ids::Any, ranges)
 }
 
 /// Refuses what the kernel would refuse with a bare `EINVAL`.

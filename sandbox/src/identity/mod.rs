@@ -17,8 +17,9 @@
 //! the program is to have; ambient ones last, because they have to be permitted and inheritable.
 
 pub(crate) mod apply;
+pub(crate) mod hand_over;
 pub(crate) mod join;
 pub(crate) mod maps;
 pub(crate) mod plan;
 
-pub use maps::MapError;
+pub use maps::{MapError, check_ranges};

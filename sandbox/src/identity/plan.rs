@@ -5,7 +5,8 @@ use super::join::joins;
 use super::maps::{Alone, Ids, Maps, check, inside_of, outside_of};
 use crate::compile::CompileError;
 use crate::config::{
-    CAPABILITIES, Capabilities, Config, IdMaps, Identity, NamespaceKind, UserNamespace, Wall, Walls,
+    CAPABILITIES, Capabilities, Config, IdMaps, IdRange, Identity, NamespaceKind, UserNamespace,
+    Wall, Walls,
 };
 use crate::host::Host;
 use crate::process::identity;
@@ -50,7 +51,7 @@ impl Users {
     }
 
     /// Who the process is, in numbers of the caller's namespace: the owner of its directories.
-    pub(crate) fn outside(&self, wanted: &Identity) -> Result<Identity, CompileError> {
+    pub(crate) fn outside(&self, wanted: &Identity, host: &Host) -> Result<Identity, CompileError> {
         let same = wanted.clone();
         Ok(match self {
             Self::Alone { map, .. } => Identity {
@@ -59,19 +60,25 @@ impl Users {
                 groups: None,
             },
             Self::Mapped { maps, .. } => Identity {
-                uid: wanted
-                    .uid
-                    .map(|uid| outside_of(Ids::Users, &maps.uids, uid))
-                    .transpose()?,
-                gid: wanted
-                    .gid
-                    .map(|gid| outside_of(Ids::Groups, &maps.gids, gid))
-                    .transpose()?,
+                uid: owner(Ids::Users, &maps.uids, wanted.uid, host.uid)?,
+                gid: owner(Ids::Groups, &maps.gids, wanted.gid, host.gid)?,
                 groups: None,
             },
             Self::Same | Self::ByCaller | Self::Joined => same,
         })
     }
+}
+
+/// `None` is the caller, to whom everything belongs that nobody is given.
+fn owner(
+    ids: Ids,
+    ranges: &[IdRange],
+    wanted: Option<u32>,
+    caller: u32,
+) -> Result<Option<u32>, CompileError> {
+    let inside = wanted.or_else(|| inside_of(ranges, caller)).unwrap_or(0);
+    let outside = outside_of(ids, ranges, inside)?;
+    Ok((wanted.is_some() || outside != caller).then_some(outside))
 }
 
 fn refuse(wall: Wall, reason: impl Into<String>) -> CompileError {
@@ -355,7 +362,7 @@ fn groups_of_ranges(
     host: &Host,
     change: &mut Vec<Step>,
 ) -> Result<(), CompileError> {
-    let own_alone = |range: &crate::config::IdRange| range.count == 1 && range.outside == host.gid;
+    let own_alone = |range: &IdRange| range.count == 1 && range.outside == host.gid;
     let allowed = host.is_root || !maps.gids.iter().all(own_alone);
     match &wanted.groups {
         Some(_) if !allowed => {

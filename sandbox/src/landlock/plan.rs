@@ -42,7 +42,7 @@ pub(crate) struct Planned {
 /// The steps, with all that the ABI offers of what is wanted.
 pub(crate) fn plan(wanted: &Landlock, around: Circumstances) -> Result<Planned, LandlockError> {
     let abi = around.abi;
-    let denies = wanted.enabled || !wanted.paths.is_empty() || !wanted.ports.is_empty();
+    let denies = wanted.denies();
     let tcp_wanted = wanted
         .ports
         .iter()
@@ -50,7 +50,7 @@ pub(crate) fn plan(wanted: &Landlock, around: Circumstances) -> Result<Planned, 
         .fold(rights::BIND_TCP | rights::CONNECT_TCP, |left, rule| {
             left & !rule.access.rights()
         });
-    let (scopes, not_offered) = scopes(wanted, denies, around);
+    let (scopes, not_offered) = scopes(wanted, around);
     let (files, tcp) = if denies {
         (rights::of_files(abi), rights::of_tcp(abi) & tcp_wanted)
     } else {
@@ -81,12 +81,9 @@ pub(crate) fn plan(wanted: &Landlock, around: Circumstances) -> Result<Planned, 
 }
 
 /// The scopes wanted, and why one that is wanted where offered is not among them.
-fn scopes(wanted: &Landlock, denies: bool, around: Circumstances) -> (ScopeSet, Option<String>) {
+fn scopes(wanted: &Landlock, around: Circumstances) -> (ScopeSet, Option<String>) {
     let mut set = 0;
     let mut reason = None;
-    let required = denies
-        || wanted.scopes.abstract_unix_sockets == Scope::Shut
-        || wanted.scopes.signals == Scope::Shut;
     let both = [
         (
             wanted.scopes.abstract_unix_sockets,
@@ -107,7 +104,7 @@ fn scopes(wanted: &Landlock, denies: bool, around: Circumstances) -> (ScopeSet, 
                     "{what} outside stay within reach: {kernel}, scopes came with ABI {SCOPES_SINCE} (Linux 6.12)"
                 ));
             }
-            Scope::WhereOffered if !around.no_new_privileges && !required => {
+            Scope::WhereOffered if !around.no_new_privileges && !wanted.is_required() => {
                 reason = Some(format!(
                     "{what} outside stay within reach: shutting them takes no_new_privileges"
                 ));

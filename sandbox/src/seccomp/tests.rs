@@ -3,7 +3,7 @@
 
 use proptest::prelude::*;
 
-use super::answer::{ALLOW, EAFNOSUPPORT, ENOSYS, EPERM, KILL_PROCESS, errno};
+use super::answer::{ALLOW, EAFNOSUPPORT, ENOSYS, EPERM, KILL_PROCESS, LOG, errno};
 use super::compile::CompileError;
 use super::filter::{FilterError, default_filter};
 use super::fixture::{Filter, filtered, host, open_walls};
@@ -84,6 +84,158 @@ fn no_call_has_a_second_name() {
 }
 
 #[test]
+fn an_entry_may_kill_where_others_have_an_errno() {
+    let mut walls = filtered(true, &[("@system-service", false, None)]);
+    let entries = &mut walls.system_calls.filter.as_mut().unwrap().entries;
+    entries.push(SystemCallEntry {
+        name: "ptrace".to_owned(),
+        remove: true,
+        refusal: Some(Refusal::KillProcess),
+    });
+    let filter = Filter::of(&walls);
+    assert_eq!(filter.ask("ptrace", &[]), KILL_PROCESS);
+    assert_eq!(filter.ask("mount", &[]), errno(EPERM));
+}
+
+#[test]
+fn what_is_logged_is_made_and_what_is_refused_stays_refused() {
+    let mut walls = filtered(true, &[("@system-service", false, None)]);
+    let log = |all_but, names: &[&str]| {
+        Some(SystemCallLog {
+            all_but,
+            names: names.iter().map(|name| (*name).to_owned()).collect(),
+        })
+    };
+    walls.system_calls.log = log(false, &["@mount", "getpid", "unshare"]);
+    walls.restrict_namespaces = RestrictNamespaces::All;
+    let filter = Filter::of(&walls);
+    assert_eq!(filter.ask("getpid", &[]), LOG);
+    assert_eq!(filter.ask("getppid", &[]), ALLOW);
+    assert_eq!(filter.ask("mount", &[]), errno(EPERM));
+    // A wall's rule looks first.
+    assert_eq!(filter.ask("unshare", &[0x1000_0000]), errno(EPERM));
+    assert_eq!(filter.ask("unshare", &[0x400]), LOG);
+    let mut open = open_walls();
+    open.system_calls.log = log(true, &["getpid"]);
+    let filter = Filter::of(&open);
+    assert_eq!(filter.ask("getpid", &[]), ALLOW);
+    assert_eq!(filter.ask("mount", &[]), LOG);
+    assert_eq!(filter.number(100_000, &[]), LOG);
+    let words = &compile(&open, &host(Architecture::X86_64)).unwrap()[0].words;
+    assert!(words.contains("; log all but getpid; "), "{words}");
+    open.system_calls.log = log(false, &["getpidd"]);
+    assert!(matches!(
+        compile(&open, &host(Architecture::X86_64)),
+        Err(CompileError::Log(_))
+    ));
+}
+
+#[test]
+fn architectures_that_are_let_have_the_same_list_and_walls() {
+    let mut walls = filtered(false, &[("connect", false, None), ("msgget", false, None)]);
+    walls.restrict_address_families = Some(AddressFamilies::Only(vec![1]));
+    walls.memory_deny_write_execute = true;
+    walls.protect_clock = true;
+    for architectures in [
+        Architectures::All,
+        Architectures::NativeAnd(vec![Abi::X86, Abi::X32, Abi::Arm]),
+    ] {
+        walls.system_calls.architectures = architectures;
+        let filter = Filter::of(&walls);
+        for abi in [X86_64, Abi::X86, Abi::X32] {
+            assert_eq!(filter.ask_as(abi, "getpid", &[]), ALLOW, "{abi:?}");
+            assert_eq!(filter.ask_as(abi, "connect", &[]), errno(EPERM));
+            assert_eq!(filter.ask_as(abi, "socket", &[1]), ALLOW);
+            assert_eq!(filter.ask_as(abi, "socket", &[2]), errno(EAFNOSUPPORT));
+            assert_eq!(filter.ask_as(abi, "ioctl", &[0, 0x5412]), errno(EPERM));
+        }
+        let x86 = |call, arguments: &[u64]| filter.ask_as(Abi::X86, call, arguments);
+        // connect, bind, and socket whose family is behind a pointer.
+        assert_eq!(x86("socketcall", &[3]), errno(EPERM));
+        assert_eq!(x86("socketcall", &[2]), ALLOW);
+        assert_eq!(x86("socketcall", &[1]), errno(ENOSYS));
+        // msgget and shmat, with a version in the high half.
+        assert_eq!(x86("ipc", &[0x1_000d]), errno(EPERM));
+        assert_eq!(x86("ipc", &[21]), errno(ENOSYS));
+        assert_eq!(x86("ipc", &[22]), ALLOW);
+        assert_eq!(x86("mmap", &[]), errno(ENOSYS));
+        assert_eq!(x86("mmap2", &[0, 0, 6]), errno(EPERM));
+        assert_eq!(x86("stime", &[]), errno(EPERM));
+        assert_eq!(x86("clock_settime64", &[]), errno(EPERM));
+    }
+    walls.system_calls.architectures = Architectures::NativeAnd(vec![Abi::X86]);
+    let filter = Filter::of(&walls);
+    assert_eq!(filter.ask_as(Abi::X86, "getpid", &[]), ALLOW);
+    assert_eq!(filter.ask_as(Abi::X32, "getpid", &[]), errno(ENOSYS));
+}
+
+#[test]
+fn x32_has_numbers_of_its_own() {
+    let mut walls = filtered(false, &[("ptrace", false, None)]);
+    walls.system_calls.architectures = Architectures::NativeAnd(vec![Abi::X32]);
+    let filter = Filter::of(&walls);
+    assert_eq!(Abi::X32.number("ptrace"), Some(0x4000_0000 | 521));
+    assert_eq!(filter.number(0x4000_0000 | 521, &[]), errno(EPERM));
+    // Without the bit it is none of anybody's, with the number of 64 bits none of x32's.
+    assert_eq!(filter.number(521, &[]), errno(ENOSYS));
+    assert_eq!(filter.number(0x4000_0000 | 101, &[]), errno(ENOSYS));
+    assert_eq!(filter.number(0x4000_0000 | 39, &[]), ALLOW);
+    assert_eq!(filter.number(u32::MAX, &[]), errno(ENOSYS));
+}
+
+#[test]
+fn a_program_of_the_caller_s_is_looked_at() {
+    use super::{Program, ProgramError};
+    let code = |instructions: &[(u16, u8, u8, u32)]| -> Vec<u8> {
+        let each = instructions.iter().flat_map(|(code, yes, no, k)| {
+            let mut bytes = code.to_ne_bytes().to_vec();
+            bytes.extend([*yes, *no]);
+            bytes.extend(k.to_ne_bytes());
+            bytes
+        });
+        each.collect()
+    };
+    let allow = (0x06, 0, 0, ALLOW);
+    let error = |instructions: &[(u16, u8, u8, u32)]| {
+        Program::from_bytes(&code(instructions))
+            .unwrap_err()
+            .to_string()
+    };
+    assert_eq!(Program::from_bytes(&code(&[allow])).unwrap().len(), 1);
+    assert_eq!(Program::from_bytes(&[]), Err(ProgramError::Empty));
+    assert_eq!(Program::from_bytes(&[0; 12]), Err(ProgramError::Size(12)));
+    assert_eq!(
+        Program::from_bytes(&code(&vec![allow; 4097])),
+        Err(ProgramError::TooLong(4097))
+    );
+    assert!(Program::from_bytes(&code(&vec![allow; 4096])).is_ok());
+    assert_eq!(
+        error(&[(0x20, 0, 0, 64), allow]),
+        "instruction 0 of the seccomp program loads from 64, where nothing is"
+    );
+    assert_eq!(
+        error(&[(0x28, 0, 0, 0), allow]),
+        "instruction 0 of the seccomp program (0x0028) is none that seccomp knows"
+    );
+    assert_eq!(
+        error(&[allow, (0x15, 0, 1, 0), allow]),
+        "instruction 1 of the seccomp program jumps out of it"
+    );
+    assert_eq!(
+        error(&[(0x05, 0, 0, u32::MAX), allow]),
+        "instruction 0 of the seccomp program jumps out of it"
+    );
+    assert_eq!(
+        error(&[(0x34, 0, 0, 0), allow]),
+        "instruction 0 of the seccomp program divides by zero or shifts by 0"
+    );
+    assert_eq!(
+        error(&[(0x20, 0, 0, 0)]),
+        "the seccomp program does not end with a return"
+    );
+}
+
+#[test]
 fn terminal_injection_is_refused_whatever_the_high_bits_say() {
     let filter = Filter::of(&open_walls());
     for request in [0x5412, 0x541C, 0x5412 | 1 << 32, 0x5412 | u64::MAX << 32] {
@@ -150,6 +302,12 @@ fn address_families_are_a_list_of_what_may_be() {
         assert_eq!(filter.ask(call, &[1 | 1 << 32]), ALLOW);
     }
     assert_eq!(filter.ask("io_uring_setup", &[]), errno(ENOSYS));
+    walls.restrict_address_families = Some(AddressFamilies::AllBut(vec![17, 38]));
+    let all_but = Filter::of(&walls);
+    assert_eq!(all_but.ask("socket", &[38]), errno(EAFNOSUPPORT));
+    assert_eq!(all_but.ask("socket", &[17 | 1 << 32]), errno(EAFNOSUPPORT));
+    assert_eq!(all_but.ask("socket", &[1]), ALLOW);
+    assert_eq!(all_but.ask("socket", &[300]), ALLOW);
     walls.restrict_address_families = Some(AddressFamilies::Only(vec![]));
     assert_eq!(Filter::of(&walls).ask("socket", &[1]), errno(EAFNOSUPPORT));
 }

@@ -31,6 +31,35 @@ pub(crate) fn open(path: &CStr, flags: i32) -> Result<OwnedFd, Errno> {
     open_at(rustix::fs::CWD, path, flags)
 }
 
+/// Opens a file below `/proc`, and makes sure that it is one of the kernel's: a tree that somebody
+/// else filled could lead what we write there elsewhere (CVE-2025-52881). `EOPNOTSUPP` when not.
+pub(crate) fn open_proc(path: &CStr, flags: i32) -> Result<OwnedFd, Errno> {
+    open_proc_at(rustix::fs::CWD, path, flags)
+}
+
+/// The same from a directory.
+#[allow(clippy::cast_sign_loss, reason = "a magic number, by its bits")]
+pub(crate) fn open_proc_at(
+    from: BorrowedFd<'_>,
+    path: &CStr,
+    flags: i32,
+) -> Result<OwnedFd, Errno> {
+    let file = open_at(from, path, flags)?;
+    // The signs of the types differ from one C library to the next.
+    let found = rustix::fs::fstatfs(&file)?.f_type as u64;
+    if found == rustix::fs::PROC_SUPER_MAGIC as u64 {
+        Ok(file)
+    } else {
+        Err(Errno(libc::EOPNOTSUPP))
+    }
+}
+
+/// Writes one of the kernel's files below `/proc`, in one call.
+pub(crate) fn write_proc(path: &CStr, text: &str) -> Result<(), Errno> {
+    let file = open_proc(path, libc::O_WRONLY)?;
+    write_all(std::os::fd::AsFd::as_fd(&file), text.as_bytes())
+}
+
 /// Writes all of `bytes` in one call; anything less is an error.
 pub(crate) fn write_all(file: BorrowedFd<'_>, bytes: &[u8]) -> Result<(), Errno> {
     // SAFETY: pointer and length are those of one live slice.

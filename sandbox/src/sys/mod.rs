@@ -10,6 +10,7 @@ pub(crate) mod clone;
 pub(crate) mod descriptors;
 pub(crate) mod exec;
 pub(crate) mod files;
+pub(crate) mod ipc;
 pub(crate) mod landlock;
 pub(crate) mod mount;
 pub(crate) mod network;

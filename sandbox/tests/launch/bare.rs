@@ -209,6 +209,7 @@ pub(crate) const CASES: &[Case] = &[
             path: path.clone(),
             mode: 0o750,
             writable: true,
+            whole: false,
         }];
         config.identity.uid = Some(65534);
         assert_eq!(outcome(&config).status.unwrap().code(), Some(0));
@@ -231,6 +232,7 @@ pub(crate) const CASES: &[Case] = &[
                 path: link,
                 mode: 0o700,
                 writable: true,
+                whole: false,
             }];
             config.identity.uid = Some(65534);
             let failure = outcome(&config).failure.unwrap();

@@ -186,6 +186,7 @@ pub(crate) const CASES: &[Case] = &[
             path: state.clone(),
             mode: 0o700,
             writable: true,
+            whole: false,
         }];
         assert_eq!(says(&config), "");
         assert_eq!(fs::read_to_string(state.join("file")).unwrap(), "kept\n");
@@ -324,6 +325,7 @@ pub(crate) const CASES: &[Case] = &[
             }
             Message::Failed(_)
             | Message::Executed
+            | Message::Stopped(_)
             | Message::AtGate { .. }
             | Message::Exited(_)
             | Message::Closed => panic!("nobody stands for the box"),

@@ -16,8 +16,10 @@ mod attacks;
 mod attempt;
 mod bare;
 mod boxed;
+mod filters;
 mod fixture;
 mod identity;
+mod in_child;
 mod join;
 mod landlock;
 mod layers;
@@ -40,8 +42,10 @@ fn main() {
         boxed::CASES,
         layers::CASES,
         lifecycle::CASES,
+        filters::CASES,
         session::CASES,
         terminal::CASES,
+        in_child::CASES,
         landlock::CASES,
         mounts::CASES,
         identity::CASES,
@@ -54,6 +58,8 @@ fn main() {
     let mut forked: Vec<Case> = [
         layers::CASES,
         bare::CASES,
+        filters::CASES,
+        landlock::CASES,
         boxed::CASES,
         mounts::CASES,
         lifecycle::CASES,
@@ -77,6 +83,7 @@ fn main() {
             layers::INNER,
             session::INNER,
             terminal::INNER,
+            in_child::INNER,
         ]
         .concat(),
     ));

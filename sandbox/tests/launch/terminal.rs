@@ -49,6 +49,20 @@ fn rest_of(from: &mut File) -> String {
     text
 }
 
+/// A job of an interactive shell is stopped, continued and interrupted by keys. What is typed is echoed,
+/// so the words waited for are not in it as such.
+fn stop_and_continue(keys: &mut File, shown: &mut File) {
+    let job = b"sh -c 'trap \"echo aga\\in\" CONT; echo re\\ady; while :; do sleep 0.01; done'\n";
+    keys.write_all(job).unwrap();
+    read_until(shown, "ready");
+    keys.write_all(b"\x1a").unwrap();
+    read_until(shown, "Stopped");
+    keys.write_all(b"fg\n").unwrap();
+    read_until(shown, "again");
+    keys.write_all(b"\x03").unwrap();
+    read_until(shown, "$ ");
+}
+
 /// A terminal as somebody sits at one: what is typed and shown, and the end that programs have.
 fn outer() -> (File, OwnedFd) {
     let terminal = Terminal::new(SMALL).unwrap();
@@ -79,17 +93,7 @@ pub(crate) const CASES: &[Case] = &[
         let mut shown = keys.try_clone().unwrap();
         let first = read_until(&mut shown, "$ ");
         assert!(!first.contains("job control"), "{first}");
-        keys.write_all(b"sh -c 'echo re''ady; exec sleep 1000'\n")
-            .unwrap();
-        read_until(&mut shown, "ready");
-        keys.write_all(b"\x1a").unwrap();
-        read_until(&mut shown, "Stopped");
-        keys.write_all(b"jobs; fg\n").unwrap();
-        read_until(&mut shown, "Stopped");
-        // `fg` says what it continues.
-        read_until(&mut shown, "sleep 1000");
-        keys.write_all(b"\x03").unwrap();
-        read_until(&mut shown, "$ ");
+        stop_and_continue(&mut keys, &mut shown);
         keys.write_all(b"echo code=$?; exit 6\n").unwrap();
         read_until(&mut shown, "code=130");
         assert_eq!(session.wait().unwrap().exit_code(), 6);
@@ -256,15 +260,7 @@ pub(crate) const CASES: &[Case] = &[
             let mut shown = keys.try_clone().unwrap();
             let first = read_until(&mut shown, "$ ");
             assert!(!first.contains("job control"), "{first}");
-            keys.write_all(b"sh -c 'echo re''ady; exec sleep 1000'\n")
-                .unwrap();
-            read_until(&mut shown, "ready");
-            keys.write_all(b"\x1a").unwrap();
-            read_until(&mut shown, "Stopped");
-            keys.write_all(b"fg\n").unwrap();
-            read_until(&mut shown, "sleep 1000");
-            keys.write_all(b"\x03").unwrap();
-            read_until(&mut shown, "$ ");
+            stop_and_continue(&mut keys, &mut shown);
             keys.write_all(b"exit 6\n").unwrap();
             read_until(&mut shown, "the box gave 6");
             read_until(&mut shown, "ok");

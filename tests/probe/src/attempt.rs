@@ -306,6 +306,30 @@ pub(crate) const ATTACKS: &[Attack] = &[
         int80(number, self::number(a, 1))
     }),
     ("unknown-number", "", |_| call(100_000, &[])),
+    // Any call of this architecture, with up to three arguments.
+    ("number", "NUMBER [ARGUMENT …]", |a| {
+        call(number(a, 0), &[number(a, 1), number(a, 2), number(a, 3)])
+    }),
+    // Strict mode, which would take the box's filter away, by the older way in.
+    ("prctl-seccomp", "", |_| {
+        call(
+            libc::SYS_prctl,
+            &[i64::from(libc::PR_SET_SECCOMP), 1, 0, 0, 0],
+        )
+    }),
+    ("filter-all", "", |_| {
+        let allow = libc::sock_filter {
+            code: 0x06,
+            jt: 0,
+            jf: 0,
+            k: libc::SECCOMP_RET_ALLOW,
+        };
+        let program = libc::sock_fprog {
+            len: 1,
+            filter: (&raw const allow).cast_mut(),
+        };
+        call(libc::SYS_seccomp, &[1, 0, &raw const program as i64])
+    }),
 ];
 
 /// `None` where there is no such attack.
@@ -356,6 +380,7 @@ fn namespace(kind: &str) -> i64 {
         "uts" => libc::CLONE_NEWUTS,
         "cgroup" => libc::CLONE_NEWCGROUP,
         "net" => libc::CLONE_NEWNET,
+        "time" => 0x80,
         _ => libc::CLONE_NEWUSER,
     })
 }

@@ -99,6 +99,7 @@ pub(crate) const ATTACKS: &[Attack] = &[
     ("write-map", "", |_| {
         fs::write("/proc/self/uid_map", "0 0 1").map_err(errno)
     }),
+    ("nested", "none | proc | umount PATH | remount PATH", nested),
     ("chroot-climb", "", |_| {
         fs::create_dir_all("/tmp/jail").map_err(errno)?;
         std::os::unix::fs::chroot("/tmp/jail").map_err(errno)
@@ -123,6 +124,46 @@ pub(crate) fn attempt(name: &str, arguments: &[&str]) -> Option<Result<(), Errno
         .iter()
         .find(|(known, ..)| *known == name)
         .map(|(.., attempt)| attempt(arguments))
+}
+
+/// Becomes root of a user namespace of its own, with mounts and processes of its own, and there tries
+/// to see more than before.
+fn nested(arguments: &[&str]) -> Result<(), Errno> {
+    let (uid, gid) = (nix::unistd::getuid(), nix::unistd::getgid());
+    let path = CString::new(word(arguments, 1)).unwrap_or_default();
+    // SAFETY: numbers alone.
+    Errno::result(unsafe {
+        libc::unshare(libc::CLONE_NEWUSER | libc::CLONE_NEWNS | libc::CLONE_NEWPID)
+    })?;
+    fs::write("/proc/self/setgroups", "deny").map_err(errno)?;
+    fs::write("/proc/self/uid_map", format!("0 {uid} 1")).map_err(errno)?;
+    fs::write("/proc/self/gid_map", format!("0 {gid} 1")).map_err(errno)?;
+    // SAFETY: the child makes system calls alone and ends.
+    let child = Errno::result(unsafe { libc::fork() })?;
+    if child == 0 {
+        let none = std::ptr::null();
+        let remount = libc::MS_REMOUNT | libc::MS_BIND;
+        let kind = c"proc".as_ptr();
+        // SAFETY: all strings end in NUL and outlive the calls; null is what the calls take for none.
+        let answer = unsafe {
+            match word(arguments, 0) {
+                "proc" => libc::mount(kind, c"/tmp".as_ptr(), kind, 0, none),
+                "umount" => libc::umount2(path.as_ptr(), libc::MNT_DETACH),
+                "remount" => libc::mount(kind, path.as_ptr(), kind, remount, none),
+                _ => 0,
+            }
+        };
+        let code = Errno::result(answer).map_or_else(|errno| errno as i32, |_| 0);
+        // SAFETY: nothing of the parent's is to be undone here.
+        unsafe { libc::_exit(code) }
+    }
+    let mut status = 0;
+    // SAFETY: the pointer is to a local that outlives the call.
+    Errno::result(unsafe { libc::waitpid(child, &raw mut status, 0) })?;
+    match libc::WEXITSTATUS(status) {
+        0 => Ok(()),
+        code => Err(Errno::from_raw(code)),
+    }
 }
 
 /// `ok` when herd did what the message asks.

@@ -23,6 +23,7 @@ pub(super) fn read_entry(
         "box.clear_environment" => {
             draft.entry().clear_environment = reader.boolean(item).unwrap_or_default();
         }
+        "box.seccomp_profile" => draft.entry().seccomp_profile = reader.path(item),
         "box.argv0" => draft.entry().argv0 = read_argv0(reader, item),
         "box.inherit_fds" => draft.entry().inherit_fds = read_descriptors(reader, item),
         _ => return false,

@@ -10,6 +10,8 @@ mod commands;
 mod conditions;
 mod dependencies;
 mod entry;
+mod identity;
+mod landlock;
 mod lifecycle;
 mod limits;
 mod log;
@@ -17,6 +19,7 @@ mod mounts;
 mod privileges;
 mod probe;
 mod surroundings;
+mod system_calls;
 mod walls;
 
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -24,7 +27,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sandbox::config::{DevicePolicy, DeviceRule, Walls};
+use sandbox::config::{DevicePolicy, DeviceRule, IdMaps, IdRange, UserNamespace, Walls};
 
 use crate::check::check;
 use crate::diagnostic::{Diagnostic, SourceText};
@@ -89,6 +92,8 @@ pub(crate) struct Draft {
     pub(crate) health_retries: u32,
     pub(crate) health_start_period: Duration,
     pub(crate) on_unhealthy: OnUnhealthy,
+    pub(crate) uid_map: Vec<IdRange>,
+    pub(crate) gid_map: Vec<IdRange>,
     pub(crate) devices: DeviceKeys,
     /// Where box keys go; becomes the unit's own when it is boxed.
     pub(crate) walls: Option<Box<Walls>>,
@@ -156,6 +161,8 @@ impl Draft {
             health_retries: 3,
             health_start_period: Duration::ZERO,
             on_unhealthy: OnUnhealthy::default(),
+            uid_map: Vec::new(),
+            gid_map: Vec::new(),
             devices: DeviceKeys::default(),
             walls: None,
         }
@@ -195,6 +202,16 @@ impl Draft {
         limits::assemble(self);
         if let Some(walls) = &mut self.walls {
             walls::assemble(walls, &given);
+            if !self.uid_map.is_empty() || !self.gid_map.is_empty() {
+                let maps = IdMaps::Ranges {
+                    uids: std::mem::take(&mut self.uid_map),
+                    gids: std::mem::take(&mut self.gid_map),
+                };
+                walls.user_namespace = Some(UserNamespace {
+                    maps,
+                    ..UserNamespace::default()
+                });
+            }
         }
         if self.boxed {
             self.unit.walls = self.walls.take();

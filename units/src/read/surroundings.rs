@@ -26,6 +26,7 @@ pub(super) fn read(draft: &mut Draft, reader: &mut Reader<'_>, name: &str, item:
                 .filter_map(|item| reader.text_or_number(item))
                 .collect();
         }
+        "dynamic_user" => around.dynamic_user = reader.boolean(item).unwrap_or_default(),
         "working_directory" => around.working_directory = read_working_directory(reader, item),
         "umask" => {
             around.umask = reader.mode(item).filter(|mask| {

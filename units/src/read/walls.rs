@@ -9,9 +9,12 @@ use toml::de::DeValue;
 
 use super::Draft;
 use super::entry::read_entry;
+use super::identity::{self, read_identity};
+use super::landlock::read_landlock;
 use super::limits::device_rules;
 use super::mounts::read_file_system;
 use super::privileges::read_privileges;
+use super::system_calls::read_system_calls;
 use crate::reader::{Item, Reader};
 use crate::unit::Profile;
 
@@ -53,6 +56,7 @@ pub(super) fn read(draft: &mut Draft, reader: &mut Reader<'_>, path: &str, item:
             return true;
         }
         _ if read_entry(draft, reader, path, item) => return true,
+        _ if read_identity(draft, reader, path, item) => return true,
         _ => {}
     }
     if read_devices(draft, reader, path, item) {
@@ -62,6 +66,8 @@ pub(super) fn read(draft: &mut Draft, reader: &mut Reader<'_>, path: &str, item:
     read_switch(walls, reader, path, item)
         || read_file_system(walls, reader, path, item)
         || read_privileges(walls, reader, path, item)
+        || read_system_calls(walls, reader, path, item)
+        || read_landlock(walls, reader, path, item)
         || read_words(walls, reader, path, item)
 }
 
@@ -120,6 +126,11 @@ pub(super) fn assemble(walls: &mut Walls, given: &impl Fn(&str) -> bool) {
         }
         _ => {}
     }
+    // A profile of the unit's own takes the place of the list that it would have by default.
+    if given("box.seccomp_profile") && !given("box.system_call_filter") {
+        walls.system_calls.filter = None;
+    }
+    identity::assemble(walls, given);
     if !given("box.capability_bounding_set") {
         let kept = &mut walls.capability_bounding_set;
         kept.extend_from_slice(&walls.ambient_capabilities);
@@ -200,10 +211,15 @@ fn read_words(walls: &mut Walls, reader: &mut Reader<'_>, path: &str, item: Item
             walls.proc_subset_pid = read.unwrap_or(walls.proc_subset_pid);
         }
         "box.keyring_mode" => {
-            let words = [("private", Keyring::Private), ("inherit", Keyring::Inherit)];
+            let words = [
+                ("private", Keyring::Private),
+                ("shared", Keyring::Shared),
+                ("inherit", Keyring::Inherit),
+            ];
             walls.keyring = reader.choice(item, &words).unwrap_or(walls.keyring);
         }
-        "box.hostname" => walls.hostname = read_hostname(reader, item),
+        "box.hostname" => walls.hostname = read_hostname(reader, item, "host"),
+        "box.domainname" => walls.domainname = read_hostname(reader, item, "domain"),
         "box.best_effort" => {
             walls.best_effort = read_best_effort(reader, item);
         }
@@ -225,13 +241,13 @@ fn read_best_effort(reader: &mut Reader<'_>, item: Item<'_>) -> Vec<Wall> {
     walls
 }
 
-fn read_hostname(reader: &mut Reader<'_>, item: Item<'_>) -> Option<String> {
+fn read_hostname(reader: &mut Reader<'_>, item: Item<'_>, kind: &str) -> Option<String> {
     let text = reader.text(item)?;
     let fits = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '.';
     if text.is_empty() || text.len() > 64 || !text.chars().all(fits) || text.starts_with(['-', '.'])
     {
-        let hint = "a host name is 1 to 64 letters, digits, - and .";
-        reader.error_with_hint(item, format!("{text:?} is no host name"), hint);
+        let hint = format!("a {kind} name is 1 to 64 letters, digits, - and .");
+        reader.error_with_hint(item, format!("{text:?} is no {kind} name"), hint);
         return None;
     }
     Some(text)

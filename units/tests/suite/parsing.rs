@@ -264,7 +264,7 @@ fn values_that_cannot_be_are_refused() {
         ("limits = 5", "`limits` is a table"),
         ("core = 1", "not supported"),
         ("stack = \"rump\"", "not supported"),
-        ("dynamic_user = true", "not supported yet"),
+        ("dynamic_user = true", "a user for one run needs a box"),
         ("credentials = {}", "not supported yet"),
     ] {
         refused(&format!("command = \"x\"\n{text}"), message);

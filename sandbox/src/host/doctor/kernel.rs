@@ -1,6 +1,8 @@
 //! Filters, landlock, and what launches and supervision are built on.
 
+use std::fs;
 use std::io;
+use std::path::Path;
 
 use rustix::process::{PidfdFlags, pidfd_open};
 
@@ -9,7 +11,12 @@ use crate::host::Host;
 use crate::sys::probe_clone;
 
 pub(super) fn findings(host: &Host) -> Vec<Finding> {
-    let mut findings = vec![seccomp(host), seccomp_actions(), landlock(host)];
+    let mut findings = vec![
+        seccomp(host),
+        seccomp_actions(),
+        seccomp_log(),
+        landlock(host),
+    ];
     let look = |need, name| Look::new(Subject::Kernel, need, name);
     let opened = pidfd_open(rustix::process::getpid(), PidfdFlags::empty());
     findings.push(look(Need::Box, "pidfd").tried(
@@ -71,6 +78,22 @@ fn seccomp_actions() -> Finding {
         format!("no {}", names(lacks)),
         "log came with Linux 4.14, user_notif with 5.0",
     )
+}
+
+/// Where calls that `system_call_log` names are told.
+fn seccomp_log() -> Finding {
+    let look = Look::new(Subject::Kernel, Need::Key, "filter log");
+    let logged = fs::read_to_string("/proc/sys/kernel/seccomp/actions_logged");
+    let is_logged = logged.is_ok_and(|actions| actions.split_whitespace().any(|one| one == "log"));
+    if !is_logged {
+        let advice = "add log to the sysctl kernel.seccomp.actions_logged";
+        return look.missing("calls that are to be logged are not", advice);
+    }
+    // The kernel's audit part makes this file.
+    if !Path::new("/proc/self/loginuid").exists() {
+        return look.missing("the kernel has no audit log", "CONFIG_AUDITSYSCALL");
+    }
+    look.ok("the audit log is told of calls that are to be logged")
 }
 
 /// What each version of landlock added (`landlock(7)`).

@@ -1,5 +1,6 @@
 //! Launches through the sandbox crate, as the daemon does them.
 
+use std::cell::RefCell;
 use std::fs::File;
 use std::io::{PipeReader, Read};
 use std::os::fd::{AsFd, OwnedFd};
@@ -8,7 +9,7 @@ use std::path::PathBuf;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{WaitId, WaitIdOptions, waitid};
 use sandbox::status::{self, Message};
-use sandbox::{Config, Files, Host, Launched, Launcher};
+use sandbox::{Config, Files, Host, Launched, Launcher, Plan, seccomp};
 
 use crate::options::Options;
 use crate::sample::{Sample, cpu, now, stamp};
@@ -17,6 +18,7 @@ use crate::{Result, kinds};
 pub(crate) struct Engine {
     host: Host,
     launcher: Launcher,
+    filters: RefCell<seccomp::Memory>,
     null: File,
     root: PathBuf,
     program: PathBuf,
@@ -35,6 +37,7 @@ impl Engine {
         };
         Ok(Self {
             host: Host::detect()?,
+            filters: RefCell::default(),
             launcher: launcher.keep_spares(options.spares),
             null: File::options().read(true).write(true).open("/dev/null")?,
             root: options.root.clone(),
@@ -55,7 +58,7 @@ impl Engine {
         let (mut out, theirs) = std::io::pipe()?;
         let cpu_before = cpu()?;
         let started = now();
-        let plan = sandbox::compile(&prepared.config, &self.host)?;
+        let plan = self.compile(&prepared.config)?;
         let files = Files {
             stdin: self.null.as_fd(),
             stdout: theirs.as_fd(),
@@ -79,11 +82,19 @@ impl Engine {
         })
     }
 
+    fn compile(&self, config: &Config) -> Result<Plan> {
+        Ok(sandbox::compile_with(
+            config,
+            &self.host,
+            &mut self.filters.borrow_mut(),
+        )?)
+    }
+
     /// A child that stays until it is killed; comes back when it runs.
     pub(crate) fn keep(&self, kind: &str) -> Result<Kept> {
         let arguments = ["pause"];
         let config = kinds::config(kind, &self.host, &self.root, &self.program, &arguments)?;
-        let plan = sandbox::compile(&config, &self.host)?;
+        let plan = self.compile(&config)?;
         let files = Files {
             stdin: self.null.as_fd(),
             stdout: self.null.as_fd(),
@@ -110,7 +121,10 @@ impl Engine {
                     }
                     Message::Main { pidfd, .. } => kept.main = Some(pidfd),
                     Message::Closed => break,
-                    other @ (Message::Failed(_) | Message::AtGate { .. } | Message::Exited(_)) => {
+                    other @ (Message::Failed(_)
+                    | Message::Stopped(_)
+                    | Message::AtGate { .. }
+                    | Message::Exited(_)) => {
                         return Err(format!("{other:?}").into());
                     }
                 }
@@ -147,7 +161,10 @@ fn follow(
                 wait(&std::mem::replace(&mut pidfd, init))?;
             }
             Message::Executed => launcher.make_spares(),
-            Message::Exited(_) | Message::Main { .. } | Message::AtGate { .. } => {}
+            Message::Exited(_)
+            | Message::Stopped(_)
+            | Message::Main { .. }
+            | Message::AtGate { .. } => {}
             Message::Closed => break,
             Message::Failed(failure) => return Err(failure.into()),
         }
