@@ -106,11 +106,12 @@ fn word(tenths: u8) -> &'static str {
     }
 }
 
-/// Claims that giving up this wall opens this row.
-fn is_of(key: &str, wall: Wall) -> bool {
-    let keys: &[&str] = match wall {
-        Wall::ReadOnlyRoot => &["protect_system"],
-        Wall::SystemCalls => &[
+/// Walls whose name is not that of their row: keys that go with them.
+const KEYS_OF: [(Wall, &[&str]); 6] = [
+    (Wall::ReadOnlyRoot, &["protect_system"]),
+    (
+        Wall::SystemCalls,
+        &[
             "system_call_filter",
             "system_call_architectures",
             "restrict_namespaces",
@@ -122,13 +123,19 @@ fn is_of(key: &str, wall: Wall) -> bool {
             "protect_clock",
             "protect_hostname",
         ],
-        Wall::Capabilities => &["capability_bounding_set"],
-        Wall::Keyring => &["keyring_mode"],
-        Wall::NetNamespace => &["network.mode"],
-        Wall::Paths => &[],
-        other => return other.name() == key,
-    };
-    keys.contains(&key)
+    ),
+    (Wall::Capabilities, &["capability_bounding_set"]),
+    (Wall::Keyring, &["keyring_mode"]),
+    (Wall::NetNamespace, &["network.mode"]),
+    (Wall::Paths, &[]),
+];
+
+/// Claims that giving up this wall opens this row.
+fn is_of(key: &str, wall: Wall) -> bool {
+    match KEYS_OF.iter().find(|(known, _)| *known == wall) {
+        Some((_, keys)) => keys.contains(&key),
+        None => wall.name() == key,
+    }
 }
 
 fn row(key: &'static str, weight: u16, open: u16, detail: impl Into<String>) -> Row {

@@ -448,10 +448,10 @@ impl Compiler<'_> {
         walls: &Walls,
         no_new_privileges: bool,
     ) -> Result<Vec<LandlockStep>, CompileError> {
-        let makes_network = self
-            .steps
-            .iter()
-            .any(|step| matches!(step, Step::Namespaces(set) if set.has(libc::CLONE_NEWNET)));
+        let makes_network = self.steps.iter().any(|step| {
+            matches!(step, Step::Namespaces(set) | Step::FirstProcess(set)
+                if set.has(libc::CLONE_NEWNET))
+        });
         let around = landlock::Circumstances {
             abi: self.host.landlock_abi,
             shared_network: !makes_network,

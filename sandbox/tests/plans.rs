@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use sandbox::config::{
-    Amount, Bind, CgroupName, Directory, Identity, Lifecycle, Limits, Network, Process, Root, Wall,
-    Walls,
+    Amount, Bind, CgroupName, Directory, Identity, Lifecycle, Limits, Network, PathAccess,
+    PathRule, PortAccess, PortRule, Ports, Process, Root, Scope, Wall, Walls,
 };
 use sandbox::host::{Architecture, Cgroups, KernelVersion, UserNamespaces, V1, V2};
 use sandbox::{Carrier, Config, Host, compile};
@@ -344,6 +344,72 @@ fn walls_that_a_kernel_does_not_have_are_named_or_reported() {
     let (refused, given_up) = relaxed(&boxed(), &host, &[Wall::SystemCalls]);
     assert_eq!(refused, "the system call filter cannot be made");
     assert_eq!(given_up, [Wall::SystemCalls]);
+}
+
+#[test]
+fn rules_that_landlock_is_too_old_for_are_named_or_reported() {
+    let with_abi = |landlock_abi| Host {
+        landlock_abi,
+        ..pure_v2()
+    };
+    let mut config = boxed();
+    let landlock = &mut config.walls.as_mut().unwrap().landlock;
+    landlock.paths = vec![PathRule {
+        path: "/srv".into(),
+        access: PathAccess::Read,
+        optional: false,
+    }];
+    landlock.ports = vec![PortRule {
+        ports: Ports::One(443),
+        access: PortAccess::Connect,
+    }];
+    landlock.scopes.signals = Scope::Shut;
+    let (refused, given_up) = relaxed(&config, &with_abi(3), &[Wall::Landlock]);
+    assert_eq!(
+        refused,
+        "landlock: this kernel's landlock is ABI 3, which cannot deny TCP (ABI 4), ioctls on \
+         devices (ABI 5), signals (ABI 6)"
+    );
+    // The rules, and the scope that the default box has where the kernel can.
+    assert_eq!(given_up, [Wall::Landlock, Wall::Landlock]);
+    let (refused, _) = relaxed(&config, &with_abi(0), &[Wall::Landlock]);
+    assert_eq!(
+        refused,
+        "landlock: this kernel has no landlock, or has it switched off"
+    );
+    config.limits = Limits::default();
+    config.walls.as_mut().unwrap().best_effort = vec![Wall::Landlock];
+    let plan = compile(&config, &with_abi(3)).unwrap().to_string();
+    assert!(
+        plan.contains("landlock: deny 15 rights to files, but for the rules (ABI 3)"),
+        "{plan}"
+    );
+    assert!(plan.contains("landlock: allow to read /srv"), "{plan}");
+    assert!(!plan.contains("443"), "{plan}");
+}
+
+#[test]
+fn the_default_box_stands_on_a_kernel_without_scopes_and_says_what_it_lacks() {
+    for landlock_abi in [0, 5] {
+        let host = Host {
+            landlock_abi,
+            ..pure_v2()
+        };
+        let plan = compile(&boxed(), &host).unwrap();
+        assert!(!plan.to_string().contains(". landlock: "), "{plan}");
+        let told = &plan.warnings()[0];
+        assert_eq!(told.wall, Wall::Landlock);
+        assert!(
+            told.reason
+                .starts_with("abstract unix sockets outside stay within reach: "),
+            "{}",
+            told.reason
+        );
+        // In a network of its own there are none in reach.
+        let mut alone = boxed();
+        alone.walls.as_mut().unwrap().network = Network::None;
+        assert!(compile(&alone, &host).unwrap().warnings().is_empty());
+    }
 }
 
 #[test]

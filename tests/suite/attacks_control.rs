@@ -267,6 +267,11 @@ fn an_environment_does_not_reach_what_builds_the_box() {
     herd.wait_state("web", "active");
     let main = herd.main_pid("web");
     let environment = |pid: i32| fs::read_to_string(format!("/proc/{pid}/environ")).unwrap();
+    // The kernel closes what tells us of execve(2) before the new environment is in its place.
+    let deadline = crate::fixture::Deadline::new();
+    while environment(main).is_empty() && !deadline.left().is_zero() {
+        std::thread::yield_now();
+    }
     assert!(environment(main).contains("SECRET=of-the-service"));
     assert!(!environment(main).contains("SECRET_OF_HERD"));
     let reapers = crate::box_probe::children_named("herd-exec", herd.pid());

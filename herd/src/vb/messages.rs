@@ -133,10 +133,11 @@ fn of_mount(mount: &MountFailure, errno: i32, arguments: &Arguments, wanted: &Wa
     let path = mount.path.as_os_str();
     let given = given(path, arguments);
     let plain = |text: &str| words(&[text.as_ref(), &given, ": ".as_ref(), reason.as_ref()]);
+    let new_root = new_root(&given);
     let of_kernel = |what: &str| {
         words(&[
-            format!("Can't mount {what} on /newroot").as_ref(),
-            path,
+            format!("Can't mount {what} on ").as_ref(),
+            &new_root,
             ": ".as_ref(),
             errno::mount_text(errno).as_ref(),
         ])
@@ -175,14 +176,14 @@ fn of_mount(mount: &MountFailure, errno: i32, arguments: &Arguments, wanted: &Wa
         MountOperation::Bind | MountOperation::IdMap => words(&[
             "Can't bind mount /oldroot".as_ref(),
             mount.source.as_deref().unwrap_or_default(),
-            " on /newroot".as_ref(),
-            path,
+            " on ".as_ref(),
+            &new_root,
             ": Unable to mount source on destination: ".as_ref(),
             errno::mount_text(errno).as_ref(),
         ]),
         MountOperation::ReadOnly => words(&[
-            "Can't remount readonly on /newroot".as_ref(),
-            path,
+            "Can't remount readonly on ".as_ref(),
+            &new_root,
             ": ".as_ref(),
             read_only(path, errno).as_ref(),
         ]),
@@ -236,8 +237,8 @@ fn of_overlay(path: &OsStr, errno: i32, arguments: &Arguments, wanted: &Wanted) 
         errno::mount_text(errno)
     };
     words(&[
-        "Can't make overlay mount on /newroot".as_ref(),
-        path,
+        "Can't make overlay mount on ".as_ref(),
+        &new_root(&given(path, arguments)),
         " with options ".as_ref(),
         &options.unwrap_or_default(),
         ": ".as_ref(),
@@ -300,6 +301,14 @@ fn overlay_options(
     }
     options.push(",userxattr");
     options
+}
+
+/// Where bubblewrap has the box's tree while it is made.
+fn new_root(given: &OsStr) -> OsString {
+    let bytes = given.as_bytes();
+    let start = bytes.iter().position(|byte| *byte != b'/');
+    let rest = &bytes[start.unwrap_or(bytes.len())..];
+    words(&["/newroot/".as_ref(), OsStr::from_bytes(rest)])
 }
 
 /// The target above which this directory was to be made.

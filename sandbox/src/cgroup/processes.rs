@@ -42,7 +42,7 @@ pub fn is_populated(plan: &CgroupPlan) -> Result<bool, CgroupError> {
 /// Kills every process of the service with SIGKILL; none can fork its way out.
 ///
 /// v2 does it in the kernel (`cgroup.kill`, 5.14). Elsewhere the group is frozen if it can be,
-/// signalled, and thawed. The processes die soon after; [`open_events`](super::open_events) tells
+/// signalled, and thawed. The processes die soon after; [`open_events`] tells
 /// when the group is empty.
 ///
 /// # Errors

@@ -166,3 +166,37 @@ pub enum Upper {
     /// Into `upper` of the host; `work` is an empty directory on the same file system.
     Persistent { upper: PathBuf, work: PathBuf },
 }
+
+impl MountAction {
+    /// `source` of the host appears at `target`, with all mounts below it; nosuid, nodev.
+    pub fn bind(source: impl Into<PathBuf>, target: impl Into<PathBuf>) -> Self {
+        Self::Bind(BindMount::new(source.into(), target.into(), false))
+    }
+
+    /// [`bind`](Self::bind), read-only with every mount below.
+    pub fn ro_bind(source: impl Into<PathBuf>, target: impl Into<PathBuf>) -> Self {
+        Self::Bind(BindMount::new(source.into(), target.into(), true))
+    }
+
+    /// A link at `path` that reads `target`.
+    pub fn symlink(target: impl Into<PathBuf>, path: impl Into<PathBuf>) -> Self {
+        Self::Symlink {
+            target: target.into(),
+            path: path.into(),
+        }
+    }
+}
+
+impl BindMount {
+    fn new(source: PathBuf, target: PathBuf, read_only: bool) -> Self {
+        Self {
+            source: BindSource::Path(source),
+            target,
+            read_only,
+            devices: false,
+            optional: false,
+            recursive: true,
+            id_map: None,
+        }
+    }
+}

@@ -5,8 +5,8 @@
 use std::collections::VecDeque;
 
 use super::compile::{CompileError, Filter, compile};
-use crate::config::{EnterRoot, Root, RootOverlay, Walls};
-use crate::host::{Architecture, Host};
+use crate::config::{EnterRoot, Landlock, Root, RootOverlay, Walls};
+use crate::host::{Architecture, Host, KernelVersion};
 
 /// Different boxes on one machine are few; what is pushed out is made again.
 const MOST: usize = 32;
@@ -19,6 +19,8 @@ pub struct Memory(VecDeque<Known>);
 struct Known {
     walls: Walls,
     architecture: Architecture,
+    /// Rules of profiles may depend on it.
+    kernel: KernelVersion,
     takes_filters: bool,
     filters: Vec<Filter>,
 }
@@ -33,6 +35,7 @@ impl Memory {
         let walls = essence(walls);
         let known = self.0.iter().find(|known| {
             known.architecture == host.architecture
+                && known.kernel == host.kernel
                 && known.takes_filters == host.seccomp
                 && known.walls == walls
         });
@@ -46,6 +49,7 @@ impl Memory {
         self.0.push_back(Known {
             walls,
             architecture: host.architecture,
+            kernel: host.kernel,
             takes_filters: host.seccomp,
             filters: filters.clone(),
         });
@@ -72,6 +76,7 @@ fn essence(walls: &Walls) -> Walls {
         temporary_file_systems: Vec::new(),
         binds: Vec::new(),
         mounts: Vec::new(),
+        landlock: Landlock::default(),
         best_effort: Vec::new(),
         ..walls.clone()
     }

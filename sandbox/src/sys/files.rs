@@ -44,9 +44,7 @@ pub(crate) fn open_proc_at(
     flags: i32,
 ) -> Result<OwnedFd, Errno> {
     let file = open_at(from, path, flags)?;
-    // The signs of the types differ from one C library to the next.
-    let found = rustix::fs::fstatfs(&file)?.f_type as u64;
-    if found == rustix::fs::PROC_SUPER_MAGIC as u64 {
+    if rustix::fs::fstatfs(&file)?.f_type == rustix::fs::PROC_SUPER_MAGIC {
         Ok(file)
     } else {
         Err(Errno(libc::EOPNOTSUPP))

@@ -18,6 +18,7 @@ mod bare;
 mod boxed;
 mod filters;
 mod fixture;
+mod groups;
 mod identity;
 mod join;
 mod landlock;
@@ -51,6 +52,7 @@ fn main() {
         swaps::CASES,
         user::CASES,
         spare::CASES,
+        groups::CASES,
     ]
     .concat();
     let forked: Vec<Case> = [
@@ -65,6 +67,7 @@ fn main() {
         identity::CASES,
         join::CASES,
         attacks::CASES,
+        groups::CASES,
     ]
     .concat();
     std::process::exit(fixture::run(

@@ -151,3 +151,16 @@ fn signals_and_masks_are_handed_on_as_they_are() {
         gives(Anybody, "ulimit -n 77; $B $R sh -c 'ulimit -n'", "77"),
     ]);
 }
+
+#[test]
+fn a_terminal_stays_the_commands_own() {
+    check(&[
+        // In the foreground: reading from it stops nobody.
+        gives(
+            Anybody,
+            r#"mkfifo in go; (echo hello; exec cat go) >in &
+               script -qec "$B $R --unshare-pid sh -c 'read x; echo got-\$x; test -t 0 && echo terminal'" /dev/null <in | tr -d '\r' | grep -v '^hello'; echo >go; wait"#,
+            "got-hello\nterminal",
+        ),
+    ]);
+}

@@ -6,6 +6,7 @@ use sandbox::config::{
 };
 use toml::de::DeValue;
 
+use crate::diagnostic::Severity;
 use crate::reader::{Item, Reader};
 
 pub(super) fn read_landlock(
@@ -21,8 +22,21 @@ pub(super) fn read_landlock(
                 scopes: walls.landlock.scopes,
                 ..Landlock::default()
             };
-            for item in reader.list(item) {
+            let items = reader.list(item);
+            let count = items.len();
+            for item in items {
                 read_rule(&mut landlock, reader, item);
+            }
+            let was_read = landlock.paths.len() + landlock.ports.len() == count;
+            let runs = |rule: &PathRule| rule.access == PathAccess::Execute;
+            if was_read && !landlock.paths.iter().any(runs) {
+                // It would end in a bare "permission denied" at the start.
+                let message = "no rule lets a program be executed, the command neither";
+                let hint =
+                    "add { path = \"/usr\", access = \"execute\" }, or where the command lies";
+                let (file, span) = (item.file, item.span());
+                let hint = Some(hint.to_owned());
+                reader.report(Severity::Warning, file, span, message.to_owned(), hint);
             }
             walls.landlock = landlock;
         }

@@ -54,6 +54,28 @@ fn escapes_of_a_terminal_never_reach_it() {
 }
 
 #[test]
+fn landlock_that_lets_nothing_run_is_warned_of() {
+    let name = UnitName::new("tool").unwrap();
+    let warnings = |rules: &str| {
+        let text =
+            format!("command = \"/usr/bin/tool\"\nboxed = true\n[box]\nlandlock = [{rules}]\n");
+        let files = [SourceText::new("tool.toml", text)];
+        let parsed = parse_unit(&name, &files, &Facts::of_the_system());
+        assert!(parsed.unit.is_some());
+        render_all(&parsed.diagnostics, false)
+    };
+    let read = "{ path = \"/srv\", access = \"read_write\" }";
+    for rules in ["", read, "{ tcp = 80, access = \"bind\" }"] {
+        let shown = warnings(rules);
+        let message = "warning: no rule lets a program be executed, the command neither";
+        assert!(shown.starts_with(message), "{shown}");
+    }
+    let run = "{ path = \"/usr\", access = \"execute\" }";
+    assert_eq!(warnings(run), "");
+    assert_eq!(warnings(&format!("{read}, {run}")), "");
+}
+
+#[test]
 fn a_command_that_the_box_hides_is_warned_of() {
     let name = UnitName::new("tool").unwrap();
     let warnings = |text: &str| {

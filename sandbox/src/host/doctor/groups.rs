@@ -1,4 +1,5 @@
-//! Cgroups: one is made and removed, and the controllers that can limit are counted.
+//! Cgroups: one is made and removed, the controllers that can limit are counted, and who says which
+//! devices are open and how long processes wait.
 
 use super::{Finding, Look, Need, State, Subject};
 use crate::cgroup;
@@ -6,7 +7,7 @@ use crate::config::{CgroupLimits, CgroupName};
 use crate::host::Host;
 
 pub(super) fn findings(host: &Host) -> Vec<Finding> {
-    vec![tree(host), limits(host)]
+    vec![tree(host), limits(host), devices(host), pressure(host)]
 }
 
 /// A group is made, and removed, below our own.
@@ -65,4 +66,35 @@ fn limits(host: &Host) -> Finding {
         format!("no controller for {}", missing_ones.join(", ")),
         "a parent has to enable them in cgroup.subtree_control, or delegate them",
     )
+}
+
+/// Who can shut devices: `limits.devices`, `device_policy`.
+fn devices(host: &Host) -> Finding {
+    let look = Look::new(Subject::Cgroups, Need::Key, "device rules");
+    let cgroups = &host.cgroups;
+    if !host.is_root {
+        return look.missing("only root may say which devices are open", "");
+    }
+    if cgroups.device_programs && cgroups.v2.as_ref().is_some_and(|v2| v2.writable) {
+        return look.ok("the kernel asks programs of ours on cgroup v2");
+    }
+    if cgroups.v1.get("devices").is_some_and(|v1| v1.writable) {
+        return look.ok("by the cgroup v1 controller devices");
+    }
+    look.missing(
+        "neither device programs on cgroup v2 nor the v1 controller devices",
+        "a kernel with CONFIG_CGROUP_BPF",
+    )
+}
+
+/// Whether status can tell what a service waits for.
+fn pressure(host: &Host) -> Finding {
+    let look = Look::new(Subject::Cgroups, Need::Comfort, "pressure");
+    if host.cgroups.v2.is_none() {
+        return look.missing("there is no cgroup v2", "");
+    }
+    match std::fs::read("/proc/pressure/memory") {
+        Ok(_) => look.ok("the kernel counts how long processes wait"),
+        Err(_) => look.missing("the kernel does not count", "boot with psi=1"),
+    }
 }
