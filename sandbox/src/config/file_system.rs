@@ -1,4 +1,21 @@
 //! The file system of a box: what its `/` is, and the ordered actions that fill it.
+//!
+//! The rules that all actions share:
+//!
+//! * A *source* is a path of the host, looked up before anything of the box is mounted; links and `..` in it
+//!   mean what they mean to everybody. It is the same whatever earlier actions have covered.
+//! * A *target* is a path of the box, absolute and without `..`, looked up from the root of the box through all
+//!   that is mounted there by then (`openat2(2)`, `RESOLVE_IN_ROOT`): a link in a box root leads nowhere else.
+//! * A target that is missing is made: a directory (mode 0755) or an empty file (0444), as the source is.
+//!   Directories above have mode 0755, and shut out those whom the `mode` of the action shuts out. On
+//!   [`Root::Host`] nothing is made but in what the box itself has mounted: `ENOENT`.
+//! * A later action covers an earlier one at or below its target.
+//! * Mounts are nosuid, and but for `devices` nodev, with every mount below them.
+//! * The walls of [`Walls`](super::Walls) come first, the sealing of a read-only root and
+//!   `no_exec_paths` last.
+//!
+//! A step that fails says which operation on which path it was about in
+//! [`StepFailure::mount`](crate::StepFailure::mount).
 #![forbid(unsafe_code)]
 
 use std::path::PathBuf;
@@ -83,7 +100,7 @@ pub enum MountAction {
     },
     /// The POSIX message queues of the box's IPC namespace.
     MessageQueues { target: PathBuf },
-    /// The cgroup tree of the box's cgroup namespace, read-only unless it is delegated.
+    /// The cgroup tree (v2) as the box's cgroup namespace shows it.
     ControlGroups { target: PathBuf, read_only: bool },
     /// A directory; one that is there already keeps its mode.
     Directory { path: PathBuf, mode: u32 },

@@ -85,17 +85,10 @@ impl Mounts {
         let Some(tree) = self.held.get_mut(put.slot).and_then(Option::take) else {
             return Ok(());
         };
-        let mut attributes = Attributes::NO_SUID;
-        if !put.devices {
-            attributes = attributes | Attributes::NO_DEVICES;
-        }
-        if put.read_only {
-            attributes = attributes | Attributes::READ_ONLY;
-        }
         let target = path_of(&put.target);
         self.mount_with(
             tree,
-            Some(attributes),
+            Some(put.attributes()),
             target,
             put.parents,
             MountOperation::Bind,
@@ -271,6 +264,19 @@ impl Mounts {
             Err(errno) => return Err(about(errno.into(), MountOperation::Symlink, path)),
         };
         Err(about(Errno::EEXIST, there, path))
+    }
+}
+
+impl Put {
+    pub(super) fn attributes(&self) -> Attributes {
+        let mut attributes = Attributes::NO_SUID;
+        if !self.devices {
+            attributes = attributes | Attributes::NO_DEVICES;
+        }
+        if self.read_only {
+            attributes = attributes | Attributes::READ_ONLY;
+        }
+        attributes
     }
 }
 

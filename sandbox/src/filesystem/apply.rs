@@ -53,6 +53,7 @@ impl Mounts {
                 Ok(self.no_programs(path_of(path), *optional)?)
             }
             MountStep::Root(path) => Ok(self.take_root(path)?),
+            MountStep::WholeHost(put) => self.take_whole_host(put),
             MountStep::EmptyRoot => Ok(self.make_empty_root()?),
             MountStep::Take {
                 source,

@@ -10,7 +10,7 @@ use rustix::mount::{
     MountAttrFlags, OpenTreeFlags, UnmountFlags, fsconfig_set_string, open_tree, unmount,
 };
 
-use super::action::Content;
+use super::action::{Content, Put};
 use super::apply::{Mounts, attach, clone_of, finish, open_file_system, path_of};
 use super::id_map::IdMap;
 use super::overlay::Layers;
@@ -56,6 +56,16 @@ impl Mounts {
             Make::Here
         };
         self.bases.set_root(root, make);
+        Ok(())
+    }
+
+    pub(super) fn take_whole_host(&mut self, put: &Put) -> Result<(), MountTrouble> {
+        let tree = self.held.get_mut(put.slot).and_then(Option::take);
+        let tree = tree.ok_or(Errno(libc::EBADF))?;
+        let root = files::open(c"/", libc::O_PATH | libc::O_DIRECTORY)?;
+        self.attach_forbidding(tree.as_fd(), root.as_fd(), put.attributes())
+            .map_err(|errno| about(errno, MountOperation::Bind, Path::new("/")))?;
+        self.bases.set_root(tree, Make::Here);
         Ok(())
     }
 

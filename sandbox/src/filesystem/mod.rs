@@ -11,6 +11,7 @@ mod order;
 mod overlay;
 mod plan;
 mod resolve;
+mod root;
 mod step;
 mod trouble;
 mod walls;

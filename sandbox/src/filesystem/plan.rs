@@ -17,12 +17,12 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::order::{self, Ordered, Surroundings};
-use super::overlay;
+use super::root;
 use super::step::{Hide, MountStep, Tmpfs};
 use super::walls::{homes, kernel, named, protect_system};
 use crate::compile::CompileError;
 use crate::config::{
-    BoxPath, Config, EnterRoot, Propagation, ProtectSystem, Root, RootOverlay, Upper, Walls,
+    BoxPath, Config, EnterRoot, Propagation, ProtectSystem, Root, RootOverlay, Walls,
 };
 use crate::host::{Host, KernelVersion};
 use crate::paths::{absolute, c_path};
@@ -56,9 +56,9 @@ pub(crate) fn plan(
         whole_trees: host.kernel >= WHOLE_TREES,
         ..Tree::default()
     };
-    enterable(walls)?;
+    root::enterable(walls)?;
     if walls.root_overlay != RootOverlay::None {
-        tree.root_slot = Some(root_overlay(walls, launch, &mut tree.ordered)?);
+        tree.root_slot = Some(root::overlay(walls, launch, &mut tree.ordered)?);
     }
     if let Root::Directory(root) = &walls.root {
         absolute("box_root", root)?;
@@ -89,39 +89,6 @@ pub(crate) fn plan(
     }
     named(config, walls, &mut tree)?;
     tree.finish(walls)
-}
-
-/// A root that is the host's own is neither entered nor covered.
-fn enterable(walls: &Walls) -> Result<(), CompileError> {
-    if walls.root.is_host() && walls.enter_root == EnterRoot::Chroot {
-        return Err(CompileError::Root(
-            "chroot takes a root of the box's own to change to",
-        ));
-    }
-    Ok(())
-}
-
-/// Gives the slot of the overlay that will be the root.
-fn root_overlay(
-    walls: &Walls,
-    launch: Surroundings,
-    ordered: &mut Ordered,
-) -> Result<usize, CompileError> {
-    let Root::Directory(root) = &walls.root else {
-        return Err(CompileError::Root(
-            "an overlay root takes a directory: the host's tree is many file systems",
-        ));
-    };
-    let upper = match &walls.root_overlay {
-        RootOverlay::Persistent { upper, work } => Upper::Persistent {
-            upper: upper.clone(),
-            work: work.clone(),
-        },
-        RootOverlay::None | RootOverlay::Temporary => Upper::Temporary,
-    };
-    let lower = [root.clone()];
-    let overlay = overlay::plan(&lower, &upper, c"/".to_owned(), launch)?;
-    Ok(ordered.hold(MountStep::Overlay(overlay)))
 }
 
 /// A box in a directory gets `/proc`, `/dev` and `/tmp` unasked; an empty root is empty.
@@ -326,24 +293,25 @@ impl Tree {
                     let stays = !walls.root.is_host();
                     self.steps.push(MountStep::MountMemory { stays });
                 }
-                self.steps.extend(self.root(walls)?);
+                let root = match self.first_is_root() {
+                    Some(root) => Some(root),
+                    None => root::step(walls, self.root_slot)?,
+                };
+                self.steps.extend(root);
             }
         }
         self.slots = slot;
         Ok(places)
     }
 
-    /// The step that gets the new root, if there is one.
-    fn root(&self, walls: &Walls) -> Result<Option<MountStep>, CompileError> {
-        Ok(match (&walls.root, self.root_slot) {
-            (Root::Host, _) => None,
-            (Root::Empty, _) => Some(MountStep::EmptyRoot),
-            (Root::Directory(_), Some(slot)) => Some(MountStep::HeldRoot {
-                slot,
-                sealed: is_read_only(walls),
-            }),
-            (Root::Directory(root), None) => Some(MountStep::Root(c_path(root)?)),
-        })
+    /// An empty root that the host's `/` is put on first would never be seen.
+    fn first_is_root(&mut self) -> Option<MountStep> {
+        if !self.changes.is_empty() || self.devices.is_some() {
+            return None;
+        }
+        let root = root::as_first(self.ordered.actions.first()?)?;
+        self.ordered.actions.remove(0);
+        Some(root)
     }
 
     /// Where programs can run from, last: what may run is held as it is, and put back over what may not.

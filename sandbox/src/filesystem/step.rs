@@ -6,7 +6,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::action::{Action, Content};
+use super::action::{Action, Content, Put};
 use super::id_map::IdMap;
 use crate::config::Held;
 use crate::step::text;
@@ -25,6 +25,8 @@ pub(crate) enum MountStep {
     Root(CString),
     /// A new tmpfs will be `/`.
     EmptyRoot,
+    /// The host's own tree, as it is held, will be `/`.
+    WholeHost(Put),
     /// Holds on to a part of the tree as it is now; [`Place`](MountStep::Place) counts these.
     Take {
         source: CString,
@@ -206,6 +208,11 @@ impl fmt::Display for MountStep {
                 };
                 write!(f, "hold what descriptor {} stands for{below}", number + 1)?;
                 id_map.as_ref().map_or(Ok(()), |map| map.fmt(f))
+            }
+            Self::WholeHost(put) => {
+                f.write_str("take the host's tree as the new root")?;
+                f.write_str(if put.read_only { ", read-only" } else { "" })?;
+                f.write_str(if put.devices { ", with devices" } else { "" })
             }
             Self::EmptyRoot => f.write_str("take a new tmpfs as the new root"),
             Self::Data { mode, content } => {
