@@ -164,8 +164,15 @@ pub(crate) const CASES: &[Case] = &[
         let before = tcgetattr(&programs).unwrap();
         let terminal = Terminal::like(programs.as_fd()).unwrap();
         let script = "trap 'stty size; kill -USR1 $$' WINCH; trap 'echo term; exit 3' TERM; \
-                      trap 'kill -TERM $$' USR1; while :; do sleep 0.01; done";
-        let session = spawn(&with_terminal(script), terminal.files(), options()).unwrap();
+                      trap 'kill -TERM $$' USR1; echo up >&3; while :; do sleep 0.01; done";
+        let (mut up, end) = pipe().unwrap();
+        let files = Files {
+            passed: &[(3, end.as_fd())],
+            ..terminal.files()
+        };
+        let session = spawn(&with_terminal(script), files, options()).unwrap();
+        // What is sent before the traps stand is lost.
+        up.read_exact(&mut [0; 3]).unwrap();
         let relay = Relay::new(programs.as_fd(), programs.as_fd()).unwrap();
         let size = rustix::termios::Winsize {
             ws_row: 3,
