@@ -125,10 +125,19 @@ fn apply(config: &Config, sync: Option<UserNamespaceSync<'_>>) -> Result<(), App
             Step::Descriptors(Inherit::Passed) => {
                 descriptors::close_on_exec_from(3).map_err(|e| failed(e.into()))?;
             }
+            // A caller that has set a terminal up leads a session already.
+            Step::Session {
+                controlling_terminal: false,
+            } if leads_session() => {}
             step => applying.walker.perform(index, step).map_err(failed)?,
         }
     }
     Ok(())
+}
+
+fn leads_session() -> bool {
+    // The C library's wrapper: a leader outside of our PID namespace is 0.
+    nix::unistd::getsid(None).is_ok_and(|session| session == nix::unistd::getpid())
 }
 
 struct Applying<'a> {
