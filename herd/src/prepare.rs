@@ -222,6 +222,7 @@ pub fn prepare_command(
         die_with_parent: entry.die_with_parent,
         ignore_sigpipe: true,
         listen_names: occasion.listen_names.clone(),
+        foreground: false,
         inherit: sandbox::config::Inherit::Passed,
         pid_variables: match unit.lifecycle.watchdog {
             Some(_) if is_main => vec!["WATCHDOG_PID".to_owned()],

@@ -140,7 +140,7 @@ impl Compiler<'_> {
             .push(Step::Descriptors(self.config.process.inherit));
         self.directories(&self.config.identity)?;
         self.surroundings();
-        identity(&self.config.identity, &mut self.steps);
+        identity(&self.config.identity, self.host, &mut self.steps);
         self.last_words()
     }
 
@@ -315,7 +315,9 @@ impl Compiler<'_> {
     /// Somebody has to hold what lasts as long as the box.
     fn needs_first_process(&self) -> bool {
         let lifecycle = &self.config.lifecycle;
-        lifecycle.sync.is_some() || !lifecycle.lock_files.is_empty()
+        let holds = lifecycle.sync.is_some() || !lifecycle.lock_files.is_empty();
+        // Who stops is seen by its parent alone.
+        holds || self.config.process.foreground
     }
 
     fn start_main(&mut self) {
@@ -390,6 +392,9 @@ impl Compiler<'_> {
             self.steps.push(Step::Session {
                 controlling_terminal,
             });
+        }
+        if process.foreground {
+            self.steps.push(Step::Foreground);
         }
         self.steps.push(if process.as_if_executed {
             Step::SignalsOfCaller

@@ -96,6 +96,11 @@ pub struct Process {
     pub new_session: bool,
     /// Makes descriptor 0 the controlling terminal of the new session.
     pub controlling_terminal: bool,
+    /// A process group of its own, to which the terminal at descriptor 0 is handed: as an interactive
+    /// shell starts a job. For a program that shares its caller's session, whose caller is in the
+    /// foreground of that terminal and takes it back at the end
+    /// ([`Session`](crate::session::Session) does both).
+    pub foreground: bool,
     pub scheduling: Scheduling,
     /// `PR_SET_PDEATHSIG` with SIGKILL.
     pub die_with_parent: bool,

@@ -1,12 +1,12 @@
 //! The box's first process: starts the main process, reaps for it, passes signals on to it, says
 //! how it ended, and ends; the kernel then ends what is left of the box.
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
 use rustix::process::{WaitOptions, WaitStatus};
 
 use crate::failure::StepFailure;
-use crate::main_process::{Failure, Walk};
+use crate::main_process::{Failure, NOT_EXECUTED, Walk};
 use crate::plan::Plan;
 use crate::status::{self, Wire};
 use crate::step::Step;
@@ -25,13 +25,14 @@ pub(crate) fn run(mut walker: Walker<'_>, first: usize) -> ! {
         }
     };
     let channel = walker.plan.is_followed.then(|| walker.channel.as_fd());
-    let status = reap_until_end_of(main, channel);
+    let jobs = walker
+        .plan
+        .steps
+        .contains(&Step::Foreground)
+        .then(|| walker.channel.as_fd());
+    let status = reap_until_end_of(main, channel, jobs);
     let told = status::send(walker.channel.as_fd(), &Wire::Exited(status), &[]);
-    let code = if status & 0x7f == 0 {
-        status >> 8 & 0xff
-    } else {
-        128 + (status & 0x7f)
-    };
+    let code = code_of(status);
     match told {
         // A caller that has gone does not hear it; the exit status says nearly the same.
         Ok(()) | Err(_) => {}
@@ -76,7 +77,7 @@ fn settle(walker: &mut Walker<'_>, main: Child) -> Result<(), Errno> {
     if walker.plan.outlives_parent() {
         process::outlive_parent()?;
     }
-    give_up_privileges()?;
+    give_up_privileges(walker.plan.may_change_user())?;
     let channel = walker.channel.as_fd();
     match walker.report.take() {
         Some(report) => {
@@ -100,18 +101,56 @@ fn settle(walker: &mut Walker<'_>, main: Child) -> Result<(), Errno> {
 
 const CAP_KILL: u32 = 5;
 
-/// All that is left is to send signals to a process that may have another user.
-fn give_up_privileges() -> Result<(), Errno> {
-    let kill = capabilities::permitted()? & 1 << CAP_KILL;
+/// All that is left is to send signals, which takes a capability where the main process may have
+/// another user than we.
+fn give_up_privileges(other_user: bool) -> Result<(), Errno> {
+    let kill = match other_user {
+        true => capabilities::permitted()? & 1 << CAP_KILL,
+        false => 0,
+    };
     capabilities::set(kill, 0)?;
     process::no_new_privileges()
 }
 
+/// Stays behind a child that goes on with the walk: reaps, passes signals on, and ends as it does.
+pub(crate) fn stand_by(main: i32, kept: &[RawFd]) -> ! {
+    let begun = Blocked::new()
+        .map(Blocked::keep)
+        .and_then(|()| process::outlive_parent())
+        .and_then(|()| descriptors::close_all_but(kept));
+    let code = match begun {
+        Ok(()) => code_of(reap_until_end_of(main, None, None)),
+        Err(_) => NOT_EXECUTED,
+    };
+    process::exit_now(code)
+}
+
+fn code_of(status: i32) -> i32 {
+    match status & 0x7f {
+        0 => status >> 8 & 0xff,
+        signal => 128 + signal,
+    }
+}
+
 /// Gives the wait status of `main`.
-fn reap_until_end_of(main: i32, channel: Option<BorrowedFd<'_>>) -> i32 {
+///
+/// `jobs` is told when `main` stops: the terminal is then the caller's.
+fn reap_until_end_of(
+    main: i32,
+    channel: Option<BorrowedFd<'_>>,
+    jobs: Option<BorrowedFd<'_>>,
+) -> i32 {
     loop {
         if let Some(status) = reap_ended(main, channel) {
             return status;
+        }
+        if let Some(jobs) = jobs
+            && let Some(signal) = process::stopped_by(main)
+        {
+            match status::send(jobs, &Wire::Stopped(signal), &[]) {
+                // Nobody is there to continue it, but by the box itself.
+                Ok(()) | Err(_) => {}
+            }
         }
         match signals::wait_for(signals::ALL) {
             Ok(Taken {
@@ -183,6 +222,12 @@ fn raw(status: WaitStatus) -> i32 {
 }
 
 impl Plan {
+    /// Claims that the main process becomes, or could become, somebody else.
+    fn may_change_user(&self) -> bool {
+        let changes = |step: &Step| matches!(step, Step::Uid(_));
+        self.steps.iter().any(changes) || !self.steps.contains(&Step::NoNewPrivileges)
+    }
+
     /// Claims that the box goes on when the caller ends.
     pub(crate) fn outlives_parent(&self) -> bool {
         !self.steps.contains(&Step::DieWithParent)

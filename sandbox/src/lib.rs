@@ -17,6 +17,7 @@
 //!   until `execve`: the caller is held up for tens of microseconds whatever its size. Anything
 //!   else is the **executor**, our own binary started in the same way under the name `herd-exec`: it
 //!   has one thread and a fresh heap, so it may do what a forked child must not, and holds nobody up.
+//!   A caller with one thread may be its own executor, by a **copy** of itself.
 //! * **Spare**: an executor made ahead ([`Launcher::keep_spares`]), a copy of one that does nothing but
 //!   copy itself (the **zygote**). It is the first process of a PID namespace already and becomes init.
 //! * **Init**: the first process of a box's PID namespace, the caller's own child. It starts the
@@ -24,6 +25,11 @@
 //!   and ends with it; the kernel then ends the rest of the box.
 //! * **Launcher**: holds our own executable by descriptor, so that replacing the file on disk
 //!   does not change what later launches run.
+//!
+//! # Where to begin
+//! [`session`] is for programs that want boxes: `spawn`, `wait`, events. [`pty`] gives a box a terminal.
+//! [`config`] is the vocabulary of both. [`compile()`], [`Launcher`] and [`status`] are the engine below, for
+//! supervisors with a loop of their own. [`from_voidbox`] maps that library's options to these.
 //!
 //! # The order of isolation
 //! The reasons stand where the order is made: `compile.rs` has the whole, `filesystem/plan.rs` the
@@ -46,9 +52,11 @@ mod executor;
 mod failure;
 mod filesystem;
 mod fork;
+pub mod from_voidbox;
 mod held;
 pub mod host;
 mod identity;
+mod in_child;
 mod init;
 pub mod ipc;
 pub mod landlock;
@@ -59,6 +67,7 @@ mod paths;
 mod plan;
 mod process;
 mod profile;
+pub mod pty;
 mod relax;
 pub mod seccomp;
 pub mod session;
@@ -76,7 +85,11 @@ pub use failure::{About, StepFailure};
 pub use filesystem::{MountFailure, MountOperation};
 pub use fork::launch_by_copy;
 pub use host::Host;
+pub use host::doctor::check_host;
 pub use identity::{MapError, check_ranges};
+pub use in_child::{
+    ApplyError, UserNamespaceSync, apply_isolation_in_child, apply_isolation_in_child_sync,
+};
 pub use launch::{Files, LaunchError, Launched, Launcher};
 pub use namespaces::NamespaceIds;
 pub use plan::{Carrier, GivenUp, Plan};

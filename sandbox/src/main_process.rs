@@ -179,6 +179,7 @@ pub(crate) fn perform(step: &Step, prepared: &Prepared) -> Result<(), Errno> {
                 Ok(())
             }
         }
+        Step::Foreground => process::take_foreground(),
         Step::Signals { ignore_sigpipe } => reset_signals(prepared.ignored, *ignore_sigpipe),
         Step::SignalsOfCaller => {
             if !signals::ignored_pipe_at_start() {

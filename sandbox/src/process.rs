@@ -7,6 +7,7 @@ use std::path::Path;
 
 use crate::compile::CompileError;
 use crate::config::{Directory, Identity, Process, Scheduling};
+use crate::host::Host;
 use crate::paths::{absolute, c_path, c_string, names};
 use crate::step::{Affinity, OwnedDirectory, Program, Step};
 
@@ -135,15 +136,37 @@ pub(crate) fn scheduling(wanted: &Scheduling, steps: &mut Vec<Step>) {
     }
 }
 
-/// Groups first and the user last: each step needs what the next one gives up.
-pub(crate) fn identity(wanted: &Identity, steps: &mut Vec<Step>) {
+/// Groups first and the user last: each step needs what the next one gives up. Whoever has no right
+/// to change is not asked to become what it is.
+pub(crate) fn identity(wanted: &Identity, host: &Host, steps: &mut Vec<Step>) {
+    const CAP_SETGID: u8 = 6;
+    const CAP_SETUID: u8 = 7;
+    let (may_groups, may_users) = (
+        host.has_capability(CAP_SETGID),
+        host.has_capability(CAP_SETUID),
+    );
+    let changes_group = wanted.gid.filter(|gid| may_groups || *gid != host.gid);
+    let changes_user = wanted.uid.filter(|uid| may_users || *uid != host.uid);
     match &wanted.groups {
+        Some(groups) if !may_groups && same_groups(groups, host) => {}
         Some(groups) => steps.push(Step::Groups(groups.clone())),
-        None if wanted.uid.is_some() || wanted.gid.is_some() => {
+        None if changes_group.is_some() || changes_user.is_some() => {
             steps.push(Step::Groups(Vec::new()))
         }
         None => {}
     }
-    steps.extend(wanted.gid.map(Step::Gid));
-    steps.extend(wanted.uid.map(Step::Uid));
+    steps.extend(changes_group.map(Step::Gid));
+    steps.extend(changes_user.map(Step::Uid));
+}
+
+/// Claims that these, with the caller's own group, are what the caller has.
+pub(crate) fn same_groups(groups: &[u32], host: &Host) -> bool {
+    let normal = |groups: &[u32]| {
+        let mut groups = groups.to_vec();
+        groups.push(host.gid);
+        groups.sort_unstable();
+        groups.dedup();
+        groups
+    };
+    normal(groups) == normal(&host.groups)
 }

@@ -62,6 +62,9 @@ pub enum Message {
     },
     /// The launched process is the box's first process and stays; the main process is this one.
     Main { pid: i32, pidfd: OwnedFd },
+    /// The main process, which has the terminal's [foreground](crate::config::Process::foreground), was
+    /// stopped by this signal: the caller takes the terminal, and stops too or continues it.
+    Stopped(i32),
     /// The main process ended like this; the box's first process is exiting, unless it
     /// [lingers](crate::config::Lifecycle::linger).
     Exited(ExitStatus),
@@ -175,6 +178,7 @@ fn understand(wire: Wire, descriptors: &mut Vec<OwnedFd>) -> io::Result<Message>
         }
         // The caller's own word.
         Wire::Go => Err(io::ErrorKind::InvalidData.into()),
+        Wire::Stopped(signal) => Ok(Message::Stopped(signal)),
         Wire::Exited(status) => Ok(Message::Exited(ExitStatus::from_raw(status))),
         Wire::Mapped | Wire::Between | Wire::Aside => Err(io::ErrorKind::InvalidData.into()),
     }
@@ -212,6 +216,8 @@ pub(crate) enum Wire {
     Go,
     /// With the pidfd of the main process.
     Main,
+    /// A signal.
+    Stopped(i32),
     /// A wait status.
     Exited(i32),
     /// From the executor to the box's first process: its maps are written.

@@ -70,6 +70,8 @@ pub(crate) enum Step {
     Session {
         controlling_terminal: bool,
     },
+    /// A process group of its own, in the foreground of the terminal at descriptor 0.
+    Foreground,
     Signals {
         ignore_sigpipe: bool,
     },
@@ -356,6 +358,9 @@ impl fmt::Display for Step {
             Self::Session {
                 controlling_terminal: true,
             } => f.write_str("start a new session with descriptor 0 as its terminal"),
+            Self::Foreground => {
+                f.write_str("take the terminal's foreground with a group of its own")
+            }
             Self::Signals {
                 ignore_sigpipe: false,
             } => f.write_str("reset all signals"),

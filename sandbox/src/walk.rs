@@ -24,7 +24,7 @@ use crate::sys::{Errno, files, network, process};
 
 /// Why a step was not done.
 #[derive(Debug)]
-struct Trouble {
+pub(crate) struct Trouble {
     errno: Errno,
     /// What the step's own sentence does not say.
     detail: Option<String>,
@@ -177,7 +177,7 @@ impl<'a> Walker<'a> {
         clippy::wildcard_enum_match_arm,
         reason = "every other step is one of the main process"
     )]
-    fn perform(&mut self, index: usize, step: &Step) -> Result<(), Trouble> {
+    pub(crate) fn perform(&mut self, index: usize, step: &Step) -> Result<(), Trouble> {
         match step {
             Step::Directory(wanted) if wanted.whole => {
                 let directory = open_directory(wanted)?;
@@ -378,7 +378,7 @@ impl<'a> Walker<'a> {
 }
 
 /// The failure of one step as the caller will read it.
-fn told(plan: &Plan, index: usize, trouble: Trouble) -> StepFailure {
+pub(crate) fn told(plan: &Plan, index: usize, trouble: Trouble) -> StepFailure {
     let mut failure = StepFailure::new(plan, index, trouble.errno);
     if let Some(detail) = trouble.detail {
         failure.sentence = format!("{}: {detail}", failure.sentence);

@@ -281,6 +281,30 @@ fn capabilities_of_files_count_for_nothing() {
     assert!(boxed.contains("Operation not permitted"), "{boxed}");
 }
 
+#[test]
+fn a_setuid_program_of_root_gives_nothing() {
+    if !needs::root() {
+        return;
+    }
+    let place = tempfile::tempdir_in("/var/tmp").unwrap();
+    fs::set_permissions(place.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let program = place.path().join("setuid");
+    fs::copy(probe(), &program).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o6755)).unwrap();
+    let path = program.display().to_string();
+    let report = |keys: &str| -> Value {
+        let case = default_box().top("user = 'nobody'").keys(keys);
+        serde_json::from_str(&case.output(&format!("run {path} report"))).unwrap()
+    };
+    // It does what it is made for where nothing stands in its way.
+    assert_eq!(report("profile = 'none'")["uid"][1], 0);
+    let boxed = report("private_tmp = false");
+    for set in ["uid", "gid"] {
+        assert_eq!(boxed[set], serde_json::json!([65534, 65534, 65534, 65534]));
+    }
+    assert_eq!(boxed["capabilities"]["permitted"], "0000000000000000");
+}
+
 /// What hides a path is not to be taken away, whatever the mount table shows.
 #[test]
 fn no_mount_of_a_box_can_be_undone() {

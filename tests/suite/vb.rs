@@ -17,6 +17,7 @@ mod attacks;
 mod callers;
 mod case;
 mod command_line;
+mod defects;
 mod descriptors;
 mod files;
 mod identity;

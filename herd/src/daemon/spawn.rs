@@ -478,6 +478,8 @@ impl Daemon {
                         process.inner = Some(Inner { pid, pidfd });
                     }
                 }
+                // No service has a terminal's foreground.
+                Message::Stopped(_) => {}
                 // No service is held at a gate: nobody here has to look at it first.
                 Message::AtGate { .. } => {
                     if let Err(error) = status::let_go(fd.as_fd()) {

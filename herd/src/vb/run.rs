@@ -423,6 +423,8 @@ fn monitor(
                 return Err(messages::sentence(&failure, arguments, wanted));
             }
             Message::Executed => is_running = true,
+            // Of a program that was given the terminal's foreground, which this one is not.
+            Message::Stopped(_) => {}
             Message::Main { pidfd, .. } => main = Some(pidfd),
             Message::Moved {
                 pidfd: first,

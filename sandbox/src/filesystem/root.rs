@@ -27,6 +27,10 @@ pub(super) fn step(
 }
 
 /// The step that makes the host's whole tree the root at once, when an action would put it there.
+#[allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "every other step makes no root"
+)]
 pub(super) fn as_first(action: &MountStep) -> Option<MountStep> {
     match action {
         MountStep::Action(Action::Put(put)) if is_whole_host(put) => {

@@ -115,6 +115,15 @@ impl fmt::Display for Finding {
     }
 }
 
+/// Looks at this machine and [tries](examine) what boxes need: namespaces by making one, limits by setting
+/// one. Starts short-lived children.
+///
+/// # Errors
+/// When `/proc` does not tell what the machine is.
+pub fn check_host() -> Result<Report, super::HostError> {
+    Ok(examine(&Host::detect()?))
+}
+
 /// Tries everything that a box may need. Starts short-lived children; not for the supervisor's loop.
 pub fn examine(host: &Host) -> Report {
     let host = &host.clone().tried();

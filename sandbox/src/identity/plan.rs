@@ -9,7 +9,7 @@ use crate::config::{
     Wall, Walls,
 };
 use crate::host::Host;
-use crate::process::identity;
+use crate::process::{identity, same_groups};
 use crate::step::{NamespaceSet, Step};
 
 /// The user namespace of a box.
@@ -237,14 +237,7 @@ pub(crate) fn before(
     let Some(groups) = &wanted.groups else {
         return Ok(Vec::new());
     };
-    let normal = |groups: &[u32]| {
-        let mut groups = groups.to_vec();
-        groups.push(host.gid);
-        groups.sort_unstable();
-        groups.dedup();
-        groups
-    };
-    if normal(groups) == normal(&host.groups) {
+    if same_groups(groups, host) {
         return Ok(Vec::new());
     }
     let reason = match (host.is_root, groups.is_empty()) {
@@ -327,7 +320,7 @@ fn change_user(
     let mut change = Vec::new();
     let becomes = match users {
         Users::Same => {
-            identity(wanted, &mut change);
+            identity(wanted, host, &mut change);
             Some(wanted.uid.unwrap_or(host.uid))
         }
         Users::Alone { map, second, .. } => Some(second.as_ref().unwrap_or(map).uid),

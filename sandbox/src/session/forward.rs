@@ -53,6 +53,16 @@ impl Forwarder {
         }
     }
 
+    /// The number of a signal that has come, if one has; for callers with a loop of their own, which wait
+    /// for this value's descriptor to become readable.
+    ///
+    /// # Errors
+    /// When the kernel refuses to tell.
+    pub fn next(&self) -> io::Result<Option<i32>> {
+        let info = self.signals.read_signal()?;
+        Ok(info.map(|info| i32::try_from(info.ssi_signo).unwrap_or(0)))
+    }
+
     /// Sends what comes to `process` until `ready` can be read.
     pub(super) fn forward_until(
         &self,

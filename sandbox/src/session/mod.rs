@@ -45,6 +45,7 @@ mod box_group;
 mod event;
 mod forward;
 mod instance;
+mod job;
 mod lock;
 mod options;
 mod outcome;

@@ -8,12 +8,13 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, pidfd_send_signal};
 
 use super::box_group::{self, BoxGroup};
 use super::event::{Audience, Event};
 use super::forward::Forwarder;
 use super::instance::InstanceId;
+use super::job::Job;
 use super::lock::HostLock;
 use super::options::{Carriage, Options};
 use super::outcome::{EndReason, RunError, RunOutcome, SpawnError, WaitError};
@@ -73,6 +74,11 @@ impl Sandbox {
         };
         let mut config = config.clone();
         config.lifecycle.gate |= config.walls.is_some() && audience.listens();
+        let job = match config.process.foreground {
+            true => Job::of(files.stdin).map_err(following("look at its terminal"))?,
+            false => None,
+        };
+        config.process.foreground = job.is_some();
         let names_group = config.cgroup.is_some();
         box_group::name(&mut config, &self.host, instance).map_err(SpawnError::Cgroup)?;
         let plan = carried(compile(&config, &self.host)?, options.carriage)?.followed();
@@ -102,6 +108,7 @@ impl Sandbox {
             has_session: plan.has_session(),
             group: starting.group,
             audience: starting.audience,
+            job,
             _lock: lock,
         })
     }
@@ -254,15 +261,17 @@ impl Starting<'_, '_> {
                     let executor = std::mem::replace(&mut running.pidfd, pidfd);
                     reap(&executor).map_err(following("reap the executor"))?;
                     running.main_pid = main_pid;
+                    if main_pidfd.is_some() {
+                        heard(channel.as_fd());
+                    }
                     running.main_pidfd = main_pidfd;
-                    heard(channel.as_fd());
                 }
                 Message::Main { pid, pidfd } => {
                     running.main_pid = pid;
                     running.main_pidfd = Some(pidfd);
                     heard(channel.as_fd());
                 }
-                Message::Executed | Message::Exited(_) => break,
+                Message::Executed | Message::Exited(_) | Message::Stopped(_) => break,
                 // By `execve`, or by a death that the pidfd tells of.
                 Message::Closed => {
                     running.channel = None;
@@ -311,6 +320,7 @@ pub struct Session<'a> {
     has_session: bool,
     group: Option<BoxGroup>,
     audience: Audience<'a>,
+    job: Option<Job>,
     _lock: Option<HostLock>,
 }
 
@@ -428,6 +438,12 @@ impl Session<'_> {
             }
             match next(channel.as_fd())? {
                 Message::Exited(ended) => status = Some(ended),
+                Message::Stopped(signal) => {
+                    let main = Pid::from_raw(running.main_pid);
+                    if let (Some(job), Some(main)) = (&self.job, main) {
+                        job.stopped(main, signal)?;
+                    }
+                }
                 Message::Closed => running.channel = None,
                 Message::Executed
                 | Message::Main { .. }
@@ -452,6 +468,7 @@ impl Session<'_> {
     fn conclude(&mut self, status: ExitStatus) -> Result<RunOutcome, WaitError> {
         let pid = self.pid();
         self.running = None;
+        self.job = None;
         let out_of_memory = self.group.as_ref().is_some_and(BoxGroup::ran_out_of_memory);
         let reason = match status.signal() {
             Some(libc::SIGKILL) if out_of_memory => EndReason::OutOfMemory,

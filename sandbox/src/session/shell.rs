@@ -31,6 +31,7 @@ impl ShellConfig {
         walls.root = root;
         config.walls = Some(walls);
         config.process.new_session = false;
+        config.process.foreground = true;
         if let Some(terminal) = std::env::var_os("TERM") {
             config.process.environment.push(("TERM".into(), terminal));
         }

@@ -38,6 +38,7 @@ pub(crate) fn open_proc(path: &CStr, flags: i32) -> Result<OwnedFd, Errno> {
 }
 
 /// The same from a directory.
+#[allow(clippy::cast_sign_loss, reason = "a magic number, by its bits")]
 pub(crate) fn open_proc_at(
     from: BorrowedFd<'_>,
     path: &CStr,

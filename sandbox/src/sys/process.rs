@@ -60,6 +60,45 @@ pub(crate) fn take_terminal() -> Result<(), Errno> {
     done(unsafe { libc::syscall(libc::SYS_ioctl, 0, libc::TIOCSCTTY, 0) })
 }
 
+/// Makes this process the leader of a new process group, and that the foreground one of the terminal at
+/// descriptor 0.
+pub(crate) fn take_foreground() -> Result<(), Errno> {
+    // SAFETY: setpgid(2) takes numbers; zeros are this process itself.
+    done(unsafe { libc::syscall(libc::SYS_setpgid, 0, 0) })?;
+    // A group in the background is stopped for asking, unless it blocks SIGTTOU.
+    let before = super::signals::set_mask(super::signals::ALL)?;
+    let group = own_pid();
+    // SAFETY: TIOCSPGRP reads a live pid_t.
+    let taken =
+        done(unsafe { libc::syscall(libc::SYS_ioctl, 0, libc::TIOCSPGRP, &raw const group) });
+    super::signals::set_mask(before)?;
+    taken
+}
+
+/// The signal that has stopped the child `pid` since this was last asked.
+pub(crate) fn stopped_by(pid: i32) -> Option<i32> {
+    // SAFETY: siginfo_t is plain data, for which zero is a value.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    let options = libc::WSTOPPED | libc::WNOHANG;
+    // SAFETY: waitid(2) fills a live siginfo_t, and takes no resource usage.
+    done(unsafe {
+        libc::syscall(
+            libc::SYS_waitid,
+            libc::P_PID,
+            pid,
+            &raw mut info,
+            options,
+            std::ptr::null::<libc::rusage>(),
+        )
+    })
+    .ok()?;
+    // SAFETY: filled for a child, or zero as it was: the pid is there in both cases.
+    let found = unsafe { info.si_pid() };
+    // SAFETY: as above; the status of a stopped child is a signal.
+    let signal = unsafe { info.si_status() };
+    (found != 0).then_some(signal)
+}
+
 pub(crate) fn set_groups(groups: &[u32]) -> Result<(), Errno> {
     // SAFETY: the pointer and the length are those of one live slice of gid_t.
     done(unsafe { libc::syscall(libc::SYS_setgroups, groups.len(), groups.as_ptr()) })

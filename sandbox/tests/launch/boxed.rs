@@ -325,6 +325,7 @@ pub(crate) const CASES: &[Case] = &[
             }
             Message::Failed(_)
             | Message::Executed
+            | Message::Stopped(_)
             | Message::AtGate { .. }
             | Message::Exited(_)
             | Message::Closed => panic!("nobody stands for the box"),

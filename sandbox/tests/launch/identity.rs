@@ -319,6 +319,31 @@ pub(crate) const CASES: &[Case] = &[
             outcome.stderr
         );
     }),
+    (
+        "a_group_that_a_file_denies_something_to_cannot_be_left",
+        || {
+            // CVE-2014-8989: whoever may leave a group gains what a file denies to that group.
+            let place = tempfile::tempdir_in("/var/tmp").unwrap();
+            fs::set_permissions(place.path(), fs::Permissions::from_mode(0o755)).unwrap();
+            let file = place.path().join("denied");
+            fs::write(&file, "secret").unwrap();
+            std::os::unix::fs::chown(&file, Some(0), Some(4711)).unwrap();
+            fs::set_permissions(&file, fs::Permissions::from_mode(0o604)).unwrap();
+            let copy = place.path().join("launch");
+            fs::copy("/proc/self/exe", &copy).unwrap();
+            let script = format!(
+                "cd {}; exec setpriv --reuid 65534 --regid 65534 --groups 4711 ./launch --exact \
+             inner::denied_group",
+                place.path().display()
+            );
+            let outcome = outcome(&config(&["sh", "-c", &script]));
+            assert_eq!(
+                outcome.stdout, "test inner::denied_group ... ok\n",
+                "{}",
+                outcome.stderr
+            );
+        },
+    ),
     ("keys_cross_a_box_only_as_its_keyring_mode_says", || {
         let place = tempfile::tempdir_in("/var/tmp").unwrap();
         let own = std::env::current_exe().unwrap();
@@ -373,6 +398,21 @@ pub(crate) const CASES: &[Case] = &[
 
 /// Only ever run by the cases above, most of them as nobody.
 pub(crate) const INNER: &[Case] = &[
+    ("inner::denied_group", || {
+        let place = std::env::current_dir().unwrap();
+        let file = place.join("denied").display().to_string();
+        for user in [0, 65_534] {
+            let mut config = alone(user, user, "exit 0");
+            let walls = config.walls.as_mut().unwrap();
+            walls.capability_bounding_set = (0..=40).collect();
+            walls.capabilities = Capabilities::Exactly((0..=40).collect());
+            let attacks = ["setgroups".to_owned(), format!("read,{file}")];
+            let attacks: Vec<&str> = attacks.iter().map(String::as_str).collect();
+            let seen = probe(config, &attacks);
+            let seen: Vec<&str> = seen.iter().map(|(_, answer)| answer.as_str()).collect();
+            assert_eq!(seen, ["EPERM", "EACCES"]);
+        }
+    }),
     ("inner::keyrings", || {
         let here = |attack: &str, words: &[&str]| attempt(attack, words).unwrap().unwrap();
         here("new-session-keyring", &[]);

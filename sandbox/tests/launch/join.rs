@@ -59,7 +59,10 @@ impl Stay {
                 }
                 // An executor that has become the command itself.
                 Message::Closed => break,
-                other @ (Message::Failed(_) | Message::AtGate { .. } | Message::Exited(_)) => {
+                other @ (Message::Failed(_)
+                | Message::Stopped(_)
+                | Message::AtGate { .. }
+                | Message::Exited(_)) => {
                     panic!("{other:?}")
                 }
             }

@@ -50,7 +50,7 @@ fn end_of(launched: Launched) -> Result<ExitStatus, StepFailure> {
                 wait(&pidfd);
                 pidfd = init;
             }
-            Message::Executed | Message::Main { .. } => {}
+            Message::Executed | Message::Main { .. } | Message::Stopped(_) => {}
             Message::AtGate { .. } => let_go(status.as_fd()).unwrap(),
             Message::Closed => break,
         }

@@ -20,6 +20,7 @@ mod filters;
 mod fixture;
 mod groups;
 mod identity;
+mod in_child;
 mod join;
 mod landlock;
 mod layers;
@@ -28,6 +29,7 @@ mod mounts;
 mod session;
 mod spare;
 mod swaps;
+mod terminal;
 mod user;
 
 use fixture::Case;
@@ -44,6 +46,8 @@ fn main() {
         lifecycle::CASES,
         filters::CASES,
         session::CASES,
+        terminal::CASES,
+        in_child::CASES,
         landlock::CASES,
         mounts::CASES,
         identity::CASES,
@@ -64,6 +68,7 @@ fn main() {
         mounts::CASES,
         lifecycle::CASES,
         session::CASES,
+        terminal::CASES,
         identity::CASES,
         join::CASES,
         attacks::CASES,
@@ -80,6 +85,8 @@ fn main() {
             attacks::INNER,
             layers::INNER,
             session::INNER,
+            terminal::INNER,
+            in_child::INNER,
         ]
         .concat(),
     ));

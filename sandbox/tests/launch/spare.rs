@@ -34,7 +34,7 @@ fn ends_well(launched: Launched) -> bool {
     let (mut stands, mut pidfd) = (true, launched.pidfd);
     let code = loop {
         match next(&status) {
-            Message::Main { .. } | Message::Executed => {}
+            Message::Main { .. } | Message::Executed | Message::Stopped(_) => {}
             Message::Moved { pidfd: init, .. } => {
                 wait(&std::mem::replace(&mut pidfd, init));
                 stands = false;

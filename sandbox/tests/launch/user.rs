@@ -43,6 +43,9 @@ pub(crate) const CASES: &[Case] = &[
     ("a_user_s_failure_at_any_step_leaves_nothing", || {
         as_nobody("inner::every_step_fails_once")
     }),
+    ("a_user_can_start_what_runs_as_itself_by_name", || {
+        as_nobody("inner::as_itself")
+    }),
     ("a_user_can_start_nobody_else", || {
         as_nobody("inner::another_user_is_refused")
     }),
@@ -95,6 +98,22 @@ pub(crate) const INNER: &[Case] = &[
         }
         let left = rustix::process::wait(rustix::process::WaitOptions::NOHANG);
         assert_eq!(left.err(), Some(rustix::io::Errno::CHILD));
+    }),
+    ("inner::as_itself", || {
+        let mut config = crate::fixture::shell("id -u");
+        config.identity = Identity {
+            uid: Some(NOBODY),
+            gid: Some(NOBODY),
+            groups: Some(Vec::new()),
+        };
+        assert_eq!(outcome(&config).stdout, "65534\n");
+        config.identity.uid = Some(1);
+        let failure = outcome(&config).failure.unwrap().to_string();
+        assert!(
+            failure.starts_with("leave all supplementary groups")
+                || failure.starts_with("change to user 1"),
+            "{failure}"
+        );
     }),
     ("inner::another_user_is_refused", || {
         let mut config = boxed("exit 0");

@@ -1,5 +1,9 @@
 //! What a launch tells of itself: patterns 03, 10, 26, 28, 29, and a box that an observer refuses.
 #![allow(clippy::print_stdout, reason = "examples talk to the terminal")]
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "an observer looks at the events it cares for"
+)]
 
 use std::io::{BufRead, BufReader};
 use std::os::fd::OwnedFd;

@@ -121,7 +121,10 @@ impl Engine {
                     }
                     Message::Main { pidfd, .. } => kept.main = Some(pidfd),
                     Message::Closed => break,
-                    other @ (Message::Failed(_) | Message::AtGate { .. } | Message::Exited(_)) => {
+                    other @ (Message::Failed(_)
+                    | Message::Stopped(_)
+                    | Message::AtGate { .. }
+                    | Message::Exited(_)) => {
                         return Err(format!("{other:?}").into());
                     }
                 }
@@ -158,7 +161,10 @@ fn follow(
                 wait(&std::mem::replace(&mut pidfd, init))?;
             }
             Message::Executed => launcher.make_spares(),
-            Message::Exited(_) | Message::Main { .. } | Message::AtGate { .. } => {}
+            Message::Exited(_)
+            | Message::Stopped(_)
+            | Message::Main { .. }
+            | Message::AtGate { .. } => {}
             Message::Closed => break,
             Message::Failed(failure) => return Err(failure.into()),
         }
