@@ -53,6 +53,8 @@ mod failure;
 mod filesystem;
 mod fork;
 pub mod from_voidbox;
+#[doc = include_str!("hardening.md")]
+pub mod hardening {}
 mod held;
 pub mod host;
 mod identity;

@@ -32,9 +32,29 @@ fn rows(text: &str) -> Vec<Vec<&str>> {
 
 #[test]
 fn every_test_that_the_table_of_attacks_names_exists() {
-    let text = fs::read_to_string(root().join("tests/ATTACKS.md")).unwrap();
+    every_test_exists("tests/ATTACKS.md", &[]);
+}
+
+#[test]
+fn every_test_that_the_walk_of_the_hardening_list_names_exists() {
+    let lints = [
+        "let_underscore_must_use",
+        "unwrap_used",
+        "missing_errors_doc",
+    ];
+    every_test_exists("sandbox/src/hardening.md", &lints);
+}
+
+fn every_test_exists(page: &str, others: &[&str]) {
+    let text = fs::read_to_string(root().join(page)).unwrap();
     let mut code = String::new();
-    for directory in ["tests/suite", "sandbox/tests", "sandbox/src", "herd/src"] {
+    for directory in [
+        "tests/suite",
+        "sandbox/tests",
+        "sandbox/src",
+        "herd/src",
+        "units",
+    ] {
         sources(&root().join(directory), &mut code);
     }
     // Cases of sandbox/tests/launch are sentences in a list; the others are functions.
@@ -44,7 +64,8 @@ fn every_test_that_the_table_of_attacks_names_exists() {
     let named: BTreeSet<&str> = text.split('`').skip(1).step_by(2).collect();
     let names = named
         .into_iter()
-        .filter(|word| word.contains('_') && !word.contains(['.', '/', ' ']));
+        .filter(|word| word.contains('_') && !word.contains(['.', '/', ' ', ':', '\'', ']']))
+        .filter(|word| word.chars().all(|one| !one.is_uppercase()) && !others.contains(word));
     let missing: Vec<&str> = names.filter(|name| !exists(name)).collect();
     assert_eq!(missing, Vec::<&str>::new());
 }

@@ -74,7 +74,7 @@ fn user_0_of_a_box_with_picked_users_is_nobody_outside() {
         .collect();
     assert_eq!((lines.len(), words[0], words[2]), (1, 0, 65_536));
     let base = words[1];
-    assert!(base >= 524_288 && base % 65_536 == 0, "{base}");
+    assert!(base >= 524_288 && base.is_multiple_of(65_536), "{base}");
     assert_eq!(report["uid"], serde_json::json!([0, 0, 0, 0]));
     for file in [state.clone(), format!("{state}/old")] {
         assert_eq!(fs::metadata(&file).unwrap().uid(), base, "{file}");

@@ -425,7 +425,7 @@ pub static KEYS: [Key; 324] = [
     key(Box, "box.remove_ipc", "true, false", "false", "System V and POSIX objects of the user are removed when its last service stops"),
     key(Box, "box.system_call_filter", "list of calls and @groups", "[\"@system-service\"]", "calls allowed; \"~\" in front takes away; [] allows all"),
     key(Box, "box.system_call_error_number", "errno, or \"kill\"", "\"EPERM\"", "what a refused call gets"),
-    key(Box, "box.system_call_architectures", "list of \"native\", \"x86\", \"x32\", \"arm\", …", "[\"native\"]", "calls of other architectures are refused; [] allows them"),
+    key(Box, "box.system_call_architectures", "list of \"native\", \"x86\", \"x32\", \"arm\" and more", "[\"native\"]", "calls of other architectures are refused; [] allows them"),
     key(Box, "box.system_call_log", "list of calls and @groups", "[]", "calls that the kernel logs; \"~\" in front of the first: all but these"),
     key(Box, "box.seccomp_profile", "path", "", "an OCI seccomp profile, as Docker and Podman take it"),
     key(Box, "box.restrict_address_families", "list of families, or \"none\"", "all", "socket families allowed; \"~\" in front of the first: all but these"),

@@ -1,4 +1,9 @@
 //! Every example says what it said before: `expected/NAME.txt` (written anew with `HERD_BLESS=1`).
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a test that starts what it tests"
+)]
 
 use std::path::Path;
 use std::process::Command;

@@ -1,4 +1,4 @@
-//! Boxes for programs: from a [`Config`] to a [`Session`], and from a session to how it ended.
+//! Boxes for programs: from a [`Config`](crate::Config) to a [`Session`], and from a session to how it ended.
 //!
 //! ```no_run
 //! use sandbox::{Config, Files};

@@ -23,7 +23,10 @@ use crate::session::null;
 fn caller(case: &str) -> Config {
     let own = std::env::current_exe().unwrap();
     let words = [own.into_os_string(), case.into(), "--exact".into()];
-    Config::bare("caller", words)
+    let mut config = Config::bare("caller", words);
+    // As a copy of a caller is: whoever leads a session cannot begin another.
+    config.process.new_session = false;
+    config
 }
 
 /// Runs an inner case; gives what it printed and its exit code.

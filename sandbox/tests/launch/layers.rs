@@ -201,12 +201,15 @@ pub(crate) const CASES: &[Case] = &[
             "cat /o/file",
             [overlay(&place, &names, Upper::Temporary, "/o")],
         );
-        assert_eq!(says(&config), "layer39\n");
-        let refused = sandbox::compile(&config, &old_kernel()).unwrap_err();
-        assert_eq!(
-            refused.to_string(),
-            "an overlay of more than 14 lower directories takes Linux 6.7"
-        );
+        let refused = |host: &Host| sandbox::compile(&config, host).unwrap_err().to_string();
+        let reason = "an overlay of more than 14 lower directories takes Linux 6.7";
+        assert_eq!(refused(&old_kernel()), reason);
+        let host = Host::detect().unwrap();
+        if host.kernel < KernelVersion::new(6, 7) {
+            assert_eq!(refused(&host), reason);
+        } else {
+            assert_eq!(says(&config), "layer39\n");
+        }
     }),
     ("a_layer_that_is_missing_is_named", || {
         let place = layers(&[("low", "a", "low")]);

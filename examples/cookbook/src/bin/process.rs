@@ -1,5 +1,9 @@
 //! The process itself: patterns 04 to 06, 21 to 23, 30.
 #![allow(clippy::print_stdout, reason = "examples talk to the terminal")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "pattern 23 starts a caller that is no box"
+)]
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
