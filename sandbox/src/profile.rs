@@ -20,6 +20,21 @@ pub enum Profile {
 }
 
 impl Profile {
+    /// The names as units and `vb` have them.
+    pub const NAMES: [(&'static str, Self); 4] = [
+        ("default", Self::Default),
+        ("strict", Self::Strict),
+        ("minimal", Self::Minimal),
+        ("none", Self::None),
+    ];
+
+    pub fn name(self) -> &'static str {
+        let mut names = Self::NAMES.iter();
+        names
+            .find(|(_, profile)| *profile == self)
+            .map_or("default", |(name, _)| name)
+    }
+
     pub fn walls(self) -> Walls {
         match self {
             Self::None => Walls::bare(),

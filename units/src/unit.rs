@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
+use sandbox::Profile;
 use sandbox::config::{Limits, Scheduling, Walls};
 
 use crate::name::UnitName;
@@ -134,43 +135,6 @@ pub enum PrivateUsers {
     Identity,
     /// The first 65,536 are a range of numbers that nobody has outside.
     Pick,
-}
-
-/// A bundle of walls.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Profile {
-    #[default]
-    Default,
-    Strict,
-    Minimal,
-    None,
-}
-
-impl Profile {
-    /// The names as units write them.
-    pub const NAMES: [(&'static str, Self); 4] = [
-        ("default", Self::Default),
-        ("strict", Self::Strict),
-        ("minimal", Self::Minimal),
-        ("none", Self::None),
-    ];
-
-    pub fn name(self) -> &'static str {
-        let mut names = Self::NAMES.iter();
-        names
-            .find(|(_, profile)| *profile == self)
-            .map_or("default", |(name, _)| name)
-    }
-
-    /// The walls that a unit's keys start from.
-    pub fn walls(self) -> Walls {
-        match self {
-            Self::Default => Walls::default_box(),
-            Self::Strict => Walls::strict_box(),
-            Self::Minimal => Walls::minimal_box(),
-            Self::None => Walls::bare(),
-        }
-    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -79,7 +79,9 @@ pub fn config(
     } = wanted;
     let lifecycle = lifecycle(arguments, caller, holdings)?;
     let mut walls = walls(arguments, caller, mounts);
-    profile::fine_walls(arguments.own.profile, &mut walls);
+    if let Some(profile) = arguments.own.profile() {
+        profile::fine_walls(profile, &mut walls);
+    }
     walls.landlock = arguments.own.landlock();
     walls.join = joins(arguments, holdings)?;
     let config = Config {

@@ -4,6 +4,7 @@
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 
+use sandbox::Profile;
 use sandbox::config::{
     Amount, CgroupLimits, Landlock, PathAccess, PathRule, PortAccess, PortRule, Ports,
 };
@@ -16,24 +17,14 @@ use super::options::Flag;
 pub struct Own {
     pub chroot: bool,
     pub root: Option<OsString>,
-    pub profile: Profile,
+    /// Walls under what the other options ask for; bubblewrap's own defaults without it.
+    pub profile: Option<Profile>,
     pub landlock: Vec<Rule>,
     pub network_namespace: Option<i32>,
     pub mount_namespace: Option<i32>,
     pub uts_namespace: Option<i32>,
     pub ipc_namespace: Option<i32>,
     pub limits: Limits,
-}
-
-/// A set of walls by name, under what the other options ask for.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub enum Profile {
-    /// Bubblewrap's own defaults.
-    #[default]
-    None,
-    Minimal,
-    Default,
-    Strict,
 }
 
 /// One rule of Landlock.
@@ -114,7 +105,7 @@ impl Own {
             Flag::LandlockBind => self.landlock.push(Rule::Bind(port(name, &value)?)),
             Flag::LandlockConnect => self.landlock.push(Rule::Connect(port(name, &value)?)),
             Flag::Rootfs => self.root = Some(value),
-            Flag::Profile => self.profile = profile(&value)?,
+            Flag::Profile => self.profile = Some(profile(&value)?),
             Flag::Netns => self.network_namespace = Some(descriptor(&value)?),
             Flag::Mntns => self.mount_namespace = Some(descriptor(&value)?),
             Flag::Utsns => self.uts_namespace = Some(descriptor(&value)?),
@@ -172,9 +163,14 @@ impl Own {
         rules
     }
 
+    /// The profile, if it has a wall.
+    pub fn profile(&self) -> Option<Profile> {
+        self.profile.filter(|profile| *profile != Profile::None)
+    }
+
     /// Claims that the machine has to be looked at before a plan can be made.
     pub fn has_to_look(&self) -> bool {
-        !self.landlock.is_empty() || self.limits.any() || self.profile != Profile::None
+        !self.landlock.is_empty() || self.limits.any() || self.profile().is_some()
     }
 }
 
@@ -262,15 +258,11 @@ fn percent(name: &str, value: &OsStr) -> Result<u32, OsString> {
 }
 
 fn profile(value: &OsStr) -> Result<Profile, OsString> {
-    match value.as_bytes() {
-        b"none" => Ok(Profile::None),
-        b"minimal" => Ok(Profile::Minimal),
-        b"default" => Ok(Profile::Default),
-        b"strict" => Ok(Profile::Strict),
-        _ => {
-            let mut text = OsString::from("--profile takes none, minimal, default or strict, not ");
-            text.push(value);
-            Err(text)
-        }
-    }
+    let mut names = Profile::NAMES.iter();
+    let named = names.find(|(name, _)| value.as_bytes() == name.as_bytes());
+    named.map(|(_, profile)| *profile).ok_or_else(|| {
+        let mut text = OsString::from("--profile takes none, minimal, default or strict, not ");
+        text.push(value);
+        text
+    })
 }

@@ -1,18 +1,17 @@
 //! Profiles: walls by name, under what the other options ask for.
 #![forbid(unsafe_code)]
 
+use sandbox::Profile;
 use sandbox::config::Walls;
 
 use super::arguments::Arguments;
 use super::operation::{Access, Operation, Source};
-use super::own::Profile;
 
 /// Adds what the profile means to the options, before they are settled.
 pub fn apply(arguments: &mut Arguments) {
-    let profile = arguments.own.profile;
-    if profile == Profile::None {
+    let Some(profile) = arguments.own.profile() else {
         return;
-    }
+    };
     let unshare = &mut arguments.unshare;
     unshare.pid = true;
     unshare.ipc = true;
@@ -52,11 +51,10 @@ fn readable_host() -> [Operation; 4] {
 
 /// The walls that are neither namespaces nor mounts.
 pub fn fine_walls(profile: Profile, walls: &mut Walls) {
-    let boxed = match profile {
-        Profile::None | Profile::Minimal => return,
-        Profile::Default => Walls::default_box(),
-        Profile::Strict => Walls::strict_box(),
-    };
+    if profile == Profile::Minimal {
+        return;
+    }
+    let boxed = profile.walls();
     walls.system_calls = boxed.system_calls;
     walls.lock_personality = boxed.lock_personality;
     walls.memory_deny_write_execute = boxed.memory_deny_write_execute;

@@ -1,6 +1,7 @@
 //! `boxed`, `[box]` and `[network]`.
 #![forbid(unsafe_code)]
 
+use sandbox::Profile;
 use sandbox::config::{
     DevicePolicy, Keyring, Namespaces, Network, ProtectHome, ProtectProc, ProtectSystem,
     RootOverlay, Wall, Walls,
@@ -16,7 +17,6 @@ use super::mounts::read_file_system;
 use super::privileges::read_privileges;
 use super::system_calls::read_system_calls;
 use crate::reader::{Item, Reader};
-use crate::unit::Profile;
 
 const NETWORKS: [(&str, Network); 3] = [
     ("host", Network::Host),
