@@ -298,6 +298,33 @@ fn user_namespaces(is_root: bool) -> UserNamespaces {
 }
 
 #[cfg(test)]
+impl Host {
+    /// Root's machine with all that 6.18 has, but for cgroups.
+    pub(crate) fn of_tests(architecture: Architecture) -> Self {
+        Self {
+            kernel: KernelVersion::new(6, 18),
+            architecture,
+            uid: 0,
+            gid: 0,
+            groups: Vec::new(),
+            is_root: true,
+            capabilities: u64::MAX,
+            user_namespaces: UserNamespaces::Allowed,
+            namespaces: Self::all_namespaces(),
+            no_new_proc: None,
+            keyrings: true,
+            memory_bytes: 1 << 30,
+            cpus: 2,
+            threads_max: 1000,
+            landlock_abi: 7,
+            seccomp: true,
+            overlay: true,
+            cgroups: Cgroups::default(),
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -12,28 +12,17 @@ use crate::config::{
     Amount, CgroupLimits, CgroupName, Delegation, DeviceMatch, DevicePolicy, DeviceRule, Devices,
     HugePages,
 };
-use crate::host::{Architecture, Cgroups, Host, KernelVersion, UserNamespaces, V1, V2};
+use crate::host::{Architecture, Cgroups, Host, KernelVersion, V1, V2};
 
 fn host(cgroups: Cgroups) -> Host {
     Host {
         kernel: KernelVersion::new(6, 1),
-        architecture: Architecture::X86_64,
-        uid: 0,
-        gid: 0,
-        groups: Vec::new(),
-        is_root: true,
-        capabilities: u64::MAX,
-        user_namespaces: UserNamespaces::Allowed,
-        namespaces: Host::all_namespaces(),
-        no_new_proc: None,
-        keyrings: true,
         memory_bytes: 1000 << 20,
         cpus: 4,
         threads_max: 20_000,
         landlock_abi: 0,
-        seccomp: true,
-        overlay: true,
         cgroups,
+        ..Host::of_tests(Architecture::X86_64)
     }
 }
 

@@ -6,30 +6,7 @@ use super::{Program, compile};
 use crate::config::{
     Abi, Architectures, Refusal, SystemCallEntry, SystemCallFilter, SystemCalls, Walls,
 };
-use crate::host::{Architecture, Cgroups, Host, KernelVersion, UserNamespaces};
-
-pub(super) fn host(architecture: Architecture) -> Host {
-    Host {
-        kernel: KernelVersion::new(6, 18),
-        architecture,
-        uid: 0,
-        gid: 0,
-        groups: Vec::new(),
-        is_root: true,
-        capabilities: u64::MAX,
-        user_namespaces: UserNamespaces::Allowed,
-        namespaces: Host::all_namespaces(),
-        no_new_proc: None,
-        keyrings: true,
-        memory_bytes: 1 << 30,
-        cpus: 2,
-        threads_max: 1000,
-        landlock_abi: 7,
-        seccomp: true,
-        overlay: true,
-        cgroups: Cgroups::default(),
-    }
-}
+use crate::host::{Architecture, Host};
 
 /// No wall that has to do with system calls, on the native architecture only.
 pub(super) fn open_walls() -> Walls {
@@ -73,7 +50,7 @@ impl Filter {
     }
 
     pub(super) fn on(walls: &Walls, architecture: Architecture) -> Self {
-        Self::on_host(walls, &host(architecture))
+        Self::on_host(walls, &Host::of_tests(architecture))
     }
 
     /// The only filter of these walls.

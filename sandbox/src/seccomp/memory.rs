@@ -88,11 +88,10 @@ mod tests {
 
     use super::*;
     use crate::config::BoxPath;
-    use crate::seccomp::fixture;
 
     #[test]
     fn a_filter_from_memory_is_the_one_that_would_be_made() {
-        let host = fixture::host(Architecture::X86_64);
+        let host = Host::of_tests(Architecture::X86_64);
         let mut memory = Memory::default();
         let mut walls = Walls::default_box();
         let made = compile(&walls, &host).unwrap();
@@ -112,7 +111,7 @@ mod tests {
 
     #[test]
     fn a_box_with_a_root_of_its_own_has_the_filter_of_one_without() {
-        let host = fixture::host(Architecture::X86_64);
+        let host = Host::of_tests(Architecture::X86_64);
         let walls = Walls::strict_box();
         let rooted = Walls {
             root: Root::Directory("/srv/root".into()),
@@ -127,7 +126,7 @@ mod tests {
 
     #[test]
     fn what_a_machine_cannot_do_is_not_remembered_from_another() {
-        let mut host = fixture::host(Architecture::X86_64);
+        let mut host = Host::of_tests(Architecture::X86_64);
         let mut memory = Memory::default();
         let walls = Walls::default_box();
         assert!(memory.compile(&walls, &host).is_ok());
@@ -137,7 +136,7 @@ mod tests {
 
     #[test]
     fn memory_is_bounded() {
-        let host = fixture::host(Architecture::X86_64);
+        let host = Host::of_tests(Architecture::X86_64);
         let mut memory = Memory::default();
         for number in 0..100u16 {
             let mut walls = Walls::bare();

@@ -6,11 +6,11 @@ use proptest::prelude::*;
 use super::answer::{ALLOW, EAFNOSUPPORT, ENOSYS, EPERM, KILL_PROCESS, LOG, errno};
 use super::compile::CompileError;
 use super::filter::{FilterError, default_filter};
-use super::fixture::{Filter, filtered, host, open_walls};
+use super::fixture::{Filter, filtered, open_walls};
 use super::interpreter::Call;
 use super::{compile, groups};
 use crate::config::*;
-use crate::host::Architecture;
+use crate::host::{Architecture, Host};
 
 const EACCES: u16 = 13;
 const X86_64: Abi = Abi::X86_64;
@@ -121,11 +121,11 @@ fn what_is_logged_is_made_and_what_is_refused_stays_refused() {
     assert_eq!(filter.ask("getpid", &[]), ALLOW);
     assert_eq!(filter.ask("mount", &[]), LOG);
     assert_eq!(filter.number(100_000, &[]), LOG);
-    let words = &compile(&open, &host(Architecture::X86_64)).unwrap()[0].words;
+    let words = &compile(&open, &Host::of_tests(Architecture::X86_64)).unwrap()[0].words;
     assert!(words.contains("; log all but getpid; "), "{words}");
     open.system_calls.log = log(false, &["getpidd"]);
     assert!(matches!(
-        compile(&open, &host(Architecture::X86_64)),
+        compile(&open, &Host::of_tests(Architecture::X86_64)),
         Err(CompileError::Log(_))
     ));
 }
@@ -505,7 +505,7 @@ fn the_default_filter_is_small_and_quick() {
         assert!(filter.program.len() <= 330, "{}", filter.program.len());
         assert!(worst <= 22, "{worst} steps");
     }
-    let filters = compile(&walls, &host(Architecture::X86_64)).unwrap();
+    let filters = compile(&walls, &Host::of_tests(Architecture::X86_64)).unwrap();
     let text = &filters[0].words;
     assert!(
         text.starts_with("seccomp: allow @system-service ~@keyring ~io_uring_setup:ENOSYS"),
@@ -520,7 +520,11 @@ fn the_default_filter_is_small_and_quick() {
 #[test]
 fn a_name_that_means_nothing_is_an_error_with_the_nearest() {
     let error = |entries: &[(&str, bool, Option<i32>)], allow| {
-        compile(&filtered(allow, entries), &host(Architecture::X86_64)).unwrap_err()
+        compile(
+            &filtered(allow, entries),
+            &Host::of_tests(Architecture::X86_64),
+        )
+        .unwrap_err()
     };
     let CompileError::Filter(unknown) = error(&[("opennat", false, None)], true) else {
         panic!("another error");
@@ -549,7 +553,7 @@ fn a_name_that_means_nothing_is_an_error_with_the_nearest() {
 #[test]
 fn a_call_of_another_architecture_is_a_note_and_no_error() {
     let walls = filtered(true, &[("riscv_hwprobe", false, None)]);
-    let host = host(Architecture::X86_64);
+    let host = Host::of_tests(Architecture::X86_64);
     assert!(compile(&walls, &host).is_ok());
     assert_eq!(
         super::notes(&walls, &host),
@@ -561,8 +565,11 @@ fn a_call_of_another_architecture_is_a_note_and_no_error() {
 fn nothing_is_left_out_in_silence() {
     let mut walls = open_walls();
     walls.system_calls.architectures = Architectures::All;
-    assert_eq!(compile(&walls, &host(Architecture::X86_64)), Ok(vec![]));
-    let mut without = host(Architecture::X86_64);
+    assert_eq!(
+        compile(&walls, &Host::of_tests(Architecture::X86_64)),
+        Ok(vec![])
+    );
+    let mut without = Host::of_tests(Architecture::X86_64);
     without.seccomp = false;
     walls.system_calls.architectures = Architectures::NATIVE;
     assert_eq!(compile(&walls, &without), Err(CompileError::Unavailable));
@@ -577,7 +584,10 @@ fn every_group_is_known_everywhere() {
     ] {
         for group in groups::names().chain(["@known"]) {
             let walls = filtered(false, &[(group, false, None)]);
-            assert!(compile(&walls, &host(architecture)).is_ok(), "{group}");
+            assert!(
+                compile(&walls, &Host::of_tests(architecture)).is_ok(),
+                "{group}"
+            );
         }
     }
     // Every member is a group or a call with a home; every call of the table has one, too.

@@ -85,6 +85,18 @@ pub(crate) fn run(cases: &[Case], forked: &[Case], inner: &[Case]) -> i32 {
     i32::from(failed > 0)
 }
 
+/// All three standard descriptors are this one, and there are no others.
+pub(crate) fn files_of(descriptor: BorrowedFd<'_>) -> Files<'_> {
+    Files {
+        stdin: descriptor,
+        stdout: descriptor,
+        stderr: descriptor,
+        passed: &[],
+        held: &[],
+        own: &[],
+    }
+}
+
 pub(crate) fn config(argv: &[&str]) -> Config {
     Config {
         name: "web".to_owned(),

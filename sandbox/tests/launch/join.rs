@@ -9,10 +9,10 @@ use sandbox::config::{
     UserNamespace, Walls,
 };
 use sandbox::status::Message;
-use sandbox::{Config, Files, Host, Launcher};
+use sandbox::{Config, Host, Launcher};
 
 use crate::fixture::{
-    Case, Outcome, carried, next, outcome, outcome_of, outcome_with, plan, shell, wait,
+    Case, Outcome, carried, files_of, next, outcome, outcome_of, outcome_with, plan, shell, wait,
 };
 use crate::user::as_nobody;
 
@@ -34,14 +34,7 @@ impl Stay {
             .write(true)
             .open("/dev/null")
             .unwrap();
-        let files = Files {
-            stdin: null.as_fd(),
-            stdout: null.as_fd(),
-            stderr: null.as_fd(),
-            passed: &[],
-            held: &[],
-            own: &[],
-        };
+        let files = files_of(null.as_fd());
         let launched = launcher.launch(&carried(&plan(&config)), files).unwrap();
         let status = launched.status.unwrap();
         let (mut pid, mut pidfd) = (launched.pid, launched.pidfd);

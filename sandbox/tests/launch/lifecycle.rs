@@ -15,7 +15,7 @@ use sandbox::status::{Message, let_go};
 use sandbox::{Config, Files, LaunchError, Launched, NamespaceIds, StepFailure};
 
 use crate::boxed::boxed;
-use crate::fixture::{Case, carried, launcher, next, outcome, plan, shell, wait};
+use crate::fixture::{Case, carried, files_of, launcher, next, outcome, plan, shell, wait};
 
 fn start(config: &Config, held: &[BorrowedFd<'_>]) -> Launched {
     let null = File::open("/dev/null").unwrap();
@@ -351,14 +351,7 @@ pub(crate) const CASES: &[Case] = &[
         let (wait_for, end) = pipe().unwrap();
         let thread = std::thread::spawn(move || (&wait_for).read(&mut [0; 1]).unwrap());
         let null = File::open("/dev/null").unwrap();
-        let files = Files {
-            stdin: null.as_fd(),
-            stdout: null.as_fd(),
-            stderr: null.as_fd(),
-            passed: &[],
-            held: &[],
-            own: &[],
-        };
+        let files = files_of(null.as_fd());
         let refused = launcher().launch(&plan, files).unwrap_err();
         assert!(matches!(refused, LaunchError::Threads), "{refused:?}");
         assert_eq!(
@@ -421,12 +414,8 @@ pub(crate) const CASES: &[Case] = &[
                 }
                 let null = File::open("/dev/null").unwrap();
                 let files = Files {
-                    stdin: null.as_fd(),
-                    stdout: null.as_fd(),
-                    stderr: null.as_fd(),
-                    passed: &[],
                     held: &[block.as_fd()],
-                    own: &[],
+                    ..files_of(null.as_fd())
                 };
                 let plan = carried(&plan).fail_at(n);
                 let launched = launcher().launch(&plan, files).unwrap();

@@ -4,10 +4,10 @@ use std::os::fd::AsFd;
 
 use rustix::process::{Pid, Signal, WaitOptions, kill_process};
 use sandbox::status::Message;
-use sandbox::{Files, Launched, Launcher};
+use sandbox::{Launched, Launcher};
 
 use crate::boxed::boxed;
-use crate::fixture::{Case, next, plan, wait};
+use crate::fixture::{Case, files_of, next, plan, wait};
 
 fn warm() -> Launcher {
     let launcher = Launcher::new().unwrap().keep_spares(1);
@@ -17,14 +17,7 @@ fn warm() -> Launcher {
 
 fn launch(launcher: &Launcher) -> Launched {
     let null = std::fs::File::open("/dev/null").unwrap();
-    let files = Files {
-        stdin: null.as_fd(),
-        stdout: null.as_fd(),
-        stderr: null.as_fd(),
-        passed: &[],
-        held: &[],
-        own: &[],
-    };
+    let files = files_of(null.as_fd());
     launcher.launch(&plan(&boxed("exit 7")), files).unwrap()
 }
 

@@ -11,7 +11,7 @@ use crate::config::{
 };
 use crate::host::{Architecture, Host, KernelVersion};
 use crate::seccomp::answer::{ALLOW, ENOSYS, EPERM, KILL_PROCESS, LOG, errno};
-use crate::seccomp::fixture::{Filter, host};
+use crate::seccomp::fixture::Filter;
 use crate::seccomp::interpreter::Call;
 
 /// In the manner of Docker's default: an allow-list with an errno for the rest, companions of the
@@ -106,7 +106,7 @@ fn rules_count_by_capability_kernel_and_architecture() {
     assert_eq!(filter.ask("clone3", &[]), ALLOW);
     let old = Host {
         kernel: KernelVersion::new(4, 7),
-        ..host(Architecture::X86_64)
+        ..Host::of_tests(Architecture::X86_64)
     };
     let filter = Filter::on_host(&box_of(DOCKER), &old);
     assert_eq!(filter.ask("ptrace", &[]), errno(EPERM));
@@ -273,7 +273,7 @@ fn a_profile_stands_beside_the_lists_and_the_strictest_answer_is_the_kernel_s_to
     };
     walls.system_calls.architectures = Architectures::NATIVE;
     walls.system_calls.filter = Some(list("ptrace"));
-    let host = host(Architecture::X86_64);
+    let host = Host::of_tests(Architecture::X86_64);
     let filters = |walls: &Walls| -> Vec<String> {
         let filters = crate::seccomp::compile(walls, &host).unwrap();
         filters.into_iter().map(|filter| filter.words).collect()
