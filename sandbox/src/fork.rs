@@ -9,19 +9,17 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 
 use crate::config::Inherit;
 use crate::executor;
-use crate::failure::StepFailure;
 use crate::held::HeldDescriptors;
-use crate::identity::apply as identity;
 use crate::identity::maps::Maps;
 use crate::launch::{Files, LaunchError, Launched, check_targets, preparing, reap};
 use crate::main_process::{Descriptors, Prepared};
 use crate::plan::Plan;
-use crate::status::{self, Wire};
+use crate::status;
 use crate::step::{NamespaceSet, Step};
 use crate::sys::clone::{Child, Parent, Side, fork};
 use crate::sys::signals::{self, Blocked};
 use crate::sys::{Errno, descriptors, process};
-use crate::walk::Walker;
+use crate::walk::{self, Walker};
 
 /// Starts the plan's process by a copy of the caller, as
 /// [`Launcher::launch`](crate::Launcher::launch) does for [`Carrier::Fork`](crate::Carrier::Fork), without a
@@ -81,19 +79,13 @@ fn write_maps(plan: &Plan, child: &Child, channel: &OwnedFd) -> Result<(), Launc
     if plan.fail_at.is_some_and(|fails| fails <= step) {
         return Ok(());
     }
-    if let Err(refused) = identity::write_from_outside(child.pid, maps) {
-        rustix::process::pidfd_send_signal(&child.pidfd, rustix::process::Signal::KILL)
-            .map_err(|errno| preparing("end the box")(errno.into()))?;
-        reap(child)?;
-        let mut failure = StepFailure::new(plan, step, refused.errno);
-        if let Some(detail) = refused.detail {
-            failure.sentence = format!("{}: {detail}", failure.sentence);
+    let written = walk::write_maps(plan, (step, maps), child, channel.as_fd());
+    match written.map_err(preparing("end the box"))? {
+        None => Ok(()),
+        Some(failure) => {
+            reap(child)?;
+            Err(failure.into())
         }
-        return Err(failure.into());
-    }
-    match status::send(channel.as_fd(), &Wire::Mapped, &[]) {
-        // One that has ended meanwhile says why on the channel.
-        Ok(()) | Err(_) => Ok(()),
     }
 }
 
@@ -199,7 +191,8 @@ impl Plan {
         NamespaceSet::default()
     }
 
-    fn maps(&self) -> Option<(usize, &Maps)> {
+    /// The maps that somebody outside of the first process writes, with the number of their step.
+    pub(crate) fn maps(&self) -> Option<(usize, &Maps)> {
         self.steps.iter().enumerate().find_map(|(index, step)| {
             if let Step::Maps(maps) = step {
                 Some((index, maps))

@@ -9,16 +9,15 @@ use crate::config::{Config, IdMaps, Inherit, UserNamespace};
 use crate::failure::StepFailure;
 use crate::held::HeldDescriptors;
 use crate::host::{Host, HostError};
-use crate::identity::apply as identity;
 use crate::init;
 use crate::main_process::{Descriptors, Prepared};
 use crate::plan::Plan;
 use crate::session::{ValidationError, validate};
-use crate::status::{self, Wire};
+use crate::status;
 use crate::step::{NamespaceSet, Step};
 use crate::sys::clone::{Child, Parent, Side, fork};
 use crate::sys::{Errno, descriptors, process, signals};
-use crate::walk::{Trouble, Walker, told};
+use crate::walk::{Trouble, Walker, told, write_maps};
 
 /// Why a process was not isolated. It may be in some of the namespaces already: all that is left to do
 /// is to end it.
@@ -175,24 +174,12 @@ impl Applying<'_> {
     }
 
     fn write_maps(&self, child: &Child, channel: BorrowedFd<'_>) -> Result<(), ApplyError> {
-        let maps = self.plan.steps.iter().enumerate().find_map(|(at, step)| {
-            if let Step::Maps(maps) = step {
-                Some((at, maps))
-            } else {
-                None
-            }
-        });
-        let Some((at, maps)) = maps else {
+        let Some(maps) = self.plan.maps() else {
             return Ok(());
         };
-        if let Err(refused) = identity::write_from_outside(child.pid, maps) {
-            rustix::process::pidfd_send_signal(&child.pidfd, rustix::process::Signal::KILL)
-                .map_err(|errno| ApplyError::Sync(errno.into()))?;
-            return Err(told(self.plan, at, refused.into()).into());
-        }
-        match status::send(channel, &Wire::Mapped, &[]) {
-            // One that has ended meanwhile is reaped by who stands by.
-            Ok(()) | Err(_) => Ok(()),
+        match write_maps(self.plan, maps, child, channel).map_err(ApplyError::Sync)? {
+            None => Ok(()),
+            Some(failure) => Err(failure.into()),
         }
     }
 

@@ -64,6 +64,7 @@ pub mod ipc;
 pub mod landlock;
 mod launch;
 mod main_process;
+mod message;
 mod namespaces;
 mod paths;
 mod plan;

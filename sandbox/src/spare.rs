@@ -14,23 +14,17 @@
 //! the next launch the time of starting an executor, and nothing else.
 
 use std::collections::VecDeque;
-use std::io::{self, IoSlice, IoSliceMut};
-use std::mem::MaybeUninit;
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags,
-};
+use rustix::net::RecvFlags;
 use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
 
 use crate::executor::status_channel;
+use crate::message::{MOST_DESCRIPTORS, receive, send};
 use crate::plan::Plan;
 use crate::sys::clone::Child;
-
-/// `SCM_MAX_FD` of the kernel: so many descriptors go with one message.
-const MOST_DESCRIPTORS: usize = 253;
 
 /// The longest plan that goes by message; a socket takes 200 KiB at once.
 const LONGEST: usize = 64 << 10;
@@ -158,10 +152,11 @@ impl Spares {
     fn collect(&mut self) -> io::Result<()> {
         while !self.asked.is_empty() {
             let mut bytes = [0; Answer::LENGTH];
-            let (length, mut descriptors) = match receive(self.control.as_fd(), &mut bytes) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                answer => answer?,
-            };
+            let (length, mut descriptors) =
+                match receive(self.control.as_fd(), &mut bytes, RecvFlags::empty()) {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                    answer => answer?,
+                };
             if length == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
@@ -199,53 +194,4 @@ fn end(child: &Child) {
     // It may be gone, and the caller's own sweep may have reaped it.
     pidfd_send_signal(child.pidfd.as_fd(), Signal::KILL).ok();
     waitid(WaitId::PidFd(child.pidfd.as_fd()), WaitIdOptions::EXITED).ok();
-}
-
-/// Sends one message, which is not empty, with descriptors.
-pub(crate) fn send(
-    channel: BorrowedFd<'_>,
-    bytes: &[u8],
-    descriptors: &[BorrowedFd<'_>],
-) -> io::Result<()> {
-    let rights = SendAncillaryMessage::ScmRights(descriptors);
-    let mut room = vec![MaybeUninit::uninit(); rights.size()];
-    let mut ancillary = SendAncillaryBuffer::new(&mut room);
-    if !descriptors.is_empty() && !ancillary.push(rights) {
-        return Err(io::ErrorKind::InvalidInput.into());
-    }
-    let parts = [IoSlice::new(bytes)];
-    rustix::net::sendmsg(channel, &parts, &mut ancillary, SendFlags::NOSIGNAL)?;
-    Ok(())
-}
-
-/// Takes one message with its descriptors; its length is 0 when the other end is closed.
-pub(crate) fn receive(
-    channel: BorrowedFd<'_>,
-    bytes: &mut [u8],
-) -> io::Result<(usize, Vec<OwnedFd>)> {
-    let mut room = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_DESCRIPTORS))];
-    let mut ancillary = RecvAncillaryBuffer::new(&mut room);
-    let received = loop {
-        let mut parts = [IoSliceMut::new(bytes)];
-        match rustix::net::recvmsg(channel, &mut parts, &mut ancillary, RecvFlags::CMSG_CLOEXEC) {
-            Err(rustix::io::Errno::INTR) => {}
-            answer => break answer?,
-        }
-    };
-    let descriptors = ancillary
-        .drain()
-        .filter_map(|message| {
-            if let RecvAncillaryMessage::ScmRights(rights) = message {
-                Some(rights)
-            } else {
-                None
-            }
-        })
-        .flatten()
-        .collect();
-    if received.flags.contains(ReturnFlags::CTRUNC) {
-        // No room for all of them in our table.
-        return Err(io::ErrorKind::InvalidData.into());
-    }
-    Ok((received.bytes, descriptors))
 }

@@ -20,20 +20,17 @@
 //! killed, which its pidfd tells).
 
 use std::fs;
-use std::io::{self, IoSlice, IoSliceMut};
-use std::mem::MaybeUninit;
+use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 
-use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
-};
+use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType};
 use rustix::process::{WaitId, WaitIdOptions};
 use serde::{Deserialize, Serialize};
 
 use crate::failure::StepFailure;
+use crate::message;
 use crate::namespaces::NamespaceIds;
 
 /// One message of the status channel.
@@ -100,32 +97,13 @@ pub(crate) fn read(
     flags: RecvFlags,
 ) -> io::Result<Option<(Wire, Vec<OwnedFd>)>> {
     let mut bytes = [0u8; LONGEST];
-    let mut room = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
-    let mut ancillary = RecvAncillaryBuffer::new(&mut room);
-    let received = loop {
-        let mut parts = [IoSliceMut::new(&mut bytes)];
-        let flags = flags | RecvFlags::CMSG_CLOEXEC;
-        match rustix::net::recvmsg(channel, &mut parts, &mut ancillary, flags) {
-            Ok(received) => break received.bytes,
-            Err(rustix::io::Errno::INTR) => {}
-            Err(rustix::io::Errno::CONNRESET) => return Ok(None),
-            Err(errno) => return Err(errno.into()),
-        }
+    let (received, descriptors) = match message::receive(channel, &mut bytes, flags) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(None),
+        answer => answer?,
     };
     if received == 0 {
         return Ok(None);
     }
-    let descriptors: Vec<OwnedFd> = ancillary
-        .drain()
-        .filter_map(|message| {
-            if let RecvAncillaryMessage::ScmRights(rights) = message {
-                Some(rights)
-            } else {
-                None
-            }
-        })
-        .flatten()
-        .collect();
     let wire = postcard::from_bytes(&bytes[..received])
         .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
     Ok(Some((wire, descriptors)))
@@ -271,12 +249,5 @@ pub(crate) fn send(
     let mut bytes = [0u8; LONGEST];
     let used = postcard::to_slice(wire, &mut bytes)
         .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
-    let mut room = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
-    let mut ancillary = SendAncillaryBuffer::new(&mut room);
-    if !descriptors.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(descriptors)) {
-        return Err(io::ErrorKind::InvalidInput.into());
-    }
-    let parts = [IoSlice::new(used)];
-    rustix::net::sendmsg(channel, &parts, &mut ancillary, SendFlags::NOSIGNAL)?;
-    Ok(())
+    message::send(channel, used, descriptors)
 }

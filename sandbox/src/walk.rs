@@ -426,14 +426,9 @@ fn conclude(
     let mapping = later(|step| matches!(step, Step::Maps(_))).filter(|_| next.is_none());
     if let Some(at) = mapping
         && let Some(Step::Maps(maps)) = plan.steps.get(at)
+        && let Some(failure) = write_maps(plan, (at, maps), init, told.as_fd())?
     {
-        if let Err(refused) = identity::write_from_outside(init.pid, maps) {
-            return give_up_mapping(plan, at, channel, init, refused.into());
-        }
-        match status::send(told.as_fd(), &Wire::Mapped, &[]) {
-            // One that has ended meanwhile is looked at below.
-            Ok(()) | Err(_) => {}
-        }
+        return tell_of_dead(failure, channel, init);
     }
     let failure = match (status::read(told.as_fd(), RecvFlags::empty())?, next) {
         // The first process has told the caller everything itself.
@@ -460,28 +455,33 @@ fn conclude(
         }
         (None, _) => StepFailure::new(plan, index, Errno(libc::EOWNERDEAD)),
     };
+    tell_of_dead(failure, channel, init)
+}
+
+/// Once the first process has ended: its failure, with its pidfd for the caller to reap it.
+fn tell_of_dead(failure: StepFailure, channel: &OwnedFd, init: &Child) -> io::Result<bool> {
     wait_for(init.pidfd.as_fd())?;
-    status::send(
-        channel.as_fd(),
-        &Wire::Failed(failure),
-        &[init.pidfd.as_fd()],
-    )?;
+    let failed = Wire::Failed(failure);
+    status::send(channel.as_fd(), &failed, &[init.pidfd.as_fd()])?;
     Ok(false)
 }
 
-/// The first process waits for maps that will not come.
-fn give_up_mapping(
+/// Writes the maps that a box's first process waits for, and tells it. Where they are refused, the
+/// process, which waits for what will not come, is killed, and the failure of the step is given.
+pub(crate) fn write_maps(
     plan: &Plan,
-    step: usize,
-    channel: &OwnedFd,
-    init: &Child,
-    trouble: Trouble,
-) -> io::Result<bool> {
-    rustix::process::pidfd_send_signal(&init.pidfd, rustix::process::Signal::KILL)?;
-    wait_for(init.pidfd.as_fd())?;
-    let failure = Wire::Failed(told(plan, step, trouble));
-    status::send(channel.as_fd(), &failure, &[init.pidfd.as_fd()])?;
-    Ok(false)
+    (step, maps): (usize, &Maps),
+    first: &Child,
+    told_on: BorrowedFd<'_>,
+) -> io::Result<Option<StepFailure>> {
+    if let Err(refused) = identity::write_from_outside(first.pid, maps) {
+        rustix::process::pidfd_send_signal(&first.pidfd, rustix::process::Signal::KILL)?;
+        return Ok(Some(told(plan, step, refused.into())));
+    }
+    match status::send(told_on, &Wire::Mapped, &[]) {
+        // One that has ended meanwhile is looked at by who waits for it.
+        Ok(()) | Err(_) => Ok(None),
+    }
 }
 
 /// Until it can be read: a pidfd can when its process is a zombie, which its parent reaps.

@@ -3,9 +3,12 @@
 use std::io;
 use std::os::fd::{AsFd, IntoRawFd, OwnedFd, RawFd};
 
+use rustix::net::RecvFlags;
+
 use crate::executor::{self, Numbers, Work};
 use crate::main_process::NOT_EXECUTED;
-use crate::spare::{Answer, receive, send};
+use crate::message::{receive, send};
+use crate::spare::Answer;
 use crate::sys::clone::{Child, Parent, Side, fork};
 use crate::sys::{Errno, descriptors, process, signals};
 
@@ -29,7 +32,7 @@ fn serve() -> io::Result<()> {
     process::set_name(c"herd-spare")?;
     let ignored = signals::ignored();
     loop {
-        let (length, mut received) = receive(control.as_fd(), &mut [0])?;
+        let (length, mut received) = receive(control.as_fd(), &mut [0], RecvFlags::empty())?;
         if length == 0 {
             return Ok(());
         }
@@ -84,7 +87,7 @@ fn take_work(channel: OwnedFd, is_first: bool, ignored: signals::Set) -> io::Res
     // A caller that has died already has closed the channel.
     process::die_with_parent()?;
     let mut handed = vec![0; next_length(&channel)?];
-    let (length, received) = receive(channel.as_fd(), &mut handed)?;
+    let (length, received) = receive(channel.as_fd(), &mut handed, RecvFlags::empty())?;
     if length == 0 {
         return Ok(None);
     }
@@ -100,7 +103,7 @@ fn take_work(channel: OwnedFd, is_first: bool, ignored: signals::Set) -> io::Res
 
 /// Waits for a message; 0 when none will come.
 fn next_length(channel: &OwnedFd) -> io::Result<usize> {
-    use rustix::net::{RecvFlags, recv};
+    use rustix::net::recv;
     let mut nothing: [u8; 0] = [];
     loop {
         match recv(channel, &mut nothing, RecvFlags::PEEK | RecvFlags::TRUNC) {

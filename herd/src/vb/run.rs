@@ -4,15 +4,14 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::ExitStatus;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{WaitId, WaitIdOptions};
 use rustix::thread::LinkNameSpaceType;
 use sandbox::cgroup::Scope;
 use sandbox::seccomp::Program;
+use sandbox::session::exit_code;
 use sandbox::status::{self, Message};
 use sandbox::{Files, Host, Launched};
 
@@ -435,7 +434,7 @@ fn monitor(
                 pidfd = first;
             }
             Message::Exited(status) => {
-                ended = Some(code(status));
+                ended = Some(exit_code(status));
                 break;
             }
             Message::Closed => break,
@@ -500,13 +499,6 @@ fn wait(pidfd: BorrowedFd<'_>, forwarder: Option<&Forwarder>) -> io::Result<i32>
             Err(errno) => return Err(errno.into()),
         }
     }
-}
-
-fn code(status: ExitStatus) -> i32 {
-    status
-        .code()
-        .or(status.signal().map(|signal| 128 + signal))
-        .unwrap_or(255)
 }
 
 fn print(text: &str) -> i32 {

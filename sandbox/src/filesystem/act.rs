@@ -287,31 +287,19 @@ impl Content {
         held: &HeldDescriptors,
     ) -> Result<(), Errno> {
         let from = match self {
-            Self::Bytes(bytes) => return write_all(file, bytes),
+            Self::Bytes(bytes) => return files::write_to_end(file, bytes),
             Self::Held(number) => held.borrow(*number)?,
         };
         let mut bytes = vec![0; 1 << 16];
         loop {
             match rustix::io::read(from, &mut bytes[..]) {
                 Ok(0) => return Ok(()),
-                Ok(read) => write_all(file, bytes.get(..read).unwrap_or_default())?,
+                Ok(read) => files::write_to_end(file, bytes.get(..read).unwrap_or_default())?,
                 Err(rustix::io::Errno::INTR) => {}
                 Err(errno) => return Err(errno.into()),
             }
         }
     }
-}
-
-fn write_all(file: BorrowedFd<'_>, mut bytes: &[u8]) -> Result<(), Errno> {
-    while !bytes.is_empty() {
-        match rustix::io::write(file, bytes) {
-            Ok(0) => return Err(Errno(libc::ENOSPC)),
-            Ok(written) => bytes = bytes.get(written..).unwrap_or_default(),
-            Err(rustix::io::Errno::INTR) => {}
-            Err(errno) => return Err(errno.into()),
-        }
-    }
-    Ok(())
 }
 
 fn tmpfs(mode: u32, size: Option<u64>) -> Result<OwnedFd, Errno> {

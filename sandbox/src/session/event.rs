@@ -1,8 +1,7 @@
 //! What a session tells of itself, as values and as lines of JSON.
 #![forbid(unsafe_code)]
 
-use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
 use rustix::time::{ClockId, clock_gettime};
@@ -14,6 +13,7 @@ use crate::config::Wall;
 use crate::failure::{About, StepFailure};
 use crate::namespaces::NamespaceIds;
 use crate::plan::{GivenUp, Plan};
+use crate::sys::files::write_to_end;
 
 /// One thing that happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -194,7 +194,7 @@ impl Audience<'_> {
         }
         let told = Told::now(self.instance, event);
         if let Some(lines) = &self.lines {
-            match write_all(lines.as_fd(), told.to_json_line().as_bytes()) {
+            match write_to_end(lines.as_fd(), told.to_json_line().as_bytes()) {
                 Ok(()) => {}
                 // Whoever does not read it any more does not want to know.
                 Err(_) => self.lines = None,
@@ -205,15 +205,4 @@ impl Audience<'_> {
             None => Ok(()),
         }
     }
-}
-
-fn write_all(to: BorrowedFd<'_>, mut bytes: &[u8]) -> io::Result<()> {
-    while !bytes.is_empty() {
-        match rustix::io::write(to, bytes) {
-            Ok(count) => bytes = bytes.get(count..).unwrap_or_default(),
-            Err(rustix::io::Errno::INTR) => {}
-            Err(errno) => return Err(errno.into()),
-        }
-    }
-    Ok(())
 }

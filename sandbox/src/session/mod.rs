@@ -58,7 +58,7 @@ pub use forward::Forwarder;
 pub use instance::InstanceId;
 pub use lock::{HostLock, LockError};
 pub use options::{Carriage, Options};
-pub use outcome::{EndReason, RunError, RunOutcome, SpawnError, WaitError};
+pub use outcome::{EndReason, RunError, RunOutcome, SpawnError, WaitError, exit_code};
 pub use run::{Sandbox, Session, launch, spawn};
 pub use shell::{ShellConfig, launch_shell};
 pub use validate::{ValidationError, validate};

@@ -29,9 +29,15 @@ pub struct RunOutcome {
 impl RunOutcome {
     /// The program's own code; 128 and the signal's number where a signal ended it, as shells have it.
     pub fn exit_code(&self) -> i32 {
-        let by_signal = self.status.signal().map(|signal| 128 + signal);
-        self.status.code().or(by_signal).unwrap_or(255)
+        exit_code(self.status)
     }
+}
+
+/// The code that a launcher ends with for a program that ended like this: see
+/// [`RunOutcome::exit_code`].
+pub fn exit_code(status: ExitStatus) -> i32 {
+    let by_signal = status.signal().map(|signal| 128 + signal);
+    status.code().or(by_signal).unwrap_or(255)
 }
 
 /// What made a program end.

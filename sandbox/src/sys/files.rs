@@ -76,6 +76,19 @@ pub(crate) fn write_all(file: BorrowedFd<'_>, bytes: &[u8]) -> Result<(), Errno>
     }
 }
 
+/// Writes to a plain file, a pipe or a socket, in as many calls as it takes.
+pub(crate) fn write_to_end(file: BorrowedFd<'_>, mut bytes: &[u8]) -> Result<(), Errno> {
+    while !bytes.is_empty() {
+        match rustix::io::write(file, bytes) {
+            Ok(0) => return Err(Errno(libc::ENOSPC)),
+            Ok(written) => bytes = bytes.get(written..).unwrap_or_default(),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+    Ok(())
+}
+
 pub(crate) fn make_directory_at(from: BorrowedFd<'_>, name: &CStr, mode: u32) -> Result<(), Errno> {
     // SAFETY: a NUL-terminated name, a borrowed directory.
     done(unsafe { libc::syscall(libc::SYS_mkdirat, from.as_raw_fd(), name.as_ptr(), mode) })
