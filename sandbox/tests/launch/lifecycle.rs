@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::process::ExitStatus;
 
 use rustix::process::{Pid, Signal, kill_process};
-use sandbox::config::{Held, Inherit, Lifecycle, Walls};
+use sandbox::config::{Bind, Held, Inherit, Lifecycle, Walls};
 use sandbox::status::{Message, let_go};
 use sandbox::{Config, Files, LaunchError, Launched, NamespaceIds, StepFailure};
 
@@ -237,7 +237,15 @@ pub(crate) const CASES: &[Case] = &[
             let (read, write) = pipe().unwrap();
             (write, read)
         };
-        let config = with_lifecycle(boxed("echo up; read x; exit 2"), lifecycle);
+        let mut config = with_lifecycle(boxed("echo up; read x; exit 2"), lifecycle);
+        // The checkout may lie in a place that the box hides.
+        config.walls.as_mut().unwrap().binds.push(Bind {
+            source: file.path().to_owned(),
+            target: file.path().to_owned(),
+            read_only: true,
+            optional: false,
+            recursive: false,
+        });
         let null = File::open("/dev/null").unwrap();
         let files = Files {
             stdin: stdin.as_fd(),
