@@ -244,6 +244,12 @@ fn sight(walls: &Walls) -> Vec<Row> {
         Network::None | Network::Loopback => {
             row("network.mode", 15, 0, "reaches nobody by the network")
         }
+        Network::Private(_) => row(
+            "network.mode",
+            15,
+            40,
+            "has a network of its own that leads outside",
+        ),
         Network::Host => row("network.mode", 15, 100, "shares the host's network"),
     });
     rows

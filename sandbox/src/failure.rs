@@ -71,7 +71,7 @@ impl About {
             Step::JoinSecondUser => Self::SecondUserNamespace,
             Step::AssertNoUserNamespaces => Self::FurtherUserNamespaces,
             Step::UserNamespace(_) | Step::SecondUserNamespace(_) | Step::Maps(_) => Self::Maps,
-            Step::Loopback => Self::Loopback,
+            Step::Loopback | Step::Connect => Self::Loopback,
             Step::Filter { .. } => Self::Filter,
             Step::Mount(_) => Self::Mount,
             _ => Self::Other,

@@ -122,7 +122,10 @@ impl Plan {
         let before = |step: &&Step| {
             matches!(
                 step,
-                Step::Directory(_) | Step::CreateCgroup(_) | Step::JoinCgroup(_)
+                Step::Directory(_)
+                    | Step::CreateCgroup(_)
+                    | Step::JoinCgroup(_)
+                    | Step::TakeNetwork(_)
             )
         };
         let mut rest = self.steps.iter().skip_while(before);

@@ -18,10 +18,17 @@ use super::privileges::read_privileges;
 use super::system_calls::read_system_calls;
 use crate::reader::{Item, Reader};
 
-const NETWORKS: [(&str, Network); 3] = [
-    ("host", Network::Host),
-    ("none", Network::None),
-    ("loopback", Network::Loopback),
+#[derive(Clone, Copy)]
+enum Mode {
+    Host,
+    None,
+    Loopback,
+}
+
+const NETWORKS: [(&str, Mode); 3] = [
+    ("host", Mode::Host),
+    ("none", Mode::None),
+    ("loopback", Mode::Loopback),
 ];
 
 const PROTECT_PROC: [(&str, ProtectProc); 4] = [
@@ -103,10 +110,15 @@ pub(super) fn read_network(
         reader.error_with_hint(item, message, "it comes with networks");
         return true;
     }
-    if let Some(network) = reader.choice(item, &NETWORKS) {
+    if let Some(mode) = reader.choice(item, &NETWORKS) {
+        let network = match mode {
+            Mode::Host => Network::Host,
+            Mode::None => Network::None,
+            Mode::Loopback => Network::Loopback,
+        };
         let walls = draft.walls();
-        walls.network = network;
         walls.namespaces.net |= network != Network::Host;
+        walls.network = network;
     }
     true
 }
