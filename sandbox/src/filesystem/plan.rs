@@ -42,7 +42,9 @@ pub(crate) fn plan(
     host: &Host,
     in_user_namespace: bool,
 ) -> Result<Vec<MountStep>, CompileError> {
-    let can_make = !in_user_namespace && host.has_capability(CAP_MKNOD);
+    // The group is joined already, and what its devices may be used for is no right to make one.
+    let limited = config.limits.cgroup.devices.is_some();
+    let can_make = !in_user_namespace && !limited && host.has_capability(CAP_MKNOD);
     let launch = Surroundings {
         makes_nodes: can_make && !may_make_nodes(walls),
         in_user_namespace,
