@@ -171,7 +171,7 @@ impl Launcher {
         match plan.carrier() {
             Carrier::Vfork => self.launch_here(plan, files),
             Carrier::Executor => self.launch_executor(plan, files),
-            Carrier::Fork => fork::launch(plan, files, self.ignored),
+            Carrier::Fork => fork::launch(plan, files, self.ignored, 0),
         }
     }
 

@@ -96,9 +96,23 @@ pub(crate) fn read(
     channel: BorrowedFd<'_>,
     flags: RecvFlags,
 ) -> io::Result<Option<(Wire, Vec<OwnedFd>)>> {
-    let mut bytes = [0u8; LONGEST];
-    let (received, descriptors) = match message::receive(channel, &mut bytes, flags) {
-        Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(None),
+    let reset = io::ErrorKind::ConnectionReset;
+    // A failure can have paths of 4 KiB each: one that is longer than the others is looked at first.
+    let mut short = [0u8; LONGEST_BUT_FAILURES];
+    let mut long = Vec::new();
+    let length = match message::next_length(channel, flags) {
+        Err(error) if error.kind() == reset => return Ok(None),
+        answer => answer?,
+    };
+    let bytes = match length <= short.len() {
+        true => &mut short[..],
+        false => {
+            long.resize(length, 0);
+            &mut long[..]
+        }
+    };
+    let (received, descriptors) = match message::receive(channel, bytes, flags) {
+        Err(error) if error.kind() == reset => return Ok(None),
         answer => answer?,
     };
     if received == 0 {
@@ -207,8 +221,8 @@ pub(crate) enum Wire {
     Aside,
 }
 
-/// The longest message: a failure's sentence, whose paths have 4 KiB each at most.
-pub(crate) const LONGEST: usize = 16 * 1024;
+/// The longest message that is no failure: that of the gate, with eight numbers.
+const LONGEST_BUT_FAILURES: usize = 128;
 
 /// A pair of ends that speak in messages.
 pub(crate) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
@@ -240,14 +254,19 @@ pub(crate) fn take(channel: BorrowedFd<'_>) -> io::Result<Option<Wire>> {
     Ok(read(channel, RecvFlags::empty())?.map(|(wire, _)| wire))
 }
 
-/// Sends one message; blocks only while the channel's buffer is full.
+/// Sends one message; blocks only while the channel's buffer is full. Allocates nothing for one that
+/// tells of no failure and brings no descriptors.
 pub(crate) fn send(
     channel: BorrowedFd<'_>,
     wire: &Wire,
     descriptors: &[BorrowedFd<'_>],
 ) -> io::Result<()> {
-    let mut bytes = [0u8; LONGEST];
-    let used = postcard::to_slice(wire, &mut bytes)
-        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+    let invalid = |error| io::Error::new(io::ErrorKind::InvalidData, error);
+    if let Wire::Failed(_) = wire {
+        let bytes = postcard::to_stdvec(wire).map_err(invalid)?;
+        return message::send(channel, &bytes, descriptors);
+    }
+    let mut bytes = [0u8; LONGEST_BUT_FAILURES];
+    let used = postcard::to_slice(wire, &mut bytes).map_err(invalid)?;
     message::send(channel, used, descriptors)
 }

@@ -20,6 +20,7 @@ use crate::plan::Plan;
 use crate::status::{self, Wire};
 use crate::step::{NamespaceSet, Step};
 use crate::sys::clone::{Child, Parent, Side, fork};
+use crate::sys::lend::Lent;
 use crate::sys::{Errno, files, network, process};
 
 /// Why a step was not done.
@@ -106,6 +107,8 @@ pub(crate) struct Walker<'a> {
     pub(crate) held: HeldDescriptors,
     /// What the box's first process holds for as long as it lives.
     pub(crate) kept: Vec<OwnedFd>,
+    /// The memory we work in, where it is the caller's.
+    pub(crate) lent: Option<Lent>,
     /// Whether this process is a copy of the caller made in the box's namespaces.
     is_born_inside: bool,
     /// Whether this process is the first one of a PID namespace that is to be the box's.
@@ -131,6 +134,7 @@ impl<'a> Walker<'a> {
             report: None,
             held,
             kept: Vec::new(),
+            lent: None,
             is_born_inside: false,
             is_in_pid_namespace: false,
             host_proc: None,
@@ -142,6 +146,12 @@ impl<'a> Walker<'a> {
     /// This process is a copy of the caller made in the box's namespaces.
     pub(crate) fn born_inside(mut self) -> Self {
         self.is_born_inside = true;
+        self
+    }
+
+    /// The memory of this process is the caller's, who waits for it.
+    pub(crate) fn in_lent_memory(mut self, lent: Option<Lent>) -> Self {
+        self.lent = lent;
         self
     }
 

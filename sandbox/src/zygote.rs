@@ -7,7 +7,7 @@ use rustix::net::RecvFlags;
 
 use crate::executor::{self, Numbers, Work};
 use crate::main_process::NOT_EXECUTED;
-use crate::message::{receive, send};
+use crate::message::{next_length, receive, send};
 use crate::spare::Answer;
 use crate::sys::clone::{Child, Parent, Side, fork};
 use crate::sys::{Errno, descriptors, process, signals};
@@ -86,7 +86,7 @@ fn wait_for_work(channel: OwnedFd, is_first: bool, ignored: signals::Set) -> ! {
 fn take_work(channel: OwnedFd, is_first: bool, ignored: signals::Set) -> io::Result<Option<Work>> {
     // A caller that has died already has closed the channel.
     process::die_with_parent()?;
-    let mut handed = vec![0; next_length(&channel)?];
+    let mut handed = vec![0; next_length(channel.as_fd(), RecvFlags::empty())?];
     let (length, received) = receive(channel.as_fd(), &mut handed, RecvFlags::empty())?;
     if length == 0 {
         return Ok(None);
@@ -99,17 +99,4 @@ fn take_work(channel: OwnedFd, is_first: bool, ignored: signals::Set) -> io::Res
         ignored,
         is_first,
     }))
-}
-
-/// Waits for a message; 0 when none will come.
-fn next_length(channel: &OwnedFd) -> io::Result<usize> {
-    use rustix::net::recv;
-    let mut nothing: [u8; 0] = [];
-    loop {
-        match recv(channel, &mut nothing, RecvFlags::PEEK | RecvFlags::TRUNC) {
-            Ok((_, length)) => return Ok(length),
-            Err(rustix::io::Errno::INTR) => {}
-            Err(errno) => return Err(errno.into()),
-        }
-    }
 }

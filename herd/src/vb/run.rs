@@ -21,7 +21,7 @@ use super::config::{self, Caller, Wanted};
 use super::descriptors::{Holdings, read_all, take};
 use super::environment::Environment;
 use super::errno;
-use super::forward::Forwarder;
+use super::forward::{Forwarder, HANDED_ON};
 use super::messages;
 use super::status::{Told, exit_line};
 use super::{Name, options, profile};
@@ -216,7 +216,18 @@ fn launch(
         held: &holdings.borrowed(),
         own: &outputs.borrowed(),
     };
-    let launched = sandbox::launch_by_copy(&plan, files)
+    if arguments.die_with_parent {
+        // Before the command runs: whoever hears of it may end our caller.
+        rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
+            .map_err(|errno| failed("prctl", &errno.into()))?;
+    }
+    let handed_on = HANDED_ON.map(|signal| signal as i32);
+    let held_back = if hands_signals_on {
+        &handed_on[..]
+    } else {
+        &[]
+    };
+    let launched = sandbox::launch_by_copy(&plan, files, held_back)
         .map_err(|error| messages::launch_sentence(&error, arguments.unshare.user))?;
     drop(holdings);
     let forwarder = hands_signals_on.then(Forwarder::new).transpose();
@@ -375,10 +386,6 @@ fn monitor(
     forwarder: Option<Forwarder>,
 ) -> Result<i32, OsString> {
     let broken = |error: io::Error| failed("Can't follow the box", &error);
-    if arguments.die_with_parent {
-        rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
-            .map_err(|errno| failed("prctl", &errno.into()))?;
-    }
     let Launched { pidfd, status, .. } = launched;
     let Some(channel) = status else {
         return Err("Can't follow the box".into());

@@ -8,6 +8,7 @@ use std::os::fd::OwnedFd;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use rustix::process::{Pid, PidfdFlags};
+use syscalls::Sysno;
 
 use super::{Errno, check, done};
 
@@ -294,28 +295,30 @@ pub(crate) fn prctl(operation: i32, second: u64, third: u64) -> Result<(), Errno
     done(unsafe { libc::syscall(libc::SYS_prctl, operation, second, third, 0, 0) })
 }
 
-/// The current signal is sent to `pid`.
+/// The current signal is sent to `pid`. Leaves `errno` alone.
 pub(crate) fn kill(pid: i32, signal: i32) -> Result<(), Errno> {
     // SAFETY: plain numbers.
-    done(unsafe { libc::syscall(libc::SYS_kill, pid, signal) })
+    unsafe { syscalls::syscall!(Sysno::kill, pid, signal) }?;
+    Ok(())
 }
 
-/// A child that has ended and is still to be reaped; `None` when all that are left run.
+/// A child that has ended and is still to be reaped; `None` when all that are left run. Leaves `errno`
+/// alone.
 pub(crate) fn ended_child() -> Result<Option<i32>, Errno> {
     // SAFETY: siginfo_t is plain data, for which zero is a value.
     let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
     let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
     // SAFETY: waitid(2) fills a live siginfo_t, and takes no resource usage.
-    done(unsafe {
-        libc::syscall(
-            libc::SYS_waitid,
+    unsafe {
+        syscalls::syscall!(
+            Sysno::waitid,
             libc::P_ALL,
             0,
             &raw mut info,
             options,
-            std::ptr::null::<libc::rusage>(),
+            std::ptr::null::<libc::rusage>()
         )
-    })?;
+    }?;
     // SAFETY: filled for a child, or zero as it was: the pid is there in both cases.
     let pid = unsafe { info.si_pid() };
     Ok((pid != 0).then_some(pid))
