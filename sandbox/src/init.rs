@@ -68,7 +68,8 @@ fn start(walker: &mut Walker<'_>, first: usize) -> Result<i32, (usize, Errno)> {
     let child = stack
         .spawn(&blocked, Manner::default(), Walk::run, &walk)
         .map_err(at_start)?;
-    drop(stack);
+    // A page or two for as long as the box lives: unmapping would have to wait for other processors.
+    stack.for_good();
     if let Some(failed) = walk.failure.get() {
         return Err(failed);
     }

@@ -32,6 +32,7 @@ use serde::{Deserialize, Serialize};
 use crate::failure::StepFailure;
 use crate::message;
 use crate::namespaces::NamespaceIds;
+use crate::sys::{Errno, process};
 
 /// One message of the status channel.
 #[derive(Debug)]
@@ -188,6 +189,12 @@ fn reap_dead(init: BorrowedFd<'_>) -> io::Result<()> {
 
 /// The number, in our own PID namespace, of the process behind a pidfd; −1 once it is reaped.
 pub(crate) fn pid_of(pidfd: BorrowedFd<'_>) -> io::Result<i32> {
+    match process::pid_behind(pidfd) {
+        Ok(pid) if pid != 0 => return Ok(pid),
+        Err(Errno(libc::ESRCH)) => return Ok(-1),
+        // An older kernel.
+        Ok(_) | Err(_) => {}
+    }
     let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd()))?;
     info.lines()
         .find_map(|line| line.strip_prefix("Pid:"))

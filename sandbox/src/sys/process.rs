@@ -13,7 +13,7 @@ use syscalls::Sysno;
 use super::{Errno, check, done};
 
 /// Ends this process at once: no destructors, no flushing.
-pub(crate) fn exit_now(code: i32) -> ! {
+pub fn exit_now(code: i32) -> ! {
     // SAFETY: exit_group(2) takes a number and does not return.
     unsafe { libc::_exit(code) }
 }
@@ -34,6 +34,33 @@ pub(crate) fn parent_pid() -> i32 {
 pub(crate) fn own_pidfd() -> Result<OwnedFd, Errno> {
     let own = Pid::from_raw(own_pid()).ok_or(Errno(libc::ESRCH))?;
     Ok(rustix::process::pidfd_open(own, PidfdFlags::empty())?)
+}
+
+/// The number, in our own PID namespace, of the process behind a pidfd (`PIDFD_GET_INFO` of `ioctl(2)`,
+/// Linux 6.13). `ESRCH` once it is reaped, `ENOTTY` on older kernels.
+pub(crate) fn pid_behind(pidfd: BorrowedFd<'_>) -> Result<i32, Errno> {
+    /// The first version of `struct pidfd_info`.
+    #[repr(C)]
+    #[derive(Default)]
+    struct Info {
+        mask: u64,
+        cgroup: u64,
+        pid: u32,
+        rest: [u32; 11],
+    }
+    const PIDFD_GET_INFO: libc::c_ulong = 0xc040_ff0b;
+    const { assert!(size_of::<Info>() == 0x40) };
+    let mut info = Info::default();
+    // SAFETY: the kernel fills at most as many bytes of the live struct as the number of the request says.
+    done(unsafe {
+        libc::syscall(
+            libc::SYS_ioctl,
+            pidfd.as_raw_fd(),
+            PIDFD_GET_INFO,
+            &raw mut info,
+        )
+    })?;
+    i32::try_from(info.pid).map_err(|_| Errno(libc::ESRCH))
 }
 
 /// Claims that this process has one thread only.
