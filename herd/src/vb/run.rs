@@ -16,7 +16,7 @@ use sandbox::status::{self, Message};
 use sandbox::{Files, Host, Launched};
 
 use super::arguments::{Arguments, Complaint, Stop, Surroundings, check_filter, parse};
-use super::check::{Circumstances, has_to_look, settle};
+use super::check::{Circumstances, settle};
 use super::config::{self, Caller, Wanted};
 use super::descriptors::{Holdings, read_all, take};
 use super::environment::Environment;
@@ -115,18 +115,22 @@ impl Surroundings for Terminal<'_> {
 
 /// What the machine can do, looked at only where an option asks for it.
 fn circumstances(arguments: &Arguments) -> Circumstances {
-    let looks = has_to_look(arguments);
-    let exists = |path: &str| !looks || Path::new(path).exists();
+    let unshare = arguments.unshare;
+    let exists = |path: &str| Path::new(path).exists();
     let holds = |path: &str, text: &str| {
-        looks && std::fs::read_to_string(path).is_ok_and(|found| found.starts_with(text))
+        std::fs::read_to_string(path).is_ok_and(|found| found.starts_with(text))
     };
+    let has_user_namespaces = || {
+        exists("/proc/self/ns/user")
+            && !holds("/sys/module/user_namespace/parameters/enable", "N")
+            && !holds("/proc/sys/user/max_user_namespaces", "0\n")
+    };
+    let looks_for_cgroups = unshare.cgroup || unshare.cgroup_try;
     Circumstances {
         uid: rustix::process::getuid().as_raw(),
         gid: rustix::process::getgid().as_raw(),
-        user_namespaces: exists("/proc/self/ns/user")
-            && !holds("/sys/module/user_namespace/parameters/enable", "N")
-            && !holds("/proc/sys/user/max_user_namespaces", "0\n"),
-        cgroup_namespaces: exists("/proc/self/ns/cgroup"),
+        user_namespaces: !unshare.user_try || has_user_namespaces(),
+        cgroup_namespaces: !looks_for_cgroups || exists("/proc/self/ns/cgroup"),
     }
 }
 
@@ -233,6 +237,10 @@ fn launch(
     let forwarder = hands_signals_on.then(Forwarder::new).transpose();
     let forwarder = forwarder.map_err(|error| failed("signalfd", &error))?;
     let ended = monitor(arguments, &wanted, launched, &mut outputs, forwarder);
+    if let (Ok(code), None) = (&ended, &scope) {
+        // Somebody waits for us, and the kernel frees all of it at once.
+        sandbox::exit_now(*code);
+    }
     if let Some(scope) = scope {
         // What is left of the box ends with its group: nobody could hold it to its limits.
         scope.close().map_err(|error| said(&error))?;

@@ -8,6 +8,7 @@ pub(crate) mod bpf;
 pub(crate) mod capabilities;
 pub(crate) mod clone;
 pub(crate) mod descriptors;
+mod early;
 pub(crate) mod exec;
 pub(crate) mod files;
 pub(crate) mod ipc;

@@ -126,7 +126,8 @@ static IGNORED_PIPE: AtomicBool = AtomicBool::new(false);
 #[unsafe(link_section = ".init_array")]
 static NOTE_SIGNALS: extern "C" fn() = note_signals;
 
-extern "C" fn note_signals() {
+/// Called by the C library, and by [`start_bare`](crate::start_bare), which may come first.
+pub(crate) extern "C" fn note_signals() {
     let ignored = is_ignored(libc::SIGPIPE);
     IGNORED_PIPE.store(ignored, Ordering::Relaxed);
 }
