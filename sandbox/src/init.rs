@@ -6,7 +6,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use rustix::process::{WaitOptions, WaitStatus};
 
 use crate::failure::StepFailure;
-use crate::main_process::{Failure, NOT_EXECUTED, Walk};
+use crate::launch::wait_for_end;
+use crate::main_process::{NOT_EXECUTED, Walk};
 use crate::plan::Plan;
 use crate::status::{self, Wire};
 use crate::step::Step;
@@ -19,10 +20,7 @@ use crate::walk::Walker;
 pub(crate) fn run(mut walker: Walker<'_>, first: usize) -> ! {
     let main = match start(&mut walker, first) {
         Ok(main) => main,
-        Err((step, errno)) => {
-            let failure = StepFailure::new(walker.plan, step, errno);
-            walker.tell_failure(failure);
-        }
+        Err(failure) => walker.tell_failure(failure),
     };
     let channel = walker.plan.is_followed.then(|| walker.channel.as_fd());
     let jobs = walker
@@ -50,8 +48,9 @@ pub(crate) fn run(mut walker: Walker<'_>, first: usize) -> ! {
 }
 
 /// Starts the main process and tells the caller; gives its pid here inside.
-fn start(walker: &mut Walker<'_>, first: usize) -> Result<i32, (usize, Errno)> {
-    let at_start = |errno: Errno| (first.saturating_sub(1), errno);
+fn start(walker: &mut Walker<'_>, first: usize) -> Result<i32, StepFailure> {
+    let plan = walker.plan;
+    let at_start = |errno: Errno| StepFailure::new(plan, first.saturating_sub(1), errno);
     // For good: everything that comes is taken by `reap_until_end_of`.
     let blocked = Blocked::new().map_err(at_start)?;
     // A terminal's ctrl-c is for the caller; passed on, it would undo the order of a stop.
@@ -59,19 +58,18 @@ fn start(walker: &mut Walker<'_>, first: usize) -> Result<i32, (usize, Errno)> {
         process::new_session().map_err(at_start)?;
     }
     let mut stack = Stack::new().map_err(at_start)?;
-    let walk = Walk {
-        plan: walker.plan,
-        prepared: walker.prepared,
-        first,
-        failure: Failure::none(),
-    };
+    let walk = Walk::new(walker.plan, walker.prepared, first);
     let child = stack
         .spawn(&blocked, Manner::default(), Walk::run, &walk)
         .map_err(at_start)?;
     // A page or two for as long as the box lives: unmapping would have to wait for other processors.
     stack.for_good();
-    if let Some(failed) = walk.failure.get() {
-        return Err(failed);
+    if let Some((step, errno)) = walk.failure() {
+        return Err(StepFailure::new(plan, step, errno));
+    }
+    if let Some(step) = walk.cut_short() {
+        let end = wait_for_end(child.pidfd.as_fd()).map_err(|error| at_start(number(error)))?;
+        return Err(StepFailure::died(plan, step, end));
     }
     let main = child.pid;
     settle(walker, child).map_err(at_start)?;
@@ -79,8 +77,11 @@ fn start(walker: &mut Walker<'_>, first: usize) -> Result<i32, (usize, Errno)> {
     Ok(main)
 }
 
+fn number(error: std::io::Error) -> Errno {
+    Errno(error.raw_os_error().unwrap_or(libc::EIO))
+}
+
 fn settle(walker: &mut Walker<'_>, main: Child) -> Result<(), Errno> {
-    let number = |error: std::io::Error| Errno(error.raw_os_error().unwrap_or(libc::EIO));
     if walker.plan.outlives_parent() {
         process::outlive_parent()?;
     }
@@ -92,7 +93,10 @@ fn settle(walker: &mut Walker<'_>, main: Child) -> Result<(), Errno> {
             let both = [ourselves.as_fd(), main.pidfd.as_fd()];
             status::send(channel, &Wire::Moved, &both).map_err(number)?;
             status::send(channel, &Wire::Executed, &[]).map_err(number)?;
-            status::send(report.as_fd(), &Wire::Executed, &[]).map_err(number)?;
+            match status::send(report.as_fd(), &Wire::Executed, &[]) {
+                // The caller has heard it, whatever has become of the executor.
+                Ok(()) | Err(_) => {}
+            }
         }
         None => {
             status::send(channel, &Wire::Main, &[main.pidfd.as_fd()]).map_err(number)?;

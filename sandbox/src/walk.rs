@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::net::RecvFlags;
 
 use crate::cgroup::{self, CgroupError};
-use crate::failure::{About, StepFailure};
+use crate::failure::{About, DIED, StepFailure};
 use crate::filesystem::{MountFailure, MountTrouble, Mounts};
 use crate::held::HeldDescriptors;
 use crate::identity::apply as identity;
@@ -16,7 +16,7 @@ use crate::identity::maps::Maps;
 use crate::init;
 use crate::main_process::{NOT_EXECUTED, Prepared, give_directory, open_directory, perform};
 use crate::namespaces::NamespaceIds;
-use crate::plan::Plan;
+use crate::plan::{Carrier, Plan};
 use crate::status::{self, Wire};
 use crate::step::{NamespaceSet, Step};
 use crate::sys::clone::{Child, Parent, Side, fork};
@@ -164,6 +164,7 @@ impl<'a> Walker<'a> {
     /// Walks the plan to its `execve`, and in a box with a reaper beyond: never comes back.
     pub(crate) fn walk(mut self) -> ! {
         let plan = self.plan;
+        let last = plan.last_word();
         for (index, step) in plan.steps.iter().enumerate() {
             let answer = if plan.fail_at == Some(index) {
                 Err(Errno(libc::ECANCELED).into())
@@ -172,6 +173,9 @@ impl<'a> Walker<'a> {
                 self.mounts = Mounts::default();
                 self.held = HeldDescriptors::default();
                 init::run(self, index + 1)
+            } else if last == Some(index) && self.is_awaited() {
+                self.tell_executing()
+                    .and_then(|()| self.perform(index, step))
             } else {
                 self.perform(index, step)
             };
@@ -368,6 +372,17 @@ impl<'a> Walker<'a> {
         }
     }
 
+    /// Claims that somebody has to tell our `execve` from our death when we close the channel. A copy of
+    /// the caller need not say it: see [`status::has_executed`].
+    fn is_awaited(&self) -> bool {
+        self.report.is_some() || self.plan.carrier() != Carrier::Fork || self.plan.is_followed
+    }
+
+    fn tell_executing(&self) -> Result<(), Trouble> {
+        let to = self.report.as_ref().unwrap_or(&self.channel);
+        Ok(status::send(to.as_fd(), &Wire::Executing, &[])?)
+    }
+
     /// Says it to the executor, which sees us end and passes it on; or to the caller itself. Nobody
     /// is left to hear of a send that fails.
     pub(crate) fn tell_failure(&self, failure: StepFailure) -> ! {
@@ -440,7 +455,12 @@ fn conclude(
     {
         return tell_of_dead(failure, channel, init);
     }
-    let failure = match (status::read(told.as_fd(), RecvFlags::empty())?, next) {
+    let mut said = status::read(told.as_fd(), RecvFlags::empty())?;
+    let executes = matches!(said, Some((Wire::Executing, _)));
+    if executes {
+        said = status::read(told.as_fd(), RecvFlags::empty())?;
+    }
+    let failure = match (said, next) {
         // The first process has told the caller everything itself.
         (Some((Wire::Executed, _)), _) => return Ok(true),
         (Some((Wire::Failed(failure), _)), _) => failure,
@@ -457,13 +477,13 @@ fn conclude(
             return conclude(plan, next, channel, &Child { pid, pidfd }, &told);
         }
         (Some(_), _) => return Ok(false),
-        // Closed by execve, or by death: the caller sees which by the pidfd.
-        (None, None) if !plan.has_reaper() => {
+        // Closed by execve.
+        (None, None) if executes => {
             status::send(channel.as_fd(), &Wire::Moved, &[init.pidfd.as_fd()])?;
             status::send(channel.as_fd(), &Wire::Executed, &[])?;
             return Ok(true);
         }
-        (None, _) => StepFailure::new(plan, index, Errno(libc::EOWNERDEAD)),
+        (None, _) => StepFailure::new(plan, index, DIED),
     };
     tell_of_dead(failure, channel, init)
 }
@@ -491,6 +511,16 @@ pub(crate) fn write_maps(
     match status::send(told_on, &Wire::Mapped, &[]) {
         // One that has ended meanwhile is looked at by who waits for it.
         Ok(()) | Err(_) => Ok(None),
+    }
+}
+
+impl Plan {
+    /// The step before which a process that is to become the program says so: its `execve`, or the first
+    /// filter, which may shut the calls that saying takes.
+    fn last_word(&self) -> Option<usize> {
+        self.steps
+            .iter()
+            .position(|step| matches!(step, Step::Filter { .. } | Step::Exec(_)))
     }
 }
 

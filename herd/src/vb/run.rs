@@ -58,7 +58,7 @@ pub fn run(name: &Name, words: Vec<OsString>) -> i32 {
             });
         }
     }
-    match launch(&arguments, circumstances, name.hands_signals_on()) {
+    match launch(name, &arguments, circumstances) {
         Ok(code) => code,
         Err(text) => name.complain(&Complaint {
             text,
@@ -167,9 +167,9 @@ fn working_directory(environment: &Environment) -> PathBuf {
 }
 
 fn launch(
+    name: &Name,
     arguments: &Arguments,
     circumstances: Circumstances,
-    hands_signals_on: bool,
 ) -> Result<i32, OsString> {
     if arguments
         .command
@@ -226,7 +226,7 @@ fn launch(
             .map_err(|errno| failed("prctl", &errno.into()))?;
     }
     let handed_on = HANDED_ON.map(|signal| signal as i32);
-    let held_back = if hands_signals_on {
+    let held_back = if name.hands_signals_on() {
         &handed_on[..]
     } else {
         &[]
@@ -234,18 +234,24 @@ fn launch(
     let launched = sandbox::launch_by_copy(&plan, files, held_back)
         .map_err(|error| messages::launch_sentence(&error, arguments.unshare.user))?;
     drop(holdings);
-    let forwarder = hands_signals_on.then(Forwarder::new).transpose();
+    let forwarder = name.hands_signals_on().then(Forwarder::new).transpose();
     let forwarder = forwarder.map_err(|error| failed("signalfd", &error))?;
     let ended = monitor(arguments, &wanted, launched, &mut outputs, forwarder);
-    if let (Ok(code), None) = (&ended, &scope) {
+    if let Ok(End::Early(signal)) = ended
+        && name.hands_signals_on()
+    {
+        let text = messages::killed(signal);
+        name.say(3, text.as_ref(), arguments.level_prefix);
+    }
+    if let (Ok(end), None) = (&ended, &scope) {
         // Somebody waits for us, and the kernel frees all of it at once.
-        sandbox::exit_now(*code);
+        sandbox::exit_now(end.code());
     }
     if let Some(scope) = scope {
         // What is left of the box ends with its group: nobody could hold it to its limits.
         scope.close().map_err(|error| said(&error))?;
     }
-    ended
+    ended.map(End::code)
 }
 
 /// The programs of `--add-seccomp-fd`, read already, or that of `--seccomp`.
@@ -385,6 +391,25 @@ fn write_all(to: BorrowedFd<'_>, mut bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
+/// How it went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// The command ended with this exit code.
+    Code(i32),
+    /// Somebody killed the box before there was a command, by this signal. Bubblewrap, which does not tell
+    /// it from the other, says nothing.
+    Early(i32),
+}
+
+impl End {
+    fn code(self) -> i32 {
+        match self {
+            Self::Code(code) => code,
+            Self::Early(signal) => 128 + signal,
+        }
+    }
+}
+
 /// Follows the box to the end of its command.
 fn monitor(
     arguments: &Arguments,
@@ -392,13 +417,13 @@ fn monitor(
     launched: Launched,
     outputs: &mut Outputs,
     forwarder: Option<Forwarder>,
-) -> Result<i32, OsString> {
+) -> Result<End, OsString> {
     let broken = |error: io::Error| failed("Can't follow the box", &error);
-    let Launched { pidfd, status, .. } = launched;
+    let Launched { pid, pidfd, status } = launched;
     let Some(channel) = status else {
         return Err("Can't follow the box".into());
     };
-    let mut pidfd = pidfd;
+    let (mut pid, mut pidfd) = (pid, pidfd);
     sandbox::keep_descriptors(&[
         Some(channel.as_fd()),
         forwarder.as_ref().map(AsFd::as_fd),
@@ -434,19 +459,24 @@ fn monitor(
                 }
             }
             Message::Failed(failure) => {
-                return Err(messages::sentence(&failure, arguments, wanted));
+                return match failure.signal {
+                    Some(signal) => Ok(End::Early(signal)),
+                    None => Err(messages::sentence(&failure, arguments, wanted)),
+                };
             }
+            Message::Executing => {}
             Message::Executed => is_running = true,
             // Of a program that was given the terminal's foreground, which this one is not.
             Message::Stopped(_) => {}
             Message::Main { pidfd, .. } => main = Some(pidfd),
             Message::Moved {
+                pid: number,
                 pidfd: first,
                 main_pidfd,
                 ..
             } => {
                 main = main_pidfd;
-                pidfd = first;
+                (pid, pidfd) = (number, first);
             }
             Message::Exited(status) => {
                 ended = Some(exit_code(status));
@@ -455,18 +485,24 @@ fn monitor(
             Message::Closed => break,
         }
     }
-    let code = match ended {
-        Some(code) => code,
+    let end = match ended {
+        Some(code) => End::Code(code),
         None => {
-            // The command itself is our child: the channel closed when it was executed.
-            is_running = true;
-            wait(pidfd.as_fd(), forwarder.as_ref()).map_err(broken)?
+            let (code, signal) = see_end(pidfd.as_fd(), forwarder.as_ref()).map_err(broken)?;
+            // Our child itself was the command: the channel closed when it was executed, or by its end.
+            let ran = is_running || signal.is_none() || status::has_executed(pid).unwrap_or(true);
+            reap(pidfd.as_fd()).map_err(broken)?;
+            match signal {
+                Some(signal) if !ran => return Ok(End::Early(signal)),
+                _ => is_running = true,
+            }
+            End::Code(code)
         }
     };
     if is_running {
-        outputs.ended(code);
+        outputs.ended(end.code());
     }
-    Ok(code)
+    Ok(end)
 }
 
 fn next(
@@ -497,22 +533,29 @@ fn readable(
     forwarder.map_or(Ok(()), |forwarder| forwarder.hand_on(to))
 }
 
-fn wait(pidfd: BorrowedFd<'_>, forwarder: Option<&Forwarder>) -> io::Result<i32> {
-    if forwarder.is_some() {
-        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-        while rustix::process::waitid(WaitId::PidFd(pidfd), options)?.is_none() {
-            readable(pidfd, forwarder, pidfd)?;
-        }
-    }
+/// Gives the exit code, and the signal that has killed it. It is not reaped yet.
+fn see_end(pidfd: BorrowedFd<'_>, forwarder: Option<&Forwarder>) -> io::Result<(i32, Option<i32>)> {
+    let mut options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+    options.set(WaitIdOptions::NOHANG, forwarder.is_some());
     loop {
-        match rustix::process::waitid(WaitId::PidFd(pidfd), WaitIdOptions::EXITED) {
+        match rustix::process::waitid(WaitId::PidFd(pidfd), options) {
             Ok(Some(status)) => {
-                let signal = status.terminating_signal().map(|signal| 128 + signal);
-                return Ok(signal.or(status.exit_status()).unwrap_or(255));
+                let signal = status.terminating_signal();
+                let code = signal.map(|signal| 128 + signal).or(status.exit_status());
+                return Ok((code.unwrap_or(255), signal));
             }
-            Ok(None) | Err(rustix::io::Errno::INTR) => {}
+            Ok(None) => readable(pidfd, forwarder, pidfd)?,
+            Err(rustix::io::Errno::INTR) => {}
             Err(errno) => return Err(errno.into()),
         }
+    }
+}
+
+fn reap(pidfd: BorrowedFd<'_>) -> io::Result<()> {
+    match rustix::process::waitid(WaitId::PidFd(pidfd), WaitIdOptions::EXITED) {
+        // It has ended: nothing waits here.
+        Ok(_) => Ok(()),
+        Err(errno) => Err(errno.into()),
     }
 }
 

@@ -33,7 +33,10 @@ fn ends_well(launched: Launched) -> bool {
                 stands = false;
             }
             Message::Exited(how) => break how.code(),
-            other @ (Message::Failed(_) | Message::AtGate { .. } | Message::Closed) => {
+            other @ (Message::Failed(_)
+            | Message::AtGate { .. }
+            | Message::Executing
+            | Message::Closed) => {
                 panic!("{other:?}")
             }
         }

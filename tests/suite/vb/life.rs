@@ -1,6 +1,6 @@
 //! How a box ends, and what is left of it.
 
-use super::case::{Anybody, Case, Root, User, check, ends, gives, refuses};
+use super::case::{Anybody, check, check_own, ends, gives};
 
 #[test]
 fn the_exit_code_is_that_of_the_command() {
@@ -48,6 +48,24 @@ fn a_launcher_that_is_told_to_end_ends() {
         Anybody,
         "mkfifo f; $B $R --die-with-parent --unshare-pid sh -c 'echo up; exec sleep 60' >f & exec 3<f; read x <&3; kill -TERM $!; cat <&3; wait $!; echo $?",
         "143",
+    )]);
+}
+
+/// Each box is held by a block, and its child, of which the launcher tells, is killed there.
+const KILLED: &str = "mkfifo s b; exec 5<>b; for more in --share-net --unshare-pid --as-pid-1 --unshare-all; do \
+    [ $more = --as-pid-1 ] && more=\"--unshare-pid $more\"; \
+    $B $R $more --json-status-fd 4 --block-fd 5 echo ran 4>s & exec 6<s; read -r line <&6; \
+    line=${line#*: }; kill -9 ${line%%[!0-9]*}; wait $!; echo $?; cat <&6; done";
+
+#[test]
+fn a_box_that_is_killed_while_it_is_built_tells_of_no_end_of_a_command() {
+    let case = || gives(Anybody, KILLED, "137\n137\n137\n137");
+    check(&[case()]);
+    check_own(&[case().saying(
+        "killed by SIGKILL before the command was executed\n\
+         killed by SIGKILL before the command was executed\n\
+         killed by SIGKILL before the command was executed\n\
+         killed by SIGKILL before the command was executed",
     )]);
 }
 
