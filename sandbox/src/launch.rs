@@ -313,6 +313,9 @@ impl Launcher {
                 // A new zygote, for the launches after this one.
                 *spares = None;
                 *spares = self.start_zygote().ok();
+                if let Some(spares) = spares.as_mut() {
+                    spares.expect(plan);
+                }
                 None
             }
         };
