@@ -34,6 +34,12 @@ pub(crate) fn run(mut walker: Walker<'_>, first: usize) -> ! {
         (None, true) => PassedOn::All,
         (None, false) => PassedOn::None,
     };
+    let lingers = walker.plan.lingers();
+    // Where it is the caller's memory that we live in, all of it but our stack is lost to us from here on,
+    // the plan too, and nothing allocates, locks or panics (see `sys::lend`).
+    if let Some(lent) = walker.lent.take() {
+        lent.give_back();
+    }
     let status = reap_until_end_of(main, passed_on, channel, jobs);
     let told = status::send(walker.channel.as_fd(), &Wire::Exited(status), &[]);
     let code = code_of(status);
@@ -41,7 +47,7 @@ pub(crate) fn run(mut walker: Walker<'_>, first: usize) -> ! {
         // A caller that has gone does not hear it; the exit status says nearly the same.
         Ok(()) | Err(_) => {}
     }
-    if walker.plan.lingers() {
+    if lingers {
         reap_all();
     }
     process::exit_now(code)
@@ -62,7 +68,8 @@ fn start(walker: &mut Walker<'_>, first: usize) -> Result<i32, StepFailure> {
     let child = stack
         .spawn(&blocked, Manner::default(), Walk::run, &walk)
         .map_err(at_start)?;
-    drop(stack);
+    // A page or two for as long as the box lives: unmapping would have to wait for other processors.
+    stack.for_good();
     if let Some((step, errno)) = walk.failure() {
         return Err(StepFailure::new(plan, step, errno));
     }
