@@ -65,11 +65,13 @@ fn stop_and_interrupt(keys: &mut File, shown: &mut File) {
         .unwrap();
     read_until(shown, "ready");
     keys.write_all(b"\x1a").unwrap();
-    read_until(shown, "Stopped");
+    read_until_then(shown, "Stopped", "$ ");
     keys.write_all(b"kill -9 %1; sh -c 'echo aga\\in; exec sleep 1000'\n")
         .unwrap();
     read_until(shown, "again");
+    // What is typed before the key is heard of is lost.
     keys.write_all(b"\x03").unwrap();
+    read_until(shown, "$ ");
     keys.write_all(b"echo ba\\ck\n").unwrap();
     read_until(shown, "back");
 }
