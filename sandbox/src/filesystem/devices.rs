@@ -29,28 +29,43 @@ const LINKS: [(&CStr, &CStr); 5] = [
     (c"pts/ptmx", c"ptmx"),
 ];
 
-/// The host's nodes, copied as mounts, in the order of [`NODES`].
-pub(super) fn hold(whole_trees: bool) -> Result<Vec<OwnedFd>, Errno> {
-    NODES
-        .iter()
-        .map(|(_, path, major, minor)| {
-            let node = files::open(path, libc::O_PATH | libc::O_NOFOLLOW)?;
-            if !is_device(node.as_fd(), makedev(*major, *minor))? {
-                return Err(Errno(libc::ENODEV));
-            }
-            let copy = clone_of(node.as_fd(), false)?;
-            // No node can be executed; where it costs one call, its mount says so too.
-            if whole_trees {
-                forbid(copy.as_fd(), Attributes::NO_SUID, false)?;
-            }
-            Ok(copy)
-        })
-        .collect()
+/// Where the nodes of a `/dev` come from.
+#[derive(Debug)]
+pub(super) enum Nodes {
+    Made,
+    /// The host's, copied as mounts, in the order of [`NODES`].
+    Held(Vec<OwnedFd>),
+    /// The host's, whose `/dev` is not covered: each is held when it is its turn.
+    OfHost {
+        whole_trees: bool,
+    },
+}
+
+/// The host's nodes, before they are covered.
+pub(super) fn hold(whole_trees: bool) -> Result<Nodes, Errno> {
+    let all = NODES.iter().map(|node| of_host(node, whole_trees));
+    Ok(Nodes::Held(all.collect::<Result<_, _>>()?))
+}
+
+fn of_host(
+    (_, path, major, minor): &(&CStr, &CStr, u32, u32),
+    whole_trees: bool,
+) -> Result<OwnedFd, Errno> {
+    let node = files::open(path, libc::O_PATH | libc::O_NOFOLLOW)?;
+    if !is_device(node.as_fd(), makedev(*major, *minor))? {
+        return Err(Errno(libc::ENODEV));
+    }
+    let copy = clone_of(node.as_fd(), false)?;
+    // No node can be executed; where it costs one call, its mount says so too.
+    if whole_trees {
+        forbid(copy.as_fd(), Attributes::NO_SUID, false)?;
+    }
+    Ok(copy)
 }
 
 /// Fills the new `/dev` of a wall: with nodes of its own, or with the ones held.
-pub(super) fn fill(dev: BorrowedFd<'_>, held: Option<Vec<OwnedFd>>) -> Result<(), Errno> {
-    nodes(dev, held).map_err(|(errno, _)| errno)?;
+pub(super) fn fill(dev: BorrowedFd<'_>, from: Nodes) -> Result<(), Errno> {
+    nodes(dev, from).map_err(|(errno, _)| errno)?;
     for (to, name) in LINKS {
         rustix::fs::symlinkat(to, dev, name)?;
     }
@@ -78,12 +93,12 @@ pub(super) fn fill_as_asked(
     made: bool,
     whole_trees: bool,
 ) -> Result<(), (Errno, &'static str)> {
-    let held = if made {
-        None
+    let from = if made {
+        Nodes::Made
     } else {
-        Some(hold(whole_trees).map_err(|errno| (errno, "null"))?)
+        Nodes::OfHost { whole_trees }
     };
-    nodes(dev, held)?;
+    nodes(dev, from)?;
     let core = (c"/proc/kcore", c"core");
     for (to, name) in LINKS.iter().chain([&core]) {
         rustix::fs::symlinkat(*to, dev, *name)
@@ -104,10 +119,10 @@ fn terminals(dev: BorrowedFd<'_>) -> Result<(), Errno> {
     put(&finish(&file_system, flags)?, dev, c"pts")
 }
 
-fn nodes(dev: BorrowedFd<'_>, held: Option<Vec<OwnedFd>>) -> Result<(), (Errno, &'static str)> {
+fn nodes(dev: BorrowedFd<'_>, from: Nodes) -> Result<(), (Errno, &'static str)> {
     let failed = |name: &'static CStr| move |errno| (errno, name.to_str().unwrap_or_default());
-    match held {
-        None => {
+    match from {
+        Nodes::Made => {
             for (name, _, major, minor) in NODES {
                 let mode = Mode::from_raw_mode(0o666);
                 let device = makedev(major, minor);
@@ -116,7 +131,14 @@ fn nodes(dev: BorrowedFd<'_>, held: Option<Vec<OwnedFd>>) -> Result<(), (Errno, 
                     .map_err(failed(name))?;
             }
         }
-        Some(nodes) => {
+        Nodes::OfHost { whole_trees } => {
+            for node in &NODES {
+                of_host(node, whole_trees)
+                    .and_then(|held| bind(dev, node.0, &held))
+                    .map_err(failed(node.0))?;
+            }
+        }
+        Nodes::Held(nodes) => {
             for ((name, ..), node) in NODES.iter().zip(nodes) {
                 bind(dev, name, &node).map_err(failed(name))?;
             }
