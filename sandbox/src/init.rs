@@ -28,14 +28,26 @@ pub(crate) fn run(mut walker: Walker<'_>, first: usize) -> ! {
         .steps
         .contains(&Step::Foreground)
         .then(|| walker.channel.as_fd());
-    let status = reap_until_end_of(main, channel, jobs);
+    let passed_on = match (jobs, walker.plan.leaves_session()) {
+        // The caller continues the job once it has the terminal.
+        (Some(_), _) => PassedOn::AllBut(libc::SIGCONT),
+        (None, true) => PassedOn::All,
+        (None, false) => PassedOn::None,
+    };
+    let lingers = walker.plan.lingers();
+    // Where it is the caller's memory that we live in, all of it but our stack is lost to us from here on,
+    // the plan too, and nothing allocates, locks or panics (see `sys::lend`).
+    if let Some(lent) = walker.lent.take() {
+        lent.give_back();
+    }
+    let status = reap_until_end_of(main, passed_on, channel, jobs);
     let told = status::send(walker.channel.as_fd(), &Wire::Exited(status), &[]);
     let code = code_of(status);
     match told {
         // A caller that has gone does not hear it; the exit status says nearly the same.
         Ok(()) | Err(_) => {}
     }
-    if walker.plan.lingers() {
+    if lingers {
         reap_all();
     }
     process::exit_now(code)
@@ -56,7 +68,8 @@ fn start(walker: &mut Walker<'_>, first: usize) -> Result<i32, StepFailure> {
     let child = stack
         .spawn(&blocked, Manner::default(), Walk::run, &walk)
         .map_err(at_start)?;
-    drop(stack);
+    // A page or two for as long as the box lives: unmapping would have to wait for other processors.
+    stack.for_good();
     if let Some((step, errno)) = walk.failure() {
         return Err(StepFailure::new(plan, step, errno));
     }
@@ -123,7 +136,7 @@ pub(crate) fn stand_by(main: i32, kept: &[RawFd]) -> ! {
         .and_then(|()| process::outlive_parent())
         .and_then(|()| descriptors::close_all_but(kept));
     let code = match begun {
-        Ok(()) => code_of(reap_until_end_of(main, None, None)),
+        Ok(()) => code_of(reap_until_end_of(main, PassedOn::All, None, None)),
         Err(_) => NOT_EXECUTED,
     };
     process::exit_now(code)
@@ -136,11 +149,32 @@ fn code_of(status: i32) -> i32 {
     }
 }
 
+/// Which of our signals the main process gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum PassedOn {
+    All,
+    AllBut(i32),
+    /// It is in our process group: what is sent to that it has had already, and what is sent to us
+    /// alone cannot be told from it.
+    None,
+}
+
+impl PassedOn {
+    fn has(self, signal: i32) -> bool {
+        match self {
+            Self::All => true,
+            Self::AllBut(kept) => signal != kept,
+            Self::None => false,
+        }
+    }
+}
+
 /// Gives the wait status of `main`.
 ///
 /// `jobs` is told when `main` stops: the terminal is then the caller's.
 fn reap_until_end_of(
     main: i32,
+    passed_on: PassedOn,
     channel: Option<BorrowedFd<'_>>,
     jobs: Option<BorrowedFd<'_>>,
 ) -> i32 {
@@ -171,6 +205,7 @@ fn reap_until_end_of(
             Ok(Taken {
                 is_of_kernel: true, ..
             }) => {}
+            Ok(Taken { signal, .. }) if !passed_on.has(signal) => {}
             Ok(Taken { signal, .. }) => match process::kill(main, signal) {
                 // It has ended: the next round takes its status.
                 Ok(()) | Err(_) => {}

@@ -173,7 +173,7 @@ impl Launcher {
         match plan.carrier() {
             Carrier::Vfork => self.launch_here(plan, files),
             Carrier::Executor => self.launch_executor(plan, files),
-            Carrier::Fork => fork::launch(plan, files, self.ignored),
+            Carrier::Fork => fork::launch(plan, files, self.ignored, 0),
         }
     }
 
@@ -313,6 +313,9 @@ impl Launcher {
                 // A new zygote, for the launches after this one.
                 *spares = None;
                 *spares = self.start_zygote().ok();
+                if let Some(spares) = spares.as_mut() {
+                    spares.expect(plan);
+                }
                 None
             }
         };

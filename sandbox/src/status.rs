@@ -33,6 +33,7 @@ use serde::{Deserialize, Serialize};
 use crate::failure::{DIED, StepFailure};
 use crate::message;
 use crate::namespaces::NamespaceIds;
+use crate::sys::{Errno, process};
 
 /// One message of the status channel.
 #[derive(Debug)]
@@ -100,12 +101,21 @@ pub(crate) fn read(
     channel: BorrowedFd<'_>,
     flags: RecvFlags,
 ) -> io::Result<Option<(Wire, Vec<OwnedFd>)>> {
-    let mut bytes = [0u8; LONGEST];
-    let (received, descriptors) = match message::receive(channel, &mut bytes, flags) {
-        // The other end was closed with a word of ours unread. That is told first, and once; what it
-        // had to say comes behind it.
+    // A failure can have paths of 4 KiB each: one that is longer than the others is looked at first.
+    let mut short = [0u8; LONGEST_BUT_FAILURES];
+    let mut long = Vec::new();
+    let length = message::next_length(channel, flags)?;
+    let bytes = match length <= short.len() {
+        true => &mut short[..],
+        false => {
+            long.resize(length, 0);
+            &mut long[..]
+        }
+    };
+    let (received, descriptors) = match message::receive(channel, bytes, flags) {
+        // Told once, as to `next_length`.
         Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
-            message::receive(channel, &mut bytes, flags)?
+            message::receive(channel, bytes, flags)?
         }
         answer => answer?,
     };
@@ -208,6 +218,12 @@ pub fn has_executed(pid: i32) -> io::Result<bool> {
 
 /// The number, in our own PID namespace, of the process behind a pidfd; −1 once it is reaped.
 pub(crate) fn pid_of(pidfd: BorrowedFd<'_>) -> io::Result<i32> {
+    match process::pid_behind(pidfd) {
+        Ok(pid) if pid != 0 => return Ok(pid),
+        Err(Errno(libc::ESRCH)) => return Ok(-1),
+        // An older kernel.
+        Ok(_) | Err(_) => {}
+    }
     let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd()))?;
     info.lines()
         .find_map(|line| line.strip_prefix("Pid:"))
@@ -242,8 +258,8 @@ pub(crate) enum Wire {
     Aside,
 }
 
-/// The longest message: a failure's sentence, whose paths have 4 KiB each at most.
-pub(crate) const LONGEST: usize = 16 * 1024;
+/// The longest message that is no failure: that of the gate, with eight numbers.
+const LONGEST_BUT_FAILURES: usize = 128;
 
 /// A pair of ends that speak in messages.
 pub(crate) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
@@ -275,14 +291,19 @@ pub(crate) fn take(channel: BorrowedFd<'_>) -> io::Result<Option<Wire>> {
     Ok(read(channel, RecvFlags::empty())?.map(|(wire, _)| wire))
 }
 
-/// Sends one message; blocks only while the channel's buffer is full.
+/// Sends one message; blocks only while the channel's buffer is full. Allocates nothing for one that
+/// tells of no failure and brings no descriptors.
 pub(crate) fn send(
     channel: BorrowedFd<'_>,
     wire: &Wire,
     descriptors: &[BorrowedFd<'_>],
 ) -> io::Result<()> {
-    let mut bytes = [0u8; LONGEST];
-    let used = postcard::to_slice(wire, &mut bytes)
-        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+    let invalid = |error| io::Error::new(io::ErrorKind::InvalidData, error);
+    if let Wire::Failed(_) = wire {
+        let bytes = postcard::to_stdvec(wire).map_err(invalid)?;
+        return message::send(channel, &bytes, descriptors);
+    }
+    let mut bytes = [0u8; LONGEST_BUT_FAILURES];
+    let used = postcard::to_slice(wire, &mut bytes).map_err(invalid)?;
     message::send(channel, used, descriptors)
 }

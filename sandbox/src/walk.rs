@@ -20,6 +20,7 @@ use crate::plan::{Carrier, Plan};
 use crate::status::{self, Wire};
 use crate::step::{NamespaceSet, Step};
 use crate::sys::clone::{Child, Parent, Side, fork};
+use crate::sys::lend::Lent;
 use crate::sys::{Errno, files, network, process};
 
 /// Why a step was not done.
@@ -106,10 +107,13 @@ pub(crate) struct Walker<'a> {
     pub(crate) held: HeldDescriptors,
     /// What the box's first process holds for as long as it lives.
     pub(crate) kept: Vec<OwnedFd>,
+    /// The memory we work in, where it is the caller's.
+    pub(crate) lent: Option<Lent>,
     /// Whether this process is a copy of the caller made in the box's namespaces.
     is_born_inside: bool,
-    /// Whether this process is the first one of a PID namespace that is to be the box's.
-    is_in_pid_namespace: bool,
+    /// Those of the box that this process was in from the start; with a PID namespace it is the first one
+    /// of that.
+    namespaces: NamespaceSet,
     /// The host's `/proc`, where a step behind the mounts needs it.
     host_proc: Option<OwnedFd>,
     /// The user namespace that is joined last: its path is one of the caller's tree.
@@ -131,8 +135,9 @@ impl<'a> Walker<'a> {
             report: None,
             held,
             kept: Vec::new(),
+            lent: None,
             is_born_inside: false,
-            is_in_pid_namespace: false,
+            namespaces: NamespaceSet::default(),
             host_proc: None,
             second_user: None,
             mounts: Mounts::default(),
@@ -145,9 +150,15 @@ impl<'a> Walker<'a> {
         self
     }
 
-    /// This process is the first one of a PID namespace, which is to be the box's.
-    pub(crate) fn in_its_own_pid_namespace(mut self, is_first: bool) -> Self {
-        self.is_in_pid_namespace = is_first;
+    /// The memory of this process is the caller's, who waits for it.
+    pub(crate) fn in_lent_memory(mut self, lent: Option<Lent>) -> Self {
+        self.lent = lent;
+        self
+    }
+
+    /// This process is in some of the box's namespaces already.
+    pub(crate) fn in_namespaces(mut self, namespaces: NamespaceSet) -> Self {
+        self.namespaces = namespaces;
         self
     }
 
@@ -239,7 +250,7 @@ impl<'a> Walker<'a> {
             Step::Domainname(name) => Ok(process::set_domainname(name)?),
             Step::Namespaces(_) | Step::FirstProcess(_) if self.is_born_inside => Ok(()),
             Step::Namespaces(set) => Ok(process::unshare(set.0)?),
-            Step::FirstProcess(set) if self.is_in_pid_namespace => self.enter_the_rest(*set),
+            Step::FirstProcess(set) if self.namespaces.has_pid() => self.enter_the_rest(*set),
             Step::FirstProcess(set) => self.start_first(index, *set),
             Step::Gate => Ok(self.wait_at_gate()?),
             Step::Hostname(name) => Ok(process::set_hostname(name)?),
@@ -288,13 +299,12 @@ impl<'a> Walker<'a> {
     }
 
     /// The first process of its PID namespace becomes that of all the others.
-    fn enter_the_rest(&self, mut set: NamespaceSet) -> Result<(), Trouble> {
+    fn enter_the_rest(&self, set: NamespaceSet) -> Result<(), Trouble> {
         // The caller may have died before we asked to die with it.
         if status::is_closed(self.channel.as_fd()) {
             process::exit_now(NOT_EXECUTED)
         }
-        set.remove(libc::CLONE_NEWPID);
-        Ok(process::unshare(set.0)?)
+        Ok(process::unshare(set.without(self.namespaces).0)?)
     }
 
     fn start_first(&mut self, index: usize, set: NamespaceSet) -> Result<(), Trouble> {

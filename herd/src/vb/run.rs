@@ -16,12 +16,12 @@ use sandbox::status::{self, Message};
 use sandbox::{Files, Host, Launched};
 
 use super::arguments::{Arguments, Complaint, Stop, Surroundings, check_filter, parse};
-use super::check::{Circumstances, has_to_look, settle};
+use super::check::{Circumstances, settle};
 use super::config::{self, Caller, Wanted};
 use super::descriptors::{Holdings, read_all, take};
 use super::environment::Environment;
 use super::errno;
-use super::forward::Forwarder;
+use super::forward::{Forwarder, HANDED_ON};
 use super::messages;
 use super::status::{Told, exit_line};
 use super::{Name, options, profile};
@@ -115,18 +115,22 @@ impl Surroundings for Terminal<'_> {
 
 /// What the machine can do, looked at only where an option asks for it.
 fn circumstances(arguments: &Arguments) -> Circumstances {
-    let looks = has_to_look(arguments);
-    let exists = |path: &str| !looks || Path::new(path).exists();
+    let unshare = arguments.unshare;
+    let exists = |path: &str| Path::new(path).exists();
     let holds = |path: &str, text: &str| {
-        looks && std::fs::read_to_string(path).is_ok_and(|found| found.starts_with(text))
+        std::fs::read_to_string(path).is_ok_and(|found| found.starts_with(text))
     };
+    let has_user_namespaces = || {
+        exists("/proc/self/ns/user")
+            && !holds("/sys/module/user_namespace/parameters/enable", "N")
+            && !holds("/proc/sys/user/max_user_namespaces", "0\n")
+    };
+    let looks_for_cgroups = unshare.cgroup || unshare.cgroup_try;
     Circumstances {
         uid: rustix::process::getuid().as_raw(),
         gid: rustix::process::getgid().as_raw(),
-        user_namespaces: exists("/proc/self/ns/user")
-            && !holds("/sys/module/user_namespace/parameters/enable", "N")
-            && !holds("/proc/sys/user/max_user_namespaces", "0\n"),
-        cgroup_namespaces: exists("/proc/self/ns/cgroup"),
+        user_namespaces: !unshare.user_try || has_user_namespaces(),
+        cgroup_namespaces: !looks_for_cgroups || exists("/proc/self/ns/cgroup"),
     }
 }
 
@@ -216,7 +220,18 @@ fn launch(
         held: &holdings.borrowed(),
         own: &outputs.borrowed(),
     };
-    let launched = sandbox::launch_by_copy(&plan, files)
+    if arguments.die_with_parent {
+        // Before the command runs: whoever hears of it may end our caller.
+        rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
+            .map_err(|errno| failed("prctl", &errno.into()))?;
+    }
+    let handed_on = HANDED_ON.map(|signal| signal as i32);
+    let held_back = if name.hands_signals_on() {
+        &handed_on[..]
+    } else {
+        &[]
+    };
+    let launched = sandbox::launch_by_copy(&plan, files, held_back)
         .map_err(|error| messages::launch_sentence(&error, arguments.unshare.user))?;
     drop(holdings);
     let forwarder = name.hands_signals_on().then(Forwarder::new).transpose();
@@ -227,6 +242,10 @@ fn launch(
     {
         let text = messages::killed(signal);
         name.say(3, text.as_ref(), arguments.level_prefix);
+    }
+    if let (Ok(end), None) = (&ended, &scope) {
+        // Somebody waits for us, and the kernel frees all of it at once.
+        sandbox::exit_now(end.code());
     }
     if let Some(scope) = scope {
         // What is left of the box ends with its group: nobody could hold it to its limits.
@@ -400,10 +419,6 @@ fn monitor(
     forwarder: Option<Forwarder>,
 ) -> Result<End, OsString> {
     let broken = |error: io::Error| failed("Can't follow the box", &error);
-    if arguments.die_with_parent {
-        rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
-            .map_err(|errno| failed("prctl", &errno.into()))?;
-    }
     let Launched { pid, pidfd, status } = launched;
     let Some(channel) = status else {
         return Err("Can't follow the box".into());

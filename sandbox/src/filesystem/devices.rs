@@ -4,12 +4,14 @@
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{AtFlags, Dev, FileType, Mode, OFlags, makedev};
-use rustix::mount::{MountAttrFlags, MoveMountFlags, fsconfig_set_string, move_mount};
+use rustix::fs::{AtFlags, CWD, Dev, FileType, Mode, makedev};
+use rustix::mount::{
+    MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_set_string, move_mount, open_tree,
+};
 
-use super::apply::{clone_of, finish, open_file_system};
+use super::apply::{finish, open_file_system};
+use crate::sys::Errno;
 use crate::sys::mount::{Attributes, forbid};
-use crate::sys::{Errno, files};
 
 /// Name, path on the host, major and minor (`Documentation/admin-guide/devices.txt`).
 const NODES: [(&CStr, &CStr, u32, u32); 6] = [
@@ -36,36 +38,29 @@ pub(super) enum Nodes {
     /// The host's, copied as mounts, in the order of [`NODES`].
     Held(Vec<OwnedFd>),
     /// The host's, whose `/dev` is not covered: each is held when it is its turn.
-    OfHost {
-        whole_trees: bool,
-    },
+    OfHost,
 }
 
 /// The host's nodes, before they are covered.
-pub(super) fn hold(whole_trees: bool) -> Result<Nodes, Errno> {
-    let all = NODES.iter().map(|node| of_host(node, whole_trees));
+pub(super) fn hold() -> Result<Nodes, Errno> {
+    let all = NODES.iter().map(of_host);
     Ok(Nodes::Held(all.collect::<Result<_, _>>()?))
 }
 
-fn of_host(
-    (_, path, major, minor): &(&CStr, &CStr, u32, u32),
-    whole_trees: bool,
-) -> Result<OwnedFd, Errno> {
-    let node = files::open(path, libc::O_PATH | libc::O_NOFOLLOW)?;
-    if !is_device(node.as_fd(), makedev(*major, *minor))? {
-        return Err(Errno(libc::ENODEV));
+fn of_host((_, path, major, minor): &(&CStr, &CStr, u32, u32)) -> Result<OwnedFd, Errno> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_SYMLINK_NOFOLLOW;
+    let copy = open_tree(CWD, *path, flags)?;
+    match is_device(copy.as_fd(), makedev(*major, *minor))? {
+        true => Ok(copy),
+        false => Err(Errno(libc::ENODEV)),
     }
-    let copy = clone_of(node.as_fd(), false)?;
-    // No node can be executed; where it costs one call, its mount says so too.
-    if whole_trees {
-        forbid(copy.as_fd(), Attributes::NO_SUID, false)?;
-    }
-    Ok(copy)
 }
 
 /// Fills the new `/dev` of a wall: with nodes of its own, or with the ones held.
-pub(super) fn fill(dev: BorrowedFd<'_>, from: Nodes) -> Result<(), Errno> {
-    nodes(dev, from).map_err(|(errno, _)| errno)?;
+pub(super) fn fill(dev: BorrowedFd<'_>, from: Nodes, whole_trees: bool) -> Result<(), Errno> {
+    nodes(dev, from, whole_trees).map_err(|(errno, _)| errno)?;
     for (to, name) in LINKS {
         rustix::fs::symlinkat(to, dev, name)?;
     }
@@ -93,12 +88,8 @@ pub(super) fn fill_as_asked(
     made: bool,
     whole_trees: bool,
 ) -> Result<(), (Errno, &'static str)> {
-    let from = if made {
-        Nodes::Made
-    } else {
-        Nodes::OfHost { whole_trees }
-    };
-    nodes(dev, from)?;
+    let from = if made { Nodes::Made } else { Nodes::OfHost };
+    nodes(dev, from, whole_trees)?;
     let core = (c"/proc/kcore", c"core");
     for (to, name) in LINKS.iter().chain([&core]) {
         rustix::fs::symlinkat(*to, dev, *name)
@@ -119,8 +110,9 @@ fn terminals(dev: BorrowedFd<'_>) -> Result<(), Errno> {
     put(&finish(&file_system, flags)?, dev, c"pts")
 }
 
-fn nodes(dev: BorrowedFd<'_>, from: Nodes) -> Result<(), (Errno, &'static str)> {
+fn nodes(dev: BorrowedFd<'_>, from: Nodes, whole_trees: bool) -> Result<(), (Errno, &'static str)> {
     let failed = |name: &'static CStr| move |errno| (errno, name.to_str().unwrap_or_default());
+    let are_mounts = !matches!(from, Nodes::Made);
     match from {
         Nodes::Made => {
             for (name, _, major, minor) in NODES {
@@ -131,9 +123,9 @@ fn nodes(dev: BorrowedFd<'_>, from: Nodes) -> Result<(), (Errno, &'static str)> 
                     .map_err(failed(name))?;
             }
         }
-        Nodes::OfHost { whole_trees } => {
+        Nodes::OfHost => {
             for node in &NODES {
-                of_host(node, whole_trees)
+                of_host(node)
                     .and_then(|held| bind(dev, node.0, &held))
                     .map_err(failed(node.0))?;
             }
@@ -144,23 +136,23 @@ fn nodes(dev: BorrowedFd<'_>, from: Nodes) -> Result<(), (Errno, &'static str)> 
             }
         }
     }
+    // No node can be executed; where it costs one call, their mounts say so too.
+    if are_mounts && whole_trees {
+        forbid(dev, Attributes::NO_SUID, true).map_err(failed(c"null"))?;
+    }
     Ok(())
 }
 
 /// Puts a node on a new, empty file.
 fn bind(dev: BorrowedFd<'_>, name: &CStr, node: &OwnedFd) -> Result<(), Errno> {
-    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
-    drop(rustix::fs::openat(
-        dev,
-        name,
-        flags,
-        Mode::from_raw_mode(0o444),
-    )?);
+    let mode = Mode::from_raw_mode(0o444);
+    rustix::fs::mknodat(dev, name, FileType::RegularFile, mode, 0)?;
     put(node, dev, name)
 }
 
-/// Nobody else can reach a `/dev` that is being filled: a name in it is what we made of it.
-fn put(mount: &OwnedFd, dev: BorrowedFd<'_>, name: &CStr) -> Result<(), Errno> {
+/// Nobody else can reach a `/dev` that is being filled: a name in it is what we made of it. (No link is
+/// followed in any case.)
+pub(super) fn put(mount: &OwnedFd, dev: BorrowedFd<'_>, name: &CStr) -> Result<(), Errno> {
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
     Ok(move_mount(mount, c"", dev, name, flags)?)
 }

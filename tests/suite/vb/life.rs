@@ -70,6 +70,19 @@ fn a_box_that_is_killed_while_it_is_built_tells_of_no_end_of_a_command() {
 }
 
 #[test]
+fn a_signal_to_the_whole_job_comes_once() {
+    let case = || {
+        gives(
+            Anybody,
+            r#"mkfifo f; setsid $B $R --dev /dev --unshare-pid perl -e '$| = 1; $SIG{CONT} = sub { $n++; print "c\n" }; $SIG{WINCH} = sub { print "$n\n"; exit 5 }; print "up\n"; select undef, undef, undef, 0.01 while 1' >f & exec 3<f; read x <&3; kill -CONT -$!; read x <&3; kill -WINCH -$!; cat <&3; wait $!; echo $?"#,
+            "1\n5",
+        )
+    };
+    check(&[case()]);
+    check_own(&[case()]);
+}
+
+#[test]
 fn other_children_of_the_launcher_are_left_alone() {
     check(&[
         // The shell has a child, and becomes the launcher.
