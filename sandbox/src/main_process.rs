@@ -34,6 +34,8 @@ pub(crate) struct Prepared {
     pub(crate) landlock: Ruleset,
     /// Signals the caller has blocked.
     blocked: signals::Set,
+    /// The limits on open files that the set-up has raised for itself.
+    open_files: Option<Rlimit>,
 }
 
 impl Prepared {
@@ -66,7 +68,14 @@ impl Prepared {
             ignored,
             landlock: Ruleset::none(),
             blocked: 0,
+            open_files: None,
         }
+    }
+
+    /// Limits that the program gets back.
+    pub(crate) fn limiting(mut self, open_files: Option<Rlimit>) -> Self {
+        self.open_files = open_files;
+        self
     }
 
     /// The caller's own mask, for a program that is to get it.
@@ -191,7 +200,10 @@ pub(crate) fn perform(step: &Step, prepared: &Prepared) -> Result<(), Errno> {
     match step {
         Step::Directory(directory) => make_directory(directory),
         Step::OomScore(score) => set_oom_score(*score),
-        Step::Descriptors(_) => prepared.descriptors.put_in_place(),
+        Step::Descriptors(_) => {
+            prepared.descriptors.put_in_place()?;
+            prepared.open_files.map_or(Ok(()), set_rlimit)
+        }
         Step::Session {
             controlling_terminal,
         } => {
