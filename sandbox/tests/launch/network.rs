@@ -85,6 +85,13 @@ impl World {
     }
 }
 
+/// Until [`SERVE`] serves in the network namespace of this process.
+fn await_servers(namespace_of: u32) {
+    let target = namespace_of.to_string();
+    let ask = ["-t", &target, "-n", "ss", "-Hltun", "sport", "=", ":80"];
+    while run("nsenter", &ask).lines().count() < 4 {}
+}
+
 /// Servers that are no box's.
 struct Served(Child);
 
@@ -93,17 +100,22 @@ impl Served {
         Self(command.process_group(0).spawn().unwrap())
     }
 
+    fn listening(self, namespace_of: u32) -> Self {
+        await_servers(namespace_of);
+        self
+    }
+
     fn on_host() -> Self {
         let mut command = Command::new("sh");
         command.args(["-c", SERVE]);
-        Self::start(command)
+        Self::start(command).listening(std::process::id())
     }
 
     fn outside(world: &World) -> Self {
         let mut command = Command::new("nsenter");
         let target = world.outside.id().to_string();
         command.args(["-t", &target, "-n", "sh", "-c", SERVE]);
-        Self::start(command)
+        Self::start(command).listening(world.outside.id())
     }
 }
 
@@ -156,17 +168,24 @@ impl Running {
         };
         let launched = launcher.launch(&carried(&plan(config)), files).unwrap();
         let status = launched.status.unwrap();
-        let mut pidfd = launched.pidfd;
+        let (mut pid, mut pidfd) = (launched.pid, launched.pidfd);
         loop {
             match next(&status) {
-                Message::Moved { pidfd: init, .. } => {
+                Message::Moved {
+                    pid: moved,
+                    pidfd: init,
+                    ..
+                } => {
                     wait(&pidfd);
-                    pidfd = init;
+                    (pid, pidfd) = (moved, init);
                 }
                 Message::Executed => break,
                 Message::Main { .. } => {}
                 other => panic!("{other:?}"),
             }
+        }
+        if config.process.argv.iter().any(|word| word == SERVE) {
+            await_servers(u32::try_from(pid).unwrap());
         }
         let walls = config.walls.as_ref().unwrap();
         Self {
@@ -191,6 +210,15 @@ impl Running {
     }
 }
 
+/// The files of a box lie where those of other namespaces lie too.
+fn unique(id: &str) -> String {
+    format!("{id}{}", std::process::id())
+}
+
+fn release(id: &str) {
+    network::release(&[&unique(id)]).unwrap();
+}
+
 fn on_default(id: &str, script: &str) -> Config {
     on(id, &["default"], script)
 }
@@ -200,7 +228,7 @@ fn on(id: &str, networks: &[&str], script: &str) -> Config {
     config.name = format!("box-{id}");
     let walls = config.walls.as_mut().unwrap();
     walls.network = Network::Private(Box::new(PrivateNetwork {
-        id: id.into(),
+        id: unique(id),
         name: config.name.clone(),
         interfaces: networks.iter().map(|name| Interface::on(name)).collect(),
         names: true,
@@ -323,13 +351,14 @@ fn v6(text: &str) -> Ipv6Addr {
     text.parse().unwrap()
 }
 
-pub(crate) const CASES: &[Case] = &[
+/// Tried with every carrier.
+pub(crate) const CARRIED: &[Case] = &[
     ("a_box_on_a_bridge_has_addresses_routes_and_names", || {
         let _world = World::new();
         let before = machine();
         let script = "ip -o address show dev eth0; ip route; ip -6 route; cat /etc/hosts; getent ahostsv4 box-aa | head -1";
         let outcome = fine(&on_default("aa", script));
-        let view = network::box_of("aa").unwrap().unwrap();
+        let view = network::box_of(&unique("aa")).unwrap().unwrap();
         let (four, six) = (view.ends[0].address, view.ends[0].address6.unwrap());
         let networks = network::networks().unwrap();
         assert_eq!((networks.len(), networks[0].name.as_str()), (1, "default"));
@@ -349,10 +378,64 @@ pub(crate) const CASES: &[Case] = &[
                 outcome.stderr
             );
         }
-        network::release(&["aa"]).unwrap();
+        release("aa");
         assert_eq!(machine(), before);
         assert_eq!(network::networks().unwrap(), []);
     }),
+    ("a_port_that_is_taken_names_who_has_it", || {
+        let _world = World::new();
+        let server = Running::start(&with_ports("aa", &["8080:80"]));
+        let failure = outcome(&with_ports("bb", &["127.0.0.1:8080:80"]))
+            .failure
+            .unwrap();
+        assert_eq!(
+            failure.to_string(),
+            "take a place on network default for eth0, with the host's ports 127.0.0.1:8080:80/tcp: port 127.0.0.1:8080:80/tcp is taken by box-aa (step 1 of 52): address already in use"
+        );
+        assert_eq!(network::box_of(&unique("bb")).unwrap(), None);
+        let _listener = std::net::TcpListener::bind("127.0.0.1:9090").unwrap();
+        let failure = outcome(&with_ports("bb", &["9090:80"])).failure.unwrap();
+        assert!(
+            failure
+                .to_string()
+                .contains("port 9090:80/tcp is in use on the host (step"),
+            "{failure}"
+        );
+        server.stop();
+    }),
+    ("a_box_in_a_user_namespace_has_a_network_too", || {
+        let world = World::new();
+        let before = machine();
+        let listen = Served::outside(&world);
+        let script = asking("192.0.2.2", 80) + &asking("[2001:db8::2]", 80);
+        let mut config = on_default("aa", &script);
+        let walls = config.walls.as_mut().unwrap();
+        walls.user_namespace = Some(UserNamespace::default());
+        walls.namespaces.user = true;
+        let told = fine(&config).stdout;
+        assert_eq!(told, told4(v4("192.0.2.1")) + &told6(v6("2001:db8::1")));
+        release("aa");
+        assert_eq!(machine(), before);
+        drop(listen);
+    }),
+    (
+        "a_failure_at_any_step_leaves_nothing_of_the_network",
+        || {
+            let _world = World::new();
+            let before = machine();
+            let config = with_ports("aa", &["8080:80"]);
+            let plan = plan(&config);
+            for step in 1..=plan.steps_len() {
+                let outcome = outcome_of(&plan.clone().fail_at(step), &[]);
+                assert_eq!(outcome.failure.map(|failure| failure.step), Some(step));
+                release("aa");
+                assert_eq!(machine(), before, "step {step}");
+            }
+        },
+    ),
+];
+
+pub(crate) const CASES: &[Case] = &[
     ("ports_lead_into_a_box_from_everywhere", || {
         let world = World::new();
         let before = machine();
@@ -381,11 +464,11 @@ pub(crate) const CASES: &[Case] = &[
         let script =
             from_outside.clone() + &asking("box-aa", 80) + &asking(&format!("[{six}]"), 80);
         let other = fine(&on_default("bb", &script));
-        let view = network::box_of("bb").unwrap().unwrap();
+        let view = network::box_of(&unique("bb")).unwrap().unwrap();
         let (b4, b6) = (view.ends[0].address, view.ends[0].address6.unwrap());
         let expected = told4(b4) + &told6(b6) + &told4(b4) + &told6(b6);
         assert_eq!(other.stdout, expected, "{}", other.stderr);
-        network::release(&["bb"]).unwrap();
+        release("bb");
         server.stop();
         assert_eq!(machine(), before);
     }),
@@ -402,7 +485,7 @@ pub(crate) const CASES: &[Case] = &[
         let networks = network::networks().unwrap();
         let expected = told4(networks[0].gateway) + &told6(networks[0].gateway6.unwrap());
         assert_eq!(outcome.stdout, expected, "{}", outcome.stderr);
-        network::release(&["aa"]).unwrap();
+        release("aa");
     }),
     ("a_port_leads_from_its_address_and_range_alone", || {
         let world = World::new();
@@ -440,7 +523,7 @@ pub(crate) const CASES: &[Case] = &[
                 "{}",
                 outcome.stderr
             );
-            network::release(&["aa"]).unwrap();
+            release("aa");
             let server = Running::start(&on_default("bb", SERVE));
             let (four, _) = server.addresses();
             world.outside("ip route add 10.0.0.0/8 via 192.0.2.1");
@@ -453,27 +536,6 @@ pub(crate) const CASES: &[Case] = &[
             drop(listen);
         },
     ),
-    ("a_port_that_is_taken_names_who_has_it", || {
-        let _world = World::new();
-        let server = Running::start(&with_ports("aa", &["8080:80"]));
-        let failure = outcome(&with_ports("bb", &["127.0.0.1:8080:80"]))
-            .failure
-            .unwrap();
-        assert_eq!(
-            failure.to_string(),
-            "take a place on network default for eth0, with the host's ports 127.0.0.1:8080:80/tcp: port 127.0.0.1:8080:80/tcp is taken by box-aa (step 1 of 52): address already in use"
-        );
-        assert_eq!(network::box_of("bb").unwrap(), None);
-        let _listener = std::net::TcpListener::bind("127.0.0.1:9090").unwrap();
-        let failure = outcome(&with_ports("bb", &["9090:80"])).failure.unwrap();
-        assert!(
-            failure
-                .to_string()
-                .contains("port 9090:80/tcp is in use on the host (step"),
-            "{failure}"
-        );
-        server.stop();
-    }),
     (
         "an_isolated_box_reaches_no_other_and_is_reached_by_none",
         || {
@@ -489,7 +551,7 @@ pub(crate) const CASES: &[Case] = &[
             let told = fine(&asks).stdout;
             assert!(told.starts_with("No route to host\nTCP4 10."), "{told}");
             drop(host);
-            network::release(&["bb"]).unwrap();
+            release("bb");
             let outcome = fine(&on_default(
                 "bb",
                 &(once("box-cc", 80) + &asking("box-aa", 80)),
@@ -499,7 +561,7 @@ pub(crate) const CASES: &[Case] = &[
                 "{}",
                 outcome.stdout
             );
-            network::release(&["bb"]).unwrap();
+            release("bb");
             let (four, _) = shy.addresses();
             assert!(
                 here(&asking(&four.to_string(), 80)).starts_with("TCP4 10."),
@@ -554,7 +616,7 @@ pub(crate) const CASES: &[Case] = &[
                 private(&mut config).access =
                     [lines(Verdict::Allow, allow), lines(Verdict::Deny, deny)].concat();
                 let told = fine(&config).stdout;
-                network::release(&["aa"]).unwrap();
+                release("aa");
                 assert!(told.starts_with(four), "{allow:?} {deny:?}: {told}");
                 assert_eq!(
                     told.contains("2001:0db8"),
@@ -605,38 +667,8 @@ pub(crate) const CASES: &[Case] = &[
                 "{told}"
             );
             assert!(told.contains("TCP4 10."), "{told}");
-            network::release(&["bb"]).unwrap();
+            release("bb");
             server.stop();
-        },
-    ),
-    ("a_box_in_a_user_namespace_has_a_network_too", || {
-        let world = World::new();
-        let before = machine();
-        let listen = Served::outside(&world);
-        let script = asking("192.0.2.2", 80) + &asking("[2001:db8::2]", 80);
-        let mut config = on_default("aa", &script);
-        let walls = config.walls.as_mut().unwrap();
-        walls.user_namespace = Some(UserNamespace::default());
-        walls.namespaces.user = true;
-        let told = fine(&config).stdout;
-        assert_eq!(told, told4(v4("192.0.2.1")) + &told6(v6("2001:db8::1")));
-        network::release(&["aa"]).unwrap();
-        assert_eq!(machine(), before);
-        drop(listen);
-    }),
-    (
-        "a_failure_at_any_step_leaves_nothing_of_the_network",
-        || {
-            let _world = World::new();
-            let before = machine();
-            let config = with_ports("aa", &["8080:80"]);
-            let plan = plan(&config);
-            for step in 1..=plan.steps_len() {
-                let outcome = outcome_of(&plan.clone().fail_at(step), &[]);
-                assert_eq!(outcome.failure.map(|failure| failure.step), Some(step));
-                network::release(&["aa"]).unwrap();
-                assert_eq!(machine(), before, "step {step}");
-            }
         },
     ),
     ("what_a_killed_supervisor_left_is_collected", || {
@@ -647,7 +679,7 @@ pub(crate) const CASES: &[Case] = &[
         let kill = rustix::process::Signal::KILL;
         rustix::process::pidfd_send_signal(&server.pidfd, kill).unwrap();
         wait(&server.pidfd);
-        while ip("-o link").contains("hvaa.0") {
+        while ip("-o link").contains("hvaa") {
             std::thread::yield_now();
         }
         assert_eq!(network::collect().unwrap(), 1);
@@ -663,11 +695,11 @@ pub(crate) const CASES: &[Case] = &[
         let told = fine(&on("cc", &["default", "back"], &script)).stdout;
         assert!(told.starts_with("1\n3\nTCP4 10."), "{told}");
         assert_eq!(told.matches(" 10.").count(), 4, "{told}");
-        network::release(&["cc"]).unwrap();
+        release("cc");
         let (four, _) = back.addresses();
         let told = fine(&on("dd", &["default"], &once(&four.to_string(), 80))).stdout;
         assert!(told.contains("timed out"), "networks are apart: {told}");
-        network::release(&["dd"]).unwrap();
+        release("dd");
         back.stop();
         front.stop();
     }),
@@ -690,7 +722,7 @@ pub(crate) const CASES: &[Case] = &[
             told.contains("TCP4 10.") && told.contains("\n0\n") && told.contains("unreachable"),
             "{told}"
         );
-        network::release(&["bb"]).unwrap();
+        release("bb");
         server.stop();
         drop(world);
     }),
@@ -701,9 +733,9 @@ pub(crate) const CASES: &[Case] = &[
             "until grep -q box-bb /etc/hosts; do :; done; while grep -q box-bb /etc/hosts; do :; done",
         ));
         fine(&on_default("bb", "true"));
-        network::release(&["bb"]).unwrap();
+        release("bb");
         assert!(wait(&server.pidfd).success());
-        network::release(&["aa"]).unwrap();
+        release("aa");
     }),
     (
         "a_firewall_that_was_cleared_comes_back_with_the_next_box",
@@ -714,7 +746,7 @@ pub(crate) const CASES: &[Case] = &[
             run("nft", &["flush", "ruleset"]);
             fine(&on_default("bb", "true"));
             assert!(here(&asking("192.0.2.1", 8080)).starts_with("TCP4 192"));
-            network::release(&["bb"]).unwrap();
+            release("bb");
             server.stop();
             assert_eq!(machine(), before);
         },
@@ -731,7 +763,7 @@ pub(crate) const CASES: &[Case] = &[
         }
         let before = machine();
         fine(&on_default("aa", "true"));
-        network::release(&["aa"]).unwrap();
+        release("aa");
         assert_eq!(machine(), before);
     }),
     ("a_bridge_of_somebody_else_is_not_taken", || {
@@ -784,7 +816,8 @@ pub(crate) const CASES: &[Case] = &[
                 .map(|one| one.ends[0].address)
                 .collect();
             assert!(!addresses.is_empty());
-            let ids: Vec<&str> = names.iter().map(String::as_str).collect();
+            let ids: Vec<String> = names.iter().map(|id| unique(id)).collect();
+            let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
             network::release(&ids).unwrap();
             drop(null);
             assert_eq!(open(), count);
@@ -820,7 +853,7 @@ pub(crate) const CASES: &[Case] = &[
                 "{:?}",
                 start.elapsed()
             );
-            network::release(&["aa"]).unwrap();
+            release("aa");
         }
         drop(serve);
     }),
@@ -839,7 +872,7 @@ pub(crate) const CASES: &[Case] = &[
         let told = fine(&config).stdout;
         assert!(told.starts_with(&told4(v4("192.0.2.77"))), "{told}");
         assert!(told.contains("02:00:00:00:00:77"), "{told}");
-        network::release(&["aa"]).unwrap();
+        release("aa");
         assert_eq!(machine(), before);
         private(&mut config).isolate = true;
         let failure = outcome(&config).failure.unwrap().to_string();
