@@ -14,6 +14,7 @@ use nix::sched::{CloneFlags, unshare};
 use sandbox::config::{
     Access, Interface, Link, Network, PrivateNetwork, Rates, UserNamespace, Verdict,
 };
+use sandbox::session::{self, Options};
 use sandbox::status::Message;
 use sandbox::{Config, Files, Launcher, network};
 
@@ -436,6 +437,26 @@ pub(crate) const CARRIED: &[Case] = &[
 ];
 
 pub(crate) const CASES: &[Case] = &[
+    ("a_session_gives_its_place_on_a_network_back", || {
+        let _world = World::new();
+        let before = machine();
+        let mut config = on_default(
+            "aa",
+            "ip -o -4 address show dev eth0 | grep -q 'inet 10\\.'",
+        );
+        private(&mut config).id.clear();
+        let outcome = session::launch(&config, Files::of_caller(), Options::default()).unwrap();
+        assert!(outcome.status.success());
+        assert_eq!(machine(), before);
+        config.process.argv = vec!["/nowhere".into()];
+        session::spawn(&config, Files::of_caller(), Options::default()).unwrap_err();
+        assert_eq!(machine(), before);
+        config.process.argv = ["/bin/sh", "-c", "exec cat"].map(Into::into).to_vec();
+        let session = session::spawn(&config, Files::of_caller(), Options::default()).unwrap();
+        assert_eq!(network::networks().unwrap()[0].boxes.len(), 1);
+        drop(session);
+        assert_eq!(machine(), before);
+    }),
     ("ports_lead_into_a_box_from_everywhere", || {
         let world = World::new();
         let before = machine();
