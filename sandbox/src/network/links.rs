@@ -20,7 +20,7 @@ use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use super::netlink::Manner;
 use crate::config::MacAddress;
 
-type Request = (RouteNetlinkMessage, Manner);
+pub(crate) type Request = (RouteNetlinkMessage, Manner);
 
 /// `lo` of every network namespace.
 pub(crate) const LOOPBACK: u32 = 1;

@@ -49,10 +49,12 @@ mod registry;
 mod rules;
 mod settings;
 mod state;
+mod trial;
 
 pub(crate) use apply::Taken;
 pub use apply::{collect, release};
 pub(crate) use registry::box_directory;
+pub(crate) use trial::tried;
 
 /// Where everything is written down.
 const BASE: &str = "/run/herd/network";
