@@ -96,6 +96,7 @@ impl Daemon {
         self.sources
             .remove(self.poll.registry(), &process.pidfd, process.token);
         let id = process.service;
+        self.network_of_run_ends(id, run);
         if self.speaks_notify(id) {
             self.hear_notifications();
         }

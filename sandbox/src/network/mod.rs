@@ -53,7 +53,7 @@ pub use apply::{collect, release};
 pub(crate) use registry::box_directory;
 
 /// Where everything is written down.
-const BASE: &str = "/run/herd/network";
+pub const BASE: &str = "/run/herd/network";
 
 /// A network cannot be made, and nothing of it is left.
 #[derive(Debug, thiserror::Error)]
