@@ -7,17 +7,18 @@
 //! finds its ports and addresses free.
 #![forbid(unsafe_code)]
 
-use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd};
+use rustix::fs::{Mode, OFlags};
 use units::{Unit, UnitName};
 
 use super::runtime::Task;
-use super::{Daemon, group, paths, reason};
+use super::{Daemon, group, reason};
 use crate::network::{Joined, NetworkOccasion};
 use crate::supervisor::action::Role;
 use crate::supervisor::{Input, RunId, ServiceId};
@@ -38,10 +39,12 @@ pub(super) struct Releaser {
     thread: Option<JoinHandle<()>>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Shared {
     queue: Mutex<Queue>,
     more: Condvar,
+    /// An eventfd that the loop listens to: something is done.
+    done: OwnedFd,
 }
 
 #[derive(Debug, Default)]
@@ -50,7 +53,6 @@ struct Queue {
     /// What nobody gives back any more is to be looked for.
     collects: bool,
     done: Vec<Done>,
-    waker: Option<mio::Waker>,
     is_closed: bool,
 }
 
@@ -90,13 +92,14 @@ impl Shared {
             if ids.is_empty() && trouble.is_none() {
                 continue;
             }
-            let mut queue = self.lock();
-            queue.done.push(Done { ids, trouble });
-            if let Some(waker) = &queue.waker {
-                // A loop that cannot be woken looks again when something else happens.
-                waker.wake().ok();
-            }
+            self.tell(Done { ids, trouble });
         }
+    }
+
+    fn tell(&self, done: Done) {
+        self.lock().done.push(done);
+        // It counts to 2^64; a write that fails would have said nothing new.
+        rustix::io::write(&self.done, &1_u64.to_ne_bytes()).ok();
     }
 
     /// What is to be done next: nothing to give back is a time to collect. `None` at the end.
@@ -148,13 +151,20 @@ fn give_back(ids: &[String]) -> Option<Arc<str>> {
 
 impl Releaser {
     /// Nothing runs before there is something to do.
-    pub(super) fn new(waker: mio::Waker) -> Self {
-        let shared = Shared::default();
-        shared.lock().waker = Some(waker);
-        Self {
+    ///
+    /// # Errors
+    /// As `eventfd(2)`.
+    pub(super) fn new() -> io::Result<Self> {
+        let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
+        let shared = Shared {
+            queue: Mutex::default(),
+            more: Condvar::new(),
+            done: eventfd(0, flags)?,
+        };
+        Ok(Self {
             shared: Arc::new(shared),
             thread: None,
-        }
+        })
     }
 
     /// What a herd that was killed has left goes.
@@ -178,11 +188,7 @@ impl Releaser {
                 Err(_) => {
                     let ids = std::mem::take(&mut self.shared.lock().wanted);
                     let trouble = give_back(&ids);
-                    let mut queue = self.shared.lock();
-                    queue.done.push(Done { ids, trouble });
-                    if let Some(waker) = &queue.waker {
-                        waker.wake().ok();
-                    }
+                    self.shared.tell(Done { ids, trouble });
                 }
             }
         }
@@ -190,6 +196,8 @@ impl Releaser {
     }
 
     fn take_done(&self) -> Vec<Done> {
+        // The count says nothing; without one there is nothing to take.
+        rustix::io::read(&self.shared.done, &mut [0_u8; 8]).ok();
         std::mem::take(&mut self.shared.lock().done)
     }
 
@@ -202,6 +210,12 @@ impl Releaser {
             thread.join().ok();
         }
         self.take_done()
+    }
+}
+
+impl AsFd for Releaser {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.shared.done.as_fd()
     }
 }
 
@@ -258,7 +272,8 @@ impl Daemon {
         let main = runtime.and_then(|runtime| self.processes.get(runtime.main?));
         let process = main.filter(|main| main.executed).ok_or_else(none)?;
         let path = format!("/proc/{}/ns/net", process.pid);
-        let namespace = paths::open(Path::new(&path), rustix::fs::OFlags::RDONLY)
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        let namespace = rustix::fs::open(&path, flags, Mode::empty())
             .map_err(|error| format!("cannot open the network of {name}: {error}"))?;
         // Its number could have become another's before it was opened, not after.
         let mut end = [PollFd::new(&process.pidfd, PollFlags::IN)];

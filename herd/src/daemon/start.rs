@@ -189,10 +189,10 @@ impl Daemon {
             .reserve(Source::Room)
             .and_then(|token| mio::Waker::new(registry, token));
         sink.set_waker(room.map_err(set("be woken by the log writer"))?);
-        let released = sources
-            .reserve(Source::Networks)
-            .and_then(|token| mio::Waker::new(registry, token))
-            .map_err(set("be woken when networks are given back"))?;
+        let releaser = Releaser::new().map_err(set("be woken when networks are given back"))?;
+        sources
+            .add(registry, &releaser, Source::Networks, readable)
+            .map_err(set("watch the sources of events"))?;
         let mut notes = Vec::new();
         let base = cgroup_base(&options, &host, &mut notes);
         let surface = surface(&options, base.as_ref(), &notify_path, &host);
@@ -209,7 +209,7 @@ impl Daemon {
             launcher,
             filters: sandbox::seccomp::Memory::default(),
             sink,
-            releaser: Releaser::new(released),
+            releaser,
             own_name,
             poll,
             sources,
