@@ -122,7 +122,7 @@ fn a_join_of_a_unit_that_is_not_there_fails_by_name() {
         failure.contains("web has no process whose network could be joined"),
         "{failure}"
     );
-    net.assert_nothing_is_left();
+    net.wait_until_nothing_is_left();
 }
 
 #[test]

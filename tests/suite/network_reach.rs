@@ -14,7 +14,9 @@ pub(crate) fn lacks_something() -> bool {
 
 /// Says its name and who asked, by TCP at port 80 and by UDP at port 53.
 pub(crate) const WEB: &str = "command = [\"/bin/sh\", \"-c\", '''
-socat -d -d TCP6-LISTEN:80,fork,reuseaddr SYSTEM:'echo web for $SOCAT_PEERADDR' &
+for kind in TCP4-LISTEN:80 TCP6-LISTEN:80,ipv6only; do
+    socat -d -d $kind,fork,reuseaddr SYSTEM:'set -f; echo web for $SOCAT_PEERADDR' &
+done
 exec socat -d -d UDP6-RECVFROM:53,fork SYSTEM:'echo web by UDP'
 ''']
 boxed = true
@@ -22,10 +24,11 @@ boxed = true
 mode = \"bridge\"
 ";
 
-/// Waits until both listen.
+/// Waits until all listen.
 pub(crate) fn listens(net: &Net, unit: &str) {
-    net.herd.wait_log(unit, "listening on");
-    net.herd.wait_log(unit, "receiving on");
+    for text in ["listening on AF=2 ", "listening on AF=10 ", "receiving on"] {
+        net.herd.wait_log(unit, text);
+    }
 }
 
 pub(crate) const IDLE: &str = "command = [\"/bin/sleep\", \"1000\"]
@@ -85,20 +88,11 @@ fn a_box_reaches_the_outside_and_has_the_hosts_address_there() {
     }
     let net = Net::with(&[("web", IDLE)]);
     net.herd.wait_state("web", "active");
-    let dir = net.herd.dir().display().to_string();
-    // The outside listens once, and writes down who came.
-    let listen = format!(
-        "cd {dir}; ip netns exec outside socat TCP6-LISTEN:7,fork,reuseaddr \
-         SYSTEM:'echo you are $SOCAT_PEERADDR' & echo $! > outside.pid; \
-         until ip netns exec outside ss -ltn | grep -q :7; do :; done"
-    );
-    net.host(&["sh", "-c", &listen]);
-    says(from_box(&net, "web", "TCP:203.0.113.9:7"), "198.51.100.1");
-    says(
-        from_box(&net, "web", "TCP6:[2001:db8:1::2]:7"),
-        "2001:0db8:0001:0000:0000:0000:0000:0001",
-    );
-    net.host(&["sh", "-c", &format!("kill $(cat {dir}/outside.pid)")]);
+    let _listener = net.listen_outside(7);
+    let four = from_box(&net, "web", "TCP4:203.0.113.9:7");
+    says(four, "outside for 198.51.100.1\n");
+    let six = from_box(&net, "web", "TCP6:[2001:db8:1::2]:7");
+    says(six, "[2001:0db8:0001:0000:0000:0000:0000:0001]");
 }
 
 #[test]
@@ -110,7 +104,10 @@ fn boxes_reach_each_other_by_the_names_of_their_units() {
     listens(&net, "web");
     net.herd.wait_state("db", "active");
     let from = net.address("db");
-    says(from_box(&net, "db", "TCP4:web:80"), &format!("{from}]"));
+    says(
+        from_box(&net, "db", "TCP4:web:80"),
+        &format!("web for {from}\n"),
+    );
     says(from_box(&net, "db", "TCP6:web:80"), "web for");
     let hosts = net.in_box("web", &["cat", "/etc/hosts"]).stdout;
     assert!(hosts.contains(&format!("{from}\tdb\n")), "{hosts}");
@@ -135,7 +132,7 @@ fn published_ports_lead_into_the_box_from_everywhere() {
     says(from_host(&net, "TCP6:[2001:db8:1::1]:8080"), "web for");
     says(
         from_outside(&net, "TCP4:198.51.100.1:8080"),
-        "198.51.100.2]",
+        "web for 198.51.100.2\n",
     );
     says(from_outside(&net, "TCP6:[2001:db8:1::1]:8080"), "web for");
     // From the other box, and from the box itself.

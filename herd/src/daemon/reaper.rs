@@ -118,6 +118,8 @@ impl Daemon {
             if let Some(runtime) = self.runtimes.get_mut(&id) {
                 runtime.main = None;
             }
+            // One that stays active without a process needs no network.
+            self.give_back_at_rest(id);
         }
         self.report_end(run, &process, status);
         if self
