@@ -142,7 +142,8 @@ fn list(places: &Places, screen: &mut Screen) -> Result<ExitCode, Failure> {
         };
         let definition = definition.ok().flatten();
         let subnet = subnets(one, definition.as_ref());
-        let what = definition.and_then(|definition| definition.description);
+        let what = one.and_then(|one| one.description.clone());
+        let what = what.or_else(|| definition?.description);
         rows.push(vec![
             Cell::plain(name),
             Cell::plain(state),
@@ -197,7 +198,9 @@ fn document(
 ) -> serde_json::Value {
     json!({
         "name": name,
-        "description": file.and_then(|file| file.description.as_ref()),
+        "description": live
+            .and_then(|live| live.description.as_ref())
+            .or_else(|| file?.description.as_ref()),
         "defined": file.is_some(),
         "internal": live.map_or_else(
             || file.is_some_and(|file| file.network.internal),

@@ -138,6 +138,9 @@ pub struct Network {
     pub gateway: String,
     pub internal: bool,
     pub boxes: Vec<NetworkBox>,
+    /// By the file that this herd has of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subnet6: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -639,6 +639,7 @@ fn the_description_lists_the_fields_of_each_type() {
         ..NetworkBox::default()
     };
     let network = Network {
+        description: text(),
         subnet6: text(),
         gateway6: text(),
         ..Network::default()

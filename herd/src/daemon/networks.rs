@@ -19,8 +19,18 @@ impl Daemon {
         let views = sandbox::network::networks().map_err(|error| Refusal::Refused {
             reason: reason(&error).to_string(),
         })?;
-        let networks = views.iter().map(network).collect();
+        let networks = views.iter().map(|view| self.network(view)).collect();
         Ok(Reply::Networks(NetworksReply { networks }))
+    }
+
+    fn network(&self, view: &NetworkView) -> Network {
+        let search = &self.options.search;
+        let file = units::load::network_definition(search, &view.name, &self.units.facts);
+        Network {
+            // A file in error has no words.
+            description: file.ok().flatten().and_then(|file| file.description),
+            ..network(view)
+        }
     }
 
     /// The boxes of all services, read once, when one of these has a network.
@@ -76,6 +86,7 @@ fn network(view: &NetworkView) -> Network {
         gateway: view.gateway.to_string(),
         internal: view.internal,
         boxes: boxes.collect(),
+        description: None,
         subnet6: view.subnet6.map(|six| six.to_string()),
         gateway6: view.gateway6.map(|six| six.to_string()),
     }
