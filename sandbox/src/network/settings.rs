@@ -57,16 +57,6 @@ impl Change {
     }
 }
 
-/// In the box's network namespace: whoever runs there may listen on every port, for all of them are the
-/// box's own, and none is one that others trust (`ip_unprivileged_port_start`, Linux 4.11).
-pub(crate) fn open_low_ports() -> Result<(), NetworkError> {
-    let change = Change {
-        path: PathBuf::from("/proc/sys/net/ipv4/ip_unprivileged_port_start"),
-        ours: "0",
-    };
-    change.make()
-}
-
 /// What lets packets pass from one interface to another, as far as `state` needs it: noted there, to be
 /// [made](Change::make) in this order once that is written down.
 pub(crate) fn forwarding(state: &mut State) -> Result<Vec<Change>, NetworkError> {
