@@ -3,6 +3,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use crate::config::MacAddress;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 /// Where networks are made: 10.209.0.0 to 10.220.255.255, which neither docker, podman, libvirt nor
@@ -96,9 +97,15 @@ pub(crate) fn address6(subnet: Ipv6Net, number: u32) -> Ipv6Addr {
 }
 
 /// A hardware address that only this address has: locally administered, so that no vendor's is like it.
-pub(crate) fn mac(address: Ipv4Addr) -> [u8; 6] {
+pub(crate) fn mac(address: Ipv4Addr) -> MacAddress {
     let [a, b, c, d] = address.octets();
-    [0x02, 0x68, a, b, c, d]
+    MacAddress([0x02, 0x68, a, b, c, d])
+}
+
+/// The bridge's own, from its address.
+pub(crate) fn bridge_mac(subnet: Ipv4Net) -> MacAddress {
+    let [a, b, c, d] = gateway(subnet).octets();
+    MacAddress([0x02, 0x69, a, b, c, d])
 }
 
 /// The name of a network's bridge: `herd-` and the name, where that is no longer than the kernel lets it be.

@@ -92,6 +92,7 @@ impl Taken {
             Err(error) => {
                 // The first failure is the one to tell.
                 drop_lease(&mut registry, &mut host, &wanted.id).ok();
+                registry.leave().ok();
                 Err(error)
             }
         }
@@ -109,6 +110,7 @@ impl Taken {
             Some(hand) => hand.call(namespace.as_fd())?,
             None => make_all(&mut self.host, &self.ends, namespace.as_fd())?,
         }
+        settings::inside()?;
         let mut inside = open_route()?;
         let made = links::up(links::LOOPBACK);
         let up = inside.one(made.0, made.1);
@@ -149,7 +151,10 @@ fn make_all(
         };
         let (requests, action) = match &planned.on {
             On::Bridge { device, bridge } => (
-                vec![links::pair(device, *bridge, &end), links::isolated(device)],
+                vec![
+                    links::pair(device, *bridge, &end),
+                    links::back_and_forth(device),
+                ],
                 format!("make the pair of interfaces {device} and {}", planned.name),
             ),
             On::Parent { index, own_mac } => (
@@ -307,13 +312,14 @@ fn make_lease(
     registry.state.unsure = true;
     registry.write()?;
     for (name, bridge) in &registry.state.networks {
-        if unsure || !before.networks.contains_key(name) {
+        let is_new = !before.networks.contains_key(name);
+        if unsure || is_new || index_of(&bridge.device).is_err() {
             make_bridge(host, bridge)?;
         }
     }
     commit_rules(&before, unsure, &registry.state)?;
     for bridge in registry.state.networks.values() {
-        settings::lead_loopback(&bridge.device)?;
+        settings::bridge(&bridge.device)?;
     }
     for change in &changes {
         change.make()?;
@@ -383,9 +389,8 @@ fn is_free(port: &Port) -> Result<(), NetworkError> {
 fn make_bridge(host: &mut Netlink, bridge: &Bridge) -> Result<(), NetworkError> {
     let action = format!("make bridge {}", bridge.device);
     let gateway = pool::gateway(bridge.subnet);
-    let mut mac = pool::mac(gateway);
-    mac[1] = 0x69;
-    let (message, manner) = links::bridge(&bridge.device, MacAddress(mac), bridge.mtu);
+    let mac = pool::bridge_mac(bridge.subnet);
+    let (message, manner) = links::bridge(&bridge.device, mac, bridge.mtu);
     there_is(host.one(message, manner)).map_err(failed(&action))?;
     let index = index_of(&bridge.device).map_err(|errno| failed(&action)(errno.into()))?;
     let mut requests = vec![links::address(
@@ -423,7 +428,7 @@ fn commit_rules(before: &State, unsure: bool, after: &State) -> Result<(), Netwo
     };
     let mut send = |batch: &nft::Batch| match firewall.batch(batch) {
         // Without the subsystem in the kernel nobody takes the batch.
-        Err(error) if error.raw_os_error() == Some(libc::EINVAL) && batch.last <= 3 => {
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) && batch.last <= 5 => {
             Err(NetworkError::NoFirewall)
         }
         answer => answer.map_err(NetworkError::Rules),
@@ -435,11 +440,11 @@ fn commit_rules(before: &State, unsure: bool, after: &State) -> Result<(), Netwo
             Ok(())
         };
     }
-    let wanted = rules::table(after);
+    let wanted = rules::tables(after);
     if unsure || !has_rules(before) {
         return send(&nft::replace(&wanted));
     }
-    let Some(batch) = nft::change(&rules::table(before), &wanted) else {
+    let Some(batch) = nft::change(&rules::tables(before), &wanted) else {
         return Ok(());
     };
     match send(&batch) {
@@ -509,7 +514,7 @@ pub fn release(ids: &[&str]) -> Result<(), NetworkError> {
     for id in ids {
         drop_lease(&mut registry, &mut host, id)?;
     }
-    Ok(())
+    registry.leave()
 }
 
 /// Takes away what boxes that are no more have left, because who should have [released](release) them has
@@ -522,5 +527,7 @@ pub fn collect() -> Result<usize, NetworkError> {
         return Ok(0);
     };
     let mut host = open_route()?;
-    clear(&mut registry, &mut host)
+    let cleared = clear(&mut registry, &mut host)?;
+    registry.leave()?;
+    Ok(cleared)
 }

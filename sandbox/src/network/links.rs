@@ -85,12 +85,13 @@ pub(crate) fn pair(host: &str, bridge: u32, end: &End<'_>) -> Request {
     (RouteNetlinkMessage::NewLink(link), Manner::Add)
 }
 
-/// What comes from this port of a bridge goes to the bridge only, never to another port like it.
-pub(crate) fn isolated(host: &str) -> Request {
+/// What comes from this port of a bridge may go back to it: a box that asks for itself by way of the host, where
+/// `br_netfilter` leads it straight from port to port.
+pub(crate) fn back_and_forth(host: &str) -> Request {
     let mut link = named(host);
     link.attributes.push(LinkAttribute::LinkInfo(vec![
         LinkInfo::PortKind(InfoPortKind::Bridge),
-        LinkInfo::PortData(InfoPortData::BridgePort(vec![InfoBridgePort::Isolated(
+        LinkInfo::PortData(InfoPortData::BridgePort(vec![InfoBridgePort::HairpinMode(
             true,
         )])),
     ]));

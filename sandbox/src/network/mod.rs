@@ -3,7 +3,7 @@
 //! ```text
 //!   box "web" (its own network namespace)             the host
 //!  ┌─────────────────────────────────┐
-//!  │ lo   127.0.0.1                  │     hvID.0, an isolated port
+//!  │ lo   127.0.0.1                  │     hvID.0, a port
 //!  │ eth0 10.216.110.172/32  ────────┼─────┐ of the bridge
 //!  │      default via 10.216.108.1   │     │
 //!  │ /etc/hosts: web, db, …          │  ┌──┴──────────────┐   table inet herd
@@ -13,10 +13,11 @@
 //!                                       └─────────────────┘   postrouting  masquerade ──▶ eth0 of the host
 //! ```
 //!
-//! A box has all of its addresses for itself and asks its gateway for everybody else, also for the box next door:
-//! ports of the bridge are isolated from each other, so that every packet between boxes passes the host's
-//! rules, where connections are known. One table holds them all; a change is one batch, which the kernel
-//! takes whole or not at all. Nothing of anybody else's is touched.
+//! A box has all of its addresses for itself and asks its gateway for everybody else, also for the box next door.
+//! Frames to anybody else, or from anybody else's address, do not pass its port: every packet between boxes goes by
+//! the host's rules, where connections are known. They stand in one table for packets and one for frames (nftables has
+//! no table of both), changed by one batch, which the kernel takes whole or not at all. Nothing of anybody
+//! else's is touched.
 //!
 //! Who builds a box takes a *lease* before its namespaces exist ([`PrivateNetwork::id`]), and links it once they do. The
 //! lease is written down under `/run/herd/network`, in a file of the network namespace that it is for, which any
@@ -39,6 +40,7 @@ use crate::sys::Errno;
 mod address_pool;
 mod apply;
 mod hand;
+mod link_rules;
 mod links;
 mod names;
 mod netlink;

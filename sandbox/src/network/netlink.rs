@@ -122,7 +122,12 @@ impl Netlink {
         sockopt::set_socket_recv_buffer_size_force(&self.socket, needed)
             .or_else(|_| sockopt::set_socket_recv_buffer_size(&self.socket, needed))?;
         self.send(&batch.bytes)?;
-        self.await_answer(batch.last)
+        let answer = self.await_answer(batch.last);
+        if answer.is_err() {
+            // What was refused behind the first has its own answer, and there are all of them already.
+            self.drain();
+        }
+        answer
     }
 
     /// Where the routes of the main table lead, but for the default ones.
@@ -176,6 +181,16 @@ impl Netlink {
                 Err(rustix::io::Errno::INTR) => {}
                 Err(rustix::io::Errno::AGAIN) => return Err(io::ErrorKind::TimedOut.into()),
                 Err(errno) => return Err(errno.into()),
+            }
+        }
+    }
+
+    fn drain(&mut self) {
+        let flags = RecvFlags::DONTWAIT | RecvFlags::TRUNC;
+        for _ in 0..MOST_FRAMES {
+            match rustix::net::recv(&self.socket, &mut self.received[..], flags) {
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(_) => return,
             }
         }
     }

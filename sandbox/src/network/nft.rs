@@ -7,6 +7,19 @@
 
 use std::collections::BTreeMap;
 
+/// herd's table in both families: what is routed, and what passes a bridge.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Tables {
+    pub(crate) inet: Table,
+    pub(crate) bridge: Table,
+}
+
+impl Tables {
+    fn both(&self) -> [(u8, &Table); 2] {
+        [(INET, &self.inet), (BRIDGE, &self.bridge)]
+    }
+}
+
 /// One table.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Table {
@@ -50,9 +63,10 @@ pub(crate) const POSTROUTING: u32 = 4;
 pub(crate) const IPV4_ADDRESS: u32 = 7;
 pub(crate) const IPV6_ADDRESS: u32 = 8;
 pub(crate) const INTERFACE_NAME: u32 = 41;
-/// Two of one kind, one behind the other.
-pub(crate) const fn pair(of: u32) -> u32 {
-    of << 6 | of
+pub(crate) const HARDWARE_ADDRESS: u32 = 9;
+/// One kind behind the other.
+pub(crate) const fn pair(first: u32, second: u32) -> u32 {
+    first << 6 | second
 }
 
 /// One step of a rule. Loads go to the register given; comparisons end the rule where they fail.
@@ -62,9 +76,8 @@ pub(crate) enum Expression {
         key: u32,
         to: Register,
     },
-    /// Of the network header, or of what is behind it.
     Payload {
-        transport: bool,
+        of: Header,
         offset: u32,
         length: u32,
         to: Register,
@@ -121,6 +134,14 @@ pub(crate) enum Expression {
     Reject,
 }
 
+/// `NFT_PAYLOAD_*`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Header {
+    Link = 0,
+    Network = 1,
+    Transport = 2,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Verdict {
     Accept,
@@ -150,6 +171,7 @@ impl Register {
     }
 }
 
+pub(crate) const META_ETHER_TYPE: u32 = 1;
 pub(crate) const META_IIFNAME: u32 = 6;
 pub(crate) const META_OIFNAME: u32 = 7;
 pub(crate) const META_FAMILY: u32 = 15;
@@ -165,8 +187,9 @@ pub(crate) fn interface(name: &str) -> Vec<u8> {
 }
 
 const TABLE: &str = "herd";
-/// `NFPROTO_INET`: both families.
+/// `NFPROTO_INET`: IPv4 and IPv6.
 const INET: u8 = 1;
+const BRIDGE: u8 = 7;
 const NFNL_SUBSYS_NFTABLES: u16 = 10;
 const NFNL_MSG_BATCH_BEGIN: u16 = 16;
 const NFNL_MSG_BATCH_END: u16 = 17;
@@ -191,36 +214,47 @@ pub(crate) struct Batch {
     /// The number of the last message that changes something, whose answer ends the wait.
     pub(crate) last: u32,
     sequence: u32,
+    /// Of the table that messages are about.
+    family: u8,
 }
 
 /// Turns what is in the kernel, which is `before`, into `after`. `None` when they are the same.
-pub(crate) fn change(before: &Table, after: &Table) -> Option<Batch> {
+pub(crate) fn change(before: &Tables, after: &Tables) -> Option<Batch> {
     if before == after {
         return None;
     }
     let mut batch = Batch::default();
     batch.begin();
-    batch.difference(before, after);
+    for ((family, before), (_, after)) in before.both().into_iter().zip(after.both()) {
+        batch.family = family;
+        batch.difference(before, after);
+    }
     Some(batch.end())
 }
 
-/// Makes the table anew, whatever is there.
-pub(crate) fn replace(after: &Table) -> Batch {
+/// Makes the tables anew, whatever is there.
+pub(crate) fn replace(after: &Tables) -> Batch {
     let mut batch = Batch::default();
     batch.begin();
-    batch.table(NEWTABLE, CREATE);
-    batch.table(DELTABLE, 0);
-    batch.table(NEWTABLE, CREATE);
-    batch.difference(&Table::default(), after);
+    for (family, table) in after.both() {
+        batch.family = family;
+        batch.table(NEWTABLE, CREATE);
+        batch.table(DELTABLE, 0);
+        batch.table(NEWTABLE, CREATE);
+        batch.difference(&Table::default(), table);
+    }
     batch.end()
 }
 
-/// Takes the table away, if there is one.
+/// Takes the tables away, if they are there.
 pub(crate) fn remove() -> Batch {
     let mut batch = Batch::default();
     batch.begin();
-    batch.table(NEWTABLE, CREATE);
-    batch.table(DELTABLE, 0);
+    for family in [INET, BRIDGE] {
+        batch.family = family;
+        batch.table(NEWTABLE, CREATE);
+        batch.table(DELTABLE, 0);
+    }
     batch.end()
 }
 
@@ -351,6 +385,11 @@ impl Batch {
                 number(bytes, 7, 16);
             }
             number(bytes, 10, id);
+            if set.key_type == INTERFACE_NAME {
+                // NFTNL_UDATA_SET_KEYBYTEORDER: the host's own, so that `nft list` shows names.
+                let [a, b, c, d] = 1u32.to_ne_bytes();
+                attribute(bytes, 13, &[0, 4, a, b, c, d]);
+            }
         });
     }
 
@@ -385,7 +424,7 @@ impl Batch {
 
     fn change(&mut self, what: u16, flags: u16, content: impl FnOnce(&mut Vec<u8>)) {
         let kind = NFNL_SUBSYS_NFTABLES << 8 | what;
-        self.message(kind, REQUEST | ACK | flags, INET, 0, content);
+        self.message(kind, REQUEST | ACK | flags, self.family, 0, content);
     }
 
     fn message(
@@ -472,13 +511,13 @@ impl Expression {
                 number(bytes, 2, *key);
             }),
             Self::Payload {
-                transport,
+                of,
                 offset,
                 length,
                 to,
             } => named(bytes, "payload", |bytes| {
                 number(bytes, 1, to.number());
-                number(bytes, 2, if *transport { 2 } else { 1 });
+                number(bytes, 2, *of as u32);
                 number(bytes, 3, *offset);
                 number(bytes, 4, *length);
             }),

@@ -129,21 +129,26 @@ impl Registry {
         })
     }
 
-    /// Writes down what there is; where that is nothing, nothing is left.
+    /// Writes down what there is.
     pub(crate) fn write(&self) -> Result<(), NetworkError> {
         let path = self.directory.join("state.json");
-        if self.state == State::default() {
-            return match fs::remove_dir_all(&self.directory) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    Err(failed(&self.directory)(error))
-                }
-                _ => Ok(()),
-            };
-        }
         let new = self.directory.join("state.json.new");
         let bytes = serde_json::to_vec(&self.state).map_err(|error| failed(&new)(error.into()))?;
         fs::write(&new, bytes).map_err(failed(&new))?;
         fs::rename(&new, &path).map_err(failed(&path))
+    }
+
+    /// Where there is nothing, nothing is left: neither file nor directory.
+    pub(crate) fn leave(self) -> Result<(), NetworkError> {
+        if self.state != State::default() {
+            return Ok(());
+        }
+        match fs::remove_dir_all(&self.directory) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(failed(&self.directory)(error))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn live_path(&self, id: &str) -> PathBuf {

@@ -1,4 +1,4 @@
-//! The one table of nftables, made from all that boxes have. Pure.
+//! The rules for what is routed, made from all that boxes have. Pure.
 //!
 //! Base chains and sets are always the same; a box with access lines or rates has chains of its own, which the
 //! maps lead to by its address. So one box more or less changes a few elements, whatever the others have.
@@ -10,10 +10,12 @@ use std::ops::RangeInclusive;
 
 use ipnet::IpNet;
 
+use super::link_rules;
 use super::nft::{
-    Base, CONNECTION_STATE, CONNECTION_STATUS, Chain, Expression, FORWARD, INPUT, INTERFACE_NAME,
-    IPV4_ADDRESS, IPV6_ADDRESS, META_FAMILY, META_IIFNAME, META_OIFNAME, META_PROTOCOL, OUTPUT,
-    POSTROUTING, PREROUTING, Register, Set, Table, Verdict, interface, pair,
+    Base, CONNECTION_STATE, CONNECTION_STATUS, Chain, Expression, FORWARD, Header, INPUT,
+    INTERFACE_NAME, IPV4_ADDRESS, IPV6_ADDRESS, META_FAMILY, META_IIFNAME, META_OIFNAME,
+    META_PROTOCOL, OUTPUT, POSTROUTING, PREROUTING, Register, Set, Table, Tables, Verdict,
+    interface, pair,
 };
 use super::state::{Bridge, Lease, State};
 use crate::config::{Access, Direction, Peer, Port, Protocol, Verdict as Word};
@@ -47,7 +49,14 @@ const PRIVATE: [&str; 7] = [
 ];
 
 /// What the kernel is to have.
-pub(crate) fn table(state: &State) -> Table {
+pub(crate) fn tables(state: &State) -> Tables {
+    Tables {
+        inet: table(state),
+        bridge: link_rules::table(state),
+    }
+}
+
+fn table(state: &State) -> Table {
     let mut table = Table {
         sets: sets(),
         chains: BTreeMap::new(),
@@ -96,8 +105,8 @@ fn sets() -> BTreeMap<&'static str, Set> {
     };
     let mut sets = BTreeMap::from([
         (BRIDGES, of(INTERFACE_NAME, 16, false)),
-        (ITSELF4, of(pair(IPV4_ADDRESS), 8, false)),
-        (ITSELF6, of(pair(IPV6_ADDRESS), 32, false)),
+        (ITSELF4, of(pair(IPV4_ADDRESS, IPV4_ADDRESS), 8, false)),
+        (ITSELF6, of(pair(IPV6_ADDRESS, IPV6_ADDRESS), 32, false)),
     ]);
     for name in [OUT4, IN4, RATES_OUT4, RATES_IN4] {
         sets.insert(name, of(IPV4_ADDRESS, 4, true));
@@ -252,6 +261,11 @@ fn lead(rules: &mut Vec<Vec<Expression>>, port: &Port, to: IpAddr) {
         let mut parts = family(ipv6);
         if let Some(address) = port.address {
             parts = self::address(&IpNet::from(address), Side::Destination, true);
+        } else if ipv6 {
+            // The kernel does not believe an answer for it that comes from elsewhere: who asks is refused
+            // at once instead, and asks 127.0.0.1.
+            let itself = IpNet::from(IpAddr::V6(Ipv6Addr::LOCALHOST));
+            parts = address(&itself, Side::Destination, false);
         }
         parts.extend(protocol(port.protocol));
         parts
@@ -303,13 +317,13 @@ fn postrouting(bridges: &[&Bridge]) -> Vec<Vec<Expression>> {
             family(false),
             vec![
                 Expression::Payload {
-                    transport: false,
+                    of: Header::Network,
                     offset: 12,
                     length: 4,
                     to: Register::One,
                 },
                 Expression::Payload {
-                    transport: false,
+                    of: Header::Network,
                     offset: 16,
                     length: 4,
                     to: Register::OneBehind4,
@@ -322,13 +336,13 @@ fn postrouting(bridges: &[&Bridge]) -> Vec<Vec<Expression>> {
             family(true),
             vec![
                 Expression::Payload {
-                    transport: false,
+                    of: Header::Network,
                     offset: 8,
                     length: 16,
                     to: Register::One,
                 },
                 Expression::Payload {
-                    transport: false,
+                    of: Header::Network,
                     offset: 24,
                     length: 16,
                     to: Register::Two,
@@ -414,6 +428,7 @@ fn forward(bridges: &[&Bridge]) -> Vec<Vec<Expression>> {
 
 fn input() -> Vec<Vec<Expression>> {
     vec![
+        neighbours(from_bridges()),
         rule([from_bridges(), by(Side::Source, RATES_OUT4, RATES_OUT6).0]),
         rule([from_bridges(), by(Side::Source, RATES_OUT4, RATES_OUT6).1]),
         established(),
@@ -438,7 +453,7 @@ fn output() -> Vec<Vec<Expression>> {
         }];
         parts.push(is(&[u8::try_from(number).unwrap_or(0)]));
         parts.push(Expression::Payload {
-            transport: true,
+            of: Header::Transport,
             offset: 0,
             length: 1,
             to: Register::One,
@@ -452,9 +467,34 @@ fn output() -> Vec<Vec<Expression>> {
         rule([to_bridges(), by(Side::Destination, RATES_IN4, RATES_IN6).0]),
         rule([to_bridges(), by(Side::Destination, RATES_IN4, RATES_IN6).1]),
         established(),
+        neighbours(to_bridges()),
         rule([to_bridges(), by(Side::Destination, IN4, IN6).0]),
         rule([to_bridges(), by(Side::Destination, IN4, IN6).1]),
     ]
+}
+
+/// Without asking for neighbours there is no IPv6 (RFC 4861: ICMPv6 133 to 136).
+fn neighbours(start: Vec<Expression>) -> Vec<Expression> {
+    let icmp = u8::try_from(libc::IPPROTO_ICMPV6).unwrap_or(0);
+    let kind = vec![
+        Expression::Meta {
+            key: META_PROTOCOL,
+            to: Register::One,
+        },
+        is(&[icmp]),
+        Expression::Payload {
+            of: Header::Transport,
+            offset: 0,
+            length: 1,
+            to: Register::One,
+        },
+        Expression::Range {
+            from: Register::One,
+            first: vec![133],
+            last: vec![136],
+        },
+    ];
+    rule([start, kind, vec![accept()]])
 }
 
 /// What a box's access lines say of new connections in one direction.
@@ -685,7 +725,7 @@ fn load_address(ipv6: bool, side: Side) -> Expression {
         (true, Side::Destination) => (24, 16),
     };
     Expression::Payload {
-        transport: false,
+        of: Header::Network,
         offset,
         length,
         to: Register::One,
@@ -738,7 +778,7 @@ fn protocol(protocol: Protocol) -> Vec<Expression> {
 
 fn destination_port(range: &RangeInclusive<u16>) -> Vec<Expression> {
     let load = Expression::Payload {
-        transport: true,
+        of: Header::Transport,
         offset: 2,
         length: 2,
         to: Register::One,

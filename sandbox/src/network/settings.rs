@@ -10,6 +10,7 @@ use super::state::{Setting, State};
 
 const FORWARD4: &str = "/proc/sys/net/ipv4/ip_forward";
 const FORWARD6: &str = "/proc/sys/net/ipv6/conf/all/forwarding";
+const REDIRECTS: &str = "/proc/sys/net/ipv4/conf/all/send_redirects";
 const INTERFACES6: &str = "/proc/sys/net/ipv6/conf";
 
 /// Claims that the host speaks IPv6 at all.
@@ -67,7 +68,8 @@ pub(crate) fn forwarding(state: &mut State) -> Result<Vec<Change>, NetworkError>
         path: PathBuf::from(path),
         ours,
     };
-    let mut wanted = vec![change(FORWARD4, "1")];
+    // A bridge sends redirects as long as everybody does, and its own setting says no; who has another keeps it.
+    let mut wanted = vec![change(FORWARD4, "1"), change(REDIRECTS, "0")];
     if state
         .networks
         .values()
@@ -118,12 +120,37 @@ pub(crate) fn put_back(state: &mut State) {
     }
 }
 
-/// Lets the host's own connections to its loopback addresses be led to this bridge.
-pub(crate) fn lead_loopback(device: &str) -> Result<(), NetworkError> {
-    let path = PathBuf::from(format!("/proc/sys/net/ipv4/conf/{device}/route_localnet"));
-    fs::write(&path, "1").map_err(|source| NetworkError::Setting {
-        path,
-        value: "1".to_owned(),
-        source,
-    })
+/// Lets the host's own connections to its loopback addresses be led to this bridge, and tells no box of a shorter way
+/// to another: that would take the place of what the box is told when it is refused.
+pub(crate) fn bridge(device: &str) -> Result<(), NetworkError> {
+    for (key, value) in [("route_localnet", "1"), ("send_redirects", "0")] {
+        let path = PathBuf::from(format!("/proc/sys/net/ipv4/conf/{device}/{key}"));
+        fs::write(&path, value).map_err(|source| NetworkError::Setting {
+            path,
+            value: value.to_owned(),
+            source,
+        })?;
+    }
+    Ok(())
+}
+
+/// In the box's network namespace: any port may be bound and anybody be pinged there, which takes a capability
+/// only where it could be held against others.
+pub(crate) fn inside() -> Result<(), NetworkError> {
+    for (path, value) in [
+        ("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0"),
+        ("/proc/sys/net/ipv4/ping_group_range", "0 2147483647"),
+    ] {
+        let written = fs::write(path, value);
+        // Groups that the box's user namespace has no place for are refused as a whole.
+        if path.ends_with("range") {
+            continue;
+        }
+        written.map_err(|source| NetworkError::Setting {
+            path: PathBuf::from(path),
+            value: value.to_owned(),
+            source,
+        })?;
+    }
+    Ok(())
 }

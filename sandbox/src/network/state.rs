@@ -264,7 +264,7 @@ impl State {
             device: host_device(&wanted.id, index),
             address,
             address6,
-            mac: interface.mac.unwrap_or(MacAddress(pool::mac(address))),
+            mac: interface.mac.unwrap_or(pool::mac(address)),
         })
     }
 
