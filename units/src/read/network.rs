@@ -45,7 +45,8 @@ pub(crate) enum Mode {
 }
 
 /// The plain modes, and what the others look like.
-const MODES: [(&str, Option<fn() -> Mode>); 8] = [
+type Made = Option<fn() -> Mode>;
+const MODES: [(&str, Made); 8] = [
     ("host", Some(|| Mode::Host)),
     ("none", Some(|| Mode::None)),
     ("loopback", Some(|| Mode::Loopback)),
