@@ -243,14 +243,15 @@ pub enum Peer {
     Private,
 }
 
-/// How much goes through; what is above is dropped. `None` is as much as there is.
+/// How much goes through each interface; what is above waits its turn, and is dropped where it would wait long.
+/// `None` is as much as there is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Rates {
     /// Bytes a second out of the box.
     pub out: Option<u64>,
     /// Bytes a second into the box.
     pub into: Option<u64>,
-    /// New connections a second, in both directions together.
+    /// New connections a second, in each direction; what is above is dropped.
     pub connections: Option<u32>,
 }
 

@@ -125,14 +125,14 @@ mod tests {
     #[test]
     fn a_name_prefers_the_same_subnet_and_address_always() {
         let subnet = subnet("default", &[]).unwrap();
-        assert_eq!(subnet.to_string(), "10.216.108.0/22");
-        assert_eq!(number("web", subnet, |_| false), Some(682));
+        assert_eq!(subnet.to_string(), "10.216.248.0/22");
+        assert_eq!(number("web", subnet, |_| false), Some(191));
     }
 
     #[test]
     fn a_subnet_that_the_host_has_a_route_to_is_not_taken() {
         let first = subnet("default", &[]).unwrap();
-        let inside: IpNet = "10.216.109.7/32".parse().unwrap();
+        let inside: IpNet = "10.216.249.7/32".parse().unwrap();
         let around: IpNet = "10.216.0.0/16".parse().unwrap();
         assert_ne!(subnet("default", &[inside]), Some(first));
         let other = subnet("default", &[around]).unwrap();

@@ -17,7 +17,7 @@ use super::registry::Registry;
 use super::rules;
 use super::state::{Around, Bridge, Leased, State};
 use super::{NetworkError, names, settings};
-use crate::config::{Interface, Link, MacAddress, Port, PrivateNetwork, Protocol};
+use crate::config::{Interface, Link, MacAddress, Port, PrivateNetwork, Protocol, Rates};
 use crate::step::NetworkLease;
 use crate::sys::Errno;
 
@@ -41,6 +41,7 @@ struct Planned {
     on: On,
     mac: Option<MacAddress>,
     mtu: Option<u32>,
+    rates: Rates,
     addresses: Vec<(IpAddr, u8)>,
     /// Gateways that are on the link though no address of ours says so.
     neighbours: Vec<IpAddr>,
@@ -164,6 +165,14 @@ fn make_all(
         };
         let made = host.request(requests);
         made.map_err(|(_, error)| failed(&action)(error))?;
+        if let (On::Bridge { device, .. }, Some(rate)) = (&planned.on, planned.rates.into) {
+            let index = host.index(links::ask(device));
+            let shaped = index.and_then(|index| {
+                let (message, manner) = links::shape(index, rate);
+                host.one(message, manner)
+            });
+            shaped.map_err(failed(&format!("limit the rate of {device}")))?;
+        }
     }
     Ok(())
 }
@@ -173,6 +182,7 @@ fn raise(inside: &mut Netlink, end: &Planned) -> Result<(), NetworkError> {
     let found = |errno: Errno| failed(&format!("find interface {}", end.name))(errno.into());
     let index = index_of(&end.name).map_err(found)?;
     let mut requests = vec![links::up(index)];
+    requests.extend(end.rates.out.map(|rate| links::shape(index, rate)));
     let addresses = end.addresses.iter();
     requests.extend(addresses.map(|(address, length)| links::address(index, *address, *length)));
     let neighbours = end.neighbours.iter();
@@ -190,7 +200,7 @@ fn plan(state: &State, wanted: &PrivateNetwork) -> Result<Vec<Planned>, NetworkE
     let mut has_default = false;
     for (index, interface) in wanted.interfaces.iter().enumerate() {
         let name = format!("eth{index}");
-        let planned = match &interface.link {
+        let mut planned = match &interface.link {
             Link::Bridge(network) => {
                 let lease = state.leases.get(&wanted.id);
                 let leased = lease.and_then(|lease| {
@@ -206,6 +216,7 @@ fn plan(state: &State, wanted: &PrivateNetwork) -> Result<Vec<Planned>, NetworkE
             Link::MacVlan(parent) => on_parent(name, parent, true, interface, &mut has_default)?,
             Link::IpVlan(parent) => on_parent(name, parent, false, interface, &mut has_default)?,
         };
+        planned.rates = wanted.rates;
         ends.push(planned);
     }
     Ok(ends)
@@ -241,6 +252,7 @@ fn on_bridge(
         },
         mac: Some(leased.mac),
         mtu: interface.mtu.or(bridge.mtu),
+        rates: Rates::default(),
         addresses,
         neighbours,
         routes,
@@ -280,6 +292,7 @@ fn on_parent(
         on: On::Parent { index, own_mac },
         mac: interface.mac.filter(|_| own_mac),
         mtu: interface.mtu,
+        rates: Rates::default(),
         addresses: four.into_iter().chain(six).collect(),
         neighbours: Vec::new(),
         routes,

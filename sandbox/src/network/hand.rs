@@ -61,13 +61,9 @@ impl Hand {
         };
         let answer = ask();
         let child = WaitId::PidFd(self.child.pidfd.as_fd());
-        loop {
-            match rustix::process::waitid(child.clone(), WaitIdOptions::EXITED) {
-                Err(rustix::io::Errno::INTR) => {}
-                // Somebody else has reaped it.
-                Ok(_) | Err(_) => break,
-            }
-        }
+        let ended = || rustix::process::waitid(child.clone(), WaitIdOptions::EXITED);
+        // Another error says that somebody else has reaped it.
+        while matches!(ended(), Err(rustix::io::Errno::INTR)) {}
         match answer {
             Ok(Answer(None)) => Ok(()),
             Ok(Answer(Some((action, errno)))) => Err(NetworkError::Link {
@@ -90,12 +86,13 @@ fn serve(
     let Some(namespace) = received.first().filter(|_| length > 0) else {
         return Ok(());
     };
-    let answer = Answer(work(namespace.as_fd()).err().map(|error| match error {
-        NetworkError::Link { mut action, source } => {
-            action.truncate(LONGEST / 2);
-            (action, source.raw_os_error().unwrap_or(libc::EIO))
+    let answer = Answer(work(namespace.as_fd()).err().map(|error| {
+        let errno = error.errno().0;
+        if let NetworkError::Link { action, .. } = error {
+            (action, errno)
+        } else {
+            (error.to_string(), errno)
         }
-        error => (error.to_string(), libc::EIO),
     }));
     let bytes = postcard::to_stdvec(&answer).map_err(io::Error::other)?;
     message::send(channel.as_fd(), &bytes, &[])

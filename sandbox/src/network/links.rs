@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 use std::os::fd::RawFd;
 
+use netlink_packet_core::DefaultNla;
 use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage, AddressScope};
 use netlink_packet_route::link::{
     BridgeStpState, InfoBridge, InfoBridgePort, InfoData, InfoIpVlan, InfoKind, InfoMacVlan,
@@ -13,6 +14,7 @@ use netlink_packet_route::link::{
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteMessage, RouteProtocol, RouteScope, RouteType,
 };
+use netlink_packet_route::tc::{TcAttribute, TcHandle, TcMessage, TcOption};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
 use super::netlink::Manner;
@@ -123,6 +125,11 @@ pub(crate) fn up(index: u32) -> Request {
     (RouteNetlinkMessage::NewLink(link), Manner::Change)
 }
 
+/// Asks for the interface of this name.
+pub(crate) fn ask(name: &str) -> RouteNetlinkMessage {
+    RouteNetlinkMessage::GetLink(named(name))
+}
+
 pub(crate) fn remove(name: &str) -> RouteNetlinkMessage {
     RouteNetlinkMessage::DelLink(named(name))
 }
@@ -160,6 +167,37 @@ fn route(index: u32, family: AddressFamily) -> RouteMessage {
     route.header.kind = RouteType::Unicast;
     route.attributes.push(RouteAttribute::Oif(index));
     route
+}
+
+/// No more than `rate` bytes a second leave by this interface: what comes faster waits for a fifth of a second, then is
+/// dropped (`tc-tbf(8)`, `struct tc_tbf_qopt`).
+pub(crate) fn shape(index: u32, rate: u64) -> Request {
+    const PARAMETERS: u16 = 1;
+    const RATE64: u16 = 4;
+    const BURST: u16 = 6;
+    const ETHERNET: u8 = 1;
+    let burst = u32::try_from(rate / 50).unwrap_or(u32::MAX).max(128 * 1024);
+    let queue = u32::try_from(rate / 5)
+        .unwrap_or(u32::MAX)
+        .saturating_add(burst);
+    let short = u32::try_from(rate).unwrap_or(u32::MAX);
+    let mut parameters = vec![0, ETHERNET, 0, 0, 0, 0, 0, 0];
+    parameters.extend(short.to_ne_bytes());
+    // No other rate for the peak.
+    parameters.extend([0; 12]);
+    parameters.extend(queue.to_ne_bytes());
+    parameters.extend([0; 8]);
+    let other = |kind: u16, value: Vec<u8>| TcOption::Other(DefaultNla::new(kind, value));
+    let mut message = TcMessage::with_index(i32::try_from(index).unwrap_or(0));
+    message.header.parent = TcHandle::ROOT;
+    message.attributes.push(TcAttribute::Kind("tbf".to_owned()));
+    message.attributes.push(TcAttribute::Options(vec![
+        other(PARAMETERS, parameters),
+        other(RATE64, rate.to_ne_bytes().to_vec()),
+        other(BURST, burst.to_ne_bytes().to_vec()),
+    ]));
+    let message = RouteNetlinkMessage::NewQueueDiscipline(message);
+    (message, Manner::Add)
 }
 
 /// `gateway` is on the link, whatever the length of our own address says.

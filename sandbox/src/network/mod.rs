@@ -4,12 +4,12 @@
 //!   box "web" (its own network namespace)             the host
 //!  ┌─────────────────────────────────┐
 //!  │ lo   127.0.0.1                  │     hvID.0, a port
-//!  │ eth0 10.216.110.172/32  ────────┼─────┐ of the bridge
-//!  │      default via 10.216.108.1   │     │
+//!  │ eth0 10.216.248.191/32  ────────┼─────┐ of the bridge
+//!  │      default via 10.216.248.1   │     │
 //!  │ /etc/hosts: web, db, …          │  ┌──┴──────────────┐   table inet herd
 //!  │ /etc/resolv.conf: real servers  │  │ herd-default    │   guard        no foreign source address
-//!  └─────────────────────────────────┘  │ 10.216.108.1/22 ├─▶ ports        8080 → 10.216.110.172:80
-//!   box "db"    10.216.109.3/32 ────────┤                 │   forward      allow, deny, isolate, rates
+//!  └─────────────────────────────────┘  │ 10.216.248.1/22 ├─▶ ports        8080 → 10.216.248.191:80
+//!   box "db"    10.216.249.3/32 ────────┤                 │   forward      allow, deny, isolate, rates
 //!                                       └─────────────────┘   postrouting  masquerade ──▶ eth0 of the host
 //! ```
 //!
@@ -68,6 +68,10 @@ pub enum NetworkError {
     PortInUse { port: Port, source: io::Error },
     #[error("ports lead to a box on a bridge, and it has none")]
     PortsWithoutBridge,
+    #[error(
+        "what goes through an interface that is on no bridge of herd's does not pass the host: nothing can be allowed, denied or limited there"
+    )]
+    RulesWithoutBridge,
     #[error("network {0} is given twice")]
     Twice(String),
     #[error("address {address} is taken by {by}")]
@@ -133,7 +137,9 @@ impl NetworkError {
             Self::Foreign(_) => return Errno(libc::EEXIST),
             Self::NoParent(_) => return Errno(libc::ENODEV),
             Self::NoFirewall => return Errno(libc::EPROTONOSUPPORT),
-            Self::PortsWithoutBridge | Self::Twice(_) => return Errno(libc::EINVAL),
+            Self::PortsWithoutBridge | Self::RulesWithoutBridge | Self::Twice(_) => {
+                return Errno(libc::EINVAL);
+            }
         };
         Errno(source.raw_os_error().unwrap_or(libc::EIO))
     }

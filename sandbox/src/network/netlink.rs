@@ -95,21 +95,42 @@ impl Netlink {
     }
 
     pub(crate) fn one(&mut self, message: RouteNetlinkMessage, manner: Manner) -> io::Result<()> {
+        let flags = match manner {
+            Manner::Add => CREATE | EXCLUSIVE,
+            Manner::Change => 0,
+        };
+        self.send_one(message, ACK | flags)?;
+        self.await_answer(self.sequence)
+    }
+
+    /// The number of an interface in the network namespace of this socket, by a question for it.
+    pub(crate) fn index(&mut self, question: RouteNetlinkMessage) -> io::Result<u32> {
+        const NEWLINK: u16 = 16;
+        self.send_one(question, 0)?;
+        let length = self.receive()?;
+        for frame in frames(&self.received[..length]) {
+            let frame = frame?;
+            if frame.kind == NEWLINK {
+                // struct ifinfomsg: family, a hole, the type, then the index.
+                let number = frame.content.get(4..8).and_then(|part| part.first_chunk());
+                let number = number.map(|number| u32::from_ne_bytes(*number));
+                return number.ok_or_else(|| io::ErrorKind::InvalidData.into());
+            }
+            frame.error()?;
+        }
+        Err(io::ErrorKind::InvalidData.into())
+    }
+
+    fn send_one(&mut self, message: RouteNetlinkMessage, flags: u16) -> io::Result<()> {
         self.sequence += 1;
         let mut header = NetlinkHeader::default();
         header.sequence_number = self.sequence;
-        header.flags = REQUEST
-            | ACK
-            | match manner {
-                Manner::Add => CREATE | EXCLUSIVE,
-                Manner::Change => 0,
-            };
+        header.flags = REQUEST | flags;
         let mut message = NetlinkMessage::new(header, NetlinkPayload::from(message));
         message.finalize();
         let mut bytes = vec![0; message.buffer_len()];
         message.serialize(&mut bytes);
-        self.send(&bytes)?;
-        self.await_answer(self.sequence)
+        self.send(&bytes)
     }
 
     /// Has a batch of the firewall done: all of it, or nothing.

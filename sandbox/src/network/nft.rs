@@ -124,11 +124,10 @@ pub(crate) enum Expression {
         port: Option<Register>,
     },
     Masquerade,
-    /// Ends the rule as long as there is less than this in a second.
+    /// Ends the rule as long as there are fewer packets than this in a second.
     Over {
         rate: u64,
         burst: u32,
-        bytes: bool,
     },
     /// ICMP's "administratively prohibited", of either family.
     Reject,
@@ -584,15 +583,11 @@ impl Expression {
                 }
             }),
             Self::Masquerade => named(bytes, "masq", |_| {}),
-            Self::Over {
-                rate,
-                burst,
-                bytes: of_bytes,
-            } => named(bytes, "limit", |bytes| {
+            Self::Over { rate, burst } => named(bytes, "limit", |bytes| {
                 long(bytes, 1, *rate);
                 long(bytes, 2, 1);
                 number(bytes, 3, *burst);
-                number(bytes, 4, u32::from(*of_bytes));
+                number(bytes, 4, 0);
                 number(bytes, 5, 1);
             }),
             Self::Reject => named(bytes, "reject", |bytes| {

@@ -1,6 +1,6 @@
 //! The rules for what is routed, made from all that boxes have. Pure.
 //!
-//! Base chains and sets are always the same; a box with access lines or rates has chains of its own, which the
+//! Base chains and sets are always the same; a box with access lines has chains of its own, which the
 //! maps lead to by its address. So one box more or less changes a few elements, whatever the others have.
 #![forbid(unsafe_code)]
 
@@ -25,10 +25,6 @@ const OUT4: &str = "out4";
 const OUT6: &str = "out6";
 const IN4: &str = "in4";
 const IN6: &str = "in6";
-const RATES_OUT4: &str = "rates_out4";
-const RATES_OUT6: &str = "rates_out6";
-const RATES_IN4: &str = "rates_in4";
-const RATES_IN6: &str = "rates_in6";
 const ITSELF4: &str = "itself4";
 const ITSELF6: &str = "itself6";
 
@@ -108,10 +104,10 @@ fn sets() -> BTreeMap<&'static str, Set> {
         (ITSELF4, of(pair(IPV4_ADDRESS, IPV4_ADDRESS), 8, false)),
         (ITSELF6, of(pair(IPV6_ADDRESS, IPV6_ADDRESS), 32, false)),
     ]);
-    for name in [OUT4, IN4, RATES_OUT4, RATES_IN4] {
+    for name in [OUT4, IN4] {
         sets.insert(name, of(IPV4_ADDRESS, 4, true));
     }
-    for name in [OUT6, IN6, RATES_OUT6, RATES_IN6] {
+    for name in [OUT6, IN6] {
         sets.insert(name, of(IPV6_ADDRESS, 16, true));
     }
     sets
@@ -166,26 +162,6 @@ impl Table {
             lease,
             access(lease, Direction::In),
         );
-        let over = |rate: Option<u64>| {
-            // A quarter of a second at once, and never less than a large packet of the stack.
-            let burst = |rate: u64| u32::try_from(rate / 4).unwrap_or(u32::MAX).max(128 * 1024);
-            let rule = |rate: u64| {
-                let burst = burst(rate);
-                vec![
-                    Expression::Over {
-                        rate,
-                        burst,
-                        bytes: true,
-                    },
-                    drop_it(),
-                ]
-            };
-            rate.map(rule).into_iter().collect::<Vec<_>>()
-        };
-        let maps = (RATES_OUT4, RATES_OUT6);
-        self.chain(format!("rate-out-{id}"), maps, lease, over(lease.rates.out));
-        let maps = (RATES_IN4, RATES_IN6);
-        self.chain(format!("rate-in-{id}"), maps, lease, over(lease.rates.into));
     }
 }
 
@@ -383,10 +359,6 @@ fn postrouting(bridges: &[&Bridge]) -> Vec<Vec<Expression>> {
 
 fn forward(bridges: &[&Bridge]) -> Vec<Vec<Expression>> {
     let mut rules = vec![
-        rule([from_bridges(), by(Side::Source, RATES_OUT4, RATES_OUT6).0]),
-        rule([from_bridges(), by(Side::Source, RATES_OUT4, RATES_OUT6).1]),
-        rule([to_bridges(), by(Side::Destination, RATES_IN4, RATES_IN6).0]),
-        rule([to_bridges(), by(Side::Destination, RATES_IN4, RATES_IN6).1]),
         established(),
         rule([from_bridges(), by(Side::Source, OUT4, OUT6).0]),
         rule([from_bridges(), by(Side::Source, OUT4, OUT6).1]),
@@ -429,8 +401,6 @@ fn forward(bridges: &[&Bridge]) -> Vec<Vec<Expression>> {
 fn input() -> Vec<Vec<Expression>> {
     vec![
         neighbours(from_bridges()),
-        rule([from_bridges(), by(Side::Source, RATES_OUT4, RATES_OUT6).0]),
-        rule([from_bridges(), by(Side::Source, RATES_OUT4, RATES_OUT6).1]),
         established(),
         rule([from_bridges(), by(Side::Source, OUT4, OUT6).0]),
         rule([from_bridges(), by(Side::Source, OUT4, OUT6).1]),
@@ -464,8 +434,6 @@ fn output() -> Vec<Vec<Expression>> {
     vec![
         rule([to_bridges(), kind(false, REDIRECT), vec![drop_it()]]),
         rule([to_bridges(), kind(true, REDIRECT6), vec![drop_it()]]),
-        rule([to_bridges(), by(Side::Destination, RATES_IN4, RATES_IN6).0]),
-        rule([to_bridges(), by(Side::Destination, RATES_IN4, RATES_IN6).1]),
         established(),
         neighbours(to_bridges()),
         rule([to_bridges(), by(Side::Destination, IN4, IN6).0]),
@@ -504,7 +472,6 @@ fn access(lease: &Lease, direction: Direction) -> Vec<Vec<Expression>> {
         let over = Expression::Over {
             rate: rate.into(),
             burst: rate.max(5),
-            bytes: false,
         };
         rules.push(vec![over, drop_it()]);
     }
@@ -570,9 +537,10 @@ fn matches(line: &Access, lease: &Lease) -> Vec<Vec<Expression>> {
             .map(|server| address(&IpNet::from(*server), side, true))
             .collect(),
     };
-    let range = match line.peer {
-        Peer::Dns => Some(53..=53),
-        _ => line.ports.clone(),
+    let range = if line.peer == Peer::Dns {
+        Some(53..=53)
+    } else {
+        line.ports.clone()
     };
     let Some(range) = range else {
         return peers;

@@ -100,6 +100,14 @@ impl State {
                 });
             }
         }
+        let is_bridge = |interface: &Interface| matches!(interface.link, Link::Bridge(_));
+        let rules = !wanted.access.is_empty()
+            || wanted.isolate
+            || wanted.rates.into.is_some()
+            || wanted.rates.connections.is_some();
+        if rules && !wanted.interfaces.iter().all(is_bridge) {
+            return Err(NetworkError::RulesWithoutBridge);
+        }
         let mut links: Vec<Leased> = Vec::new();
         for (index, interface) in wanted.interfaces.iter().enumerate() {
             let Link::Bridge(network) = &interface.link else {
@@ -392,7 +400,7 @@ mod tests {
         );
         two.interfaces[0].address = Some("192.0.2.1".parse().unwrap());
         let error = state.clone().add(&two, &around()).unwrap_err();
-        let told = "address 192.0.2.1 is none of a box in network default (10.216.108.0/22)";
+        let told = "address 192.0.2.1 is none of a box in network default (10.216.248.0/22)";
         assert_eq!(error.to_string(), told);
     }
 
