@@ -17,7 +17,7 @@ pub(crate) const WEB: &str = "command = [\"/bin/sh\", \"-c\", '''
 for kind in TCP4-LISTEN:80 TCP6-LISTEN:80,ipv6only; do
     socat -d -d $kind,fork,reuseaddr SYSTEM:'set -f; echo web for $SOCAT_PEERADDR' &
 done
-exec socat -d -d UDP6-RECVFROM:53,fork SYSTEM:'echo web by UDP'
+exec socat -d -d UDP6-RECVFROM:53,fork SYSTEM:'read line; echo web by UDP'
 ''']
 boxed = true
 [network]
@@ -139,7 +139,7 @@ fn published_ports_lead_into_the_box_from_everywhere() {
     says(from_box(&net, "db", "TCP4:198.51.100.1:8080"), "web for");
     says(from_box(&net, "web", "TCP4:198.51.100.1:8080"), "web for");
     let udp = |output: Output| says(output, "web by UDP");
-    let send = |to: &str| format!("echo | socat -T3 - UDP:{to}");
+    let send = |to: &str| format!("echo | socat -t3 -T3 - UDP:{to}");
     udp(net.host.run(&["sh", "-c", &send("127.0.0.1:5353")]));
     udp(net.host.run(&["sh", "-c", &send("198.51.100.1:5353")]));
     udp(net.outside(&["sh", "-c", &send("198.51.100.1:5353")]));
