@@ -139,7 +139,7 @@ fn published_ports_lead_into_the_box_from_everywhere() {
     says(from_box(&net, "db", "TCP4:198.51.100.1:8080"), "web for");
     says(from_box(&net, "web", "TCP4:198.51.100.1:8080"), "web for");
     let udp = |output: Output| says(output, "web by UDP");
-    let send = |to: &str| format!("echo | socat -t3 -T3 - UDP:{to}");
+    let send = |to: &str| format!("echo | socat -t1 -T3 - UDP:{to}");
     udp(net.host.run(&["sh", "-c", &send("127.0.0.1:5353")]));
     udp(net.host.run(&["sh", "-c", &send("198.51.100.1:5353")]));
     udp(net.outside(&["sh", "-c", &send("198.51.100.1:5353")]));
