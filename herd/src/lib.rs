@@ -36,6 +36,28 @@ pub fn runs_as_its_files_owner() -> bool {
 }
 
 /// Claims that the binary was started to build a box: as `herd-exec`, or with that as its verb.
-pub fn is_executor(mut first_two: impl Iterator<Item = OsString>) -> bool {
+fn is_executor<'a>(mut first_two: impl Iterator<Item = &'a OsString>) -> bool {
     first_two.any(|argument| argument == "herd-exec")
+}
+
+/// Called before `main`: the executor of boxes and the launcher are this binary under other names, and go
+/// their own way, with one thread, before an option of herd's is looked at. For anybody else it does
+/// nothing.
+pub fn begin_at_once() {
+    if runs_as_its_files_owner() {
+        // `main` refuses.
+        return;
+    }
+    let words: Vec<_> = std::env::args_os().collect();
+    let is_executor = is_executor(words.iter().take(2));
+    if !is_executor && (!vb::is_called(&words) || vb::as_doctor(&words).is_some()) {
+        return;
+    }
+    if sandbox::start_bare().is_err() {
+        sandbox::exit_now(1);
+    }
+    if is_executor {
+        sandbox::herd_exec_main();
+    }
+    sandbox::exit_now(vb::main(words));
 }

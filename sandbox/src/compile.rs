@@ -33,7 +33,7 @@ use crate::landlock::{self, LandlockStep};
 use crate::paths::{absolute, c_string};
 use crate::plan::{Carrier, GivenUp, Plan};
 use crate::process::{identity, owned_directory, program, scheduling, working_directory};
-use crate::relax::relax;
+use crate::relax::{made_of_mounts, relax};
 use crate::seccomp;
 use crate::step::{NamespaceSet, NetworkLease, Step};
 
@@ -173,7 +173,7 @@ impl Compiler<'_> {
             let with_user_keyring = walls.keyring == Keyring::Shared;
             self.steps.push(Step::Keyring { with_user_keyring });
         }
-        self.last_words_behind(asked)
+        self.last_words_behind(asked, &users)
     }
 
     /// Namespaces, and what is only done inside them.
@@ -448,7 +448,7 @@ impl Compiler<'_> {
         Ok(())
     }
 
-    fn last_words_behind(&mut self, walls: &Walls) -> Result<(), CompileError> {
+    fn last_words_behind(&mut self, walls: &Walls, users: &Users) -> Result<(), CompileError> {
         self.before_exec()?;
         let programs = match self.filters.compile(walls, self.host) {
             Err(error) if walls.best_effort.contains(&Wall::SystemCalls) => {
@@ -461,6 +461,11 @@ impl Compiler<'_> {
             }
             programs => programs?,
         };
+        if privileges::reaches_mounts(self.config, walls, self.host, users)
+            && seccomp::allow_mounts(&programs, self.host.architecture)
+        {
+            self.tell_what_can_be_undone(walls);
+        }
         let set_anyway = walls.no_new_privileges || !programs.is_empty();
         let rules = self.landlock(walls, set_anyway)?;
         // Without it, only a privileged process may install a filter or a ruleset, and a setuid
@@ -478,6 +483,26 @@ impl Compiler<'_> {
         }
         self.steps.push(Step::Exec(program(&self.config.process)?));
         Ok(())
+    }
+
+    /// It is the config's own will that the service may mount: the walls stand, and are no walls to it.
+    fn tell_what_can_be_undone(&mut self, walls: &Walls) {
+        let undone = made_of_mounts(walls);
+        let named = walls.read_only_paths.iter().chain(&walls.no_exec_paths);
+        let hidden = walls.inaccessible_paths.iter();
+        // Without any other wall, what is hidden if it is there is tidiness.
+        if undone == [Wall::Paths] && named.chain(hidden).all(|path| path.optional) {
+            return;
+        }
+        for wall in undone {
+            if !self.warnings.iter().any(|known| known.wall == wall) {
+                let reason = "who holds CAP_SYS_ADMIN in it and may call mount(2) can undo it";
+                self.warnings.push(GivenUp {
+                    wall,
+                    reason: reason.to_owned(),
+                });
+            }
+        }
     }
 
     fn landlock(

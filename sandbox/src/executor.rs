@@ -16,6 +16,7 @@ use crate::launch::{LaunchError, executor_name};
 use crate::main_process::{Descriptors, Failure, NOT_EXECUTED, Prepared, reset_signals};
 use crate::plan::Plan;
 use crate::status::{self, Wire};
+use crate::step::NamespaceSet;
 use crate::sys::exec::{StringArray, execveat};
 use crate::sys::signals;
 use crate::sys::{Errno, descriptors, process};
@@ -206,8 +207,8 @@ pub(crate) struct Work {
     pub(crate) channel: RawFd,
     pub(crate) files: Numbers,
     pub(crate) ignored: signals::Set,
-    /// We are the first process of a PID namespace that is to be the box's.
-    pub(crate) is_first: bool,
+    /// Those of the box that we are in already.
+    pub(crate) namespaces: NamespaceSet,
 }
 
 /// Where the executor has 0 to 2 of the main process, then the passed ones, then the held ones.
@@ -237,7 +238,7 @@ impl Work {
             channel: STATUS,
             files: Numbers::Left,
             ignored: signals::ignored(),
-            is_first: false,
+            namespaces: NamespaceSet::default(),
         })
     }
 }
@@ -272,7 +273,7 @@ pub(crate) fn run(work: &Work) -> ! {
         Ok(held) => {
             let prepared = Prepared::new(&plan, descriptors, work.ignored);
             let walker = Walker::new(&plan, &prepared, channel, HeldDescriptors::new(held));
-            walker.in_its_own_pid_namespace(work.is_first).walk()
+            walker.in_namespaces(work.namespaces).walk()
         }
         Err(errno) => not_prepared(&plan, errno, channel.as_fd()),
     }

@@ -4,7 +4,10 @@
 use std::ffi::{CStr, OsStr, OsString};
 use std::fmt;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
 
+use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
 
 use crate::config::NamespaceKind;
@@ -21,6 +24,9 @@ pub struct StepFailure {
     pub total: usize,
     pub sentence: String,
     pub errno: i32,
+    /// The process that was at this step, or behind it, was killed by this signal (`signal(7)`) before it
+    /// executed the program.
+    pub signal: Option<i32>,
     /// The command itself could not be run: the sentence says everything.
     pub is_command: bool,
     /// What a mount step was about.
@@ -86,8 +92,9 @@ fn owned(string: &CStr) -> OsString {
 impl StepFailure {
     /// `step` counts from 0.
     pub(crate) fn new(plan: &Plan, step: usize, errno: Errno) -> Self {
+        let is_dead = errno == DIED;
         let (sentence, is_command) = match plan.steps.get(step) {
-            Some(Step::Exec(program)) if plan.fail_at != Some(step) => {
+            Some(Step::Exec(program)) if plan.fail_at != Some(step) && !is_dead => {
                 (program.failure(errno.0), true)
             }
             Some(other) => (other.to_string(), false),
@@ -98,10 +105,47 @@ impl StepFailure {
             total: plan.steps.len(),
             sentence,
             errno: errno.0,
+            signal: None,
             is_command,
             mount: None,
             about: plan.steps.get(step).map_or(About::Other, About::step),
         }
+    }
+
+    /// The end of a process that was at this step, or behind it, and has said nothing.
+    pub(crate) fn died(plan: &Plan, step: usize, end: ExitStatus) -> Self {
+        Self {
+            signal: end.signal(),
+            ..Self::new(plan, step, DIED)
+        }
+    }
+
+    /// Of a process that told nothing until its end, and so may have been at any step.
+    pub(crate) fn died_somewhere(plan: &Plan, end: ExitStatus) -> Self {
+        Self::died(plan, plan.steps.len().saturating_sub(1), end)
+    }
+}
+
+/// Stands for an end that the process itself could not tell of.
+pub(crate) const DIED: Errno = Errno(libc::EOWNERDEAD);
+
+/// Why a step was not done.
+pub(crate) fn reason(errno: i32, signal: Option<i32>) -> String {
+    match signal {
+        Some(signal) => format!(
+            "killed by {} before it executed its program",
+            name_of(signal)
+        ),
+        None if errno == DIED.0 => "ended before it executed its program".to_owned(),
+        None => text_of(errno),
+    }
+}
+
+/// As `signal(7)` calls it.
+fn name_of(signal: i32) -> String {
+    match Signal::try_from(signal) {
+        Ok(signal) => signal.as_str().to_owned(),
+        Err(_) => format!("signal {signal}"),
     }
 }
 
@@ -110,14 +154,9 @@ impl fmt::Display for StepFailure {
         if self.is_command {
             return f.write_str(&self.sentence);
         }
-        write!(
-            f,
-            "{} (step {} of {}): {}",
-            self.sentence,
-            self.step,
-            self.total,
-            text_of(self.errno)
-        )
+        let reason = reason(self.errno, self.signal);
+        let (step, total) = (self.step, self.total);
+        write!(f, "{} (step {step} of {total}): {reason}", self.sentence)
     }
 }
 

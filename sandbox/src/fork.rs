@@ -2,7 +2,8 @@
 //!
 //! Where nothing has to be done before the namespaces, the copy is made in them at once and is the
 //! box's first process: the caller, its child, and the command below are all there ever is. Else it
-//! goes the executor's way.
+//! goes the executor's way. And where nobody has to do anything beside it, there is no copy: the child
+//! works in the caller's own memory ([`crate::sys::lend`]).
 #![forbid(unsafe_code)]
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
@@ -12,22 +13,34 @@ use crate::executor;
 use crate::held::HeldDescriptors;
 use crate::identity::maps::Maps;
 use crate::launch::{Files, LaunchError, Launched, check_targets, preparing, reap};
-use crate::main_process::{Descriptors, Prepared};
+use crate::main_process::{Descriptors, NOT_EXECUTED, Prepared};
 use crate::plan::Plan;
 use crate::status;
 use crate::step::{NamespaceSet, Step};
+use crate::sys::capabilities::Set;
 use crate::sys::clone::{Child, Parent, Side, fork};
+use crate::sys::lend::{Lent, lend_memory};
 use crate::sys::signals::{self, Blocked};
-use crate::sys::{Errno, descriptors, process};
+use crate::sys::{Errno, capabilities, descriptors, process};
 use crate::walk::{self, Walker};
+
+const CAP_SYS_PTRACE: u32 = 19;
+const CAP_SYS_ADMIN: u32 = 21;
 
 /// Starts the plan's process by a copy of the caller, as
 /// [`Launcher::launch`](crate::Launcher::launch) does for [`Carrier::Fork`](crate::Carrier::Fork), without a
 /// launcher: for a program that starts one process and waits for it.
 ///
+/// The signals `held_back` (numbers of `signal(7)`) are blocked in the caller, and in nobody else, from
+/// before the program runs: none of them is lost to a caller who takes them from then on.
+///
 /// # Errors
 /// As there.
-pub fn launch_by_copy(plan: &Plan, files: Files<'_>) -> Result<Launched, LaunchError> {
+pub fn launch_by_copy(
+    plan: &Plan,
+    files: Files<'_>,
+    held_back: &[i32],
+) -> Result<Launched, LaunchError> {
     check_targets(files.passed)?;
     // For a program that is to get signals as we got them, nobody has to know which are ignored.
     let resets = |step: &Step| matches!(step, Step::Signals { .. });
@@ -36,13 +49,81 @@ pub fn launch_by_copy(plan: &Plan, files: Files<'_>) -> Result<Launched, LaunchE
     } else {
         0
     };
-    launch(plan, files, ignored)
+    let held_back = held_back
+        .iter()
+        .filter(|signal| (1..=signals::LAST_SIGNAL).contains(*signal))
+        .fold(0, |set, signal| set | signals::bit(*signal));
+    let cannot = |errno: Errno| LaunchError::Clone(errno.into());
+    let capabilities = capabilities::permitted().map_err(cannot)?;
+    match plan.may_be_built_in_our_memory(capabilities) {
+        true => launch_in_our_memory(plan, &files, ignored, held_back),
+        false => launch(plan, files, ignored, held_back),
+    }
+}
+
+/// The same without a copy: we wait in the kernel while the box is built in our own memory.
+fn launch_in_our_memory(
+    plan: &Plan,
+    files: &Files<'_>,
+    ignored: signals::Set,
+    held_back: signals::Set,
+) -> Result<Launched, LaunchError> {
+    let (ours, theirs) = executor::status_channel().map_err(preparing("make a socket pair"))?;
+    let set = plan.entered_at_birth();
+    let begun = Begun {
+        plan,
+        files,
+        ignored,
+        set,
+        ours: ours.as_raw_fd(),
+        theirs: theirs.as_raw_fd(),
+    };
+    let go_on = |begun: &Begun<'_>, lent| begun.go_on(lent);
+    let child = lend_memory(set.0, held_back, go_on, &begun)
+        .map_err(|errno| LaunchError::Clone(errno.into()))?;
+    Ok(Launched {
+        pid: child.pid,
+        pidfd: child.pidfd,
+        status: Some(ours),
+    })
+}
+
+/// What the child in our memory begins with. Its table of descriptors is a copy of ours.
+struct Begun<'a> {
+    plan: &'a Plan,
+    files: &'a Files<'a>,
+    ignored: signals::Set,
+    set: NamespaceSet,
+    ours: RawFd,
+    theirs: RawFd,
+}
+
+impl Begun<'_> {
+    fn go_on(&self, lent: Lent) -> ! {
+        let blocked = lent.blocked();
+        let channel = signals::set_mask(blocked)
+            .and_then(|_| descriptors::close_between(self.ours, self.ours))
+            .and_then(|()| descriptors::adopt(self.theirs));
+        match channel {
+            Ok(channel) => carry(
+                self.plan,
+                self.files,
+                self.ignored,
+                blocked,
+                channel,
+                self.set,
+                Some(lent),
+            ),
+            Err(_) => process::exit_now(NOT_EXECUTED),
+        }
+    }
 }
 
 pub(crate) fn launch(
     plan: &Plan,
     files: Files<'_>,
     ignored: signals::Set,
+    held_back: signals::Set,
 ) -> Result<Launched, LaunchError> {
     let cannot = |errno: Errno| LaunchError::Clone(errno.into());
     if !process::is_single_threaded().map_err(cannot)? {
@@ -53,7 +134,8 @@ pub(crate) fn launch(
     let blocked = Blocked::new().map_err(cannot)?;
     match fork(Parent::Ourselves, set.0).map_err(cannot)? {
         Side::Parent(child) => {
-            drop((blocked, theirs));
+            drop(theirs);
+            blocked.except(held_back);
             if !set.is_empty() {
                 write_maps(plan, &child, &ours)?;
             }
@@ -66,7 +148,7 @@ pub(crate) fn launch(
         Side::Child => {
             let before = blocked.before();
             drop((blocked, ours));
-            carry(plan, &files, ignored, before, theirs, set)
+            carry(plan, &files, ignored, before, theirs, set, None)
         }
     }
 }
@@ -97,11 +179,12 @@ fn carry(
     blocked: signals::Set,
     channel: OwnedFd,
     set: NamespaceSet,
+    lent: Option<Lent>,
 ) -> ! {
     match prepare(plan, files, ignored, &channel) {
         Ok((prepared, channel, held)) => {
             let prepared = prepared.blocking(blocked);
-            let walker = Walker::new(plan, &prepared, channel, held);
+            let walker = Walker::new(plan, &prepared, channel, held).in_lent_memory(lent);
             if set.is_empty() {
                 walker.walk()
             } else {
@@ -165,6 +248,47 @@ fn prepare(
 }
 
 impl Plan {
+    /// Claims that the box can be built by a child in the caller's memory, which then belongs to the box's
+    /// first process too: nothing is asked of the caller, who has these `capabilities`, before the program
+    /// runs, the first process has nothing to do afterwards that takes memory, and nobody in the box can
+    /// reach it.
+    fn may_be_built_in_our_memory(&self, capabilities: Set) -> bool {
+        let takes_turns = |step: &Step| {
+            matches!(
+                step,
+                Step::Gate
+                    | Step::Block(_)
+                    | Step::Maps(_)
+                    | Step::Foreground
+                    | Step::SecondUserNamespace(_)
+                    | Step::JoinSecondUser
+            )
+        };
+        !self.entered_at_birth().is_empty()
+            && !self.is_followed
+            && !self.steps.iter().any(takes_turns)
+            && !self.may_trace_its_init(capabilities)
+    }
+
+    /// Claims that the program can look into the box's first process, and would gain by it. That one is not
+    /// dumpable: it takes CAP_SYS_PTRACE in the caller's user namespace, which nobody has behind another one.
+    /// Who has CAP_SYS_ADMIN there beside it, and no filter, is held by no mount namespace anyway.
+    fn may_trace_its_init(&self, capabilities: Set) -> bool {
+        if self.makes_user_namespace() {
+            return false;
+        }
+        let left = self.steps.iter().fold(capabilities, |left, step| {
+            if let Step::Capabilities { permitted, .. } = step {
+                left & permitted
+            } else {
+                left
+            }
+        });
+        let is_held = |step: &Step| matches!(step, Step::Filter { .. } | Step::Landlock(_));
+        let is_almighty = left >> CAP_SYS_ADMIN & 1 == 1 && !self.steps.iter().any(is_held);
+        left >> CAP_SYS_PTRACE & 1 == 1 && !is_almighty
+    }
+
     /// The namespaces that a copy of the caller can be made in: those of a plan that begins with them.
     #[allow(
         clippy::wildcard_enum_match_arm,
@@ -200,5 +324,47 @@ impl Plan {
                 None
             }
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Config, Namespaces, Walls};
+    use crate::host::{Architecture, Host};
+
+    const ALL: Set = u64::MAX;
+
+    fn built_in_our_memory(capabilities: Set, change: impl FnOnce(&mut Plan)) -> bool {
+        let mut config = Config::boxed("x", ["/bin/true"]);
+        let mut walls = Walls::bare();
+        walls.namespaces = Namespaces {
+            mount: true,
+            pid: true,
+            ..Namespaces::default()
+        };
+        config.walls = Some(walls);
+        let host = Host::of_tests(Architecture::X86_64);
+        let mut plan = crate::compile(&config, &host).unwrap().by_fork();
+        change(&mut plan);
+        plan.may_be_built_in_our_memory(capabilities)
+    }
+
+    fn leave(plan: &mut Plan, permitted: Set) {
+        let step = Step::Capabilities {
+            permitted,
+            inheritable: 0,
+        };
+        plan.steps.push(step);
+    }
+
+    #[test]
+    fn a_box_whose_program_can_trace_its_init_and_no_more_is_built_by_a_copy() {
+        assert!(built_in_our_memory(0, |_| {}));
+        assert!(built_in_our_memory(ALL, |_| {}));
+        assert!(built_in_our_memory(ALL, |plan| leave(plan, 0)));
+        let tracer = 1 << CAP_SYS_PTRACE;
+        assert!(!built_in_our_memory(ALL, |plan| leave(plan, tracer)));
+        assert!(!built_in_our_memory(tracer, |_| {}));
     }
 }

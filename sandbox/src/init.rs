@@ -6,7 +6,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use rustix::process::{WaitOptions, WaitStatus};
 
 use crate::failure::StepFailure;
-use crate::main_process::{Failure, NOT_EXECUTED, Walk};
+use crate::launch::wait_for_end;
+use crate::main_process::{NOT_EXECUTED, Walk};
 use crate::plan::Plan;
 use crate::status::{self, Wire};
 use crate::step::Step;
@@ -19,10 +20,7 @@ use crate::walk::Walker;
 pub(crate) fn run(mut walker: Walker<'_>, first: usize) -> ! {
     let main = match start(&mut walker, first) {
         Ok(main) => main,
-        Err((step, errno)) => {
-            let failure = StepFailure::new(walker.plan, step, errno);
-            walker.tell_failure(failure);
-        }
+        Err(failure) => walker.tell_failure(failure),
     };
     let channel = walker.plan.is_followed.then(|| walker.channel.as_fd());
     let jobs = walker
@@ -30,22 +28,35 @@ pub(crate) fn run(mut walker: Walker<'_>, first: usize) -> ! {
         .steps
         .contains(&Step::Foreground)
         .then(|| walker.channel.as_fd());
-    let status = reap_until_end_of(main, channel, jobs);
+    let passed_on = match (jobs, walker.plan.leaves_session()) {
+        // The caller continues the job once it has the terminal.
+        (Some(_), _) => PassedOn::AllBut(libc::SIGCONT),
+        (None, true) => PassedOn::All,
+        (None, false) => PassedOn::None,
+    };
+    let lingers = walker.plan.lingers();
+    // Where it is the caller's memory that we live in, all of it but our stack is lost to us from here on,
+    // the plan too, and nothing allocates, locks or panics (see `sys::lend`).
+    if let Some(lent) = walker.lent.take() {
+        lent.give_back();
+    }
+    let status = reap_until_end_of(main, passed_on, channel, jobs);
     let told = status::send(walker.channel.as_fd(), &Wire::Exited(status), &[]);
     let code = code_of(status);
     match told {
         // A caller that has gone does not hear it; the exit status says nearly the same.
         Ok(()) | Err(_) => {}
     }
-    if walker.plan.lingers() {
+    if lingers {
         reap_all();
     }
     process::exit_now(code)
 }
 
 /// Starts the main process and tells the caller; gives its pid here inside.
-fn start(walker: &mut Walker<'_>, first: usize) -> Result<i32, (usize, Errno)> {
-    let at_start = |errno: Errno| (first.saturating_sub(1), errno);
+fn start(walker: &mut Walker<'_>, first: usize) -> Result<i32, StepFailure> {
+    let plan = walker.plan;
+    let at_start = |errno: Errno| StepFailure::new(plan, first.saturating_sub(1), errno);
     // For good: everything that comes is taken by `reap_until_end_of`.
     let blocked = Blocked::new().map_err(at_start)?;
     // A terminal's ctrl-c is for the caller; passed on, it would undo the order of a stop.
@@ -53,18 +64,18 @@ fn start(walker: &mut Walker<'_>, first: usize) -> Result<i32, (usize, Errno)> {
         process::new_session().map_err(at_start)?;
     }
     let mut stack = Stack::new().map_err(at_start)?;
-    let walk = Walk {
-        plan: walker.plan,
-        prepared: walker.prepared,
-        first,
-        failure: Failure::none(),
-    };
+    let walk = Walk::new(walker.plan, walker.prepared, first);
     let child = stack
         .spawn(&blocked, Manner::default(), Walk::run, &walk)
         .map_err(at_start)?;
-    drop(stack);
-    if let Some(failed) = walk.failure.get() {
-        return Err(failed);
+    // A page or two for as long as the box lives: unmapping would have to wait for other processors.
+    stack.for_good();
+    if let Some((step, errno)) = walk.failure() {
+        return Err(StepFailure::new(plan, step, errno));
+    }
+    if let Some(step) = walk.cut_short() {
+        let end = wait_for_end(child.pidfd.as_fd()).map_err(|error| at_start(number(error)))?;
+        return Err(StepFailure::died(plan, step, end));
     }
     let main = child.pid;
     settle(walker, child).map_err(at_start)?;
@@ -72,8 +83,11 @@ fn start(walker: &mut Walker<'_>, first: usize) -> Result<i32, (usize, Errno)> {
     Ok(main)
 }
 
+fn number(error: std::io::Error) -> Errno {
+    Errno(error.raw_os_error().unwrap_or(libc::EIO))
+}
+
 fn settle(walker: &mut Walker<'_>, main: Child) -> Result<(), Errno> {
-    let number = |error: std::io::Error| Errno(error.raw_os_error().unwrap_or(libc::EIO));
     if walker.plan.outlives_parent() {
         process::outlive_parent()?;
     }
@@ -85,7 +99,10 @@ fn settle(walker: &mut Walker<'_>, main: Child) -> Result<(), Errno> {
             let both = [ourselves.as_fd(), main.pidfd.as_fd()];
             status::send(channel, &Wire::Moved, &both).map_err(number)?;
             status::send(channel, &Wire::Executed, &[]).map_err(number)?;
-            status::send(report.as_fd(), &Wire::Executed, &[]).map_err(number)?;
+            match status::send(report.as_fd(), &Wire::Executed, &[]) {
+                // The caller has heard it, whatever has become of the executor.
+                Ok(()) | Err(_) => {}
+            }
         }
         None => {
             status::send(channel, &Wire::Main, &[main.pidfd.as_fd()]).map_err(number)?;
@@ -119,7 +136,7 @@ pub(crate) fn stand_by(main: i32, kept: &[RawFd]) -> ! {
         .and_then(|()| process::outlive_parent())
         .and_then(|()| descriptors::close_all_but(kept));
     let code = match begun {
-        Ok(()) => code_of(reap_until_end_of(main, None, None)),
+        Ok(()) => code_of(reap_until_end_of(main, PassedOn::All, None, None)),
         Err(_) => NOT_EXECUTED,
     };
     process::exit_now(code)
@@ -132,11 +149,32 @@ fn code_of(status: i32) -> i32 {
     }
 }
 
+/// Which of our signals the main process gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum PassedOn {
+    All,
+    AllBut(i32),
+    /// It is in our process group: what is sent to that it has had already, and what is sent to us
+    /// alone cannot be told from it.
+    None,
+}
+
+impl PassedOn {
+    fn has(self, signal: i32) -> bool {
+        match self {
+            Self::All => true,
+            Self::AllBut(kept) => signal != kept,
+            Self::None => false,
+        }
+    }
+}
+
 /// Gives the wait status of `main`.
 ///
 /// `jobs` is told when `main` stops: the terminal is then the caller's.
 fn reap_until_end_of(
     main: i32,
+    passed_on: PassedOn,
     channel: Option<BorrowedFd<'_>>,
     jobs: Option<BorrowedFd<'_>>,
 ) -> i32 {
@@ -167,6 +205,7 @@ fn reap_until_end_of(
             Ok(Taken {
                 is_of_kernel: true, ..
             }) => {}
+            Ok(Taken { signal, .. }) if !passed_on.has(signal) => {}
             Ok(Taken { signal, .. }) => match process::kill(main, signal) {
                 // It has ended: the next round takes its status.
                 Ok(()) | Err(_) => {}

@@ -3,6 +3,8 @@
 use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
 use std::sync::{Mutex, PoisonError};
 
 use rustix::fs::{Mode, OFlags};
@@ -13,7 +15,7 @@ use crate::config::Inherit;
 use crate::executor::{self, Part};
 use crate::failure::StepFailure;
 use crate::fork;
-use crate::main_process::{Descriptors, Failure, Prepared, Walk};
+use crate::main_process::{Descriptors, Prepared, Walk};
 use crate::plan::{Carrier, Plan};
 use crate::spare::{Spare, Spares};
 use crate::step::Step;
@@ -171,7 +173,7 @@ impl Launcher {
         match plan.carrier() {
             Carrier::Vfork => self.launch_here(plan, files),
             Carrier::Executor => self.launch_executor(plan, files),
-            Carrier::Fork => fork::launch(plan, files, self.ignored),
+            Carrier::Fork => fork::launch(plan, files, self.ignored, 0),
         }
     }
 
@@ -189,20 +191,19 @@ impl Launcher {
             .iter()
             .take_while(|step| matches!(step, Step::CreateCgroup(_) | Step::JoinCgroup(_)))
             .count();
-        let walk = Walk {
-            plan,
-            prepared: &prepared,
-            first,
-            failure: Failure::none(),
-        };
+        let walk = Walk::new(plan, &prepared, first);
         let manner = Manner {
             cgroup: cgroup.as_ref().map(AsFd::as_fd),
             shared_descriptors: true,
         };
         let child = self.spawn(manner, Walk::run, &walk)?;
-        if let Some((step, errno)) = walk.failure.get() {
+        if let Some((step, errno)) = walk.failure() {
             reap(&child)?;
             return Err(StepFailure::new(plan, step, errno).into());
+        }
+        if let Some(step) = walk.cut_short() {
+            let end = reap(&child)?;
+            return Err(StepFailure::died(plan, step, end).into());
         }
         Ok(Launched {
             pid: child.pid,
@@ -312,6 +313,9 @@ impl Launcher {
                 // A new zygote, for the launches after this one.
                 *spares = None;
                 *spares = self.start_zygote().ok();
+                if let Some(spares) = spares.as_mut() {
+                    spares.expect(plan);
+                }
                 None
             }
         };
@@ -475,12 +479,24 @@ impl Drop for Lent<'_> {
 }
 
 /// Takes the status of a child that did not become the program.
-pub(crate) fn reap(child: &Child) -> Result<(), LaunchError> {
+pub(crate) fn reap(child: &Child) -> Result<ExitStatus, LaunchError> {
+    wait_for_end(child.pidfd.as_fd()).map_err(preparing("reap a failed child"))
+}
+
+/// Waits for the end of a child and reaps it.
+pub(crate) fn wait_for_end(child: BorrowedFd<'_>) -> io::Result<ExitStatus> {
     loop {
-        match rustix::process::waitid(WaitId::PidFd(child.pidfd.as_fd()), WaitIdOptions::EXITED) {
-            Ok(_) => return Ok(()),
-            Err(rustix::io::Errno::INTR) => {}
-            Err(errno) => return Err(preparing("reap a failed child")(errno.into())),
+        match rustix::process::waitid(WaitId::PidFd(child), WaitIdOptions::EXITED) {
+            Ok(Some(status)) => {
+                let raw = match (status.exit_status(), status.terminating_signal()) {
+                    (Some(code), _) => code << 8,
+                    (None, Some(signal)) if status.dumped() => signal | 0x80,
+                    (None, signal) => signal.unwrap_or(libc::SIGKILL),
+                };
+                return Ok(ExitStatus::from_raw(raw));
+            }
+            Ok(None) | Err(rustix::io::Errno::INTR) => {}
+            Err(errno) => return Err(errno.into()),
         }
     }
 }

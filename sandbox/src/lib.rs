@@ -100,6 +100,8 @@ pub use plan::{Carrier, GivenUp, Plan};
 pub use profile::{Profile, with_profile};
 pub use sys::capabilities::{CapabilitySets, of_caller as capabilities_of_caller};
 pub use sys::descriptors::{
-    inherited as inherited_descriptors, is_open, keep as keep_descriptors, take as take_descriptor,
+    inherited as inherited_descriptors, is_open, keep as keep_descriptors, start_bare,
+    take as take_descriptor,
 };
+pub use sys::process::exit_now;
 pub use sys::signals::expect_children;

@@ -108,8 +108,10 @@ fn with_pwd(program: &Program, directory: &CStr) -> Vec<CString> {
 pub(crate) struct Walk<'a> {
     pub(crate) plan: &'a Plan,
     pub(crate) prepared: &'a Prepared,
-    pub(crate) first: usize,
-    pub(crate) failure: Failure,
+    first: usize,
+    /// The step that was begun last.
+    at: AtomicUsize,
+    failure: Failure,
 }
 
 /// Written by the child, read by the parent once the child is gone from its memory.
@@ -141,7 +143,29 @@ impl Failure {
 /// The exit status of a process that never became the program.
 pub(crate) const NOT_EXECUTED: i32 = 127;
 
-impl Walk<'_> {
+impl<'a> Walk<'a> {
+    pub(crate) fn new(plan: &'a Plan, prepared: &'a Prepared, first: usize) -> Self {
+        Self {
+            plan,
+            prepared,
+            first,
+            at: AtomicUsize::new(first),
+            failure: Failure::none(),
+        }
+    }
+
+    /// The step that failed.
+    pub(crate) fn failure(&self) -> Option<(usize, Errno)> {
+        self.failure.get()
+    }
+
+    /// The step at which the walker was killed, if it never came to its `execve`.
+    pub(crate) fn cut_short(&self) -> Option<usize> {
+        let at = self.at.load(Ordering::Acquire);
+        let is_last = |step: &Step| matches!(step, Step::Exec(_));
+        (!self.plan.steps.get(at).is_some_and(is_last)).then_some(at)
+    }
+
     /// For [`crate::sys::clone::Stack::spawn`].
     pub(crate) extern "C" fn run(walk: &Self) -> ! {
         walk.walk();
@@ -151,6 +175,7 @@ impl Walk<'_> {
     /// Comes back only when a step has failed, which is then in `failure`.
     pub(crate) fn walk(&self) {
         for (index, step) in self.plan.steps.iter().enumerate().skip(self.first) {
+            self.at.store(index, Ordering::Release);
             let answer = if self.plan.fail_at == Some(index) {
                 Err(Errno(libc::ECANCELED))
             } else {

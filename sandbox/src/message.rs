@@ -19,15 +19,36 @@ pub(crate) fn send(
     bytes: &[u8],
     descriptors: &[BorrowedFd<'_>],
 ) -> io::Result<()> {
+    if descriptors.is_empty() {
+        rustix::net::send(channel, bytes, SendFlags::NOSIGNAL)?;
+        return Ok(());
+    }
     let rights = SendAncillaryMessage::ScmRights(descriptors);
     let mut room = vec![MaybeUninit::uninit(); rights.size()];
     let mut ancillary = SendAncillaryBuffer::new(&mut room);
-    if !descriptors.is_empty() && !ancillary.push(rights) {
+    if !ancillary.push(rights) {
         return Err(io::ErrorKind::InvalidInput.into());
     }
     let parts = [IoSlice::new(bytes)];
     rustix::net::sendmsg(channel, &parts, &mut ancillary, SendFlags::NOSIGNAL)?;
     Ok(())
+}
+
+/// The length of the message that [`receive`] will take; 0 when the other end is closed.
+pub(crate) fn next_length(channel: BorrowedFd<'_>, flags: RecvFlags) -> io::Result<usize> {
+    let mut nothing: [u8; 0] = [];
+    let mut was_reset = false;
+    loop {
+        let flags = flags | RecvFlags::PEEK | RecvFlags::TRUNC;
+        match rustix::net::recv(channel, &mut nothing, flags) {
+            Ok((_, length)) => return Ok(length),
+            Err(rustix::io::Errno::INTR) => {}
+            // Told once, when the other end was closed with a message of ours unread: what it has sent
+            // before is there still.
+            Err(rustix::io::Errno::CONNRESET) if !was_reset => was_reset = true,
+            Err(errno) => return Err(errno.into()),
+        }
+    }
 }
 
 /// Takes one message; its length is 0 when the other end is closed.

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cgroup::CgroupPlan;
 use crate::config::{Inherit, Wall};
-use crate::step::Step;
+use crate::step::{NamespaceSet, Step};
 
 /// The steps from the caller to the service's `execve`, for one machine.
 ///
@@ -115,10 +115,14 @@ impl Plan {
         step.unwrap_or_default()
     }
 
-    /// Claims that a process which is the first of its PID namespace already can walk this plan,
-    /// because what comes before the namespaces is the same inside and outside of one, and somebody
-    /// stays who says what happens.
-    pub(crate) fn can_begin_inside(&self) -> bool {
+    /// The new namespaces in which a process may be already that walks this plan: none, or its PID
+    /// namespace, whose first process it is, and those that are the same whenever they are made. A mount
+    /// namespace shows what was mounted when it was made, a cgroup namespace the group of its maker; a host
+    /// name is that of then unless the plan sets one.
+    ///
+    /// What comes before the namespaces has to be the same inside and outside of them, and somebody has to
+    /// stay who says what happens.
+    pub(crate) fn begins_inside(&self) -> NamespaceSet {
         let before = |step: &&Step| {
             matches!(
                 step,
@@ -129,10 +133,29 @@ impl Plan {
             )
         };
         let mut rest = self.steps.iter().skip_while(before);
-        let takes_them = matches!(rest.next(), Some(Step::FirstProcess(set))
-            if set.has_pid() && !set.has(libc::CLONE_NEWUSER));
+        let Some(Step::FirstProcess(set)) = rest.next() else {
+            return NamespaceSet::default();
+        };
         let again = |step: &Step| matches!(step, Step::FirstProcess(_) | Step::Maps(_));
-        takes_them && self.has_reaper() && !rest.any(again)
+        let alone = set.has_pid() && !set.has(libc::CLONE_NEWUSER);
+        if !alone || !self.has_reaper() || rest.any(again) {
+            return NamespaceSet::default();
+        }
+        let mut timeless = NamespaceSet::of(libc::CLONE_NEWPID);
+        timeless.add(libc::CLONE_NEWIPC);
+        // The host's is left when the lease has been taken in it.
+        if !self
+            .steps
+            .iter()
+            .any(|step| matches!(step, Step::TakeNetwork(_)))
+        {
+            timeless.add(libc::CLONE_NEWNET);
+        }
+        let names = |step: &Step| matches!(step, Step::Hostname(_));
+        if self.steps.iter().any(names) {
+            timeless.add(libc::CLONE_NEWUTS);
+        }
+        timeless.and(*set)
     }
 
     /// Fault injection, for tests: step `n` (from 1) fails with `ECANCELED` instead of being done.

@@ -41,6 +41,35 @@ const PROC_OPTIONS: KernelVersion = KernelVersion { major: 5, minor: 8 };
 const CAP_SETPCAP: u8 = 8;
 const ALL_CAPABILITIES: std::ops::RangeInclusive<u8> = 0..=40;
 
+/// The walls asked for that are nothing but mounts.
+pub(crate) fn made_of_mounts(walls: &Walls) -> Vec<Wall> {
+    let wanted = [
+        (
+            walls.read_only_root || walls.protect_system != ProtectSystem::No,
+            Wall::ReadOnlyRoot,
+        ),
+        (walls.private_tmp, Wall::PrivateTmp),
+        (walls.private_devices, Wall::PrivateDevices),
+        (walls.protect_home != ProtectHome::No, Wall::ProtectHome),
+        (
+            walls.protect_proc != ProtectProc::Default || walls.proc_subset_pid,
+            Wall::ProtectProc,
+        ),
+        (walls.protect_kernel_tunables, Wall::ProtectKernelTunables),
+        (walls.protect_kernel_modules, Wall::ProtectKernelModules),
+        (walls.protect_kernel_logs, Wall::ProtectKernelLogs),
+        (walls.protect_control_groups, Wall::ProtectControlGroups),
+        (
+            !walls.read_only_paths.is_empty()
+                || !walls.inaccessible_paths.is_empty()
+                || !walls.no_exec_paths.is_empty(),
+            Wall::Paths,
+        ),
+    ];
+    let asked = wanted.into_iter().filter(|(is_wanted, _)| *is_wanted);
+    asked.map(|(_, wall)| wall).collect()
+}
+
 struct Relaxing {
     walls: Walls,
     given_up: Vec<GivenUp>,
@@ -174,31 +203,8 @@ impl Relaxing {
             let wall = Wall::MountNamespace;
             return Err(CompileError::Wall { wall, reason });
         }
-        let wanted = [
-            (
-                walls.read_only_root || walls.protect_system != ProtectSystem::No,
-                Wall::ReadOnlyRoot,
-            ),
-            (walls.private_tmp, Wall::PrivateTmp),
-            (walls.private_devices, Wall::PrivateDevices),
-            (walls.protect_home != ProtectHome::No, Wall::ProtectHome),
-            (
-                walls.protect_proc != ProtectProc::Default || walls.proc_subset_pid,
-                Wall::ProtectProc,
-            ),
-            (walls.protect_kernel_tunables, Wall::ProtectKernelTunables),
-            (walls.protect_kernel_modules, Wall::ProtectKernelModules),
-            (walls.protect_kernel_logs, Wall::ProtectKernelLogs),
-            (walls.protect_control_groups, Wall::ProtectControlGroups),
-            (
-                !walls.read_only_paths.is_empty()
-                    || !walls.inaccessible_paths.is_empty()
-                    || !walls.no_exec_paths.is_empty(),
-                Wall::Paths,
-            ),
-        ];
-        for (_, wall) in wanted.iter().filter(|(is_wanted, _)| *is_wanted) {
-            self.give_up(*wall, REASON)?;
+        for wall in made_of_mounts(walls) {
+            self.give_up(wall, REASON)?;
         }
         self.walls = without_mounts(std::mem::replace(&mut self.walls, Walls::bare()));
         Ok(())

@@ -3,14 +3,16 @@
 //! ```text
 //! caller                     zygote                      spare
 //!   |-- one end of a channel ->|                           |
-//!   |                          |-- clone3(PARENT) -------->|
+//!   |   namespaces             |-- clone3(PARENT) -------->|
 //!   |<------ pid, pidfd -------|                           | waits, until the channel is closed
 //!   |-- a plan, descriptors, on the channel -------------->|
 //!   |<= from here on the channel of any executor =========>|
 //! ```
 //!
 //! The zygote is an executor too (`herd-exec zygote`): it has one thread, has seen no plan, and
-//! only ever copies itself. Its copies are children of the caller. Who dies, whatever the reason, costs
+//! only ever copies itself. Its copies are children of the caller, and wait in new namespaces already: in
+//! those that the last plans had in common, as far as what is in them does not depend on when they are
+//! made ([`Plan::begins_inside`]). Who dies, whatever the reason, costs
 //! the next launch the time of starting an executor, and nothing else.
 
 use std::collections::VecDeque;
@@ -24,6 +26,7 @@ use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
 use crate::executor::status_channel;
 use crate::message::{MOST_DESCRIPTORS, receive, send};
 use crate::plan::Plan;
+use crate::step::NamespaceSet;
 use crate::sys::clone::Child;
 
 /// The longest plan that goes by message; a socket takes 200 KiB at once.
@@ -36,6 +39,9 @@ const PATIENCE: Timespec = Timespec {
     tv_nsec: 0,
 };
 
+/// So many plans say what the next ones will be like.
+const REMEMBERED: usize = 8;
+
 /// What one zygote has made and is asked for.
 #[derive(Debug)]
 pub(crate) struct Spares {
@@ -44,6 +50,8 @@ pub(crate) struct Spares {
     /// Our ends of the channels of those that are being made, in order.
     asked: VecDeque<OwnedFd>,
     ready: VecDeque<Spare>,
+    /// What the last plans could have begun in, of those that could begin in anything.
+    last: VecDeque<NamespaceSet>,
 }
 
 /// An executor that waits for a plan.
@@ -51,8 +59,8 @@ pub(crate) struct Spares {
 pub(crate) struct Spare {
     pub(crate) child: Child,
     pub(crate) channel: OwnedFd,
-    /// It is the first process of a PID namespace: of use for such boxes only.
-    is_first: bool,
+    /// What it is in: it is of use for boxes that have them all.
+    namespaces: NamespaceSet,
 }
 
 /// What the zygote says of a spare that it was asked for, its pidfd beside it.
@@ -60,21 +68,22 @@ pub(crate) struct Spare {
 pub(crate) struct Answer {
     /// 0 where it could not be made.
     pub(crate) pid: i32,
-    pub(crate) is_first: bool,
+    pub(crate) namespaces: NamespaceSet,
 }
 
 impl Answer {
-    const LENGTH: usize = size_of::<i32>() + 1;
+    const LENGTH: usize = size_of::<i32>() + size_of::<u64>();
 
     pub(crate) fn to_bytes(self) -> [u8; Self::LENGTH] {
         let [a, b, c, d] = self.pid.to_ne_bytes();
-        [a, b, c, d, u8::from(self.is_first)]
+        let [e, f, g, h, i, j, k, l] = self.namespaces.0.to_ne_bytes();
+        [a, b, c, d, e, f, g, h, i, j, k, l]
     }
 
-    fn from_bytes([a, b, c, d, is_first]: [u8; Self::LENGTH]) -> Self {
+    fn from_bytes([a, b, c, d, e, f, g, h, i, j, k, l]: [u8; Self::LENGTH]) -> Self {
         Self {
             pid: i32::from_ne_bytes([a, b, c, d]),
-            is_first: is_first != 0,
+            namespaces: NamespaceSet(u64::from_ne_bytes([e, f, g, h, i, j, k, l])),
         }
     }
 }
@@ -87,6 +96,7 @@ impl Spares {
             control,
             asked: VecDeque::new(),
             ready: VecDeque::new(),
+            last: VecDeque::new(),
         }
     }
 
@@ -102,18 +112,59 @@ impl Spares {
         if files.len() > MOST_DESCRIPTORS || handed.len() > LONGEST {
             return Ok(None);
         }
-        while let Some(spare) = self.ready.pop_front() {
-            if spare.is_first && !plan.can_begin_inside() {
-                self.ready.push_front(spare);
-                return Ok(None);
-            }
+        let inside = plan.begins_inside();
+        self.remember(inside);
+        while let Some(index) = self.fit_for(inside) {
+            let Some(spare) = self.ready.remove(index) else {
+                break;
+            };
             match send(spare.channel.as_fd(), handed, files) {
                 Ok(()) => return Ok(Some(spare)),
                 // It is dead, or will be by the closing of its channel.
                 Err(_) => end(&spare.child),
             }
         }
+        self.give_up_unfit();
         Ok(None)
+    }
+
+    /// The next ones are to be of use for plans like this one.
+    pub(crate) fn expect(&mut self, plan: &Plan) {
+        self.remember(plan.begins_inside());
+    }
+
+    fn remember(&mut self, inside: NamespaceSet) {
+        if inside.is_empty() {
+            return;
+        }
+        if self.last.len() == REMEMBERED {
+            self.last.pop_front();
+        }
+        self.last.push_back(inside);
+    }
+
+    /// What the next ones are made in.
+    fn wanted(&self) -> NamespaceSet {
+        let pid = NamespaceSet::of(libc::CLONE_NEWPID);
+        let all = self.last.iter().copied();
+        all.reduce(NamespaceSet::and).unwrap_or(pid)
+    }
+
+    fn fit_for(&self, inside: NamespaceSet) -> Option<usize> {
+        let fits = |spare: &Spare| inside.has_all(spare.namespaces);
+        self.ready.iter().position(fits)
+    }
+
+    /// Others take the place of those in which the last plans could not have begun.
+    fn give_up_unfit(&mut self) {
+        let wanted = self.wanted();
+        self.ready.retain(|spare| {
+            let fits = wanted.has_all(spare.namespaces);
+            if !fits {
+                end(&spare.child);
+            }
+            fits
+        });
     }
 
     /// Claims that there is one, or will be.
@@ -125,7 +176,8 @@ impl Spares {
     pub(crate) fn fill_up(&mut self, count: usize) -> io::Result<()> {
         while self.asked.len() + self.ready.len() < count {
             let (ours, theirs) = status_channel()?;
-            send(self.control.as_fd(), b".", &[theirs.as_fd()])?;
+            let wanted = self.wanted().0.to_ne_bytes();
+            send(self.control.as_fd(), &wanted, &[theirs.as_fd()])?;
             self.asked.push_back(ours);
         }
         Ok(())
@@ -160,14 +212,14 @@ impl Spares {
             if length == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
-            let Answer { pid, is_first } = Answer::from_bytes(bytes);
+            let Answer { pid, namespaces } = Answer::from_bytes(bytes);
             // Without a pidfd, it could not make one.
             if let (Some(channel), Some(pidfd)) = (self.asked.pop_front(), descriptors.pop()) {
                 let child = Child { pid, pidfd };
                 self.ready.push_back(Spare {
                     child,
                     channel,
-                    is_first,
+                    namespaces,
                 });
             }
         }
@@ -194,4 +246,18 @@ fn end(child: &Child) {
     // It may be gone, and the caller's own sweep may have reaped it.
     pidfd_send_signal(child.pidfd.as_fd(), Signal::KILL).ok();
     waitid(WaitId::PidFd(child.pidfd.as_fd()), WaitIdOptions::EXITED).ok();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_read_as_it_was_written() {
+        let answer = Answer {
+            pid: 0x0102_0304,
+            namespaces: NamespaceSet(0x0506_0708_0900_0000),
+        };
+        assert_eq!(Answer::from_bytes(answer.to_bytes()), answer);
+    }
 }

@@ -15,9 +15,10 @@
 //!
 //! A step that fails is told by whoever is left: the executor, for itself and for an init that is
 //! gone already; the message then carries the dead init, which [`receive`] reaps.
-//! Without a PID namespace the executor itself becomes the main process: there is no `Moved`, and
-//! the channel closing without `Failed` means that `execve` succeeded (or that the process was
-//! killed, which its pidfd tells).
+//! Without a PID namespace the executor itself becomes the main process: there is no `Moved`. It says
+//! `Executing` as its last word, so that a channel that closes after it was closed by `execve`, and
+//! one that closes without it by a death. A copy of the caller saves itself that message unless the
+//! plan is [followed](crate::Plan::followed): whoever waits for it asks [`has_executed`].
 
 use std::fs;
 use std::io;
@@ -29,15 +30,19 @@ use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType};
 use rustix::process::{WaitId, WaitIdOptions};
 use serde::{Deserialize, Serialize};
 
-use crate::failure::StepFailure;
+use crate::failure::{DIED, StepFailure};
 use crate::message;
 use crate::namespaces::NamespaceIds;
+use crate::sys::{Errno, process};
 
 /// One message of the status channel.
 #[derive(Debug)]
 pub enum Message {
     /// A step failed; no process of the box is left but the executor, which is exiting.
     Failed(StepFailure),
+    /// The launched process is about to become the program: system call filters and `execve` are
+    /// all that is left to be done. The channel closing without [`Self::Failed`] then says that it has.
+    Executing,
     /// The main process runs its program.
     Executed,
     /// From now on `pid` (the box's own first process, a child of the caller) stands for the box;
@@ -82,7 +87,7 @@ pub fn receive(channel: BorrowedFd<'_>) -> io::Result<Option<Message>> {
             Ok(Some((Wire::Aside, ended))) => {
                 ended
                     .iter()
-                    .try_for_each(|ended| reap_dead(ended.as_fd()))?;
+                    .try_for_each(|ended| reap_dead(ended.as_fd()).map(drop))?;
             }
             Ok(Some((wire, mut descriptors))) => {
                 return understand(wire, &mut descriptors).map(Some);
@@ -96,9 +101,22 @@ pub(crate) fn read(
     channel: BorrowedFd<'_>,
     flags: RecvFlags,
 ) -> io::Result<Option<(Wire, Vec<OwnedFd>)>> {
-    let mut bytes = [0u8; LONGEST];
-    let (received, descriptors) = match message::receive(channel, &mut bytes, flags) {
-        Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(None),
+    // A failure can have paths of 4 KiB each: one that is longer than the others is looked at first.
+    let mut short = [0u8; LONGEST_BUT_FAILURES];
+    let mut long = Vec::new();
+    let length = message::next_length(channel, flags)?;
+    let bytes = match length <= short.len() {
+        true => &mut short[..],
+        false => {
+            long.resize(length, 0);
+            &mut long[..]
+        }
+    };
+    let (received, descriptors) = match message::receive(channel, bytes, flags) {
+        // Told once, as to `next_length`.
+        Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
+            message::receive(channel, bytes, flags)?
+        }
         answer => answer?,
     };
     if received == 0 {
@@ -119,12 +137,16 @@ pub fn let_go(channel: BorrowedFd<'_>) -> io::Result<()> {
 
 fn understand(wire: Wire, descriptors: &mut Vec<OwnedFd>) -> io::Result<Message> {
     match wire {
-        Wire::Failed(failure) => {
+        Wire::Failed(mut failure) => {
             if let Some(init) = descriptors.first() {
-                reap_dead(init.as_fd())?;
+                let killed_by = reap_dead(init.as_fd())?;
+                if failure.errno == DIED.0 && failure.signal.is_none() {
+                    failure.signal = killed_by;
+                }
             }
             Ok(Message::Failed(failure))
         }
+        Wire::Executing => Ok(Message::Executing),
         Wire::Executed => Ok(Message::Executed),
         Wire::Moved => {
             let main_pidfd = (descriptors.len() > 1).then(|| descriptors.remove(1));
@@ -162,18 +184,46 @@ fn understand(wire: Wire, descriptors: &mut Vec<OwnedFd>) -> io::Result<Message>
     }
 }
 
-/// The init that failed has ended before this was sent, so nothing here waits.
-fn reap_dead(init: BorrowedFd<'_>) -> io::Result<()> {
+/// The init that failed has ended before this was sent, so nothing here waits. Gives the signal that
+/// has killed it.
+fn reap_dead(init: BorrowedFd<'_>) -> io::Result<Option<i32>> {
     let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
     match rustix::process::waitid(WaitId::PidFd(init), options) {
+        Ok(status) => Ok(status.and_then(|status| status.terminating_signal())),
         // The caller's own sweep may have been quicker.
-        Ok(_) | Err(rustix::io::Errno::CHILD) => Ok(()),
+        Err(rustix::io::Errno::CHILD) => Ok(None),
         Err(errno) => Err(errno.into()),
     }
 }
 
+/// Claims that a child which began as a copy of this process (that of
+/// [`Carrier::Fork`](crate::Carrier::Fork)) has executed a program. It may have ended since, and is not
+/// reaped yet: for a launcher whose box was killed, and that wants to know whether its program ran.
+///
+/// # Errors
+/// When `/proc` does not tell.
+pub fn has_executed(pid: i32) -> io::Result<bool> {
+    /// `include/linux/sched.h`: forked, and has executed nothing.
+    const PF_FORKNOEXEC: u32 = 0x40;
+    let stat = fs::read(format!("/proc/{pid}/stat"))?;
+    // Behind the name, which may have anything in it: state, ppid, pgrp, session, tty_nr, tpgid, flags.
+    let behind = stat.rsplit(|byte| *byte == b')').next();
+    let flags = behind
+        .and_then(|fields| fields.split(|byte| *byte == b' ').nth(7))
+        .and_then(|flags| std::str::from_utf8(flags).ok())
+        .and_then(|flags| flags.parse::<u32>().ok())
+        .ok_or(io::ErrorKind::InvalidData)?;
+    Ok(flags & PF_FORKNOEXEC == 0)
+}
+
 /// The number, in our own PID namespace, of the process behind a pidfd; −1 once it is reaped.
 pub(crate) fn pid_of(pidfd: BorrowedFd<'_>) -> io::Result<i32> {
+    match process::pid_behind(pidfd) {
+        Ok(pid) if pid != 0 => return Ok(pid),
+        Err(Errno(libc::ESRCH)) => return Ok(-1),
+        // An older kernel.
+        Ok(_) | Err(_) => {}
+    }
     let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd()))?;
     info.lines()
         .find_map(|line| line.strip_prefix("Pid:"))
@@ -185,6 +235,7 @@ pub(crate) fn pid_of(pidfd: BorrowedFd<'_>) -> io::Result<i32> {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Wire {
     Failed(StepFailure),
+    Executing,
     Executed,
     /// With the pidfd of the box's first process and that of the main process.
     Moved,
@@ -207,8 +258,8 @@ pub(crate) enum Wire {
     Aside,
 }
 
-/// The longest message: a failure's sentence, whose paths have 4 KiB each at most.
-pub(crate) const LONGEST: usize = 16 * 1024;
+/// The longest message that is no failure: that of the gate, with eight numbers.
+const LONGEST_BUT_FAILURES: usize = 128;
 
 /// A pair of ends that speak in messages.
 pub(crate) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
@@ -240,14 +291,19 @@ pub(crate) fn take(channel: BorrowedFd<'_>) -> io::Result<Option<Wire>> {
     Ok(read(channel, RecvFlags::empty())?.map(|(wire, _)| wire))
 }
 
-/// Sends one message; blocks only while the channel's buffer is full.
+/// Sends one message; blocks only while the channel's buffer is full. Allocates nothing for one that
+/// tells of no failure and brings no descriptors.
 pub(crate) fn send(
     channel: BorrowedFd<'_>,
     wire: &Wire,
     descriptors: &[BorrowedFd<'_>],
 ) -> io::Result<()> {
-    let mut bytes = [0u8; LONGEST];
-    let used = postcard::to_slice(wire, &mut bytes)
-        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+    let invalid = |error| io::Error::new(io::ErrorKind::InvalidData, error);
+    if let Wire::Failed(_) = wire {
+        let bytes = postcard::to_stdvec(wire).map_err(invalid)?;
+        return message::send(channel, &bytes, descriptors);
+    }
+    let mut bytes = [0u8; LONGEST_BUT_FAILURES];
+    let used = postcard::to_slice(wire, &mut bytes).map_err(invalid)?;
     message::send(channel, used, descriptors)
 }

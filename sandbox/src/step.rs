@@ -206,16 +206,33 @@ const NAMESPACES: [(i32, &str); 7] = [
 ];
 
 impl NamespaceSet {
+    pub(crate) fn of(flag: i32) -> Self {
+        let mut set = Self::default();
+        set.add(flag);
+        set
+    }
+
+    /// Claims that all of `others` are in it.
+    pub(crate) fn has_all(self, others: Self) -> bool {
+        others.0 & !self.0 == 0
+    }
+
+    /// What is in both.
+    pub(crate) fn and(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
+    /// What is in it and not in the other.
+    pub(crate) fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
     pub(crate) fn has_pid(self) -> bool {
         self.has(libc::CLONE_NEWPID)
     }
 
     pub(crate) fn has(self, flag: i32) -> bool {
         self.0 & u64::from(flag.unsigned_abs()) != 0
-    }
-
-    pub(crate) fn remove(&mut self, flag: i32) {
-        self.0 &= !u64::from(flag.unsigned_abs());
     }
 
     pub(crate) fn add(&mut self, flag: i32) {

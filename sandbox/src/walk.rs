@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::net::RecvFlags;
 
 use crate::cgroup::{self, CgroupError};
-use crate::failure::{About, StepFailure};
+use crate::failure::{About, DIED, StepFailure};
 use crate::filesystem::{MountFailure, MountTrouble, Mounts};
 use crate::held::HeldDescriptors;
 use crate::identity::apply as identity;
@@ -17,10 +17,11 @@ use crate::init;
 use crate::main_process::{NOT_EXECUTED, Prepared, give_directory, open_directory, perform};
 use crate::namespaces::NamespaceIds;
 use crate::network::{NetworkError, Taken};
-use crate::plan::Plan;
+use crate::plan::{Carrier, Plan};
 use crate::status::{self, Wire};
 use crate::step::{NamespaceSet, Step};
 use crate::sys::clone::{Child, Parent, Side, fork};
+use crate::sys::lend::Lent;
 use crate::sys::network::loopback_up;
 use crate::sys::{Errno, files, process};
 
@@ -117,10 +118,13 @@ pub(crate) struct Walker<'a> {
     pub(crate) held: HeldDescriptors,
     /// What the box's first process holds for as long as it lives.
     pub(crate) kept: Vec<OwnedFd>,
+    /// The memory we work in, where it is the caller's.
+    pub(crate) lent: Option<Lent>,
     /// Whether this process is a copy of the caller made in the box's namespaces.
     is_born_inside: bool,
-    /// Whether this process is the first one of a PID namespace that is to be the box's.
-    is_in_pid_namespace: bool,
+    /// Those of the box that this process was in from the start; with a PID namespace it is the first one
+    /// of that.
+    namespaces: NamespaceSet,
     /// The host's `/proc`, where a step behind the mounts needs it.
     host_proc: Option<OwnedFd>,
     /// The user namespace that is joined last: its path is one of the caller's tree.
@@ -144,8 +148,9 @@ impl<'a> Walker<'a> {
             report: None,
             held,
             kept: Vec::new(),
+            lent: None,
             is_born_inside: false,
-            is_in_pid_namespace: false,
+            namespaces: NamespaceSet::default(),
             host_proc: None,
             second_user: None,
             network: None,
@@ -159,15 +164,22 @@ impl<'a> Walker<'a> {
         self
     }
 
-    /// This process is the first one of a PID namespace, which is to be the box's.
-    pub(crate) fn in_its_own_pid_namespace(mut self, is_first: bool) -> Self {
-        self.is_in_pid_namespace = is_first;
+    /// The memory of this process is the caller's, who waits for it.
+    pub(crate) fn in_lent_memory(mut self, lent: Option<Lent>) -> Self {
+        self.lent = lent;
+        self
+    }
+
+    /// This process is in some of the box's namespaces already.
+    pub(crate) fn in_namespaces(mut self, namespaces: NamespaceSet) -> Self {
+        self.namespaces = namespaces;
         self
     }
 
     /// Walks the plan to its `execve`, and in a box with a reaper beyond: never comes back.
     pub(crate) fn walk(mut self) -> ! {
         let plan = self.plan;
+        let last = plan.last_word();
         for (index, step) in plan.steps.iter().enumerate() {
             let answer = if plan.fail_at == Some(index) {
                 Err(Errno(libc::ECANCELED).into())
@@ -176,6 +188,9 @@ impl<'a> Walker<'a> {
                 self.mounts = Mounts::default();
                 self.held = HeldDescriptors::default();
                 init::run(self, index + 1)
+            } else if last == Some(index) && self.is_awaited() {
+                self.tell_executing()
+                    .and_then(|()| self.perform(index, step))
             } else {
                 self.perform(index, step)
             };
@@ -249,7 +264,7 @@ impl<'a> Walker<'a> {
             Step::Domainname(name) => Ok(process::set_domainname(name)?),
             Step::Namespaces(_) | Step::FirstProcess(_) if self.is_born_inside => Ok(()),
             Step::Namespaces(set) => Ok(process::unshare(set.0)?),
-            Step::FirstProcess(set) if self.is_in_pid_namespace => self.enter_the_rest(*set),
+            Step::FirstProcess(set) if self.namespaces.has_pid() => self.enter_the_rest(*set),
             Step::FirstProcess(set) => self.start_first(index, *set),
             Step::Gate => Ok(self.wait_at_gate()?),
             Step::Hostname(name) => Ok(process::set_hostname(name)?),
@@ -308,13 +323,12 @@ impl<'a> Walker<'a> {
     }
 
     /// The first process of its PID namespace becomes that of all the others.
-    fn enter_the_rest(&self, mut set: NamespaceSet) -> Result<(), Trouble> {
+    fn enter_the_rest(&self, set: NamespaceSet) -> Result<(), Trouble> {
         // The caller may have died before we asked to die with it.
         if status::is_closed(self.channel.as_fd()) {
             process::exit_now(NOT_EXECUTED)
         }
-        set.remove(libc::CLONE_NEWPID);
-        Ok(process::unshare(set.0)?)
+        Ok(process::unshare(set.without(self.namespaces).0)?)
     }
 
     fn start_first(&mut self, index: usize, set: NamespaceSet) -> Result<(), Trouble> {
@@ -380,6 +394,17 @@ impl<'a> Walker<'a> {
             // The caller has died, or does not want the box any more.
             None => process::exit_now(NOT_EXECUTED),
         }
+    }
+
+    /// Claims that somebody has to tell our `execve` from our death when we close the channel. A copy of
+    /// the caller need not say it: see [`status::has_executed`].
+    fn is_awaited(&self) -> bool {
+        self.report.is_some() || self.plan.carrier() != Carrier::Fork || self.plan.is_followed
+    }
+
+    fn tell_executing(&self) -> Result<(), Trouble> {
+        let to = self.report.as_ref().unwrap_or(&self.channel);
+        Ok(status::send(to.as_fd(), &Wire::Executing, &[])?)
     }
 
     /// Says it to the executor, which sees us end and passes it on; or to the caller itself. Nobody
@@ -454,7 +479,12 @@ fn conclude(
     {
         return tell_of_dead(failure, channel, init);
     }
-    let failure = match (status::read(told.as_fd(), RecvFlags::empty())?, next) {
+    let mut said = status::read(told.as_fd(), RecvFlags::empty())?;
+    let executes = matches!(said, Some((Wire::Executing, _)));
+    if executes {
+        said = status::read(told.as_fd(), RecvFlags::empty())?;
+    }
+    let failure = match (said, next) {
         // The first process has told the caller everything itself.
         (Some((Wire::Executed, _)), _) => return Ok(true),
         (Some((Wire::Failed(failure), _)), _) => failure,
@@ -471,13 +501,13 @@ fn conclude(
             return conclude(plan, next, channel, &Child { pid, pidfd }, &told);
         }
         (Some(_), _) => return Ok(false),
-        // Closed by execve, or by death: the caller sees which by the pidfd.
-        (None, None) if !plan.has_reaper() => {
+        // Closed by execve.
+        (None, None) if executes => {
             status::send(channel.as_fd(), &Wire::Moved, &[init.pidfd.as_fd()])?;
             status::send(channel.as_fd(), &Wire::Executed, &[])?;
             return Ok(true);
         }
-        (None, _) => StepFailure::new(plan, index, Errno(libc::EOWNERDEAD)),
+        (None, _) => StepFailure::new(plan, index, DIED),
     };
     tell_of_dead(failure, channel, init)
 }
@@ -505,6 +535,16 @@ pub(crate) fn write_maps(
     match status::send(told_on, &Wire::Mapped, &[]) {
         // One that has ended meanwhile is looked at by who waits for it.
         Ok(()) | Err(_) => Ok(None),
+    }
+}
+
+impl Plan {
+    /// The step before which a process that is to become the program says so: its `execve`, or the first
+    /// filter, which may shut the calls that saying takes.
+    fn last_word(&self) -> Option<usize> {
+        self.steps
+            .iter()
+            .position(|step| matches!(step, Step::Filter { .. } | Step::Exec(_)))
     }
 }
 

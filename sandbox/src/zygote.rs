@@ -7,8 +7,9 @@ use rustix::net::RecvFlags;
 
 use crate::executor::{self, Numbers, Work};
 use crate::main_process::NOT_EXECUTED;
-use crate::message::{receive, send};
+use crate::message::{next_length, receive, send};
 use crate::spare::Answer;
+use crate::step::NamespaceSet;
 use crate::sys::clone::{Child, Parent, Side, fork};
 use crate::sys::{Errno, descriptors, process, signals};
 
@@ -32,61 +33,65 @@ fn serve() -> io::Result<()> {
     process::set_name(c"herd-spare")?;
     let ignored = signals::ignored();
     loop {
-        let (length, mut received) = receive(control.as_fd(), &mut [0], RecvFlags::empty())?;
+        let mut wanted = [0; size_of::<u64>()];
+        let (length, mut received) = receive(control.as_fd(), &mut wanted, RecvFlags::empty())?;
         if length == 0 {
             return Ok(());
         }
         let Some(channel) = received.pop() else {
             continue;
         };
-        match make() {
-            Ok((Side::Parent(spare), is_first)) => {
+        match make(NamespaceSet(u64::from_ne_bytes(wanted))) {
+            Ok((Side::Parent(spare), namespaces)) => {
                 drop(channel);
-                answer(&control, Some(&spare), is_first)?;
+                answer(&control, Some(&spare), namespaces)?;
             }
-            Ok((Side::Child, is_first)) => {
+            Ok((Side::Child, namespaces)) => {
                 drop(control);
-                wait_for_work(channel, is_first, ignored)
+                wait_for_work(channel, namespaces, ignored)
             }
-            Err(_) => answer(&control, None, false)?,
+            Err(_) => answer(&control, None, NamespaceSet::default())?,
         }
     }
 }
 
-/// A copy of ourselves: where we may, in a PID namespace of its own, so that it can become the
-/// first process of a box without another copy. Says whether it is.
-fn make() -> Result<(Side, bool), Errno> {
-    match fork(
-        Parent::OurParent,
-        u64::from(libc::CLONE_NEWPID.unsigned_abs()),
-    ) {
-        Err(Errno(libc::EPERM)) => Ok((fork(Parent::OurParent, 0)?, false)),
-        made => Ok((made?, true)),
+/// A copy of ourselves: where we may, in namespaces of its own, so that it can become the first process
+/// of a box without another copy. Says in which.
+fn make(wanted: NamespaceSet) -> Result<(Side, NamespaceSet), Errno> {
+    let none = NamespaceSet::default();
+    match fork(Parent::OurParent, wanted.0) {
+        // Not allowed, or too many of them.
+        Err(_) => Ok((fork(Parent::OurParent, none.0)?, none)),
+        made => Ok((made?, wanted)),
     }
 }
 
-fn answer(control: &OwnedFd, spare: Option<&Child>, is_first: bool) -> io::Result<()> {
+fn answer(control: &OwnedFd, spare: Option<&Child>, namespaces: NamespaceSet) -> io::Result<()> {
     let answer = Answer {
         pid: spare.map_or(0, |spare| spare.pid),
-        is_first,
+        namespaces,
     };
     let pidfd = spare.map(|spare| spare.pidfd.as_fd());
     send(control.as_fd(), &answer.to_bytes(), pidfd.as_slice())
 }
 
 /// Waits for a plan and becomes its executor; ends where none comes.
-fn wait_for_work(channel: OwnedFd, is_first: bool, ignored: signals::Set) -> ! {
-    match take_work(channel, is_first, ignored) {
+fn wait_for_work(channel: OwnedFd, namespaces: NamespaceSet, ignored: signals::Set) -> ! {
+    match take_work(channel, namespaces, ignored) {
         Ok(Some(work)) => executor::run(&work),
         Ok(None) => process::exit_now(0),
         Err(_) => process::exit_now(NOT_EXECUTED),
     }
 }
 
-fn take_work(channel: OwnedFd, is_first: bool, ignored: signals::Set) -> io::Result<Option<Work>> {
+fn take_work(
+    channel: OwnedFd,
+    namespaces: NamespaceSet,
+    ignored: signals::Set,
+) -> io::Result<Option<Work>> {
     // A caller that has died already has closed the channel.
     process::die_with_parent()?;
-    let mut handed = vec![0; next_length(&channel)?];
+    let mut handed = vec![0; next_length(channel.as_fd(), RecvFlags::empty())?];
     let (length, received) = receive(channel.as_fd(), &mut handed, RecvFlags::empty())?;
     if length == 0 {
         return Ok(None);
@@ -97,19 +102,6 @@ fn take_work(channel: OwnedFd, is_first: bool, ignored: signals::Set) -> io::Res
         channel: channel.into_raw_fd(),
         files: Numbers::Received(numbers),
         ignored,
-        is_first,
+        namespaces,
     }))
-}
-
-/// Waits for a message; 0 when none will come.
-fn next_length(channel: &OwnedFd) -> io::Result<usize> {
-    use rustix::net::recv;
-    let mut nothing: [u8; 0] = [];
-    loop {
-        match recv(channel, &mut nothing, RecvFlags::PEEK | RecvFlags::TRUNC) {
-            Ok((_, length)) => return Ok(length),
-            Err(rustix::io::Errno::INTR) => {}
-            Err(errno) => return Err(errno.into()),
-        }
-    }
 }

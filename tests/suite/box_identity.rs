@@ -164,6 +164,26 @@ fn the_kernels_own_counter_shuts_user_namespaces_too() {
 }
 
 #[test]
+fn a_users_box_that_can_make_no_user_namespace_undoes_no_mount_of_its_own() {
+    if !user_boxes() {
+        return;
+    }
+    let open = "restrict_namespaces = false\nsystem_call_filter = []\n\
+                ambient_capabilities = ['CAP_SYS_ADMIN']";
+    for (shut, answer) in [(false, "ok"), (true, "EPERM")] {
+        let keys = format!("{open}\ndisable_userns = {shut}");
+        let unit = default_box()
+            .keys(&keys)
+            .unit("tries remount-rw|/proc umount|/proc");
+        let (_herd, output) = run(Herd::builder().owner(NOBODY), &unit);
+        let answers: Value = serde_json::from_str(&output).unwrap();
+        assert_eq!(answers["remount-rw|/proc"], answer, "{answers}");
+        let kept = answers["umount|/proc"] != "ok";
+        assert_eq!(kept, shut, "{answers}");
+    }
+}
+
+#[test]
 fn names_and_clocks_of_a_box_are_its_own() {
     if !needs::root() || !needs::unshare(&["--time"]) {
         return;

@@ -125,6 +125,15 @@ fn a_box_has_the_device_policy_of_its_unit() {
     let strict = "device_policy = 'strict'\ndevice_allow = ['/dev/kmsg w']";
     assert_eq!(case(strict), ["EPERM", "ok"]);
     assert_eq!(case("device_allow = '/dev/kmsg'"), ["ok", "ok"]);
+    // A /dev of its own is filled when the group is joined already: its nodes are the host's, then.
+    for (policy, answer) in [("strict", "EPERM"), ("closed", "ok"), ("auto", "ok")] {
+        let keys = format!("device_policy = '{policy}'");
+        assert_eq!(
+            default_box().keys(&keys).answer(words[0]),
+            answer,
+            "{policy}"
+        );
+    }
 }
 
 #[test]

@@ -163,3 +163,30 @@ fn a_plan_says_which_profile_it_came_from_and_what_changed_it() {
     );
     assert!(!first("").starts_with("profile"));
 }
+
+#[test]
+fn a_service_that_may_mount_is_told_which_walls_are_none_to_it() {
+    if !needs::root() || !needs::unshare(&["--user"]) {
+        return;
+    }
+    let admin =
+        "capability_bounding_set = ['CAP_SYS_ADMIN']\nambient_capabilities = ['CAP_SYS_ADMIN']";
+    let open = "system_call_filter = []\nrestrict_namespaces = false";
+    for users in ["", "private_users = 'pick'"] {
+        let judge = |lines: &str| judged(&format!("boxed = true\n[box]\n{users}\n{lines}"));
+        let found = judge(&format!("{admin}\n{open}"));
+        for key in ["protect_system", "protect_home", "protect_kernel_tunables"] {
+            assert_eq!(wall(&found, key)["stance"], "given_up", "{users} {key}");
+        }
+        let detail = wall(&found, "protect_system")["detail"].as_str().unwrap();
+        assert!(detail.contains("CAP_SYS_ADMIN"), "{detail}");
+        // The filter of the default box lets nobody mount, and nobody can without the capability.
+        for held in [admin, open] {
+            assert_eq!(
+                wall(&judge(held), "protect_system")["stance"],
+                "stands",
+                "{users}"
+            );
+        }
+    }
+}

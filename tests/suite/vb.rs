@@ -26,3 +26,4 @@ mod namespaces;
 mod overlays;
 mod own;
 mod surroundings;
+mod terminal;

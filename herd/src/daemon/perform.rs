@@ -8,7 +8,7 @@ use rustix::process::{Pid as KernelPid, PidfdFlags, Signal as KernelSignal};
 use sandbox::cgroup;
 use units::unit::{DirectoryKind, Preserve, Ready};
 
-use super::runtime::{Process, Runtime, Task};
+use super::runtime::{Process, Runtime, Stage, Task};
 use super::sources::Source;
 use super::{Daemon, checks, clock, group, reason};
 use crate::prepare;
@@ -395,8 +395,7 @@ impl Daemon {
             pidfd,
             token,
             status: None,
-            executed: true,
-            failed: false,
+            stage: Stage::Executed,
             inner: None,
             report: None,
         };

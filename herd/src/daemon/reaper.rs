@@ -7,7 +7,7 @@ use std::sync::Arc;
 use rustix::process::{WaitId, WaitIdOptions, WaitIdStatus, waitid};
 
 use super::probes::Progress;
-use super::runtime::{ProbeKind, Process, Task, exit_status};
+use super::runtime::{ProbeKind, Process, Stage, Task, exit_status};
 use super::{Daemon, clock};
 use crate::supervisor::action::Role;
 use crate::supervisor::event::ExitStatus;
@@ -141,18 +141,17 @@ impl Daemon {
                 };
                 self.probe_over(run, result);
             }
-            Task::Role(_) | Task::Adopted => {
-                if process.failed {
-                    return;
-                }
-                if process.executed {
+            Task::Role(_) | Task::Adopted => match process.stage {
+                Stage::Failed => {}
+                Stage::Executed => {
                     self.note_end(id, process, status);
                     self.tell(id, Input::Exited { run, status });
-                } else {
-                    let why = format!("ended before its program ran: {status}").into();
+                }
+                Stage::Building | Stage::Executing => {
+                    let why = format!("{status} before it executed its program").into();
                     self.tell(id, Input::SpawnFailed { run, why });
                 }
-            }
+            },
         }
     }
 

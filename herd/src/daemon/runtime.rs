@@ -124,14 +124,23 @@ pub(super) struct Process {
     pub token: Token,
     /// The launch's status channel.
     pub status: Option<(OwnedFd, Token)>,
-    /// The program is running (its `execve` succeeded).
-    pub executed: bool,
-    /// The launch failed, and the supervisor has been told.
-    pub failed: bool,
+    pub stage: Stage,
     /// In a box with its own first process: the main process, as seen from here.
     pub inner: Option<Inner>,
     /// How the main process ended, as the box's first process reports it.
     pub report: Option<ExitStatus>,
+}
+
+/// How far a launch has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    Building,
+    /// `execve` is next: the end of the status channel says that it succeeded.
+    Executing,
+    /// The program runs, or has run.
+    Executed,
+    /// The supervisor has been told.
+    Failed,
 }
 
 #[derive(Debug)]

@@ -14,7 +14,7 @@ use units::Unit;
 use units::unit::{Input as Stdin, LogTarget, Output, Surroundings};
 
 use super::runtime::{
-    Inner, ProbeKind, Process, RunningProbe, StoredFd, Task, exit_status, result_of,
+    Inner, ProbeKind, Process, RunningProbe, Stage, StoredFd, Task, exit_status, result_of,
 };
 use super::sources::Source;
 use super::{Daemon, paths, reason};
@@ -207,8 +207,11 @@ impl Daemon {
             pidfd: launched.pidfd,
             token,
             status,
-            executed,
-            failed: false,
+            stage: if executed {
+                Stage::Executed
+            } else {
+                Stage::Building
+            },
             inner: None,
             report: None,
         };
@@ -466,6 +469,11 @@ impl Daemon {
             };
             match message {
                 Message::Failed(failure) => self.launch_failed(run, &reason(&failure)),
+                Message::Executing => {
+                    if let Some(process) = self.processes.get_mut(run) {
+                        process.stage = Stage::Executing;
+                    }
+                }
                 Message::Executed => self.launched(run),
                 Message::Moved {
                     pid,
@@ -501,9 +509,9 @@ impl Daemon {
                 }
                 Message::Exited(status) => self.main_reported(run, status),
                 Message::Closed => {
-                    // An executor that becomes the service itself says nothing more: its end of
-                    // the channel closes with `execve`.
-                    if !process.executed && !process.failed {
+                    // An executor that becomes the service itself says nothing more. One that has
+                    // not come so far has died: its end says how.
+                    if process.stage == Stage::Executing {
                         self.launched(run);
                     }
                     return self.forget_status(run);
@@ -527,7 +535,7 @@ impl Daemon {
         let Some(process) = self.processes.get_mut(run) else {
             return;
         };
-        process.failed = true;
+        process.stage = Stage::Failed;
         let (id, task) = (process.service, process.task);
         self.conclude(run);
         match task {
@@ -548,7 +556,7 @@ impl Daemon {
         let Some(process) = self.processes.get_mut(run) else {
             return;
         };
-        if std::mem::replace(&mut process.executed, true) {
+        if std::mem::replace(&mut process.stage, Stage::Executed) == Stage::Executed {
             return;
         }
         let (id, pid, task) = (process.service, process.main_pid(), process.task);

@@ -14,12 +14,6 @@ pub struct Circumstances {
     pub cgroup_namespaces: bool,
 }
 
-/// Claims that `--unshare-user-try` or `--unshare-cgroup` makes it worth looking at the machine.
-pub fn has_to_look(arguments: &Arguments) -> bool {
-    let unshare = arguments.unshare;
-    unshare.user_try || unshare.cgroup || unshare.cgroup_try
-}
-
 /// Refuses what makes no sense, in bubblewrap's order; then turns "try" into yes or no.
 ///
 /// # Errors

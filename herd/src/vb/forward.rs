@@ -8,7 +8,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
-const HANDED_ON: [Signal; 6] = [
+/// Blocked from before the command runs, by the launch: the command would get them blocked from us.
+pub const HANDED_ON: [Signal; 6] = [
     Signal::SIGHUP,
     Signal::SIGINT,
     Signal::SIGQUIT,
@@ -22,8 +23,7 @@ const HANDED_ON: [Signal; 6] = [
 pub struct Forwarder(SignalFd);
 
 impl Forwarder {
-    /// From here on the signals wait for [`Self::hand_on`]. The command is there already, or it would get
-    /// them blocked.
+    /// Takes the signals, which are blocked already, for [`Self::hand_on`].
     ///
     /// # Errors
     /// When the kernel gives no signal descriptor.
@@ -31,9 +31,7 @@ impl Forwarder {
         let mut set = SigSet::empty();
         HANDED_ON.iter().for_each(|signal| set.add(*signal));
         let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
-        let descriptor = SignalFd::with_flags(&set, flags)?;
-        set.thread_block()?;
-        Ok(Self(descriptor))
+        Ok(Self(SignalFd::with_flags(&set, flags)?))
     }
 
     /// Hands on what has come. Keys of the terminal have reached the command already.

@@ -6,6 +6,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use nix::sys::signal::Signal;
 use sandbox::config::NamespaceKind;
 use sandbox::{About, LaunchError, MountFailure, MountOperation, StepFailure};
 
@@ -70,6 +71,15 @@ pub fn sentence(failure: &StepFailure, arguments: &Arguments, wanted: &Wanted) -
 
 fn about_path(text: &str, path: &OsStr, reason: &str) -> OsString {
     words(&[text.as_ref(), path, ": ".as_ref(), reason.as_ref()])
+}
+
+/// The sentence for a box that somebody killed.
+pub fn killed(signal: i32) -> String {
+    let name = match Signal::try_from(signal) {
+        Ok(signal) => signal.as_str().to_owned(),
+        Err(_) => format!("signal {signal}"),
+    };
+    format!("killed by {name} before the command was executed")
 }
 
 /// The sentence for a launch that did not begin.

@@ -55,6 +55,9 @@ pub fn is_called(words: &[OsString]) -> bool {
 /// `vb doctor` in the words of herd's own command line; not where we stand for bubblewrap, which would
 /// run a program of that name.
 pub fn as_doctor(words: &[OsString]) -> Option<Vec<OsString>> {
+    if !is_called(words) {
+        return None;
+    }
     let called = words.first()?;
     let rest = match Name::new(called) {
         Some(name) if name.prefix == "vb" => words.get(1..)?,

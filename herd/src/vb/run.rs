@@ -16,12 +16,12 @@ use sandbox::status::{self, Message};
 use sandbox::{Files, Host, Launched};
 
 use super::arguments::{Arguments, Complaint, Stop, Surroundings, check_filter, parse};
-use super::check::{Circumstances, has_to_look, settle};
+use super::check::{Circumstances, settle};
 use super::config::{self, Caller, Wanted};
 use super::descriptors::{Holdings, read_all, take};
 use super::environment::Environment;
 use super::errno;
-use super::forward::Forwarder;
+use super::forward::{Forwarder, HANDED_ON};
 use super::messages;
 use super::status::{Told, exit_line};
 use super::{Name, options, profile};
@@ -58,7 +58,7 @@ pub fn run(name: &Name, words: Vec<OsString>) -> i32 {
             });
         }
     }
-    match launch(&arguments, circumstances, name.hands_signals_on()) {
+    match launch(name, &arguments, circumstances) {
         Ok(code) => code,
         Err(text) => name.complain(&Complaint {
             text,
@@ -115,18 +115,22 @@ impl Surroundings for Terminal<'_> {
 
 /// What the machine can do, looked at only where an option asks for it.
 fn circumstances(arguments: &Arguments) -> Circumstances {
-    let looks = has_to_look(arguments);
-    let exists = |path: &str| !looks || Path::new(path).exists();
+    let unshare = arguments.unshare;
+    let exists = |path: &str| Path::new(path).exists();
     let holds = |path: &str, text: &str| {
-        looks && std::fs::read_to_string(path).is_ok_and(|found| found.starts_with(text))
+        std::fs::read_to_string(path).is_ok_and(|found| found.starts_with(text))
     };
+    let has_user_namespaces = || {
+        exists("/proc/self/ns/user")
+            && !holds("/sys/module/user_namespace/parameters/enable", "N")
+            && !holds("/proc/sys/user/max_user_namespaces", "0\n")
+    };
+    let looks_for_cgroups = unshare.cgroup || unshare.cgroup_try;
     Circumstances {
         uid: rustix::process::getuid().as_raw(),
         gid: rustix::process::getgid().as_raw(),
-        user_namespaces: exists("/proc/self/ns/user")
-            && !holds("/sys/module/user_namespace/parameters/enable", "N")
-            && !holds("/proc/sys/user/max_user_namespaces", "0\n"),
-        cgroup_namespaces: exists("/proc/self/ns/cgroup"),
+        user_namespaces: !unshare.user_try || has_user_namespaces(),
+        cgroup_namespaces: !looks_for_cgroups || exists("/proc/self/ns/cgroup"),
     }
 }
 
@@ -163,9 +167,9 @@ fn working_directory(environment: &Environment) -> PathBuf {
 }
 
 fn launch(
+    name: &Name,
     arguments: &Arguments,
     circumstances: Circumstances,
-    hands_signals_on: bool,
 ) -> Result<i32, OsString> {
     if arguments
         .command
@@ -216,17 +220,38 @@ fn launch(
         held: &holdings.borrowed(),
         own: &outputs.borrowed(),
     };
-    let launched = sandbox::launch_by_copy(&plan, files)
+    if arguments.die_with_parent {
+        // Before the command runs: whoever hears of it may end our caller.
+        rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
+            .map_err(|errno| failed("prctl", &errno.into()))?;
+    }
+    let handed_on = HANDED_ON.map(|signal| signal as i32);
+    let held_back = if name.hands_signals_on() {
+        &handed_on[..]
+    } else {
+        &[]
+    };
+    let launched = sandbox::launch_by_copy(&plan, files, held_back)
         .map_err(|error| messages::launch_sentence(&error, arguments.unshare.user))?;
     drop(holdings);
-    let forwarder = hands_signals_on.then(Forwarder::new).transpose();
+    let forwarder = name.hands_signals_on().then(Forwarder::new).transpose();
     let forwarder = forwarder.map_err(|error| failed("signalfd", &error))?;
     let ended = monitor(arguments, &wanted, launched, &mut outputs, forwarder);
+    if let Ok(End::Early(signal)) = ended
+        && name.hands_signals_on()
+    {
+        let text = messages::killed(signal);
+        name.say(3, text.as_ref(), arguments.level_prefix);
+    }
+    if let (Ok(end), None) = (&ended, &scope) {
+        // Somebody waits for us, and the kernel frees all of it at once.
+        sandbox::exit_now(end.code());
+    }
     if let Some(scope) = scope {
         // What is left of the box ends with its group: nobody could hold it to its limits.
         scope.close().map_err(|error| said(&error))?;
     }
-    ended
+    ended.map(End::code)
 }
 
 /// The programs of `--add-seccomp-fd`, read already, or that of `--seccomp`.
@@ -366,6 +391,25 @@ fn write_all(to: BorrowedFd<'_>, mut bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
+/// How it went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// The command ended with this exit code.
+    Code(i32),
+    /// Somebody killed the box before there was a command, by this signal. Bubblewrap, which does not tell
+    /// it from the other, says nothing.
+    Early(i32),
+}
+
+impl End {
+    fn code(self) -> i32 {
+        match self {
+            Self::Code(code) => code,
+            Self::Early(signal) => 128 + signal,
+        }
+    }
+}
+
 /// Follows the box to the end of its command.
 fn monitor(
     arguments: &Arguments,
@@ -373,17 +417,13 @@ fn monitor(
     launched: Launched,
     outputs: &mut Outputs,
     forwarder: Option<Forwarder>,
-) -> Result<i32, OsString> {
+) -> Result<End, OsString> {
     let broken = |error: io::Error| failed("Can't follow the box", &error);
-    if arguments.die_with_parent {
-        rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
-            .map_err(|errno| failed("prctl", &errno.into()))?;
-    }
-    let Launched { pidfd, status, .. } = launched;
+    let Launched { pid, pidfd, status } = launched;
     let Some(channel) = status else {
         return Err("Can't follow the box".into());
     };
-    let mut pidfd = pidfd;
+    let (mut pid, mut pidfd) = (pid, pidfd);
     sandbox::keep_descriptors(&[
         Some(channel.as_fd()),
         forwarder.as_ref().map(AsFd::as_fd),
@@ -419,19 +459,24 @@ fn monitor(
                 }
             }
             Message::Failed(failure) => {
-                return Err(messages::sentence(&failure, arguments, wanted));
+                return match failure.signal {
+                    Some(signal) => Ok(End::Early(signal)),
+                    None => Err(messages::sentence(&failure, arguments, wanted)),
+                };
             }
+            Message::Executing => {}
             Message::Executed => is_running = true,
             // Of a program that was given the terminal's foreground, which this one is not.
             Message::Stopped(_) => {}
             Message::Main { pidfd, .. } => main = Some(pidfd),
             Message::Moved {
+                pid: number,
                 pidfd: first,
                 main_pidfd,
                 ..
             } => {
                 main = main_pidfd;
-                pidfd = first;
+                (pid, pidfd) = (number, first);
             }
             Message::Exited(status) => {
                 ended = Some(exit_code(status));
@@ -440,18 +485,24 @@ fn monitor(
             Message::Closed => break,
         }
     }
-    let code = match ended {
-        Some(code) => code,
+    let end = match ended {
+        Some(code) => End::Code(code),
         None => {
-            // The command itself is our child: the channel closed when it was executed.
-            is_running = true;
-            wait(pidfd.as_fd(), forwarder.as_ref()).map_err(broken)?
+            let (code, signal) = see_end(pidfd.as_fd(), forwarder.as_ref()).map_err(broken)?;
+            // Our child itself was the command: the channel closed when it was executed, or by its end.
+            let ran = is_running || signal.is_none() || status::has_executed(pid).unwrap_or(true);
+            reap(pidfd.as_fd()).map_err(broken)?;
+            match signal {
+                Some(signal) if !ran => return Ok(End::Early(signal)),
+                _ => is_running = true,
+            }
+            End::Code(code)
         }
     };
     if is_running {
-        outputs.ended(code);
+        outputs.ended(end.code());
     }
-    Ok(code)
+    Ok(end)
 }
 
 fn next(
@@ -482,22 +533,29 @@ fn readable(
     forwarder.map_or(Ok(()), |forwarder| forwarder.hand_on(to))
 }
 
-fn wait(pidfd: BorrowedFd<'_>, forwarder: Option<&Forwarder>) -> io::Result<i32> {
-    if forwarder.is_some() {
-        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-        while rustix::process::waitid(WaitId::PidFd(pidfd), options)?.is_none() {
-            readable(pidfd, forwarder, pidfd)?;
-        }
-    }
+/// Gives the exit code, and the signal that has killed it. It is not reaped yet.
+fn see_end(pidfd: BorrowedFd<'_>, forwarder: Option<&Forwarder>) -> io::Result<(i32, Option<i32>)> {
+    let mut options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+    options.set(WaitIdOptions::NOHANG, forwarder.is_some());
     loop {
-        match rustix::process::waitid(WaitId::PidFd(pidfd), WaitIdOptions::EXITED) {
+        match rustix::process::waitid(WaitId::PidFd(pidfd), options) {
             Ok(Some(status)) => {
-                let signal = status.terminating_signal().map(|signal| 128 + signal);
-                return Ok(signal.or(status.exit_status()).unwrap_or(255));
+                let signal = status.terminating_signal();
+                let code = signal.map(|signal| 128 + signal).or(status.exit_status());
+                return Ok((code.unwrap_or(255), signal));
             }
-            Ok(None) | Err(rustix::io::Errno::INTR) => {}
+            Ok(None) => readable(pidfd, forwarder, pidfd)?,
+            Err(rustix::io::Errno::INTR) => {}
             Err(errno) => return Err(errno.into()),
         }
+    }
+}
+
+fn reap(pidfd: BorrowedFd<'_>) -> io::Result<()> {
+    match rustix::process::waitid(WaitId::PidFd(pidfd), WaitIdOptions::EXITED) {
+        // It has ended: nothing waits here.
+        Ok(_) => Ok(()),
+        Err(errno) => Err(errno.into()),
     }
 }
 

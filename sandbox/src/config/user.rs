@@ -11,13 +11,16 @@ use super::file_system::Held;
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct UserNamespace {
     pub maps: IdMaps,
-    /// The box is set up by user 0 of this namespace and runs in a second one below it, made with the
-    /// same maps: what it holds of capabilities there does not reach its own mounts. Only with
+    /// The box is set up by user 0 of this namespace and runs in a second one below it, as who it is to
+    /// be: what it holds of capabilities there does not reach its own mounts. Only with
     /// [`IdMaps::Caller`].
     pub nested: bool,
     /// No further user namespace can be made inside, by the kernel's own counter
-    /// (`/proc/sys/user/max_user_namespaces`), which nobody inside can raise again: where the box
-    /// may hold `CAP_SYS_RESOURCE`, because it runs in a second namespace.
+    /// (`/proc/sys/user/max_user_namespaces`), which nobody inside can raise again. With
+    /// [`IdMaps::Caller`] the box runs in a second namespace below the one that has the counter and
+    /// owns its mounts: whatever capabilities it holds, it neither raises the one nor undoes the
+    /// others. With [`IdMaps::Ranges`] there is one namespace only: `CAP_SYS_RESOURCE`, which could raise
+    /// the counter, is refused in the bounding set, and `CAP_SYS_ADMIN` reaches the mounts.
     pub disable_further: bool,
 }
 

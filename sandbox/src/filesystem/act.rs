@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{Access, AtFlags, Mode, OFlags, ResolveFlags};
-use rustix::mount::{MountAttrFlags, fsconfig_set_string};
+use rustix::mount::{MountAttrFlags, OpenTreeFlags, fsconfig_set_string, open_tree};
 
 use super::action::{Action, Content, Put, mode_of_parents};
 use super::apply::{Mounts, attach, clone_of, finish, inert, open_file_system, path_of};
@@ -15,7 +15,7 @@ use super::devices;
 use super::resolve::{about, is_directory, open_below};
 use super::trouble::{MountOperation, MountTrouble};
 use crate::held::HeldDescriptors;
-use crate::sys::mount::Attributes;
+use crate::sys::mount::{Attributes, forbid};
 use crate::sys::{Errno, files};
 
 impl Mounts {
@@ -186,14 +186,31 @@ impl Mounts {
                 }
                 Err(errno) => return Err((errno.into(), text)),
             }
-            files::open_at(proc, name, libc::O_PATH | libc::O_NOFOLLOW)
-                .and_then(|here| {
-                    let tree = clone_of(here.as_fd(), true)?;
-                    self.attach_forbidding(tree.as_fd(), here.as_fd(), read_only)
-                })
+            self.cover_with_itself(proc, name, read_only)
                 .map_err(|errno| (errno, text))?;
         }
         Ok(())
+    }
+
+    /// The directory or file of this name becomes a mount that forbids this much.
+    fn cover_with_itself(
+        &self,
+        directory: BorrowedFd<'_>,
+        name: &CStr,
+        attributes: Attributes,
+    ) -> Result<(), Errno> {
+        if self.whole_trees {
+            let flags = OpenTreeFlags::OPEN_TREE_CLONE
+                | OpenTreeFlags::OPEN_TREE_CLOEXEC
+                | OpenTreeFlags::AT_SYMLINK_NOFOLLOW
+                | OpenTreeFlags::AT_RECURSIVE;
+            let tree = open_tree(directory, name, flags)?;
+            forbid(tree.as_fd(), attributes, true)?;
+            return devices::put(&tree, directory, name);
+        }
+        let here = files::open_at(directory, name, libc::O_PATH | libc::O_NOFOLLOW)?;
+        let tree = clone_of(here.as_fd(), true)?;
+        self.attach_forbidding(tree.as_fd(), here.as_fd(), attributes)
     }
 
     fn put_devices(&mut self, target: &Path, made: bool) -> Result<(), MountTrouble> {

@@ -53,7 +53,7 @@ impl Mounts {
                 Ok(self.no_programs(path_of(path), *optional)?)
             }
             MountStep::Root(path) => Ok(self.take_root(path)?),
-            MountStep::WholeHost(put) => self.take_whole_host(put),
+            MountStep::FirstPut(put) => self.take_first_put(put),
             MountStep::EmptyRoot => Ok(self.make_empty_root()?),
             MountStep::Take {
                 source,
@@ -178,11 +178,7 @@ impl Mounts {
 
     fn devices(&mut self, made: bool) -> Result<(), Errno> {
         // What is bound has to be held before the new /dev covers it.
-        let nodes = if made {
-            None
-        } else {
-            Some(devices::hold(self.whole_trees)?)
-        };
+        let nodes = if made { None } else { Some(devices::hold()?) };
         let file_system = open_file_system(c"tmpfs")?;
         fsconfig_set_string(file_system.as_fd(), c"mode", c"0755")?;
         fsconfig_set_string(file_system.as_fd(), c"size", c"64k")?;
@@ -190,7 +186,7 @@ impl Mounts {
         let mount = finish(&file_system, flags)?;
         let filled = mount.try_clone().map_err(|_| Errno(libc::EMFILE))?;
         self.mount(mount, Path::new("/dev"), true)?;
-        devices::fill(filled.as_fd(), nodes)
+        devices::fill(filled.as_fd(), nodes, self.whole_trees)
     }
 
     fn terminals(&mut self, with_group: bool) -> Result<(), Errno> {

@@ -4,12 +4,14 @@
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{AtFlags, Dev, FileType, Mode, OFlags, makedev};
-use rustix::mount::{MountAttrFlags, MoveMountFlags, fsconfig_set_string, move_mount};
+use rustix::fs::{AtFlags, CWD, Dev, FileType, Mode, makedev};
+use rustix::mount::{
+    MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_set_string, move_mount, open_tree,
+};
 
-use super::apply::{clone_of, finish, open_file_system};
+use super::apply::{finish, open_file_system};
+use crate::sys::Errno;
 use crate::sys::mount::{Attributes, forbid};
-use crate::sys::{Errno, files};
 
 /// Name, path on the host, major and minor (`Documentation/admin-guide/devices.txt`).
 const NODES: [(&CStr, &CStr, u32, u32); 6] = [
@@ -30,27 +32,29 @@ const LINKS: [(&CStr, &CStr); 5] = [
 ];
 
 /// The host's nodes, copied as mounts, in the order of [`NODES`].
-pub(super) fn hold(whole_trees: bool) -> Result<Vec<OwnedFd>, Errno> {
+pub(super) fn hold() -> Result<Vec<OwnedFd>, Errno> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_SYMLINK_NOFOLLOW;
     NODES
         .iter()
         .map(|(_, path, major, minor)| {
-            let node = files::open(path, libc::O_PATH | libc::O_NOFOLLOW)?;
-            if !is_device(node.as_fd(), makedev(*major, *minor))? {
-                return Err(Errno(libc::ENODEV));
+            let copy = open_tree(CWD, *path, flags)?;
+            match is_device(copy.as_fd(), makedev(*major, *minor))? {
+                true => Ok(copy),
+                false => Err(Errno(libc::ENODEV)),
             }
-            let copy = clone_of(node.as_fd(), false)?;
-            // No node can be executed; where it costs one call, its mount says so too.
-            if whole_trees {
-                forbid(copy.as_fd(), Attributes::NO_SUID, false)?;
-            }
-            Ok(copy)
         })
         .collect()
 }
 
 /// Fills the new `/dev` of a wall: with nodes of its own, or with the ones held.
-pub(super) fn fill(dev: BorrowedFd<'_>, held: Option<Vec<OwnedFd>>) -> Result<(), Errno> {
-    nodes(dev, held).map_err(|(errno, _)| errno)?;
+pub(super) fn fill(
+    dev: BorrowedFd<'_>,
+    held: Option<Vec<OwnedFd>>,
+    whole_trees: bool,
+) -> Result<(), Errno> {
+    nodes(dev, held, whole_trees).map_err(|(errno, _)| errno)?;
     for (to, name) in LINKS {
         rustix::fs::symlinkat(to, dev, name)?;
     }
@@ -81,9 +85,9 @@ pub(super) fn fill_as_asked(
     let held = if made {
         None
     } else {
-        Some(hold(whole_trees).map_err(|errno| (errno, "null"))?)
+        Some(hold().map_err(|errno| (errno, "null"))?)
     };
-    nodes(dev, held)?;
+    nodes(dev, held, whole_trees)?;
     let core = (c"/proc/kcore", c"core");
     for (to, name) in LINKS.iter().chain([&core]) {
         rustix::fs::symlinkat(*to, dev, *name)
@@ -104,7 +108,11 @@ fn terminals(dev: BorrowedFd<'_>) -> Result<(), Errno> {
     put(&finish(&file_system, flags)?, dev, c"pts")
 }
 
-fn nodes(dev: BorrowedFd<'_>, held: Option<Vec<OwnedFd>>) -> Result<(), (Errno, &'static str)> {
+fn nodes(
+    dev: BorrowedFd<'_>,
+    held: Option<Vec<OwnedFd>>,
+    whole_trees: bool,
+) -> Result<(), (Errno, &'static str)> {
     let failed = |name: &'static CStr| move |errno| (errno, name.to_str().unwrap_or_default());
     match held {
         None => {
@@ -120,6 +128,10 @@ fn nodes(dev: BorrowedFd<'_>, held: Option<Vec<OwnedFd>>) -> Result<(), (Errno, 
             for ((name, ..), node) in NODES.iter().zip(nodes) {
                 bind(dev, name, &node).map_err(failed(name))?;
             }
+            // No node can be executed; where it costs one call, their mounts say so too.
+            if whole_trees {
+                forbid(dev, Attributes::NO_SUID, true).map_err(failed(c"null"))?;
+            }
         }
     }
     Ok(())
@@ -127,18 +139,14 @@ fn nodes(dev: BorrowedFd<'_>, held: Option<Vec<OwnedFd>>) -> Result<(), (Errno, 
 
 /// Puts a node on a new, empty file.
 fn bind(dev: BorrowedFd<'_>, name: &CStr, node: &OwnedFd) -> Result<(), Errno> {
-    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
-    drop(rustix::fs::openat(
-        dev,
-        name,
-        flags,
-        Mode::from_raw_mode(0o444),
-    )?);
+    let mode = Mode::from_raw_mode(0o444);
+    rustix::fs::mknodat(dev, name, FileType::RegularFile, mode, 0)?;
     put(node, dev, name)
 }
 
-/// Nobody else can reach a `/dev` that is being filled: a name in it is what we made of it.
-fn put(mount: &OwnedFd, dev: BorrowedFd<'_>, name: &CStr) -> Result<(), Errno> {
+/// Nobody else can reach a `/dev` that is being filled: a name in it is what we made of it. (No link is
+/// followed in any case.)
+pub(super) fn put(mount: &OwnedFd, dev: BorrowedFd<'_>, name: &CStr) -> Result<(), Errno> {
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
     Ok(move_mount(mount, c"", dev, name, flags)?)
 }

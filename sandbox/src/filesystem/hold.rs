@@ -14,7 +14,7 @@ use super::action::{Content, Put};
 use super::apply::{Mounts, attach, clone_of, finish, open_file_system, path_of};
 use super::id_map::IdMap;
 use super::overlay::Layers;
-use super::resolve::{Make, about};
+use super::resolve::{Make, about, is_directory};
 use super::trouble::{MountOperation, MountTrouble};
 use crate::held::HeldDescriptors;
 use crate::sys::{Errno, files, process};
@@ -59,12 +59,22 @@ impl Mounts {
         Ok(())
     }
 
-    pub(super) fn take_whole_host(&mut self, put: &Put) -> Result<(), MountTrouble> {
+    pub(super) fn take_first_put(&mut self, put: &Put) -> Result<(), MountTrouble> {
         let tree = self.held.get_mut(put.slot).and_then(Option::take);
         let tree = tree.ok_or(Errno(libc::EBADF))?;
         let root = files::open(c"/", libc::O_PATH | libc::O_DIRECTORY)?;
-        self.attach_forbidding(tree.as_fd(), root.as_fd(), put.attributes())
-            .map_err(|errno| about(errno, MountOperation::Bind, Path::new("/")))?;
+        let attached = self.attach_forbidding(tree.as_fd(), root.as_fd(), put.attributes());
+        if let Err(errno) = attached {
+            let is_file = !is_directory(tree.as_fd())?;
+            let mut trouble = match is_file {
+                true => about(Errno(libc::EISDIR), MountOperation::File, Path::new("/")),
+                false => about(errno, MountOperation::Bind, Path::new("/")),
+            };
+            if let Some(about) = &mut trouble.about {
+                about.source = Some(path_of(&put.source).as_os_str().to_owned());
+            }
+            return Err(trouble);
+        }
         self.bases.set_root(tree, Make::Here);
         Ok(())
     }

@@ -42,7 +42,9 @@ pub(crate) fn plan(
     host: &Host,
     in_user_namespace: bool,
 ) -> Result<Vec<MountStep>, CompileError> {
-    let can_make = !in_user_namespace && host.has_capability(CAP_MKNOD);
+    // The group is joined already, and what its devices may be used for is no right to make one.
+    let limited = config.limits.cgroup.devices.is_some();
+    let can_make = !in_user_namespace && !limited && host.has_capability(CAP_MKNOD);
     let launch = Surroundings {
         makes_nodes: can_make && !may_make_nodes(walls),
         in_user_namespace,
@@ -293,7 +295,7 @@ impl Tree {
                     let stays = !walls.root.is_host();
                     self.steps.push(MountStep::MountMemory { stays });
                 }
-                let root = match self.first_is_root() {
+                let root = match self.first_is_root(walls) {
                     Some(root) => Some(root),
                     None => root::step(walls, self.root_slot)?,
                 };
@@ -304,12 +306,14 @@ impl Tree {
         Ok(places)
     }
 
-    /// An empty root that the host's `/` is put on first would never be seen.
-    fn first_is_root(&mut self) -> Option<MountStep> {
-        if !self.changes.is_empty() || self.devices.is_some() {
+    /// An empty root that something is put on first would never be seen.
+    fn first_is_root(&mut self, walls: &Walls) -> Option<MountStep> {
+        if walls.root != Root::Empty || !self.changes.is_empty() || self.devices.is_some() {
             return None;
         }
-        let root = root::as_first(self.ordered.actions.first()?)?;
+        // Held steps lie behind the one that makes propagation private.
+        let held = |slot: usize| self.steps.get(slot + 1);
+        let root = root::as_first(self.ordered.actions.first()?, held)?;
         self.ordered.actions.remove(0);
         Some(root)
     }

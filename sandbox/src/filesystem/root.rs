@@ -1,7 +1,7 @@
 //! Where the root of a box comes from.
 #![forbid(unsafe_code)]
 
-use super::action::{Action, Put};
+use super::action::Action;
 use super::order::{Ordered, Surroundings};
 use super::overlay;
 use super::plan::is_read_only;
@@ -26,22 +26,24 @@ pub(super) fn step(
     })
 }
 
-/// The step that makes the host's whole tree the root at once, when an action would put it there.
-#[allow(
-    clippy::wildcard_enum_match_arm,
-    reason = "every other step makes no root"
-)]
-pub(super) fn as_first(action: &MountStep) -> Option<MountStep> {
-    match action {
-        MountStep::Action(Action::Put(put)) if is_whole_host(put) => {
-            Some(MountStep::WholeHost(put.clone()))
-        }
-        _ => None,
-    }
-}
-
-fn is_whole_host(put: &Put) -> bool {
-    put.source.as_c_str() == c"/" && put.target.as_c_str() == c"/"
+/// The step that makes what an action would put on `/` the root at once; `held` gives the step that holds
+/// a slot.
+pub(super) fn as_first<'a>(
+    action: &MountStep,
+    held: impl FnOnce(usize) -> Option<&'a MountStep>,
+) -> Option<MountStep> {
+    let MountStep::Action(Action::Put(put)) = action else {
+        return None;
+    };
+    // What is made in memory is mounted later, and what may be missing leaves an empty root.
+    let is_there = matches!(
+        held(put.slot)?,
+        MountStep::Take {
+            optional: false,
+            ..
+        } | MountStep::TakeHeld { .. }
+    );
+    (is_there && put.target.as_c_str() == c"/").then(|| MountStep::FirstPut(put.clone()))
 }
 
 /// A root that is the host's own is neither entered nor covered.

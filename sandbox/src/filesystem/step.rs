@@ -25,8 +25,8 @@ pub(crate) enum MountStep {
     Root(CString),
     /// A new tmpfs will be `/`.
     EmptyRoot,
-    /// The host's own tree, as it is held, will be `/`.
-    WholeHost(Put),
+    /// What is held will be `/`.
+    FirstPut(Put),
     /// Holds on to a part of the tree as it is now; [`Place`](MountStep::Place) counts these.
     Take {
         source: CString,
@@ -209,8 +209,8 @@ impl fmt::Display for MountStep {
                 write!(f, "hold what descriptor {} stands for{below}", number + 1)?;
                 id_map.as_ref().map_or(Ok(()), |map| map.fmt(f))
             }
-            Self::WholeHost(put) => {
-                f.write_str("take the host's tree as the new root")?;
+            Self::FirstPut(put) => {
+                write!(f, "take {} as the new root", text(&put.source))?;
                 f.write_str(if put.read_only { ", read-only" } else { "" })?;
                 f.write_str(if put.devices { ", with devices" } else { "" })
             }

@@ -158,7 +158,7 @@ pub(crate) fn decide(
     }
 }
 
-/// The caller under its new number, or under 0 first where it goes on to a second namespace.
+/// The caller under its new number, with a second namespace below the first where that is to be.
 fn alone(
     config: &Config,
     walls: &Walls,
@@ -172,16 +172,14 @@ fn alone(
         return Err(refuse(Wall::UserNamespace, reason));
     }
     let (outside_uid, outside_gid) = (host.uid, host.gid);
-    let may_raise = may_raise_limits(walls);
     if (wanted.nested || wanted.disable_further) && joins(walls, NamespaceKind::SecondUser) {
         let reason = "a second user namespace is made or joined, not both";
         return Err(refuse(Wall::UserNamespace, reason));
     }
-    let nested = wanted.nested || wanted.disable_further && may_raise;
-    let limit = match (wanted.disable_further, nested) {
-        (false, _) => None,
-        (true, nested) => Some(u8::from(nested)),
-    };
+    // The counter could be raised again from the first one, and mounts made in it could be undone.
+    let nested = wanted.nested || wanted.disable_further;
+    // The second one is the one that there may be.
+    let limit = wanted.disable_further.then_some(1);
     let own = Alone {
         uid,
         gid,
@@ -195,21 +193,23 @@ fn alone(
             limit,
         });
     }
+    let first = if wanted.nested { (0, 0) } else { (uid, gid) };
     Ok(Users::Alone {
         map: Alone {
-            uid: 0,
-            gid: 0,
+            uid: first.0,
+            gid: first.1,
             ..own
         },
         second: Some(Alone {
-            outside_uid: 0,
-            outside_gid: 0,
+            outside_uid: first.0,
+            outside_gid: first.1,
             ..own
         }),
         limit,
     })
 }
 
+const CAP_SYS_ADMIN: u8 = 21;
 const CAP_SYS_RESOURCE: u8 = 24;
 
 fn may_raise_limits(walls: &Walls) -> bool {
@@ -254,6 +254,29 @@ pub(crate) fn before(
         }
     };
     Err(refuse(Wall::UserNamespace, reason))
+}
+
+/// Claims that the program may come to hold `CAP_SYS_ADMIN` where the mounts of the box are its own to
+/// undo: a second user namespace does not own them.
+pub(crate) fn reaches_mounts(config: &Config, walls: &Walls, host: &Host, users: &Users) -> bool {
+    let second = matches!(
+        users,
+        Users::Alone {
+            second: Some(_),
+            ..
+        }
+    ) || joins(walls, NamespaceKind::SecondUser);
+    let given = match &walls.capabilities {
+        Capabilities::ByUser => {
+            let uid = config.identity.uid.unwrap_or(host.uid);
+            uid == 0 || walls.ambient_capabilities.contains(&CAP_SYS_ADMIN)
+        }
+        Capabilities::Caller => host.is_root,
+        Capabilities::Exactly(given) => given.contains(&CAP_SYS_ADMIN),
+    };
+    let privileged = host.is_root || users.is_other();
+    let in_reach = given || !walls.no_new_privileges;
+    privileged && !second && in_reach && walls.capability_bounding_set.contains(&CAP_SYS_ADMIN)
 }
 
 /// Users, groups and capabilities, from what the set-up needed to what the program is to have.

@@ -113,14 +113,32 @@ fn of_lists(walls: &Walls) -> bool {
 /// Claims that a further filter can be installed behind this one.
 fn allows_another(program: &Program, architecture: Architecture) -> bool {
     let native = Abi::native(architecture);
-    native.number("seccomp").is_some_and(|number| {
-        let call = Call {
-            architecture: native.audit(),
-            number,
-            arguments: [0; 6],
-        };
-        lets_through(program.decide(&call).0)
-    })
+    native
+        .number("seccomp")
+        .is_some_and(|number| allows(program, native, number))
+}
+
+/// Claims that some call which changes mounts comes through all the filters: who has the capability
+/// for it can take away what was mounted, or write to what was read-only.
+pub(crate) fn allow_mounts(filters: &[Filter], architecture: Architecture) -> bool {
+    let native = Abi::native(architecture);
+    ["mount", "umount2", "mount_setattr", "move_mount"]
+        .iter()
+        .filter_map(|name| native.number(name))
+        .any(|number| {
+            filters
+                .iter()
+                .all(|filter| allows(&filter.program, native, number))
+        })
+}
+
+fn allows(program: &Program, abi: Abi, number: u32) -> bool {
+    let call = Call {
+        architecture: abi.audit(),
+        number,
+        arguments: [0; 6],
+    };
+    lets_through(program.decide(&call).0)
 }
 
 /// The program of the lists and of all walls that are about system calls.

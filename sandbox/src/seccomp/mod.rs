@@ -33,6 +33,7 @@ mod table;
 mod tests;
 mod walls;
 
+pub(crate) use compile::allow_mounts;
 pub use compile::{CompileError, Filter, compile, filters};
 pub use describe::notes;
 pub use filter::{FilterError, check, default_filter};

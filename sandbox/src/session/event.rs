@@ -37,6 +37,8 @@ pub enum Event {
         /// The path it was about, of the box or of the host.
         path: Option<PathBuf>,
         errno: i32,
+        /// What has killed the process that was to become the program.
+        signal: Option<i32>,
     },
     /// The program has ended.
     Exited {
@@ -127,12 +129,13 @@ impl Event {
                 what,
                 path,
                 errno,
+                signal,
             } => {
                 let path = path.as_ref().map(|path| path.to_string_lossy());
-                let reason = crate::sys::text_of(*errno);
+                let reason = crate::failure::reason(*errno, *signal);
                 let members = json!({
                     "step": step, "total": total, "what": what, "path": path,
-                    "errno": errno, "reason": reason,
+                    "errno": errno, "signal": signal, "reason": reason,
                 });
                 ("failed", members)
             }
@@ -162,6 +165,7 @@ impl Event {
             what: failure.sentence.clone(),
             path: path.map(PathBuf::from),
             errno: failure.errno,
+            signal: failure.signal,
         }
     }
 }

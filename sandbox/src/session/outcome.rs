@@ -88,9 +88,6 @@ pub enum SpawnError {
     Cgroup(#[source] CgroupError),
     #[error("the observer does not want the box")]
     Aborted(#[source] AbortLaunch),
-    /// The process that built the box was ended from outside.
-    #[error("the box ended before its program ran")]
-    Ended(ExitStatus),
     #[error("cannot follow the launch: {action}")]
     Follow {
         action: &'static str,

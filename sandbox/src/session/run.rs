@@ -8,7 +8,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, pidfd_send_signal};
+use rustix::process::{Pid, Signal, pidfd_send_signal};
 
 use super::box_group::{self, BoxGroup};
 use super::event::{Audience, Event};
@@ -22,8 +22,9 @@ use super::validate::validate;
 use crate::compile::compile;
 use crate::config::Config;
 use crate::executor;
+use crate::failure::StepFailure;
 use crate::host::Host;
-use crate::launch::{Files, LaunchError, Launched, Launcher};
+use crate::launch::{Files, LaunchError, Launched, Launcher, wait_for_end};
 use crate::namespaces::NamespaceIds;
 use crate::plan::{Carrier, GivenUp, Plan};
 use crate::status::{self, Message};
@@ -231,6 +232,7 @@ impl Starting<'_, '_> {
             main_pidfd: None,
             channel: status,
         };
+        let mut executes = false;
         while let Some(channel) = &running.channel {
             let message = match next(channel.as_fd()) {
                 Ok(message) => message,
@@ -271,21 +273,21 @@ impl Starting<'_, '_> {
                     running.main_pidfd = Some(pidfd);
                     heard(channel.as_fd());
                 }
+                Message::Executing => executes = true,
                 Message::Executed | Message::Exited(_) | Message::Stopped(_) => break,
-                // By `execve`, or by a death that the pidfd tells of.
+                // By `execve`.
+                Message::Closed if executes => running.channel = None,
                 Message::Closed => {
-                    running.channel = None;
+                    let end = reap(&running.pidfd).map_err(following("see how it ended"))?;
+                    let failure = StepFailure::died_somewhere(self.plan, end);
+                    return Err(self.failed(failure, None));
                 }
             }
         }
         Ok(running)
     }
 
-    fn failed(
-        &mut self,
-        failure: crate::failure::StepFailure,
-        process: Option<OwnedFd>,
-    ) -> SpawnError {
+    fn failed(&mut self, failure: StepFailure, process: Option<OwnedFd>) -> SpawnError {
         if let Some(process) = process {
             self.give_up(&process);
         } else {
@@ -445,7 +447,8 @@ impl Session<'_> {
                     }
                 }
                 Message::Closed => running.channel = None,
-                Message::Executed
+                Message::Executing
+                | Message::Executed
                 | Message::Main { .. }
                 | Message::Moved { .. }
                 | Message::AtGate { .. }
@@ -545,20 +548,7 @@ fn end(process: &OwnedFd) {
 }
 
 fn reap(process: &OwnedFd) -> io::Result<ExitStatus> {
-    loop {
-        match rustix::process::waitid(WaitId::PidFd(process.as_fd()), WaitIdOptions::EXITED) {
-            Ok(Some(status)) => {
-                let raw = match (status.exit_status(), status.terminating_signal()) {
-                    (Some(code), _) => code << 8,
-                    (None, Some(signal)) if status.dumped() => signal | 0x80,
-                    (None, signal) => signal.unwrap_or(libc::SIGKILL),
-                };
-                return Ok(ExitStatus::from_raw(raw));
-            }
-            Ok(None) | Err(rustix::io::Errno::INTR) => {}
-            Err(errno) => return Err(errno.into()),
-        }
-    }
+    wait_for_end(process.as_fd())
 }
 
 /// The box may go on.

@@ -6,6 +6,7 @@
 
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr;
+use std::sync::atomic::AtomicU32;
 
 use super::{Errno, check};
 
@@ -17,6 +18,7 @@ const CLONE_FILES: u64 = 0x400;
 const CLONE_PIDFD: u64 = 0x1000;
 const CLONE_VFORK: u64 = 0x4000;
 const CLONE_PARENT: u64 = 0x8000;
+const CLONE_CHILD_CLEARTID: u64 = 0x20_0000;
 
 /// A child as its parent holds it.
 #[derive(Debug)]
@@ -48,6 +50,8 @@ unsafe impl Send for Stack {}
 /// 128 KiB: the walk of the steps is flat; the kernel commits only the pages touched.
 const STACK_SIZE: usize = 128 * 1024;
 const GUARD: usize = 4096;
+/// Kept free above a lasting stack, a multiple of what the stack is aligned to.
+const ABOVE: usize = 64;
 
 impl Stack {
     pub(crate) fn new() -> Result<Self, Errno> {
@@ -118,6 +122,70 @@ impl Stack {
             pid: i32::try_from(returned).unwrap_or(i32::MAX),
             // SAFETY: clone3 succeeded with CLONE_PIDFD, so the kernel stored a new descriptor
             // there that nobody else owns.
+            pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) },
+        })
+    }
+}
+
+impl Stack {
+    /// For a child that does not leave it before it ends: the mapping stays for as long as the process.
+    pub(crate) fn for_good(self) -> LastingStack {
+        let stack = LastingStack { base: self.base };
+        #[allow(clippy::mem_forget, reason = "not unmapping it is the point")]
+        std::mem::forget(self);
+        stack
+    }
+}
+
+/// A stack that is never unmapped.
+#[derive(Debug)]
+pub(crate) struct LastingStack {
+    base: *mut libc::c_void,
+}
+
+impl LastingStack {
+    /// A word above the place where the child's stack begins.
+    pub(crate) fn word(&self) -> &'static AtomicU32 {
+        // SAFETY: the last bytes of the live mapping.
+        let word = unsafe { self.base.byte_add(GUARD + STACK_SIZE - ABOVE) };
+        // SAFETY: aligned (sizes are), zeroed by the kernel, mapped for good; nothing but this word is ever
+        // made of the place: the child's stack begins below it and grows down.
+        unsafe { AtomicU32::from_ptr(word.cast()) }
+    }
+
+    /// Starts a child in our own memory, in new `namespaces`, and comes back at once: `gate` becomes 0
+    /// when it executes a program or ends.
+    ///
+    /// The caller does nothing then but raw system calls until the child is done with its memory, and
+    /// keeps `argument` until then. All signals are blocked ([`super::signals::Blocked`]).
+    pub(crate) fn start_in_our_memory<T>(
+        self,
+        namespaces: u64,
+        gate: &'static AtomicU32,
+        run: extern "C" fn(&T) -> !,
+        argument: &T,
+    ) -> Result<Child, Errno> {
+        let mut pidfd = -1i32;
+        let arguments = CloneArguments {
+            flags: namespaces | CLONE_VM | CLONE_PIDFD | CLONE_CLEAR_SIGHAND | CLONE_CHILD_CLEARTID,
+            pidfd: (&raw mut pidfd) as u64,
+            child_tid: gate.as_ptr() as u64,
+            exit_signal: libc::SIGCHLD as u64,
+            stack: self.base as u64 + GUARD as u64,
+            stack_size: (STACK_SIZE - ABOVE) as u64,
+            ..CloneArguments::default()
+        };
+        // SAFETY: as in `Stack::spawn`; the caller keeps the `&T`.
+        let run: extern "C" fn(*const libc::c_void) -> ! = unsafe { std::mem::transmute(run) };
+        // SAFETY: as in `Stack::spawn`, but that the caller is not suspended by the kernel: it waits
+        // itself ([`super::lend`]). The stack is this child's for good (`self` is consumed).
+        let returned = unsafe { clone_onto_stack(&arguments, run, ptr::from_ref(argument).cast()) };
+        if returned < 0 {
+            return Err(Errno(i32::try_from(-returned).unwrap_or(libc::EIO)));
+        }
+        Ok(Child {
+            pid: i32::try_from(returned).unwrap_or(i32::MAX),
+            // SAFETY: as in `Stack::spawn`: the kernel stored a new descriptor that is ours.
             pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) },
         })
     }

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd, RawFd};
 
 use super::{Errno, check, descriptor, done};
 
@@ -147,6 +147,28 @@ pub fn take(number: RawFd) -> io::Result<OwnedFd> {
     let owned = adopt(number)?;
     rustix::io::fcntl_setfd(&owned, rustix::io::FdFlags::CLOEXEC)?;
     Ok(owned)
+}
+
+/// What Rust's start does for a program whose `main` it calls, as far as a launcher needs it: no file that is
+/// opened gets one of the first three numbers, and writing to a closed pipe is an error.
+///
+/// # Errors
+/// When `/dev/null` cannot be opened in the place of one of the three.
+pub fn start_bare() -> io::Result<()> {
+    for number in 0..3 {
+        if !is_open(number) {
+            // The lowest number that is free is this one. It stays open, over `execve` too.
+            let null = super::files::open(c"/dev/null", libc::O_RDWR)?;
+            rustix::io::fcntl_setfd(&null, rustix::io::FdFlags::empty())?;
+            let kept = null.into_raw_fd();
+            debug_assert_eq!(kept, number, "all below it are open");
+        }
+    }
+    super::signals::note_signals();
+    Ok(super::signals::set_disposition(
+        libc::SIGPIPE,
+        super::signals::Disposition::Ignore,
+    )?)
 }
 
 /// Claims that this number stands for an open descriptor.

@@ -8,10 +8,12 @@ pub(crate) mod bpf;
 pub(crate) mod capabilities;
 pub(crate) mod clone;
 pub(crate) mod descriptors;
+mod early;
 pub(crate) mod exec;
 pub(crate) mod files;
 pub(crate) mod ipc;
 pub(crate) mod landlock;
+pub(crate) mod lend;
 pub(crate) mod mount;
 pub(crate) mod network;
 pub(crate) mod probe_clone;
@@ -42,6 +44,12 @@ impl fmt::Debug for Errno {
 impl From<rustix::io::Errno> for Errno {
     fn from(errno: rustix::io::Errno) -> Self {
         Self(errno.raw_os_error())
+    }
+}
+
+impl From<syscalls::Errno> for Errno {
+    fn from(errno: syscalls::Errno) -> Self {
+        Self(errno.into_raw())
     }
 }
 

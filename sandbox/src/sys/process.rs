@@ -8,11 +8,12 @@ use std::os::fd::OwnedFd;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use rustix::process::{Pid, PidfdFlags};
+use syscalls::Sysno;
 
 use super::{Errno, check, done};
 
 /// Ends this process at once: no destructors, no flushing.
-pub(crate) fn exit_now(code: i32) -> ! {
+pub fn exit_now(code: i32) -> ! {
     // SAFETY: exit_group(2) takes a number and does not return.
     unsafe { libc::_exit(code) }
 }
@@ -33,6 +34,33 @@ pub(crate) fn parent_pid() -> i32 {
 pub(crate) fn own_pidfd() -> Result<OwnedFd, Errno> {
     let own = Pid::from_raw(own_pid()).ok_or(Errno(libc::ESRCH))?;
     Ok(rustix::process::pidfd_open(own, PidfdFlags::empty())?)
+}
+
+/// The number, in our own PID namespace, of the process behind a pidfd (`PIDFD_GET_INFO` of `ioctl(2)`,
+/// Linux 6.13). `ESRCH` once it is reaped, `ENOTTY` on older kernels.
+pub(crate) fn pid_behind(pidfd: BorrowedFd<'_>) -> Result<i32, Errno> {
+    /// The first version of `struct pidfd_info`.
+    #[repr(C)]
+    #[derive(Default)]
+    struct Info {
+        mask: u64,
+        cgroup: u64,
+        pid: u32,
+        rest: [u32; 11],
+    }
+    const PIDFD_GET_INFO: libc::c_ulong = 0xc040_ff0b;
+    const { assert!(size_of::<Info>() == 0x40) };
+    let mut info = Info::default();
+    // SAFETY: the kernel fills at most as many bytes of the live struct as the number of the request says.
+    done(unsafe {
+        libc::syscall(
+            libc::SYS_ioctl,
+            pidfd.as_raw_fd(),
+            PIDFD_GET_INFO,
+            &raw mut info,
+        )
+    })?;
+    i32::try_from(info.pid).map_err(|_| Errno(libc::ESRCH))
 }
 
 /// Claims that this process has one thread only.
@@ -294,28 +322,30 @@ pub(crate) fn prctl(operation: i32, second: u64, third: u64) -> Result<(), Errno
     done(unsafe { libc::syscall(libc::SYS_prctl, operation, second, third, 0, 0) })
 }
 
-/// The current signal is sent to `pid`.
+/// The current signal is sent to `pid`. Leaves `errno` alone.
 pub(crate) fn kill(pid: i32, signal: i32) -> Result<(), Errno> {
     // SAFETY: plain numbers.
-    done(unsafe { libc::syscall(libc::SYS_kill, pid, signal) })
+    unsafe { syscalls::syscall!(Sysno::kill, pid, signal) }?;
+    Ok(())
 }
 
-/// A child that has ended and is still to be reaped; `None` when all that are left run.
+/// A child that has ended and is still to be reaped; `None` when all that are left run. Leaves `errno`
+/// alone.
 pub(crate) fn ended_child() -> Result<Option<i32>, Errno> {
     // SAFETY: siginfo_t is plain data, for which zero is a value.
     let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
     let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
     // SAFETY: waitid(2) fills a live siginfo_t, and takes no resource usage.
-    done(unsafe {
-        libc::syscall(
-            libc::SYS_waitid,
+    unsafe {
+        syscalls::syscall!(
+            Sysno::waitid,
             libc::P_ALL,
             0,
             &raw mut info,
             options,
-            std::ptr::null::<libc::rusage>(),
+            std::ptr::null::<libc::rusage>()
         )
-    })?;
+    }?;
     // SAFETY: filled for a child, or zero as it was: the pid is there in both cases.
     let pid = unsafe { info.si_pid() };
     Ok((pid != 0).then_some(pid))

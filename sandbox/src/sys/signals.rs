@@ -34,6 +34,11 @@ impl Blocked {
         self.before
     }
 
+    /// Restores what was before, but for `still`, which stays blocked.
+    pub(crate) fn except(mut self, still: Set) {
+        self.before |= still;
+    }
+
     /// Blocked for good.
     pub(crate) fn keep(mut self) {
         self.before = ALL;
@@ -81,7 +86,21 @@ pub(crate) fn ignored() -> Set {
         .fold(0, |set, signal| set | 1 << (signal - 1))
 }
 
+/// Claims that a function of this program runs when the signal comes.
+pub(crate) fn is_handled(signal: i32) -> bool {
+    disposition(signal).is_none_or(|handler| handler != libc::SIG_DFL && handler != libc::SIG_IGN)
+}
+
+/// The signal as a member of a [`Set`].
+pub(crate) fn bit(signal: i32) -> Set {
+    1 << (signal - 1)
+}
+
 fn is_ignored(signal: i32) -> bool {
+    disposition(signal) == Some(libc::SIG_IGN)
+}
+
+fn disposition(signal: i32) -> Option<usize> {
     let mut action = KernelAction::default();
     // SAFETY: no new action is given; the old one goes to a live struct at least as large as the
     // kernel's.
@@ -94,7 +113,7 @@ fn is_ignored(signal: i32) -> bool {
             SET_SIZE,
         )
     });
-    answer.is_ok() && action.handler == libc::SIG_IGN
+    answer.is_ok().then_some(action.handler)
 }
 
 /// Whether SIGPIPE was ignored when this program was started.
@@ -107,7 +126,8 @@ static IGNORED_PIPE: AtomicBool = AtomicBool::new(false);
 #[unsafe(link_section = ".init_array")]
 static NOTE_SIGNALS: extern "C" fn() = note_signals;
 
-extern "C" fn note_signals() {
+/// Called by the C library, and by [`start_bare`](crate::start_bare), which may come first.
+pub(crate) extern "C" fn note_signals() {
     let ignored = is_ignored(libc::SIGPIPE);
     IGNORED_PIPE.store(ignored, Ordering::Relaxed);
 }
@@ -162,20 +182,20 @@ pub(crate) struct Taken {
     pub(crate) is_of_kernel: bool,
 }
 
-/// Sleeps until one of the (blocked) signals of `set` is pending, and takes it.
+/// Sleeps until one of the (blocked) signals of `set` is pending, and takes it. Leaves `errno` alone.
 pub(crate) fn wait_for(set: Set) -> Result<Taken, Errno> {
     let mut info = std::mem::MaybeUninit::<libc::siginfo_t>::zeroed();
     // SAFETY: the set is a live u64 of the size passed; the siginfo is one of the C library's, which
     // has the kernel's size; no timeout is asked for.
-    let signal = check(unsafe {
-        libc::syscall(
-            libc::SYS_rt_sigtimedwait,
+    let signal = unsafe {
+        syscalls::syscall!(
+            syscalls::Sysno::rt_sigtimedwait,
             &raw const set,
             info.as_mut_ptr(),
             ptr::null::<libc::timespec>(),
-            SET_SIZE,
+            SET_SIZE
         )
-    })?;
+    }?;
     // SAFETY: it was zeroed, and zeros are a siginfo; the kernel has filled in its head since.
     let info = unsafe { info.assume_init() };
     Ok(Taken {

@@ -201,8 +201,10 @@ pub(crate) const CASES: &[Case] = &[
     (
         "a_caller_that_dies_during_the_set_up_leaves_no_process",
         || {
-            // What the inner caller started holds the pipe: reading ends when all of it is gone.
-            assert_eq!(without_a_caller("inner::launch_and_die_at_once"), "");
+            // What the inner caller started holds the pipe: reading ends when all of it is gone. A box that
+            // was quicker than the caller's death has stood, and its program run.
+            let text = without_a_caller("inner::launch_and_die_at_once");
+            assert!(["", "alive\n"].contains(&text.as_str()), "{text}");
         },
     ),
     ("a_box_that_is_to_die_with_its_caller_does", || {

@@ -324,6 +324,7 @@ pub(crate) const CASES: &[Case] = &[
                 (pid, pidfd, main_pid)
             }
             Message::Failed(_)
+            | Message::Executing
             | Message::Executed
             | Message::Stopped(_)
             | Message::AtGate { .. }

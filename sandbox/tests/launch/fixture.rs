@@ -202,7 +202,7 @@ pub(crate) fn follow(status: &OwnedFd, mut pidfd: OwnedFd, outcome: &mut Outcome
     loop {
         match next(status) {
             Message::Failed(failure) => outcome.failure = Some(failure),
-            Message::Executed | Message::Stopped(_) => {}
+            Message::Executing | Message::Executed | Message::Stopped(_) => {}
             Message::Main { pid, .. } => outcome.main = Some(pid),
             Message::AtGate { .. } => sandbox::status::let_go(status.as_fd()).unwrap(),
             Message::Moved { pidfd: init, .. } => {

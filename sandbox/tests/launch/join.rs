@@ -50,6 +50,7 @@ impl Stay {
                     wait(&pidfd);
                     (pid, pidfd) = (main_pid, init);
                 }
+                Message::Executing => {}
                 // An executor that has become the command itself.
                 Message::Closed => break,
                 other @ (Message::Failed(_)

@@ -7,15 +7,19 @@
 use std::fs::File;
 use std::io::{Read, Write, pipe};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 
 use rustix::process::{Pid, Signal, kill_process};
-use sandbox::config::{Bind, Held, Inherit, Lifecycle, Walls};
-use sandbox::status::{Message, let_go};
+use sandbox::config::{Bind, Held, Inherit, Lifecycle, SystemCalls, Walls};
+use sandbox::seccomp::Program;
+use sandbox::status::{Message, has_executed, let_go};
 use sandbox::{Config, Files, LaunchError, Launched, NamespaceIds, StepFailure};
 
 use crate::boxed::boxed;
-use crate::fixture::{Case, carried, files_of, launcher, next, outcome, plan, shell, wait};
+use crate::fixture::{
+    Case, carried, files_of, is_forked, launcher, next, outcome, plan, shell, wait,
+};
 
 fn start(config: &Config, held: &[BorrowedFd<'_>]) -> Launched {
     let null = File::open("/dev/null").unwrap();
@@ -50,7 +54,8 @@ fn end_of(launched: Launched) -> Result<ExitStatus, StepFailure> {
                 wait(&pidfd);
                 pidfd = init;
             }
-            Message::Executed | Message::Main { .. } | Message::Stopped(_) => {}
+            Message::Executing | Message::Executed | Message::Main { .. } | Message::Stopped(_) => {
+            }
             Message::AtGate { .. } => let_go(status.as_fd()).unwrap(),
             Message::Closed => break,
         }
@@ -62,6 +67,63 @@ fn end_of(launched: Launched) -> Result<ExitStatus, StepFailure> {
 fn with_lifecycle(mut config: Config, lifecycle: Lifecycle) -> Config {
     config.lifecycle = lifecycle;
     config
+}
+
+/// Kills a launch with this signal at its gate; gives what is told of it then.
+fn killed_at_its_gate(config: &Config) -> Option<StepFailure> {
+    let gate = Lifecycle {
+        gate: true,
+        ..Lifecycle::default()
+    };
+    let launched = start(&with_lifecycle(config.clone(), gate), &[]);
+    let status = launched.status.as_ref().unwrap();
+    let Message::AtGate { pid, .. } = next(status) else {
+        panic!("the gate comes first")
+    };
+    kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
+    let told = match next(status) {
+        Message::Failed(failure) => Some(failure),
+        // Nobody was there to tell.
+        Message::Closed => {
+            assert_eq!(pid, launched.pid);
+            if is_forked() {
+                assert!(!has_executed(pid).unwrap());
+            }
+            None
+        }
+        other => panic!("{other:?}"),
+    };
+    let end = wait(&launched.pidfd);
+    match told {
+        Some(_) => assert_eq!(end.code(), Some(127)),
+        None => assert_eq!(end.signal(), Some(libc::SIGKILL)),
+    }
+    no_child_is_left();
+    told
+}
+
+/// A filter that kills who makes another one.
+fn filters_that_kill() -> Vec<Program> {
+    let call = u32::try_from(libc::SYS_seccomp).unwrap();
+    let instructions: [(u16, u8, u8, u32); 4] = [
+        (0x20, 0, 0, 0),
+        (0x15, 0, 1, call),
+        (0x06, 0, 0, 0x8000_0000),
+        (0x06, 0, 0, 0x7fff_0000),
+    ];
+    let bytes: Vec<u8> = instructions
+        .iter()
+        .flat_map(|(code, yes, no, operand)| {
+            [
+                &code.to_ne_bytes()[..],
+                &[*yes, *no],
+                &operand.to_ne_bytes(),
+            ]
+            .concat()
+        })
+        .collect();
+    let program = || Program::from_bytes(&bytes).unwrap();
+    vec![program(), program()]
 }
 
 fn no_child_is_left() {
@@ -114,6 +176,63 @@ pub(crate) const CASES: &[Case] = &[
         ];
         let wanted = wanted.map(|(name, id)| format!("{name}:[{}]\n", id.unwrap()));
         assert_eq!(text, wanted.concat());
+        no_child_is_left();
+    }),
+    ("a_box_that_is_killed_while_it_is_built_has_not_run", || {
+        let change = |change: fn(&mut Walls)| {
+            let mut config = boxed("exit 0");
+            change(config.walls.as_mut().unwrap());
+            config
+        };
+        let same = change(|_| ());
+        let first = change(|walls| walls.as_pid_1 = true);
+        let without = change(|walls| walls.namespaces.pid = false);
+        for config in [same, first, without] {
+            let Some(failure) = killed_at_its_gate(&config) else {
+                continue;
+            };
+            assert_eq!(failure.signal, Some(libc::SIGKILL), "{failure}");
+            let text = failure.to_string();
+            let said = ": killed by SIGKILL before it executed its program";
+            assert!(text.ends_with(said), "{text}");
+        }
+    }),
+    (
+        "a_main_process_that_is_killed_before_its_program_is_told_by_its_step",
+        || {
+            let mut config = boxed("exit 0");
+            config.walls.as_mut().unwrap().system_calls = SystemCalls {
+                programs: filters_that_kill(),
+                ..SystemCalls::default()
+            };
+            let failure = outcome(&config).failure.unwrap();
+            assert_eq!(failure.signal, Some(libc::SIGSYS), "{failure}");
+            assert_eq!(failure.step, failure.total - 1);
+            let text = failure.to_string();
+            let said = ": killed by SIGSYS before it executed its program";
+            assert!(text.ends_with(said), "{text}");
+            no_child_is_left();
+        },
+    ),
+    ("a_program_that_is_killed_at_once_has_run", || {
+        let mut config = boxed("kill -9 $$");
+        config.walls.as_mut().unwrap().namespaces.pid = false;
+        let launched = start(&config, &[]);
+        let status = launched.status.unwrap();
+        let mut said = Vec::new();
+        loop {
+            match next(&status) {
+                Message::Closed => break,
+                message => said.push(message),
+            }
+        }
+        if is_forked() {
+            assert!(said.is_empty(), "{said:?}");
+            assert!(has_executed(launched.pid).unwrap());
+        } else {
+            assert!(matches!(said[..], [Message::Executing]), "{said:?}");
+        }
+        assert_eq!(wait(&launched.pidfd).signal(), Some(libc::SIGKILL));
         no_child_is_left();
     }),
     ("a_box_at_its_gate_ends_with_the_channel", || {

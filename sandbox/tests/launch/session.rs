@@ -153,6 +153,7 @@ pub(crate) const CASES: &[Case] = &[
             path,
             errno,
             what,
+            signal: None,
         } = &told[1].event
         else {
             panic!("{told:?}")
@@ -209,6 +210,34 @@ pub(crate) const CASES: &[Case] = &[
         assert_eq!(text, "");
         while rustix::process::wait(WaitOptions::empty()).is_ok() {}
     }),
+    (
+        "a_box_that_is_killed_while_it_is_built_is_no_session",
+        || {
+            let mut without = sh("exit 0");
+            without.walls.as_mut().unwrap().namespaces.pid = false;
+            for config in [sh("exit 0"), without] {
+                let null = null();
+                let told = RefCell::new(Vec::new());
+                let options = options().on_event(|told_now| {
+                    if let Event::Spawned { pid, .. } = told_now.event {
+                        kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
+                    }
+                    told.borrow_mut().push(told_now.clone());
+                    Ok(())
+                });
+                let refused = spawn(&config, files(&null, null.as_fd()), options).unwrap_err();
+                let SpawnError::Step(failure) = &refused else {
+                    panic!("{refused:?}")
+                };
+                assert_eq!(failure.signal, Some(libc::SIGKILL), "{failure}");
+                let text = refused.to_string();
+                let said = ": killed by SIGKILL before it executed its program";
+                assert!(text.ends_with(said), "{text}");
+                assert_eq!(kinds(&told.borrow()), ["spawned", "failed"]);
+                no_child_is_left();
+            }
+        },
+    ),
     ("the_caller_can_write_the_maps_at_the_gate", || {
         let (mut out, end) = pipe().unwrap();
         let mut config = sh("cat /proc/self/uid_map; id -u");

@@ -33,7 +33,10 @@ fn ends_well(launched: Launched) -> bool {
                 stands = false;
             }
             Message::Exited(how) => break how.code(),
-            other @ (Message::Failed(_) | Message::AtGate { .. } | Message::Closed) => {
+            other @ (Message::Failed(_)
+            | Message::AtGate { .. }
+            | Message::Executing
+            | Message::Closed) => {
                 panic!("{other:?}")
             }
         }
@@ -110,6 +113,39 @@ pub(crate) const CASES: &[Case] = &[
         launcher.warm_up().unwrap();
         assert!(!children().contains(&zygote));
         assert!(ends_well(launch(&launcher)));
+        drop(launcher);
+        no_child_is_left();
+    }),
+    ("a_spare_waits_in_what_the_last_boxes_had_in_common", || {
+        let with_network = || {
+            let mut config = boxed("exit 7");
+            config.walls.as_mut().unwrap().namespaces.net = true;
+            plan(&config)
+        };
+        let network_of = |pid: Option<Pid>| {
+            let pid = pid.map_or("self".to_owned(), |pid| pid.as_raw_pid().to_string());
+            std::fs::read_link(format!("/proc/{pid}/ns/net")).unwrap()
+        };
+        let null = std::fs::File::open("/dev/null").unwrap();
+        let launch_with_network = |launcher: &Launcher| {
+            let launched = launcher.launch(&with_network(), files_of(null.as_fd()));
+            ends_well(launched.unwrap())
+        };
+        let launcher = Launcher::new().unwrap().keep_spares(1);
+        assert!(!launch_with_network(&launcher));
+        launcher.warm_up().unwrap();
+        let spare = *children().last().unwrap();
+        assert_ne!(network_of(Some(spare)), network_of(None));
+        assert!(launch_with_network(&launcher));
+        launcher.warm_up().unwrap();
+        // That one has more than this box is to have; the next spare is for both.
+        assert!(!ends_well(launch(&launcher)));
+        launcher.warm_up().unwrap();
+        let spare = *children().last().unwrap();
+        assert_eq!(network_of(Some(spare)), network_of(None));
+        assert!(ends_well(launch(&launcher)));
+        launcher.warm_up().unwrap();
+        assert!(launch_with_network(&launcher));
         drop(launcher);
         no_child_is_left();
     }),

@@ -39,6 +39,15 @@ fn read_until(from: &mut File, wanted: &str) -> String {
     text
 }
 
+/// Reads until the second text has been seen behind the first.
+fn read_until_then(from: &mut File, first: &str, second: &str) {
+    let text = read_until(from, first);
+    let behind = text.find(first).map_or("", |at| &text[at + first.len()..]);
+    if !behind.contains(second) {
+        read_until(from, second);
+    }
+}
+
 /// What is left until the box has closed its end.
 fn rest_of(from: &mut File) -> String {
     let mut text = String::new();
@@ -56,11 +65,13 @@ fn stop_and_interrupt(keys: &mut File, shown: &mut File) {
         .unwrap();
     read_until(shown, "ready");
     keys.write_all(b"\x1a").unwrap();
-    read_until(shown, "Stopped");
+    read_until_then(shown, "Stopped", "$ ");
     keys.write_all(b"kill -9 %1; sh -c 'echo aga\\in; exec sleep 1000'\n")
         .unwrap();
     read_until(shown, "again");
+    // What is typed before the key is heard of is lost.
     keys.write_all(b"\x03").unwrap();
+    read_until(shown, "$ ");
     keys.write_all(b"echo ba\\ck\n").unwrap();
     read_until(shown, "back");
 }
@@ -274,6 +285,34 @@ pub(crate) const CASES: &[Case] = &[
             session.wait().unwrap();
         },
     ),
+    (
+        "a_box_in_the_foreground_is_stopped_and_continued_as_a_job",
+        || {
+            let terminal = Terminal::new(SMALL).unwrap();
+            let mut config = Config::bare("caller", ["bash", "--norc", "--noprofile", "-i"]);
+            config.process.controlling_terminal = true;
+            config.process.environment.push(("PS1".into(), "$ ".into()));
+            let session = spawn(&config, terminal.files(), options()).unwrap();
+            let mut keys = File::from(terminal.into_caller_end());
+            let mut shown = keys.try_clone().unwrap();
+            read_until(&mut shown, "$ ");
+            let own = std::env::current_exe().unwrap();
+            let line = format!("{} inner::a_job --exact\n", own.display());
+            keys.write_all(line.as_bytes()).unwrap();
+            read_until(&mut shown, "ready");
+            for _ in 0..3 {
+                keys.write_all(b"\x1a").unwrap();
+                read_until_then(&mut shown, "Stopped", "$ ");
+                keys.write_all(b"fg\n").unwrap();
+                // By name: the box is in the foreground when it goes on.
+                read_until(&mut shown, "goes on in the foreground");
+            }
+            keys.write_all(b"\x03").unwrap();
+            read_until_then(&mut shown, "the box gave 130", "$ ");
+            keys.write_all(b"exit 6\n").unwrap();
+            assert_eq!(session.wait().unwrap().exit_code(), 6);
+        },
+    ),
     ("a_terminal_leaves_no_process_and_no_descriptor", || {
         let count = || std::fs::read_dir("/proc/self/fd").unwrap().count();
         let before = count();
@@ -291,11 +330,17 @@ pub(crate) const CASES: &[Case] = &[
     }),
 ];
 
-pub(crate) const INNER: &[Case] = &[("inner::a_caller_with_a_terminal", || {
+/// Tells when it goes on, and whether it is in the foreground then.
+const GOES_ON: &str = r#"use POSIX; $| = 1; $SIG{CONT} = sub {
+    print "goes on in the ", (tcgetpgrp(0) == getpgrp ? "foreground" : "background"), "\n"
+}; print "ready\n"; select undef, undef, undef, 0.01 while 1"#;
+
+/// Runs it in a box that shares the caller's terminal.
+fn in_this_terminal(argv: &[&str]) {
     use sandbox::config::Root;
     use sandbox::session::{Forwarder, ShellConfig};
     let mut shell = ShellConfig::new(Root::Host);
-    shell.config.process.argv = ["/bin/sh", "-i"].map(Into::into).to_vec();
+    shell.config.process.argv = argv.iter().map(Into::into).collect();
     shell
         .config
         .process
@@ -305,4 +350,13 @@ pub(crate) const INNER: &[Case] = &[("inner::a_caller_with_a_terminal", || {
     let session = spawn(&shell.config, Files::of_caller(), options()).unwrap();
     let outcome = session.wait_forwarding(&forwarder).unwrap();
     println!("the box gave {}", outcome.exit_code());
-})];
+}
+
+pub(crate) const INNER: &[Case] = &[
+    ("inner::a_caller_with_a_terminal", || {
+        in_this_terminal(&["/bin/sh", "-i"]);
+    }),
+    ("inner::a_job", || {
+        in_this_terminal(&["/usr/bin/perl", "-e", GOES_ON]);
+    }),
+];

@@ -75,13 +75,13 @@ impl Case {
 const USER: u32 = 1000;
 const REFERENCE: &str = "/usr/local/bin/bwrap-0.11";
 
-struct Subject {
-    name: &'static str,
-    program: PathBuf,
+pub(super) struct Subject {
+    pub(super) name: &'static str,
+    pub(super) program: PathBuf,
 }
 
 /// Ours under a name, in a place everybody can reach.
-fn ours(place: &Path, name: &str) -> Subject {
+pub(super) fn ours(place: &Path, name: &str) -> Subject {
     let program = place.join(name);
     // A copy that is still open for writing in another thread's child cannot be executed.
     if fs::hard_link(env!("CARGO_BIN_EXE_herd"), &program).is_err() {
@@ -95,7 +95,7 @@ fn ours(place: &Path, name: &str) -> Subject {
 }
 
 /// Ours under the name `bwrap`; the reference if there is one.
-fn subjects(place: &Path) -> Vec<Subject> {
+pub(super) fn subjects(place: &Path) -> Vec<Subject> {
     let mut subjects = vec![ours(place, "bwrap")];
     if Path::new(REFERENCE).exists() {
         subjects.push(Subject {

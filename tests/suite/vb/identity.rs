@@ -1,6 +1,6 @@
 //! Users, groups, capabilities, user namespaces.
 
-use super::case::{Anybody, Root, User, check, ends, gives, refuses};
+use super::case::{Anybody, Root, User, check, check_own, ends, gives, refuses};
 
 #[test]
 fn the_command_is_who_the_caller_is_unless_asked() {
@@ -178,6 +178,37 @@ fn further_user_namespaces_can_be_disabled() {
             "fine",
         ),
     ]);
+}
+
+#[test]
+fn mounts_of_a_box_that_can_make_no_user_namespace_cannot_be_undone() {
+    check(&[
+        gives(
+            User,
+            "mkdir d; $B $R --proc /proc --unshare-pid --unshare-user --disable-userns --cap-add CAP_SYS_ADMIN sh -c 'mount -o remount,rw,bind / 2>&- || echo read-only; (echo pwn >d/f) 2>&- || echo empty; umount /proc 2>&- || echo covered'; ls d",
+            "read-only\nempty\ncovered",
+        ),
+        gives(
+            Root,
+            "mkdir d; for drop in ALL CAP_SYS_RESOURCE; do $B $R --proc /proc --unshare-pid --unshare-user --disable-userns --cap-drop $drop sh -c 'mount -o remount,rw,bind / 2>&- || echo read-only; umount /proc/sys 2>&- || echo covered'; done; $B $R --unshare-user --disable-userns sh -c 'mount -o remount,rw,bind / 2>&- || echo read-only'",
+            "read-only\ncovered\nread-only\ncovered\nread-only",
+        ),
+        gives(
+            User,
+            "for more in '' '--dev /dev' '--uid 7'; do $B $R --proc /proc --unshare-pid --unshare-user --disable-userns $more sh -c 'read a b c </proc/self/uid_map; echo $a $b $c'; done",
+            "1000 1000 1\n1000 0 1\n7 7 1",
+        ),
+    ]);
+}
+
+#[test]
+fn what_covers_proc_goes_only_with_the_capabilities_for_it() {
+    // bubblewrap covers nothing here: what access(2) says of /proc/sys is about its directories.
+    check_own(&[gives(
+        Root,
+        "for more in '--cap-drop ALL' --disable-userns; do $B $R --proc /proc --unshare-pid --unshare-user $more sh -c 'umount /proc/sys 2>&- || echo covered; (: >>/proc/sys/kernel/core_pattern) 2>&- || echo refused'; done",
+        "covered\nrefused\ncovered\nrefused",
+    )]);
 }
 
 #[test]

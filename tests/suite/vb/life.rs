@@ -1,6 +1,6 @@
 //! How a box ends, and what is left of it.
 
-use super::case::{Anybody, Case, Root, User, check, ends, gives, refuses};
+use super::case::{Anybody, check, check_own, ends, gives};
 
 #[test]
 fn the_exit_code_is_that_of_the_command() {
@@ -49,6 +49,37 @@ fn a_launcher_that_is_told_to_end_ends() {
         "mkfifo f; $B $R --die-with-parent --unshare-pid sh -c 'echo up; exec sleep 60' >f & exec 3<f; read x <&3; kill -TERM $!; cat <&3; wait $!; echo $?",
         "143",
     )]);
+}
+
+/// Each box is held by a block, and its child, of which the launcher tells, is killed there.
+const KILLED: &str = "mkfifo s b; exec 5<>b; for more in --share-net --unshare-pid --as-pid-1 --unshare-all; do \
+    [ $more = --as-pid-1 ] && more=\"--unshare-pid $more\"; \
+    $B $R $more --json-status-fd 4 --block-fd 5 echo ran 4>s & exec 6<s; read -r line <&6; \
+    line=${line#*: }; kill -9 ${line%%[!0-9]*}; wait $!; echo $?; cat <&6; done";
+
+#[test]
+fn a_box_that_is_killed_while_it_is_built_tells_of_no_end_of_a_command() {
+    let case = || gives(Anybody, KILLED, "137\n137\n137\n137");
+    check(&[case()]);
+    check_own(&[case().saying(
+        "killed by SIGKILL before the command was executed\n\
+         killed by SIGKILL before the command was executed\n\
+         killed by SIGKILL before the command was executed\n\
+         killed by SIGKILL before the command was executed",
+    )]);
+}
+
+#[test]
+fn a_signal_to_the_whole_job_comes_once() {
+    let case = || {
+        gives(
+            Anybody,
+            r#"mkfifo f; setsid $B $R --dev /dev --unshare-pid perl -e '$| = 1; $SIG{CONT} = sub { $n++; print "c\n" }; $SIG{WINCH} = sub { print "$n\n"; exit 5 }; print "up\n"; select undef, undef, undef, 0.01 while 1' >f & exec 3<f; read x <&3; kill -CONT -$!; read x <&3; kill -WINCH -$!; cat <&3; wait $!; echo $?"#,
+            "1\n5",
+        )
+    };
+    check(&[case()]);
+    check_own(&[case()]);
 }
 
 #[test]

@@ -119,6 +119,7 @@ impl Engine {
                         wait(&std::mem::replace(&mut kept.pidfd, pidfd))?;
                         kept.main = main_pidfd;
                     }
+                    Message::Executing => {}
                     Message::Main { pidfd, .. } => kept.main = Some(pidfd),
                     Message::Closed => break,
                     other @ (Message::Failed(_)
@@ -163,6 +164,7 @@ fn follow(
             Message::Executed => launcher.make_spares(),
             Message::Exited(_)
             | Message::Stopped(_)
+            | Message::Executing
             | Message::Main { .. }
             | Message::AtGate { .. } => {}
             Message::Closed => break,
