@@ -17,7 +17,7 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd};
 use rustix::fs::{Mode, OFlags};
 use units::{Unit, UnitName};
 
-use super::runtime::Task;
+use super::runtime::{Stage, Task};
 use super::{Daemon, group, reason};
 use crate::network::{Joined, NetworkOccasion};
 use crate::supervisor::action::Role;
@@ -270,7 +270,9 @@ impl Daemon {
             .id(name)
             .and_then(|id| self.runtimes.get(&id));
         let main = runtime.and_then(|runtime| self.processes.get(runtime.main?));
-        let process = main.filter(|main| main.executed).ok_or_else(none)?;
+        let process = main
+            .filter(|main| main.stage == Stage::Executed)
+            .ok_or_else(none)?;
         let path = format!("/proc/{}/ns/net", process.pid);
         let flags = OFlags::RDONLY | OFlags::CLOEXEC;
         let namespace = rustix::fs::open(&path, flags, Mode::empty())
