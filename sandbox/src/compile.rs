@@ -573,12 +573,14 @@ pub(crate) fn namespaces(walls: &Walls) -> Result<NamespaceSet, CompileError> {
     Ok(set)
 }
 
-/// The box's own `hosts` and `resolv.conf` are put over those it would see.
+/// The `hosts` and `resolv.conf` of the box's network are put over those it would see.
 fn names_of_network(walls: &mut Walls) {
-    let Some(network) = walls.network.as_private().filter(|network| network.names) else {
+    let own = walls.network.as_private().filter(|network| network.names);
+    let own = own.map(|network| &network.id);
+    let Some(id) = own.or(walls.network_names.as_ref()) else {
         return;
     };
-    let directory = crate::network::box_directory(&network.id);
+    let directory = crate::network::box_directory(id);
     let over = ["hosts", "resolv.conf"].map(|name| Bind {
         source: directory.join(name),
         target: PathBuf::from("/etc").join(name),

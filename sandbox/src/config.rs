@@ -259,6 +259,9 @@ pub struct Walls {
     pub landlock: Landlock,
     pub keyring: Keyring,
     pub network: Network,
+    /// In a network namespace of another box that is joined: the box sees the `/etc/hosts` and
+    /// `/etc/resolv.conf` of the [`PrivateNetwork`] of this id.
+    pub network_names: Option<String>,
     /// The box's own first process is the command itself, not herd's reaper.
     pub as_pid_1: bool,
     /// Walls that may be missing; each one given up is reported.
@@ -316,6 +319,7 @@ impl Walls {
             landlock: Landlock::default(),
             keyring: Keyring::Inherit,
             network: Network::Host,
+            network_names: None,
             as_pid_1: false,
             best_effort: Vec::new(),
         }

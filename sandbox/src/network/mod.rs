@@ -57,7 +57,7 @@ pub(crate) use registry::box_directory;
 pub(crate) use trial::tried;
 
 /// Where everything is written down.
-const BASE: &str = "/run/herd/network";
+pub const BASE: &str = "/run/herd/network";
 
 /// A network cannot be made, and nothing of it is left.
 #[derive(Debug, thiserror::Error)]
