@@ -8,7 +8,9 @@
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 
-use crate::config::Inherit;
+use rustix::process::{Resource, getrlimit, setrlimit};
+
+use crate::config::{Inherit, Rlimit};
 use crate::executor;
 use crate::held::HeldDescriptors;
 use crate::identity::maps::Maps;
@@ -214,6 +216,7 @@ fn prepare(
     if !plan.makes_user_namespace() {
         process::set_dumpable(false)?;
     }
+    let limits = raise_open_files(files.held.len())?;
     let sources: Vec<RawFd> = files.sources().map(|source| source.as_raw_fd()).collect();
     let moves = sources.iter().copied().zip(files.targets());
     let descriptors = Descriptors::new(None, moves);
@@ -243,8 +246,28 @@ fn prepare(
         }
     };
     rustix::process::chdir(c"/")?;
-    let prepared = Prepared::new(plan, descriptors, ignored);
+    let prepared = Prepared::new(plan, descriptors, ignored).limiting(limits);
     Ok((prepared, channel, HeldDescriptors::new(held)))
+}
+
+/// What the caller holds is open twice meanwhile, and a third time as what becomes of it. Gives the
+/// limits that the program is to have back.
+fn raise_open_files(held: usize) -> Result<Option<Rlimit>, Errno> {
+    const FEW: usize = 64;
+    if held < FEW {
+        return Ok(None);
+    }
+    let rustix::process::Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let raised = rustix::process::Rlimit {
+        current: maximum,
+        maximum,
+    };
+    setrlimit(Resource::Nofile, raised)?;
+    Ok(Some(Rlimit {
+        resource: crate::config::Resource::OpenFiles,
+        soft: current,
+        hard: maximum,
+    }))
 }
 
 impl Plan {

@@ -82,7 +82,7 @@ impl Mounts {
     }
 
     fn put(&mut self, put: &Put) -> Result<(), MountTrouble> {
-        let Some(tree) = self.held.get_mut(put.slot).and_then(Option::take) else {
+        let Some(tree) = self.held(put.slot)? else {
             return Ok(());
         };
         let target = path_of(&put.target);
@@ -149,7 +149,7 @@ impl Mounts {
     ) -> Result<(), MountTrouble> {
         let (mount, attributes) = match slot {
             Some(slot) => {
-                let host = self.held.get_mut(slot).and_then(Option::take);
+                let host = self.held(slot)?;
                 let attributes = Attributes::NO_SUID | Attributes::NO_DEVICES;
                 (host.ok_or(Errno(libc::EBADF)), Some(attributes))
             }

@@ -12,8 +12,8 @@ use rustix::mount::{
 };
 
 use super::attributes::identify;
-use super::devices;
-use super::hold::InMemory;
+use super::devices::{self, Nodes};
+use super::hold::{Holding, InMemory};
 use super::resolve::{Bases, Make, is_directory};
 use super::step::{Hide, MountStep, Tmpfs};
 use super::trouble::MountTrouble;
@@ -26,7 +26,11 @@ use crate::sys::{Errno, files};
 pub(crate) struct Mounts {
     pub(super) whole_trees: bool,
     pub(super) bases: Bases,
-    pub(super) held: Vec<Option<OwnedFd>>,
+    /// The host's tree is not changed, and can be looked at until the pivot.
+    pub(super) host_stays: bool,
+    pub(super) held: Vec<Option<Holding>>,
+    /// The first number of descriptors that are not for holding.
+    pub(super) room: Option<u64>,
     /// A tmpfs for what is made to be held, out of sight.
     pub(super) scratch: Option<OwnedFd>,
     pub(super) in_memory: Vec<InMemory>,
@@ -45,7 +49,11 @@ impl Mounts {
             MountStep::Private {
                 from_host,
                 whole_trees,
-            } => Ok(self.start(*from_host, *whole_trees)?),
+                host_stays,
+            } => {
+                self.host_stays = *host_stays;
+                Ok(self.start(*from_host, *whole_trees)?)
+            }
             MountStep::Overlay(overlay) => self.hold_overlay(overlay),
             MountStep::HeldRoot { slot, sealed } => Ok(self.put_root(*slot, *sealed)?),
             MountStep::ChangeRoot => Ok(self.change_root()?),
@@ -63,7 +71,9 @@ impl Mounts {
                 id_map,
             } => {
                 let path = path_of(source);
-                self.take(path, *of_host, *recursive, *optional)?;
+                // Owners are changed while nothing is attached yet.
+                let may_wait = id_map.is_none();
+                self.take(path, *of_host, *recursive, *optional, may_wait)?;
                 self.translate(id_map.as_ref(), path)
             }
             MountStep::Data { mode, content } => self.hold_data(*mode, content, held),
@@ -102,14 +112,14 @@ impl Mounts {
                 slot,
                 target,
                 read_only,
-            } => Ok(self.place(*slot, path_of(target), *read_only)?),
+            } => self.place(*slot, path_of(target), *read_only),
             MountStep::Seal(path) => Ok(self.seal(path_of(path))?),
             MountStep::Pivot => Ok(self.pivot()?),
         }
     }
 
-    fn place(&mut self, slot: usize, target: &Path, read_only: bool) -> Result<(), Errno> {
-        let Some(tree) = self.held.get_mut(slot).and_then(Option::take) else {
+    fn place(&mut self, slot: usize, target: &Path, read_only: bool) -> Result<(), MountTrouble> {
+        let Some(tree) = self.held(slot)? else {
             return Ok(());
         };
         let directory = is_directory(tree.as_fd())?;
@@ -178,7 +188,7 @@ impl Mounts {
 
     fn devices(&mut self, made: bool) -> Result<(), Errno> {
         // What is bound has to be held before the new /dev covers it.
-        let nodes = if made { None } else { Some(devices::hold()?) };
+        let nodes = if made { Nodes::Made } else { devices::hold()? };
         let file_system = open_file_system(c"tmpfs")?;
         fsconfig_set_string(file_system.as_fd(), c"mode", c"0755")?;
         fsconfig_set_string(file_system.as_fd(), c"size", c"64k")?;

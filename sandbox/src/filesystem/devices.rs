@@ -31,30 +31,36 @@ const LINKS: [(&CStr, &CStr); 5] = [
     (c"pts/ptmx", c"ptmx"),
 ];
 
-/// The host's nodes, copied as mounts, in the order of [`NODES`].
-pub(super) fn hold() -> Result<Vec<OwnedFd>, Errno> {
+/// Where the nodes of a `/dev` come from.
+#[derive(Debug)]
+pub(super) enum Nodes {
+    Made,
+    /// The host's, copied as mounts, in the order of [`NODES`].
+    Held(Vec<OwnedFd>),
+    /// The host's, whose `/dev` is not covered: each is held when it is its turn.
+    OfHost,
+}
+
+/// The host's nodes, before they are covered.
+pub(super) fn hold() -> Result<Nodes, Errno> {
+    let all = NODES.iter().map(of_host);
+    Ok(Nodes::Held(all.collect::<Result<_, _>>()?))
+}
+
+fn of_host((_, path, major, minor): &(&CStr, &CStr, u32, u32)) -> Result<OwnedFd, Errno> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE
         | OpenTreeFlags::OPEN_TREE_CLOEXEC
         | OpenTreeFlags::AT_SYMLINK_NOFOLLOW;
-    NODES
-        .iter()
-        .map(|(_, path, major, minor)| {
-            let copy = open_tree(CWD, *path, flags)?;
-            match is_device(copy.as_fd(), makedev(*major, *minor))? {
-                true => Ok(copy),
-                false => Err(Errno(libc::ENODEV)),
-            }
-        })
-        .collect()
+    let copy = open_tree(CWD, *path, flags)?;
+    match is_device(copy.as_fd(), makedev(*major, *minor))? {
+        true => Ok(copy),
+        false => Err(Errno(libc::ENODEV)),
+    }
 }
 
 /// Fills the new `/dev` of a wall: with nodes of its own, or with the ones held.
-pub(super) fn fill(
-    dev: BorrowedFd<'_>,
-    held: Option<Vec<OwnedFd>>,
-    whole_trees: bool,
-) -> Result<(), Errno> {
-    nodes(dev, held, whole_trees).map_err(|(errno, _)| errno)?;
+pub(super) fn fill(dev: BorrowedFd<'_>, from: Nodes, whole_trees: bool) -> Result<(), Errno> {
+    nodes(dev, from, whole_trees).map_err(|(errno, _)| errno)?;
     for (to, name) in LINKS {
         rustix::fs::symlinkat(to, dev, name)?;
     }
@@ -82,12 +88,8 @@ pub(super) fn fill_as_asked(
     made: bool,
     whole_trees: bool,
 ) -> Result<(), (Errno, &'static str)> {
-    let held = if made {
-        None
-    } else {
-        Some(hold().map_err(|errno| (errno, "null"))?)
-    };
-    nodes(dev, held, whole_trees)?;
+    let from = if made { Nodes::Made } else { Nodes::OfHost };
+    nodes(dev, from, whole_trees)?;
     let core = (c"/proc/kcore", c"core");
     for (to, name) in LINKS.iter().chain([&core]) {
         rustix::fs::symlinkat(*to, dev, *name)
@@ -108,14 +110,11 @@ fn terminals(dev: BorrowedFd<'_>) -> Result<(), Errno> {
     put(&finish(&file_system, flags)?, dev, c"pts")
 }
 
-fn nodes(
-    dev: BorrowedFd<'_>,
-    held: Option<Vec<OwnedFd>>,
-    whole_trees: bool,
-) -> Result<(), (Errno, &'static str)> {
+fn nodes(dev: BorrowedFd<'_>, from: Nodes, whole_trees: bool) -> Result<(), (Errno, &'static str)> {
     let failed = |name: &'static CStr| move |errno| (errno, name.to_str().unwrap_or_default());
-    match held {
-        None => {
+    let are_mounts = !matches!(from, Nodes::Made);
+    match from {
+        Nodes::Made => {
             for (name, _, major, minor) in NODES {
                 let mode = Mode::from_raw_mode(0o666);
                 let device = makedev(major, minor);
@@ -124,15 +123,22 @@ fn nodes(
                     .map_err(failed(name))?;
             }
         }
-        Some(nodes) => {
+        Nodes::OfHost => {
+            for node in &NODES {
+                of_host(node)
+                    .and_then(|held| bind(dev, node.0, &held))
+                    .map_err(failed(node.0))?;
+            }
+        }
+        Nodes::Held(nodes) => {
             for ((name, ..), node) in NODES.iter().zip(nodes) {
                 bind(dev, name, &node).map_err(failed(name))?;
             }
-            // No node can be executed; where it costs one call, their mounts say so too.
-            if whole_trees {
-                forbid(dev, Attributes::NO_SUID, true).map_err(failed(c"null"))?;
-            }
         }
+    }
+    // No node can be executed; where it costs one call, their mounts say so too.
+    if are_mounts && whole_trees {
+        forbid(dev, Attributes::NO_SUID, true).map_err(failed(c"null"))?;
     }
     Ok(())
 }

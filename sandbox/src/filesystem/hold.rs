@@ -5,7 +5,7 @@ use std::ffi::CStr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, Mode, OFlags};
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use rustix::mount::{
     MountAttrFlags, OpenTreeFlags, UnmountFlags, fsconfig_set_string, open_tree, unmount,
 };
@@ -47,7 +47,7 @@ impl Mounts {
     }
 
     pub(super) fn put_root(&mut self, slot: usize, sealed: bool) -> Result<(), Errno> {
-        let root = self.held.get_mut(slot).and_then(Option::take);
+        let root = self.held(slot).map_err(|trouble| trouble.errno)?;
         let root = root.ok_or(Errno(libc::EBADF))?;
         self.put_on_root(&root)?;
         let make = if sealed {
@@ -60,7 +60,7 @@ impl Mounts {
     }
 
     pub(super) fn take_first_put(&mut self, put: &Put) -> Result<(), MountTrouble> {
-        let tree = self.held.get_mut(put.slot).and_then(Option::take);
+        let tree = self.held(put.slot)?;
         let tree = tree.ok_or(Errno(libc::EBADF))?;
         let root = files::open(c"/", libc::O_PATH | libc::O_DIRECTORY)?;
         let attached = self.attach_forbidding(tree.as_fd(), root.as_fd(), put.attributes());
@@ -92,9 +92,18 @@ impl Mounts {
         of_host: bool,
         recursive: bool,
         optional: bool,
+        may_wait: bool,
     ) -> Result<(), MountTrouble> {
         let taken = if of_host {
-            tree_of_host(path, recursive)
+            let taken = tree_of_host(path, recursive);
+            if may_wait
+                && self.is_short(&taken)
+                && let Some(later) = self.later(path, recursive)
+            {
+                self.held.push(Some(later));
+                return Ok(());
+            }
+            taken
         } else {
             self.bases
                 .find(path)
@@ -104,8 +113,51 @@ impl Mounts {
             Err(Errno::ENOENT) if optional => None,
             taken => Some(taken.map_err(|errno| about(errno, MountOperation::Source, path))?),
         };
-        self.held.push(held);
+        self.held.push(held.map(Holding::Tree));
         Ok(())
+    }
+
+    /// Takes out of its slot what was held, if it was there.
+    pub(super) fn held(&mut self, slot: usize) -> Result<Option<OwnedFd>, MountTrouble> {
+        match self.held.get_mut(slot).and_then(Option::take) {
+            None => Ok(None),
+            Some(Holding::Tree(tree)) => Ok(Some(tree)),
+            Some(Holding::Later {
+                path,
+                found,
+                recursive,
+            }) => match tree_again(&found, recursive) {
+                Ok(tree) => Ok(Some(tree)),
+                Err(errno) => Err(about(errno, MountOperation::Source, &path)),
+            },
+        }
+    }
+
+    /// Where descriptors are short, a source is looked up when it is its turn, by a name without links: from
+    /// `/` it leads past whatever is attached there. Only `/` itself would not.
+    fn later(&self, path: &Path, recursive: bool) -> Option<Holding> {
+        if !self.host_stays || path == Path::new("/") {
+            return None;
+        }
+        let found = std::fs::canonicalize(path).ok()?;
+        Some(Holding::Later {
+            path: path.to_owned(),
+            found,
+            recursive,
+        })
+    }
+
+    /// Claims that no more can be held without taking from what the rest of the set-up needs.
+    fn is_short(&mut self, taken: &Result<OwnedFd, Errno>) -> bool {
+        let number = match taken {
+            Ok(tree) => u64::try_from(tree.as_raw_fd()).unwrap_or_default(),
+            Err(errno) => return *errno == Errno(libc::EMFILE),
+        };
+        let room = match self.room {
+            Some(room) => room,
+            None => *self.room.insert(open_files().saturating_sub(RESERVE)),
+        };
+        number >= room
     }
 
     /// A mount of another namespace cannot be copied: what the descriptor stands for is looked up by its
@@ -129,7 +181,7 @@ impl Mounts {
                 path,
             ));
         }
-        self.held.push(Some(tree));
+        self.held.push(Some(Holding::Tree(tree)));
         Ok(path.to_owned())
     }
 
@@ -137,7 +189,7 @@ impl Mounts {
     /// top of `/`.
     pub(super) fn translate(&self, map: Option<&IdMap>, path: &Path) -> Result<(), MountTrouble> {
         match (map, self.held.last()) {
-            (Some(map), Some(Some(tree))) => map
+            (Some(map), Some(Some(Holding::Tree(tree)))) => map
                 .apply(tree.as_fd())
                 .map_err(|errno| about(errno, MountOperation::IdMap, path)),
             _ => Ok(()),
@@ -181,7 +233,7 @@ impl Mounts {
                 InMemory::Overlay { slot, layers } => (slot, layers.mount()?),
             };
             if let Some(held) = self.held.get_mut(slot) {
-                *held = Some(mount);
+                *held = Some(Holding::Tree(mount));
             }
         }
         if stays {
@@ -193,11 +245,38 @@ impl Mounts {
     }
 }
 
+/// What is put into the box later.
+#[derive(Debug)]
+pub(super) enum Holding {
+    Tree(OwnedFd),
+    /// Asked for as `path`, and to be had at `found`.
+    Later {
+        path: PathBuf,
+        found: PathBuf,
+        recursive: bool,
+    },
+}
+
+/// How many descriptors there may be.
+fn open_files() -> u64 {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    limit.current.unwrap_or(u64::MAX)
+}
+
+/// Descriptors that the rest of a set-up takes.
+const RESERVE: u64 = 16;
+
 /// What is made in memory, and held once it is mounted.
 #[derive(Debug)]
 pub(super) enum InMemory {
     File { slot: usize, file: OwnedFd },
     Overlay { slot: usize, layers: Layers },
+}
+
+fn tree_again(found: &Path, recursive: bool) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let here = rustix::fs::openat2(CWD, found, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS)?;
+    clone_of(here.as_fd(), recursive)
 }
 
 fn tree_of_host(path: &Path, recursive: bool) -> Result<OwnedFd, Errno> {

@@ -12,7 +12,7 @@ use rustix::fs::{CWD, Mode, OFlags};
 use rustix::mount::{MountAttrFlags, fsconfig_set_flag, fsconfig_set_string};
 
 use super::apply::{Mounts, finish, open_file_system, path_of};
-use super::hold::InMemory;
+use super::hold::{Holding, InMemory};
 use super::order::Surroundings;
 use super::resolve::about;
 use super::step::{Overlay, OverlayUpper};
@@ -116,7 +116,7 @@ impl Mounts {
             self.held.push(None);
             self.in_memory.push(InMemory::Overlay { slot, layers });
         } else {
-            self.held.push(Some(layers.mount()?));
+            self.held.push(Some(Holding::Tree(layers.mount()?)));
         }
         Ok(())
     }

@@ -269,6 +269,7 @@ impl Tree {
         self.steps.push(MountStep::Private {
             from_host: walls.propagation == Propagation::FromHost,
             whole_trees: self.whole_trees,
+            host_stays: walls.root == Root::Empty,
         });
         self.steps.append(&mut self.ordered.holds);
         let mut slot = self.steps.len() - 1;

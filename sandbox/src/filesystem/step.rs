@@ -20,6 +20,8 @@ pub(crate) enum MountStep {
         from_host: bool,
         /// `mount_setattr(2)` is there: attributes are set on a tree as a whole.
         whole_trees: bool,
+        /// The box has a tree of its own, and nothing is attached in the host's but on its `/`.
+        host_stays: bool,
     },
     /// This directory, with all mounts below it, will be `/`.
     Root(CString),
@@ -172,6 +174,7 @@ impl fmt::Display for MountStep {
             Self::Private {
                 from_host,
                 whole_trees,
+                host_stays: _,
             } => {
                 f.write_str(if *from_host {
                     "let later mounts of the host in, and none out"

@@ -727,3 +727,29 @@ fn nothing_of_the_hosts_tree_is_left_to_be_reached() {
         ),
     ]);
 }
+
+#[test]
+fn more_sources_than_descriptors_are_bound_all_the_same() {
+    check(&[
+        gives(
+            Anybody,
+            "x=$(seq -f '--ro-bind /etc/hostname /e/d%g' 1100); prlimit --nofile=1024:4096 $B --bind /usr /usr --symlink usr/bin /bin --symlink usr/lib /lib --symlink usr/lib64 /lib64 --proc /proc --dev /dev $x sh -c 'ls /e | wc -l; cmp /e/d1 /e/d1100;  ulimit -n; ulimit -Hn'",
+            "1100\n1024\n4096",
+        ),
+        gives(
+            Anybody,
+            "x=$(seq -f '--ro-bind /etc/localtime /e/d%g' 200); ln -s /etc l; prlimit --nofile=32 $B --bind /usr /usr --symlink usr/bin /bin --symlink usr/lib /lib --symlink usr/lib64 /lib64 --proc /proc --dev /dev $x --bind $D/l/../etc/passwd /p --ro-bind-try /nowhere /e/0 sh -c 'ls /e | wc -l; cmp /e/d1 /e/d200; head -c 5 /p; ulimit -n'",
+            "200\nroot:32",
+        ),
+        gives(
+            Anybody,
+            "bash -c 'x=; for i in $(seq 10 610); do eval \"exec $i</etc/hostname\"; x=\"$x --ro-bind-data $i /e/d$i\"; done; ulimit -S -n 1024; $B --bind /usr /usr --symlink usr/bin /bin --symlink usr/lib /lib --symlink usr/lib64 /lib64 $x sh -c \"ls /e | wc -l; cmp /e/d10 /e/d610; ulimit -n\"'",
+            "601\n1024",
+        ),
+        refuses(
+            Anybody,
+            "x=$(seq -f '--ro-bind /etc/hostname /e/d%g' 100); prlimit --nofile=64 $B $R $x --tmpfs /e true",
+            "Can't mkdir parents for /e/d1: Read-only file system",
+        ),
+    ]);
+}
