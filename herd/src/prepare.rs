@@ -15,6 +15,7 @@ use units::unit::{
 };
 use units::value::slice::slices_above;
 
+use crate::plain_file;
 use crate::supervisor::action::Role;
 use crate::users::{IdentityError, User, Users};
 
@@ -547,8 +548,11 @@ fn own_uid() -> String {
     rustix::process::getuid().as_raw().to_string()
 }
 
+/// More than any `execve` takes.
+const ENVIRONMENT_LONGEST: u64 = 8 << 20;
+
 fn environment_file(path: &Path, optional: bool) -> Result<Vec<(String, String)>, PrepareError> {
-    let text = match std::fs::read_to_string(path) {
+    let text = match plain_file::read_text(path, ENVIRONMENT_LONGEST) {
         Ok(text) => text,
         Err(error) if optional && error.kind() == std::io::ErrorKind::NotFound => {
             return Ok(Vec::new());
@@ -578,13 +582,7 @@ fn seccomp_profile(path: &Path) -> Result<sandbox::config::SeccompProfile, Prepa
         path: path.to_owned(),
         source,
     };
-    let length = std::fs::metadata(path).map_err(unreadable)?;
-    if !length.is_file() || length.len() > PROFILE_LONGEST {
-        return Err(unreadable(std::io::Error::other(
-            "not a plain file of at most 1 MiB",
-        )));
-    }
-    let text = std::fs::read(path).map_err(unreadable)?;
+    let text = plain_file::read(path, PROFILE_LONGEST).map_err(unreadable)?;
     sandbox::seccomp::parse_profile(&path.display().to_string(), &text).map_err(|source| {
         PrepareError::SeccompProfileContent {
             path: path.to_owned(),

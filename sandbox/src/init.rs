@@ -11,7 +11,7 @@ use crate::main_process::{NOT_EXECUTED, Walk};
 use crate::plan::Plan;
 use crate::status::{self, Wire};
 use crate::step::Step;
-use crate::sys::clone::{Child, Manner, Stack};
+use crate::sys::clone::{Child, Manner, spawn_below};
 use crate::sys::signals::{self, Blocked, Taken};
 use crate::sys::{Errno, capabilities, descriptors, process};
 use crate::walk::Walker;
@@ -63,13 +63,8 @@ fn start(walker: &mut Walker<'_>, first: usize) -> Result<i32, StepFailure> {
     if walker.plan.leaves_session() {
         process::new_session().map_err(at_start)?;
     }
-    let mut stack = Stack::new().map_err(at_start)?;
     let walk = Walk::new(walker.plan, walker.prepared, first);
-    let child = stack
-        .spawn(&blocked, Manner::default(), Walk::run, &walk)
-        .map_err(at_start)?;
-    // A page or two for as long as the box lives: unmapping would have to wait for other processors.
-    stack.for_good();
+    let child = spawn_below(&blocked, Manner::default(), Walk::run, &walk).map_err(at_start)?;
     if let Some((step, errno)) = walk.failure() {
         return Err(StepFailure::new(plan, step, errno));
     }

@@ -22,8 +22,8 @@ use crate::sys::{Errno, capabilities, descriptors, files, process};
 #[derive(Debug)]
 pub(crate) struct Prepared {
     pub(crate) arguments: StringArray,
-    /// One for each directory that the program may start in, or one.
-    environments: Vec<StringArray>,
+    /// With a choice of `PWD` where there is one of directories to start in.
+    environment: Option<StringArray>,
     /// The directory it starts in, of [`Step::FirstDirectory`].
     directory: AtomicUsize,
     /// The shell's arguments, for each candidate that may be a script.
@@ -43,14 +43,10 @@ impl Prepared {
         let nothing = || StringArray::new(Vec::new());
         let program = plan.steps.iter().find_map(Step::as_exec);
         let directories = plan.steps.iter().find_map(Step::as_first_directory);
-        let environments = match (program, directories) {
-            (Some(program), Some(directories)) => directories
-                .iter()
-                .map(|directory| environment(program, with_pwd(program, directory)))
-                .collect(),
-            (Some(program), None) => vec![environment(program, program.environment.clone())],
-            (None, _) => Vec::new(),
-        };
+        let environment = program.map(|program| match directories {
+            Some(directories) => environment_by_directory(program, directories),
+            None => environment(program, program.environment.clone()),
+        });
         let script = |program: &Program, candidate: &CString| {
             let rest = program.arguments.iter().skip(1).cloned();
             let shell = [SHELL.to_owned(), candidate.clone()];
@@ -65,7 +61,7 @@ impl Prepared {
             arguments: program.map_or_else(nothing, |program| {
                 StringArray::new(program.arguments.clone())
             }),
-            environments,
+            environment,
             directory: AtomicUsize::new(0),
             scripts: scripts.unwrap_or_default(),
             descriptors,
@@ -95,21 +91,23 @@ fn environment(program: &Program, variables: Vec<CString>) -> StringArray {
     StringArray::with_pid_variables(variables, &program.pid_variables)
 }
 
-/// `PWD` in its place if there is one.
-fn with_pwd(program: &Program, directory: &CStr) -> Vec<CString> {
+/// `PWD`, in its place if it has one, is that of the directory.
+fn environment_by_directory(program: &Program, directories: &[CString]) -> StringArray {
+    let pairs = directories.iter().map(|directory| {
+        let pair = [b"PWD=", directory.to_bytes()].concat();
+        // There was no NUL in the directory.
+        CString::new(pair).unwrap_or_default()
+    });
     let mut variables = program.environment.clone();
-    let pair = [b"PWD=", directory.to_bytes()].concat();
-    let Ok(pair) = CString::new(pair) else {
-        return variables;
+    let mut known = variables.iter();
+    let index = match known.position(|variable| variable.to_bytes().starts_with(b"PWD=")) {
+        Some(index) => index,
+        None => {
+            variables.push(c"PWD=/".to_owned());
+            variables.len() - 1
+        }
     };
-    let known = variables
-        .iter_mut()
-        .find(|variable| variable.to_bytes().starts_with(b"PWD="));
-    match known {
-        Some(known) => *known = pair,
-        None => variables.push(pair),
-    }
-    variables
+    environment(program, variables).with_choice(index, pairs.collect())
 }
 
 /// Walks the steps from `first` on, in a process whose memory the parent reads afterwards.
@@ -518,10 +516,10 @@ fn change_to_first(paths: &[CString], chosen: &AtomicUsize) -> Result<(), Errno>
 
 /// Becomes the program; comes back with the reason why not.
 fn execute(program: &Program, prepared: &Prepared) -> Errno {
-    let chosen = prepared.directory.load(Ordering::Relaxed);
-    let Some(environment) = prepared.environments.get(chosen) else {
+    let Some(environment) = &prepared.environment else {
         return Errno(libc::EINVAL);
     };
+    environment.choose(prepared.directory.load(Ordering::Relaxed));
     environment.write_pid(process::own_pid());
     let is_path = program.command.to_bytes().contains(&b'/');
     let mut reason = Errno::ENOENT;

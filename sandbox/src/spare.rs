@@ -11,8 +11,8 @@
 //!
 //! The zygote is an executor too (`herd-exec zygote`): it has one thread, has seen no plan, and
 //! only ever copies itself. Its copies are children of the caller, and wait in new namespaces already: in
-//! those that the last plans had in common, as far as what is in them does not depend on when they are
-//! made ([`Plan::begins_inside`]). Who dies, whatever the reason, costs
+//! those that the last plans had, as far as what is in them does not depend on when they are made
+//! ([`Plan::begins_inside`]). Who dies, whatever the reason, costs
 //! the next launch the time of starting an executor, and nothing else.
 
 use std::collections::VecDeque;
@@ -48,10 +48,12 @@ pub(crate) struct Spares {
     zygote: Child,
     control: OwnedFd,
     /// Our ends of the channels of those that are being made, in order.
-    asked: VecDeque<OwnedFd>,
+    asked: VecDeque<(OwnedFd, NamespaceSet)>,
     ready: VecDeque<Spare>,
     /// What the last plans could have begun in, of those that could begin in anything.
     last: VecDeque<NamespaceSet>,
+    /// How many there are to be.
+    count: usize,
 }
 
 /// An executor that waits for a plan.
@@ -97,6 +99,7 @@ impl Spares {
             asked: VecDeque::new(),
             ready: VecDeque::new(),
             last: VecDeque::new(),
+            count: 0,
         }
     }
 
@@ -143,23 +146,19 @@ impl Spares {
         self.last.push_back(inside);
     }
 
-    /// What the next ones are made in.
-    fn wanted(&self) -> NamespaceSet {
-        let pid = NamespaceSet::of(libc::CLONE_NEWPID);
-        let all = self.last.iter().copied();
-        all.reduce(NamespaceSet::and).unwrap_or(pid)
-    }
-
+    /// The ready one that has the most of what a plan can begin in, and nothing else.
     fn fit_for(&self, inside: NamespaceSet) -> Option<usize> {
-        let fits = |spare: &Spare| inside.has_all(spare.namespaces);
-        self.ready.iter().position(fits)
+        let fit = self.ready.iter().enumerate();
+        let fit = fit.filter(|(_, spare)| inside.has_all(spare.namespaces));
+        fit.max_by_key(|(_, spare)| spare.namespaces.len())
+            .map(|(index, _)| index)
     }
 
-    /// Others take the place of those in which the last plans could not have begun.
+    /// Others take the place of those that have more than any that is wanted now.
     fn give_up_unfit(&mut self) {
-        let wanted = self.wanted();
+        let wanted = kinds(&self.last, self.count);
         self.ready.retain(|spare| {
-            let fits = wanted.has_all(spare.namespaces);
+            let fits = wanted.iter().any(|kind| kind.has_all(spare.namespaces));
             if !fits {
                 end(&spare.child);
             }
@@ -174,11 +173,18 @@ impl Spares {
 
     /// Asks for as many as are missing.
     pub(crate) fn fill_up(&mut self, count: usize) -> io::Result<()> {
-        while self.asked.len() + self.ready.len() < count {
+        let there = self.ready.iter().map(|spare| spare.namespaces);
+        let coming = self.asked.iter().map(|(_, namespaces)| *namespaces);
+        let there: Vec<NamespaceSet> = there.chain(coming).collect();
+        self.count = count;
+        for wanted in missing(&there, kinds(&self.last, count)) {
             let (ours, theirs) = status_channel()?;
-            let wanted = self.wanted().0.to_ne_bytes();
-            send(self.control.as_fd(), &wanted, &[theirs.as_fd()])?;
-            self.asked.push_back(ours);
+            send(
+                self.control.as_fd(),
+                &wanted.0.to_ne_bytes(),
+                &[theirs.as_fd()],
+            )?;
+            self.asked.push_back((ours, wanted));
         }
         Ok(())
     }
@@ -214,7 +220,7 @@ impl Spares {
             }
             let Answer { pid, namespaces } = Answer::from_bytes(bytes);
             // Without a pidfd, it could not make one.
-            if let (Some(channel), Some(pidfd)) = (self.asked.pop_front(), descriptors.pop()) {
+            if let (Some((channel, _)), Some(pidfd)) = (self.asked.pop_front(), descriptors.pop()) {
                 let child = Child { pid, pidfd };
                 self.ready.push_back(Spare {
                     child,
@@ -241,6 +247,40 @@ impl Drop for Spares {
     }
 }
 
+/// What `count` spares are to be: one for each kind of the `last` plans, the latest first, and more of the
+/// latest. Where there are more kinds than places, the last place is for all of them.
+fn kinds(last: &VecDeque<NamespaceSet>, count: usize) -> Vec<NamespaceSet> {
+    let mut kinds: Vec<NamespaceSet> = Vec::new();
+    for kind in last.iter().rev() {
+        if !kinds.contains(kind) {
+            kinds.push(*kind);
+        }
+    }
+    let common = kinds.iter().copied().reduce(NamespaceSet::and);
+    let common = common.unwrap_or(NamespaceSet::of(libc::CLONE_NEWPID));
+    if kinds.len() > count {
+        kinds.truncate(count.saturating_sub(1));
+        kinds.push(common);
+    }
+    let latest = kinds.first().copied().unwrap_or(common);
+    kinds.resize(count, latest);
+    kinds
+}
+
+/// What is to be made of it. One that is there, of whatever kind, has a place.
+fn missing(there: &[NamespaceSet], mut kinds: Vec<NamespaceSet>) -> Vec<NamespaceSet> {
+    let mut others = there.to_vec();
+    kinds.retain(|kind| match others.iter().position(|other| other == kind) {
+        Some(index) => {
+            others.swap_remove(index);
+            false
+        }
+        None => true,
+    });
+    kinds.truncate(kinds.len().saturating_sub(others.len()));
+    kinds
+}
+
 /// Ends and reaps a child that is of no more use.
 fn end(child: &Child) {
     // It may be gone, and the caller's own sweep may have reaped it.
@@ -251,6 +291,33 @@ fn end(child: &Child) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const PLAIN: NamespaceSet = NamespaceSet(1);
+    const WITH_NETWORK: NamespaceSet = NamespaceSet(3);
+    const WITH_IPC: NamespaceSet = NamespaceSet(5);
+
+    #[test]
+    fn there_is_a_spare_for_each_kind_of_box_as_far_as_there_is_room() {
+        let last = VecDeque::from([PLAIN, WITH_NETWORK, WITH_NETWORK]);
+        assert_eq!(kinds(&last, 0), []);
+        assert_eq!(kinds(&last, 1), [PLAIN]);
+        assert_eq!(kinds(&last, 2), [WITH_NETWORK, PLAIN]);
+        assert_eq!(kinds(&last, 3), [WITH_NETWORK, PLAIN, WITH_NETWORK]);
+        let last = VecDeque::from([WITH_IPC, WITH_NETWORK]);
+        assert_eq!(kinds(&last, 1), [PLAIN]);
+        let nothing = kinds(&VecDeque::new(), 1);
+        assert_eq!(nothing, [NamespaceSet::of(libc::CLONE_NEWPID)]);
+    }
+
+    #[test]
+    fn one_that_is_there_has_a_place() {
+        let wanted = || vec![WITH_NETWORK, PLAIN];
+        assert_eq!(missing(&[], wanted()), wanted());
+        assert_eq!(missing(&[WITH_NETWORK], wanted()), [PLAIN]);
+        assert_eq!(missing(&[PLAIN], wanted()), [WITH_NETWORK]);
+        assert_eq!(missing(&[PLAIN, PLAIN], wanted()), []);
+        assert_eq!(missing(&[WITH_IPC], wanted()), [WITH_NETWORK]);
+    }
 
     #[test]
     fn an_answer_is_read_as_it_was_written() {

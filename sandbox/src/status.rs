@@ -18,7 +18,7 @@
 //! Without a PID namespace the executor itself becomes the main process: there is no `Moved`. It says
 //! `Executing` as its last word, so that a channel that closes after it was closed by `execve`, and
 //! one that closes without it by a death. A copy of the caller saves itself that message unless the
-//! plan is [followed](crate::Plan::followed): whoever waits for it asks [`has_executed`].
+//! plan is followed by a session: whoever waits for it asks [`has_executed`].
 
 use std::fs;
 use std::io;

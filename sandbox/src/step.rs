@@ -203,6 +203,11 @@ impl NamespaceSet {
         others.0 & !self.0 == 0
     }
 
+    /// How many there are.
+    pub(crate) fn len(self) -> u32 {
+        self.0.count_ones()
+    }
+
     /// What is in both.
     pub(crate) fn and(self, other: Self) -> Self {
         Self(self.0 & other.0)

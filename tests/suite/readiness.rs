@@ -157,6 +157,23 @@ fn a_pid_file_that_names_a_stranger_is_not_believed() {
     assert_eq!(herd.state("web"), "failed");
 }
 
+/// It is the service that chooses what it puts there, and nobody writes into it.
+#[test]
+fn a_pid_file_that_is_a_fifo_holds_nobody_up() {
+    let herd = Herd::builder()
+        .available(
+            "web",
+            "command = \"sh -c 'mkfifo @D@/pid'\"\nready = 'forking'\npid_file = '@D@/pid'\n\
+             restart = 'no'\ntimeout_start = '300ms'",
+        )
+        .start();
+    let output = herd.ctl(&["start", "web"]);
+    assert_eq!(output.code, 1, "{output:?}");
+    assert_eq!(herd.state("web"), "failed");
+    let reason = herd.status("web")["failure"].to_string();
+    assert!(reason.contains("not a regular file"), "{reason}");
+}
+
 #[test]
 fn a_start_that_takes_too_long_fails_and_ends_everything() {
     let herd = Herd::builder()

@@ -158,6 +158,28 @@ fn the_environment_is_what_the_unit_says_and_nothing_else() {
     assert_eq!(out.iter().find(of_others), None);
 }
 
+/// Opening a fifo waits for who writes into it: herd's loop does not.
+#[test]
+fn an_environment_file_that_is_no_file_is_refused_at_once() {
+    let herd = Herd::builder()
+        .available(
+            "web",
+            "command = 'true'\nenvironment_file = '@D@/fifo'\nrestart = 'no'",
+        )
+        .unit("other", "command = 'sleep infinity'")
+        .start();
+    let fifo = herd.path("fifo");
+    rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, 0o600.into()).unwrap();
+    let output = herd.ctl(&["start", "web"]);
+    assert_eq!(output.code, 1, "{output:?}");
+    let why = format!(
+        "cannot read environment_file {}: not a regular file",
+        fifo.display()
+    );
+    assert!(output.stderr.contains(&why), "{output:?}");
+    assert_eq!(herd.state("other"), "active");
+}
+
 #[test]
 fn identity_directories_and_scheduling_are_as_told() {
     if !crate::needs::root() {

@@ -14,6 +14,7 @@
 //! that the manual has and the parser not (22) beside the parser.
 
 mod attacks;
+mod bombs;
 mod callers;
 mod case;
 mod command_line;

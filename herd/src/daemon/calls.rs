@@ -12,6 +12,7 @@ use crate::control::protocol::{
     StateChange, StatusReply, UnitFile, Whom as WireWhom, WhyReply,
 };
 use crate::control::server::CallId;
+use crate::plain_file;
 use crate::prepare::{self, Occasion};
 use crate::supervisor::action::{Answer, Role, Whom};
 use crate::supervisor::event::Verb;
@@ -28,6 +29,9 @@ pub(super) struct Waiting {
 
 /// Calls served before the rest of the loop has its turn again.
 const AT_ONCE: usize = 32;
+
+/// As `units` reads them.
+const UNIT_LONGEST: u64 = 1 << 20;
 
 impl Daemon {
     pub(super) fn serve_clients(&mut self) {
@@ -319,9 +323,10 @@ impl Daemon {
         self.known(name)?;
         let mut files = Vec::new();
         for path in self.files_of(name) {
-            let content = std::fs::read_to_string(&path).map_err(|error| Refusal::Refused {
-                reason: format!("{name}: cannot read {}: {error}", path.display()),
-            })?;
+            let content =
+                plain_file::read_text(&path, UNIT_LONGEST).map_err(|error| Refusal::Refused {
+                    reason: format!("{name}: cannot read {}: {error}", path.display()),
+                })?;
             files.push(UnitFile {
                 path: path.display().to_string(),
                 content,

@@ -11,7 +11,7 @@ mod freeze;
 mod group;
 mod identity;
 mod notices;
-mod notify;
+pub mod notify;
 mod offline;
 pub mod options;
 mod paths;

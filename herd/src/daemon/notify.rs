@@ -37,7 +37,7 @@ pub(super) struct Datagram {
 
 /// One line of a datagram.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Word {
+pub enum Word {
     Notice(Notice),
     MainPid(i32),
     /// The descriptors sent along are to be kept.
@@ -120,7 +120,7 @@ impl AsFd for NotifySocket {
 }
 
 /// Reads the lines of a datagram. Never fails: what is not understood is kept as such.
-pub(super) fn parse(bytes: &[u8]) -> Vec<Word> {
+pub fn parse(bytes: &[u8]) -> Vec<Word> {
     let text = String::from_utf8_lossy(bytes);
     let lines: Vec<&str> = text
         .split('\n')

@@ -11,6 +11,7 @@ use units::unit::{DirectoryKind, Preserve, Ready};
 use super::runtime::{Process, Runtime, Stage, Task};
 use super::sources::Source;
 use super::{Daemon, checks, clock, group, reason};
+use crate::plain_file;
 use crate::prepare;
 use crate::supervisor::action::{Action, Whom};
 use crate::supervisor::{Event, Input, Pid, RunId, ServiceId};
@@ -18,6 +19,9 @@ use crate::supervisor::{Event, Input, Pid, RunId, ServiceId};
 /// Looks for an announced out-of-memory kill, 2 ms and then twice as long apart: an eighth of a
 /// second in all.
 const MEMORY_LOOKS: u32 = 6;
+
+/// A number and a newline, with room for what else some daemons write.
+const PID_FILE_LONGEST: u64 = 4096;
 
 impl Daemon {
     pub(super) fn perform(&mut self, action: Action) {
@@ -330,7 +334,7 @@ impl Daemon {
         };
         let members = group::members(id, runtime, &self.processes);
         let found = match &pid_file {
-            Some(path) => match std::fs::read_to_string(path) {
+            Some(path) => match plain_file::read_text(path, PID_FILE_LONGEST) {
                 Ok(text) => match text.trim().parse::<i32>() {
                     Ok(pid) if members.contains(&pid) => Ok(pid),
                     Ok(pid) => Err(format!(

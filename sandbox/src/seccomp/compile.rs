@@ -121,6 +121,10 @@ fn allows_another(program: &Program, architecture: Architecture) -> bool {
 /// Claims that some call which changes mounts comes through all the filters: who has the capability
 /// for it can take away what was mounted, or write to what was read-only.
 pub(crate) fn allow_mounts(filters: &[Filter], architecture: Architecture) -> bool {
+    // Looking for a number makes a table of all, which a launcher has no time for.
+    if filters.is_empty() {
+        return true;
+    }
     let native = Abi::native(architecture);
     ["mount", "umount2", "mount_setattr", "move_mount"]
         .iter()

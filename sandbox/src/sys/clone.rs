@@ -90,41 +90,98 @@ impl Stack {
         run: extern "C" fn(&T) -> !,
         argument: &T,
     ) -> Result<Child, Errno> {
-        let mut pidfd = -1i32;
-        let mut flags = CLONE_VM | CLONE_VFORK | CLONE_PIDFD | CLONE_CLEAR_SIGHAND;
-        if manner.shared_descriptors {
-            flags |= CLONE_FILES;
-        }
-        let mut arguments = CloneArguments {
-            flags,
-            pidfd: (&raw mut pidfd) as u64,
-            exit_signal: libc::SIGCHLD as u64,
-            stack: self.base as u64 + GUARD as u64,
-            stack_size: STACK_SIZE as u64,
-            ..CloneArguments::default()
-        };
-        if let Some(cgroup) = manner.cgroup {
-            arguments.flags |= CLONE_INTO_CGROUP;
-            arguments.cgroup = u64::from(cgroup.as_raw_fd().unsigned_abs());
-        }
-        // SAFETY: `extern "C" fn(&T) -> !` and `extern "C" fn(*const c_void) -> !` take one
-        // pointer in the same register; the child gets exactly the `&T` of this call, which
-        // outlives it because the parent does not return before the child is gone (VFORK).
-        let run: extern "C" fn(*const libc::c_void) -> ! = unsafe { std::mem::transmute(run) };
-        // SAFETY: `arguments` is a complete clone_args; its stack is a live mapping that no other
-        // child uses (`&mut self`); `pidfd` points at an i32 of ours; signals are blocked, so no
-        // handler runs in the child; `run` never returns, so the child's stack is never unwound.
-        let returned = unsafe { clone_onto_stack(&arguments, run, ptr::from_ref(argument).cast()) };
-        if returned < 0 {
-            return Err(Errno(i32::try_from(-returned).unwrap_or(libc::EIO)));
-        }
-        Ok(Child {
-            pid: i32::try_from(returned).unwrap_or(i32::MAX),
-            // SAFETY: clone3 succeeded with CLONE_PIDFD, so the kernel stored a new descriptor
-            // there that nobody else owns.
-            pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) },
-        })
+        let lowest = self.base as u64 + GUARD as u64;
+        // SAFETY: a live mapping that no other child uses (`&mut self`).
+        unsafe { vfork(lowest, STACK_SIZE as u64, manner, run, argument) }
     }
+}
+
+/// [`Stack::spawn`] on the caller's own stack, below what it uses of it: nothing is mapped for it, and the
+/// guard is the caller's.
+#[inline(never)]
+pub(crate) fn spawn_below<T: Sync>(
+    _blocked: &super::signals::Blocked,
+    manner: Manner<'_>,
+    run: extern "C" fn(&T) -> !,
+    argument: &T,
+) -> Result<Child, Errno> {
+    let top = (stack_pointer() - FRAMES) & !0xf;
+    // SAFETY: nothing of ours lies below the stack pointer but the frames of the calls between here and
+    // `clone3`, which are left free above `top`; while the child is there we are suspended, and no signal is
+    // delivered. The size only tells the kernel where the top is.
+    unsafe { vfork(top - FRAMES, FRAMES, manner, run, argument) }
+}
+
+/// Far more than the frames between [`spawn_below`] and `clone3`.
+const FRAMES: u64 = 4096;
+
+fn stack_pointer() -> u64 {
+    let pointer: u64;
+    // SAFETY: copies one register.
+    #[cfg(target_arch = "x86_64")]
+    unsafe {
+        std::arch::asm!("mov {}, rsp", out(reg) pointer, options(nomem, nostack, preserves_flags));
+    }
+    // SAFETY: copies one register.
+    #[cfg(target_arch = "aarch64")]
+    unsafe {
+        std::arch::asm!("mov {}, sp", out(reg) pointer, options(nomem, nostack, preserves_flags));
+    }
+    // SAFETY: copies one register.
+    #[cfg(target_arch = "riscv64")]
+    unsafe {
+        std::arch::asm!("mv {}, sp", out(reg) pointer, options(nomem, nostack, preserves_flags));
+    }
+    pointer
+}
+
+/// Comes back once the child has called `execve` or `_exit`.
+///
+/// # Safety
+/// The stack, `size` bytes from `lowest` on and what lies below for it to grow into, is nobody else's while
+/// the child runs; all signals are blocked; `run` does what is sound in memory shared with a suspended
+/// caller.
+unsafe fn vfork<T: Sync>(
+    lowest: u64,
+    size: u64,
+    manner: Manner<'_>,
+    run: extern "C" fn(&T) -> !,
+    argument: &T,
+) -> Result<Child, Errno> {
+    let mut pidfd = -1i32;
+    let mut flags = CLONE_VM | CLONE_VFORK | CLONE_PIDFD | CLONE_CLEAR_SIGHAND;
+    if manner.shared_descriptors {
+        flags |= CLONE_FILES;
+    }
+    let mut arguments = CloneArguments {
+        flags,
+        pidfd: (&raw mut pidfd) as u64,
+        exit_signal: libc::SIGCHLD as u64,
+        stack: lowest,
+        stack_size: size,
+        ..CloneArguments::default()
+    };
+    if let Some(cgroup) = manner.cgroup {
+        arguments.flags |= CLONE_INTO_CGROUP;
+        arguments.cgroup = u64::from(cgroup.as_raw_fd().unsigned_abs());
+    }
+    // SAFETY: `extern "C" fn(&T) -> !` and `extern "C" fn(*const c_void) -> !` take one
+    // pointer in the same register; the child gets exactly the `&T` of this call, which
+    // outlives it because the parent does not return before the child is gone (VFORK).
+    let run: extern "C" fn(*const libc::c_void) -> ! = unsafe { std::mem::transmute(run) };
+    // SAFETY: `arguments` is a complete clone_args; the caller vouches for its stack; `pidfd`
+    // points at an i32 of ours; signals are blocked, so no handler runs in the child; `run` never
+    // returns, so the child's stack is never unwound.
+    let returned = unsafe { clone_onto_stack(&arguments, run, ptr::from_ref(argument).cast()) };
+    if returned < 0 {
+        return Err(Errno(i32::try_from(-returned).unwrap_or(libc::EIO)));
+    }
+    Ok(Child {
+        pid: i32::try_from(returned).unwrap_or(i32::MAX),
+        // SAFETY: clone3 succeeded with CLONE_PIDFD, so the kernel stored a new descriptor
+        // there that nobody else owns.
+        pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) },
+    })
 }
 
 impl Stack {

@@ -7,7 +7,7 @@
 use std::ffi::{CStr, CString, c_char};
 use std::os::fd::RawFd;
 use std::ptr;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU8, Ordering};
 
 use super::{Errno, check};
 
@@ -20,13 +20,12 @@ pub(crate) struct StringArray {
     // Kept because `pointers` points into them.
     _strings: Vec<CString>,
     _pid_variables: Vec<Box<[AtomicU8]>>,
-    pointers: Vec<*const c_char>,
+    pointers: Vec<AtomicPtr<c_char>>,
+    /// What [`Self::choose`] puts in this place.
+    choice: (usize, Vec<CString>),
     /// Where the digits of the pid go: `(variable, offset)`.
     pid_offsets: Vec<usize>,
 }
-
-// SAFETY: the pointers are into heap memory the value owns and never changes but through atomics.
-unsafe impl Sync for StringArray {}
 
 impl StringArray {
     pub(crate) fn new(strings: Vec<CString>) -> Self {
@@ -52,15 +51,32 @@ impl StringArray {
             .map(|string| string.as_ptr())
             .chain(buffers.iter().map(|buffer| buffer.as_ptr().cast()))
             .chain([ptr::null()])
+            .map(|pointer| AtomicPtr::new(pointer.cast_mut()))
             .collect();
         Self {
             pointers,
+            choice: (0, Vec::new()),
             pid_offsets: pid_variables
                 .iter()
                 .map(|name| name.as_bytes().len() + 1)
                 .collect(),
             _strings: strings,
             _pid_variables: buffers,
+        }
+    }
+
+    /// The same with strings of which [`Self::choose`] puts one in the place of that with this index.
+    pub(crate) fn with_choice(mut self, index: usize, strings: Vec<CString>) -> Self {
+        debug_assert!(index < self._strings.len(), "there is a string to replace");
+        self.choice = (index, strings);
+        self
+    }
+
+    /// Puts one of the choices, if there are any, in its place. Allocates nothing.
+    pub(crate) fn choose(&self, number: usize) {
+        let (index, strings) = &self.choice;
+        if let (Some(place), Some(string)) = (self.pointers.get(*index), strings.get(number)) {
+            place.store(string.as_ptr().cast_mut(), Ordering::Relaxed);
         }
     }
 

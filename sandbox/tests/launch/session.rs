@@ -144,6 +144,31 @@ pub(crate) const CASES: &[Case] = &[
             }
         },
     ),
+    ("many_launches_of_true_end_well_and_none_hangs", || {
+        // Item 41 of the attacks: `tests/dev true-long` runs 10,000.
+        let count = std::env::var("HERD_TRUE_LAUNCHES").map_or(200, |count| count.parse().unwrap());
+        let sandbox = Sandbox::new().unwrap();
+        let null = null();
+        for number in 0..count {
+            let config = Config::boxed("web", ["/bin/true"]);
+            let session = sandbox
+                .spawn(&config, files(&null, null.as_fd()), options())
+                .unwrap();
+            let pidfd = session.pidfd().unwrap().try_clone_to_owned().unwrap();
+            let patience = rustix::event::Timespec {
+                tv_sec: 30,
+                tv_nsec: 0,
+            };
+            let mut ends = [rustix::event::PollFd::new(
+                &pidfd,
+                rustix::event::PollFlags::IN,
+            )];
+            let ready = rustix::event::poll(&mut ends, Some(&patience)).unwrap();
+            assert_eq!(ready, 1, "launch {number} hangs");
+            assert_eq!(session.wait().unwrap().exit_code(), 0, "launch {number}");
+        }
+        no_child_is_left();
+    }),
     ("a_failure_is_an_event_with_step_path_and_errno", || {
         let told = all_told(&Config::boxed("web", ["/usr/bin/nope"]));
         assert_eq!(kinds(&told), ["spawned", "failed"]);

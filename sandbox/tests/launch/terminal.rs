@@ -42,7 +42,7 @@ fn read_until(from: &mut File, wanted: &str) -> String {
 /// Reads until the second text has been seen behind the first.
 fn read_until_then(from: &mut File, first: &str, second: &str) {
     let text = read_until(from, first);
-    let behind = text.find(first).map_or("", |at| &text[at + first.len()..]);
+    let behind = text.split_once(first).map_or("", |(_, behind)| behind);
     if !behind.contains(second) {
         read_until(from, second);
     }

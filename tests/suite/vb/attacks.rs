@@ -12,7 +12,7 @@ use crate::box_probe::{probe, user_boxes};
 use crate::fixture::{Output, run};
 use crate::needs;
 
-const USUAL: &[&str] = &[
+pub(super) const USUAL: &[&str] = &[
     "--unshare-all",
     "--unshare-user",
     "--disable-userns",

@@ -36,7 +36,7 @@ fn a_box_dies_with_its_launcher_when_asked() {
         ),
         gives(
             Anybody,
-            "mkfifo f; sh -c '$B $R --die-with-parent --unshare-pid sh -c \"echo up; exec sleep 60\" >f & echo; wait' & exec 3<f; read x <&3; kill -9 $!; cat <&3; echo gone",
+            "mkfifo f; sh -c 'echo; $B $R --die-with-parent --unshare-pid sh -c \"echo up; exec sleep 60\" >f & wait' & exec 3<f; read x <&3; kill -9 $!; cat <&3; echo gone",
             "\ngone",
         ),
     ]);
