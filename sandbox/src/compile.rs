@@ -225,10 +225,10 @@ impl Compiler<'_> {
             self.steps.push(Step::Untraceable);
         }
         if set.has(libc::CLONE_NEWUTS) {
-            let own = || self.config.name.chars().take(HOSTNAME_LONGEST).collect();
-            let name: String = walls.hostname.clone().unwrap_or_else(own);
-            self.steps
-                .push(Step::Hostname(c_string(OsStr::new(&name))?));
+            let own = || -> String { self.config.name.chars().take(HOSTNAME_LONGEST).collect() };
+            let own = || own().into();
+            let name = walls.hostname.clone().unwrap_or_else(own);
+            self.steps.push(Step::Hostname(c_string(&name)?));
             if let Some(name) = &walls.domainname {
                 let name = c_string(OsStr::new(name))?;
                 self.steps.push(Step::Domainname(name));
@@ -338,7 +338,9 @@ impl Compiler<'_> {
         self.steps.extend(lifecycle.block.map(Step::Block));
         self.steps.extend(lifecycle.sync.map(Step::KeepOpen));
         for path in &lifecycle.lock_files {
-            absolute("lock file", path)?;
+            if self.config.process.working_directories.is_empty() {
+                absolute("lock file", path)?;
+            }
             self.steps.push(Step::Lock(c_string(path.as_os_str())?));
         }
         Ok(())

@@ -72,7 +72,8 @@ pub struct Lifecycle {
     pub block: Option<Held>,
     /// The box's first process keeps this descriptor open for as long as it lives.
     pub sync: Option<Held>,
-    /// Files of the box on which its first process holds a read lock (`fcntl(2)`) while it lives.
+    /// Files of the box on which its first process holds a read lock (`fcntl(2)`) while it lives. Relative
+    /// ones start where the program does, with [`Process::working_directories`].
     pub lock_files: Vec<PathBuf>,
     /// The box lasts until the last of its processes has ended, and not only as long as its main
     /// process, whose end is told at once.
@@ -209,7 +210,7 @@ pub struct Walls {
     pub propagation: Propagation,
     pub read_only_root: bool,
     /// Hostname in the UTS namespace; the config's name when absent.
-    pub hostname: Option<String>,
+    pub hostname: Option<OsString>,
     /// Of the clocks in the time namespace, which `namespaces.time` asks for.
     pub time_offsets: TimeOffsets,
     /// NIS domain name in the UTS namespace, which keeps the host's when absent.

@@ -53,6 +53,10 @@ pub enum About {
     FurtherUserNamespaces,
     /// The maps of a user namespace.
     Maps,
+    /// Becoming this user.
+    User(u32),
+    /// Becoming a member of this group.
+    Group(u32),
     Loopback,
     Filter,
     /// The tree: [`StepFailure::mount`] says more.
@@ -77,6 +81,8 @@ impl About {
             Step::JoinSecondUser => Self::SecondUserNamespace,
             Step::AssertNoUserNamespaces => Self::FurtherUserNamespaces,
             Step::UserNamespace(_) | Step::SecondUserNamespace(_) | Step::Maps(_) => Self::Maps,
+            Step::Uid(uid) => Self::User(*uid),
+            Step::Gid(gid) => Self::Group(*gid),
             Step::Loopback | Step::Connect => Self::Loopback,
             Step::Filter { .. } => Self::Filter,
             Step::Mount(_) => Self::Mount,

@@ -148,6 +148,7 @@ pub(crate) fn identity(wanted: &Identity, host: &Host, steps: &mut Vec<Step>) {
     let changes_group = wanted.gid.filter(|gid| may_groups || *gid != host.gid);
     let changes_user = wanted.uid.filter(|uid| may_users || *uid != host.uid);
     match &wanted.groups {
+        Some(groups) if *groups == host.groups => {}
         Some(groups) if !may_groups && same_groups(groups, host) => {}
         Some(groups) => steps.push(Step::Groups(groups.clone())),
         None if changes_group.is_some() || changes_user.is_some() => {

@@ -1,5 +1,6 @@
 //! The walk of a box's steps, in the executor and then in the box's first process.
 
+use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -287,7 +288,7 @@ impl<'a> Walker<'a> {
                 Ok(())
             }
             Step::Lock(path) => {
-                let file = files::open(path, libc::O_RDONLY | libc::O_NONBLOCK)?;
+                let file = self.open_lock(path)?;
                 let lock = rustix::fs::FlockOperation::NonBlockingLockShared;
                 rustix::fs::fcntl_lock(&file, lock).map_err(Errno::from)?;
                 self.kept.push(file);
@@ -356,6 +357,20 @@ impl<'a> Walker<'a> {
                 Ok(())
             }
         }
+    }
+
+    /// A relative path starts where the program will.
+    fn open_lock(&self, path: &CStr) -> Result<OwnedFd, Errno> {
+        let flags = libc::O_RDONLY | libc::O_NONBLOCK;
+        if path.to_bytes().starts_with(b"/") {
+            return files::open(path, flags);
+        }
+        let steps = self.plan.steps.iter();
+        let directories = steps.filter_map(Step::as_first_directory).flatten();
+        let enter = libc::O_PATH | libc::O_DIRECTORY;
+        let mut directories = directories.filter_map(|one| files::open(one, enter).ok());
+        let start = directories.next().ok_or(Errno::ENOENT)?;
+        files::open_at(start.as_fd(), path, flags)
     }
 
     fn join_second_user(&mut self) -> Result<(), Trouble> {

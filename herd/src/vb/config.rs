@@ -59,6 +59,8 @@ pub fn config(
         mounts: Vec::new(),
         parents: Vec::new(),
         sources: Vec::new(),
+        made: Vec::new(),
+        read: Vec::new(),
     };
     if let Some(root) = &arguments.own.root {
         wanted.operation(&Operation::Bind {
@@ -77,7 +79,7 @@ pub fn config(
         sources,
         ..
     } = wanted;
-    let lifecycle = lifecycle(arguments, caller, holdings)?;
+    let lifecycle = lifecycle(arguments, holdings)?;
     let mut walls = walls(arguments, caller, mounts);
     if let Some(profile) = arguments.own.profile() {
         profile::fine_walls(profile, &mut walls);
@@ -106,7 +108,7 @@ fn walls(arguments: &Arguments, caller: &Caller, mounts: Vec<MountAction>) -> Wa
     let (bounding, capabilities) = capabilities(arguments, caller);
     let hostname = unshare.uts.then(|| {
         let name = arguments.hostname.as_ref().unwrap_or(&caller.node_name);
-        name.to_string_lossy().into_owned()
+        name.clone()
     });
     Walls {
         namespaces: Namespaces {
@@ -287,11 +289,7 @@ fn joins(arguments: &Arguments, holdings: &mut Holdings) -> Result<Vec<Join>, Os
     Ok(joins)
 }
 
-fn lifecycle(
-    arguments: &Arguments,
-    caller: &Caller,
-    holdings: &mut Holdings,
-) -> Result<Lifecycle, OsString> {
+fn lifecycle(arguments: &Arguments, holdings: &mut Holdings) -> Result<Lifecycle, OsString> {
     let descriptors = arguments.descriptors;
     // A number that is not open is passed over, as bubblewrap does.
     let mut hold = |number: Option<i32>| match number.map(|number| holdings.hold(number)) {
@@ -309,11 +307,7 @@ fn lifecycle(
         } else {
             hold(descriptors.sync)?
         },
-        lock_files: arguments
-            .lock_files
-            .iter()
-            .map(|path| caller.working_directory.join(path))
-            .collect(),
+        lock_files: arguments.lock_files.iter().map(PathBuf::from).collect(),
         linger: true,
     })
 }
@@ -324,10 +318,29 @@ struct Translation<'a> {
     mounts: Vec<MountAction>,
     parents: Vec<(PathBuf, OsString)>,
     sources: Vec<(PathBuf, OsString)>,
+    /// Directories above targets that are there, unless something has been mounted over them since.
+    made: Vec<PathBuf>,
+    /// Numbers whose data is used up.
+    read: Vec<i32>,
 }
 
 impl Translation<'_> {
     fn operation(&mut self, operation: &Operation) -> Result<(), OsString> {
+        self.translate(operation)?;
+        if let Some(target) = mount_point(operation) {
+            // A link may lead anywhere.
+            let has_links = self
+                .mounts
+                .iter()
+                .any(|action| matches!(action, MountAction::Symlink { .. }));
+            let target = in_box(target);
+            self.made
+                .retain(|directory| !has_links && !directory.starts_with(&target));
+        }
+        Ok(())
+    }
+
+    fn translate(&mut self, operation: &Operation) -> Result<(), OsString> {
         match operation {
             Operation::Bind {
                 source,
@@ -469,10 +482,12 @@ impl Translation<'_> {
 
     /// What can be read from a descriptor, which is used up.
     fn data(&mut self, number: i32, target: &OsStr) -> Result<Data, OsString> {
+        let is_used_up = self.read.contains(&number);
+        self.read.push(number);
         let held = self.holdings.hold(number);
         match held.map_err(|error| cannot_hold(&error))? {
-            Some(held) => Ok(Data::Descriptor(held)),
-            None => {
+            Some(held) if !is_used_up => Ok(Data::Descriptor(held)),
+            Some(_) | None => {
                 let mut text = OsString::from("Can't write data to file ");
                 text.push(target);
                 text.push(format!(": {}", errno::text(libc::EBADF)));
@@ -483,6 +498,13 @@ impl Translation<'_> {
 
     /// The path outside; `None` for an optional one that is known to be missing.
     fn source(&mut self, given: &OsStr, optional: bool) -> Result<Option<PathBuf>, OsString> {
+        if given.is_empty() && optional {
+            return Ok(None);
+        }
+        if given.is_empty() {
+            let missing = errno::text(libc::ENOENT);
+            return Err(format!("Can't find source path : {missing}").into());
+        }
         let mut path = self.caller.working_directory.join(given);
         // The engine takes paths that say themselves where they lead.
         let goes_up = |path: &Path| path.components().any(|part| part == Component::ParentDir);
@@ -520,15 +542,37 @@ impl Translation<'_> {
     fn target(&mut self, given: &OsStr) -> PathBuf {
         let target = in_box(given);
         if let Some(parent) = target.parent().filter(|parent| parent.parent().is_some())
-            && !self.parents.iter().any(|(known, _)| known == parent)
+            && !self.made.iter().any(|known| known == parent)
         {
-            self.parents.push((parent.to_owned(), given.to_owned()));
+            self.made.push(parent.to_owned());
+            if !self.parents.iter().any(|(known, _)| known == parent) {
+                self.parents.push((parent.to_owned(), given.to_owned()));
+            }
             self.mounts.push(MountAction::Directory {
                 path: parent.to_owned(),
                 mode: 0o700,
             });
         }
         target
+    }
+}
+
+/// Where the operation puts another file system.
+fn mount_point(operation: &Operation) -> Option<&OsStr> {
+    match operation {
+        Operation::Bind { target, .. }
+        | Operation::Overlay { target, .. }
+        | Operation::Proc(target)
+        | Operation::Devices(target)
+        | Operation::MessageQueues(target)
+        | Operation::Tmpfs { target, .. }
+        | Operation::BindData { target, .. } => Some(target),
+        Operation::Directory { .. }
+        | Operation::File { .. }
+        | Operation::Symlink { .. }
+        | Operation::Chmod { .. }
+        | Operation::RemountReadOnly(_)
+        | Operation::Hostname(_) => None,
     }
 }
 

@@ -61,6 +61,8 @@ pub fn sentence(failure: &StepFailure, arguments: &Arguments, wanted: &Wanted) -
         }
         About::Join(NamespaceKind::Pid) => format!("Setting pidns failed: {reason}").into(),
         About::SecondUserNamespace => format!("Setting userns2 failed: {reason}").into(),
+        About::User(uid) => format!("unable to switch to uid {uid}: {reason}").into(),
+        About::Group(gid) => format!("unable to switch to gid {gid}: {reason}").into(),
         About::Loopback => format!("loopback: {reason}").into(),
         About::Maps => format!("setting up uid map: {reason}").into(),
         About::Filter if failure.errno == libc::EINVAL => NO_FILTER.into(),

@@ -208,6 +208,10 @@ fn launch(
         wanted.config.limits.cgroup = limits;
     }
     let host = scope.as_ref().map_or(&host, Scope::host);
+    if arguments.descriptors.user_namespace.is_some() {
+        // They stay as they are: who has made the namespace may have shut setgroups(2) in it.
+        wanted.config.identity.groups = Some(host.groups.clone());
+    }
     let plan = sandbox::compile(&wanted.config, host)
         .map_err(|error| said(&error))?
         .by_fork();

@@ -6,13 +6,13 @@ use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{Access, AtFlags, Mode, OFlags, ResolveFlags};
+use rustix::fs::{Access, AtFlags, Mode, OFlags};
 use rustix::mount::{MountAttrFlags, OpenTreeFlags, fsconfig_set_string, open_tree};
 
 use super::action::{Action, Content, Put, mode_of_parents};
 use super::apply::{Mounts, attach, clone_of, finish, inert, open_file_system, path_of};
 use super::devices;
-use super::resolve::{about, is_directory, open_below};
+use super::resolve::{about, is_directory, make_below};
 use super::trouble::{MountOperation, MountTrouble};
 use crate::held::HeldDescriptors;
 use crate::sys::mount::{Attributes, forbid};
@@ -251,12 +251,13 @@ impl Mounts {
         held: &HeldDescriptors,
     ) -> Result<(), MountTrouble> {
         let (directory, name) = self.bases.parent(path, mode_of_parents(mode))?;
-        let flags = OFlags::WRONLY | OFlags::TRUNC | OFlags::NONBLOCK;
+        // A link that leads nowhere is followed to where it leads, inside the root.
+        let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::TRUNC | OFlags::NONBLOCK;
         let root = self.bases.root().ok_or(Errno(libc::EBADF))?;
         let there = path.strip_prefix("/").unwrap_or(path);
         let new = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
         let file = match rustix::fs::openat(&directory, name, new, Mode::from_raw_mode(mode)) {
-            Err(rustix::io::Errno::EXIST) => open_below(root, there, flags, ResolveFlags::empty()),
+            Err(rustix::io::Errno::EXIST) => make_below(root, there, flags, mode),
             answer => answer.map_err(Errno::from),
         };
         let file = file.map_err(|errno| about(errno, MountOperation::File, path))?;

@@ -241,9 +241,30 @@ pub(super) fn open_below(
     } else {
         rest
     };
+    open_again(from, rest, flags, Mode::empty(), resolve)
+}
+
+/// The same for a file that may be missing.
+pub(super) fn make_below(
+    from: BorrowedFd<'_>,
+    rest: &Path,
+    flags: OFlags,
+    mode: u32,
+) -> Result<OwnedFd, Errno> {
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    open_again(from, rest, flags, Mode::from_raw_mode(mode), resolve)
+}
+
+fn open_again(
+    from: BorrowedFd<'_>,
+    rest: &Path,
+    flags: OFlags,
+    mode: Mode,
+    resolve: ResolveFlags,
+) -> Result<OwnedFd, Errno> {
     // EAGAIN: somebody renamed something on the way, which the kernel has seen.
     for _ in 0..64 {
-        match rustix::fs::openat2(from, rest, flags | OFlags::CLOEXEC, Mode::empty(), resolve) {
+        match rustix::fs::openat2(from, rest, flags | OFlags::CLOEXEC, mode, resolve) {
             Err(rustix::io::Errno::AGAIN) => {}
             answer => return answer.map_err(Errno::from),
         }

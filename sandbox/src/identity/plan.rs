@@ -172,10 +172,7 @@ fn alone(
         return Err(refuse(Wall::UserNamespace, reason));
     }
     let (outside_uid, outside_gid) = (host.uid, host.gid);
-    if (wanted.nested || wanted.disable_further) && joins(walls, NamespaceKind::SecondUser) {
-        let reason = "a second user namespace is made or joined, not both";
-        return Err(refuse(Wall::UserNamespace, reason));
-    }
+    let joins_second = joins(walls, NamespaceKind::SecondUser);
     // The counter could be raised again from the first one, and mounts made in it could be undone.
     let nested = wanted.nested || wanted.disable_further;
     // The second one is the one that there may be.
@@ -186,9 +183,11 @@ fn alone(
         outside_uid,
         outside_gid,
     };
-    if !nested {
+    if !nested || joins_second {
+        // Whoever joins the second one needs the first for its mounts only.
+        let (uid, gid) = if nested { (0, 0) } else { (uid, gid) };
         return Ok(Users::Alone {
-            map: own,
+            map: Alone { uid, gid, ..own },
             second: None,
             limit,
         });

@@ -115,7 +115,7 @@ mod tests {
         let walls = Walls::strict_box();
         let rooted = Walls {
             root: Root::Directory("/srv/root".into()),
-            hostname: Some("other".to_owned()),
+            hostname: Some("other".into()),
             ..walls.clone()
         };
         assert_eq!(

@@ -395,7 +395,7 @@ mod tests {
             config.limits.cgroup.cpu_percent = Some(0);
             config.limits.cgroup.tasks = Some(Amount::Percent(101));
             let walls = config.walls.as_mut().unwrap();
-            walls.hostname = Some(String::new());
+            walls.hostname = Some(OsString::new());
             walls.namespaces.pid = false;
             walls.as_pid_1 = true;
             walls.root = Root::Directory("srv".into());

@@ -386,7 +386,7 @@ pub(crate) const CASES: &[Case] = &[
             let before = names();
             let mut config = shell("cat /proc/sys/kernel/hostname /proc/sys/kernel/domainname");
             config.walls = Some(Walls {
-                hostname: Some("inside".to_owned()),
+                hostname: Some("inside".into()),
                 domainname: Some("inner.example".to_owned()),
                 ..Walls::bare()
             });

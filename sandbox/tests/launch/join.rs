@@ -347,7 +347,7 @@ pub(crate) const CASES: &[Case] = &[
             );
             let mut walls = Walls::bare();
             walls.join = vec![join(NamespaceKind::Uts)];
-            walls.hostname = Some("mine".to_owned());
+            walls.hostname = Some("mine".into());
             assert_eq!(
                 refusal(&with(walls, "exit 0")),
                 "uts_namespace: a UTS namespace that is joined has its names"

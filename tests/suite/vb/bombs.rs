@@ -116,10 +116,15 @@ fn bombs_are_held_to_the_limits_of_a_box_and_nothing_of_them_is_left() {
     let begin = Instant::now();
     assert_eq!(run(&mut Command::new("/bin/true")).code, 0);
     assert!(begin.elapsed() < Duration::from_secs(2));
-    child.kill().unwrap();
-    child.wait().unwrap();
+    // Not by SIGKILL, after which nobody is left to take the group away.
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(143));
     // Each of its processes holds this pipe.
     rest.read_to_end(&mut Vec::new()).unwrap();
+    let group = format!("vb-{}-", pid.as_raw_nonzero());
+    let groups = run(Command::new("find").args(["/sys/fs/cgroup", "-name", &format!("{group}*")]));
+    assert_eq!(groups.stdout, "");
     // Memory.
     let limited = flags(&["--memory", "24M"]);
     let limited: Vec<&str> = limited.iter().map(String::as_str).collect();

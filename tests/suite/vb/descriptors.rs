@@ -169,6 +169,10 @@ fn lock_files_are_locked_while_the_box_lives() {
             "touch lock; cat >try.py <<'E'\nimport fcntl,sys\ntry:\n  fcntl.lockf(open('lock','r+'), fcntl.LOCK_EX|fcntl.LOCK_NB)\n  print('free')\nexcept OSError:\n  print('locked')\nE\nmkfifo f; $B $R --lock-file $D/lock sh -c 'python3 try.py 2>&1; sleep 0' ; python3 try.py",
             "locked\nfree",
         ),
+        // A relative one starts where the command does.
+        gives(Anybody, "$B $R --chdir / --lock-file etc/passwd echo fine", "fine"),
+        gives(Anybody, "touch lock; $B $R --lock-file lock echo fine", "fine"),
+        ends(Anybody, "touch lock; $B --bind /usr /usr --symlink usr/bin /bin --symlink usr/lib /lib --symlink usr/lib64 /lib64 --lock-file lock true", 1, "").saying("Unable to open lock file lock: No such file or directory"),
         gives(
             Anybody,
             "touch a b; $B $R --lock-file $D/a --lock-file $D/b echo fine",

@@ -753,3 +753,53 @@ fn more_sources_than_descriptors_are_bound_all_the_same() {
         ),
     ]);
 }
+
+#[test]
+fn an_empty_source_is_none() {
+    check(&[
+        refuses(
+            Anybody,
+            "$B $R --ro-bind '' /tmp true",
+            "Can't find source path : No such file or directory",
+        ),
+        gives(
+            Anybody,
+            "$B --bind / / --tmpfs /tmp --ro-bind-try '' /tmp/x echo fine",
+            "fine",
+        ),
+    ]);
+}
+
+#[test]
+fn a_descriptor_has_its_data_once() {
+    check(&[
+        refuses(
+            Anybody,
+            "$B --bind / / --tmpfs /tmp --file 9 /tmp/a --file 9 /tmp/b true 9</etc/hostname",
+            "Can't write data to file /tmp/b: Bad file descriptor",
+        ),
+        refuses(
+            Anybody,
+            "$B --bind / / --tmpfs /tmp --ro-bind-data 9 /tmp/a --file 9 /tmp/b true 9</etc/hostname",
+            "Can't write data to file /tmp/b: Bad file descriptor",
+        ),
+    ]);
+}
+
+#[test]
+fn a_file_behind_a_link_that_leads_nowhere_is_made_where_it_leads() {
+    check(&[gives(
+        Anybody,
+        "echo hi | $B --bind / / --tmpfs /tmp --dir /tmp/q --symlink q/new /tmp/x --file 0 /tmp/x sh -c 'cat /tmp/q/new; readlink /tmp/x'",
+        "hi\nq/new",
+    )]);
+}
+
+#[test]
+fn directories_above_a_target_have_their_mode_each_time_they_are_made() {
+    check(&[gives(
+        Anybody,
+        "mkdir d; $B --bind / / --tmpfs /tmp --tmpfs /tmp/a --bind d /tmp/a/b/c --tmpfs /tmp/a --bind d /tmp/a/b/c --bind d /tmp/a/b/e stat -c %a /tmp/a/b",
+        "700",
+    )]);
+}

@@ -278,3 +278,33 @@ fn a_user_namespace_can_be_joined() {
         ),
     ]);
 }
+
+#[test]
+fn groups_stay_as_they_are_in_a_user_namespace_of_somebody_else() {
+    check(&[
+        refuses(
+            Anybody,
+            "unshare -U -r sh -c 'sleep 30 >&- 2>&- & echo $! >p'; exec 9</proc/$(cat p)/ns/user; kill $(cat p); $B --userns 9 $R --gid 6 true",
+            "unable to switch to gid 6: Invalid argument",
+        ),
+        refuses(
+            Anybody,
+            "unshare -U -r sh -c 'sleep 30 >&- 2>&- & echo $! >p'; exec 9</proc/$(cat p)/ns/user; kill $(cat p); $B --userns 9 $R --uid 5 true",
+            "unable to switch to uid 5: Invalid argument",
+        ),
+        gives(
+            Anybody,
+            "unshare -U -r sh -c 'sleep 30 >&- 2>&- & echo $! >p'; exec 9</proc/$(cat p)/ns/user; kill $(cat p); $B --userns 9 $R --uid 0 --gid 0 id -u",
+            "0",
+        ),
+    ]);
+}
+
+#[test]
+fn a_second_user_namespace_that_cannot_be_joined_is_told() {
+    check(&[refuses(
+        User,
+        "unshare -U sh -c 'sleep 30 >&- 2>&- & echo $! >p'; exec 9</proc/$(cat p)/ns/user; kill $(cat p); $B --bind / / --dev /dev --userns2 9 true",
+        "Setting userns2 failed: Operation not permitted",
+    )]);
+}

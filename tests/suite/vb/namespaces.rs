@@ -74,6 +74,11 @@ fn a_host_name_can_be_given_to_a_namespace_of_ones_own() {
         ),
         gives(
             Anybody,
+            "$B $R --unshare-uts --hostname $(printf '\\377\\376') uname -n | od -An -tx1",
+            " ff fe 0a",
+        ),
+        gives(
+            Anybody,
             "$B $R --unshare-all --hostname inside uname -n",
             "inside",
         ),

@@ -188,7 +188,9 @@ fn read_words(walls: &mut Walls, reader: &mut Reader<'_>, path: &str, item: Item
             ];
             walls.keyring = reader.choice(item, &words).unwrap_or(walls.keyring);
         }
-        "box.hostname" => walls.hostname = read_hostname(reader, item, "host"),
+        "box.hostname" => {
+            walls.hostname = read_hostname(reader, item, "host").map(Into::into);
+        }
         "box.domainname" => walls.domainname = read_hostname(reader, item, "domain"),
         "box.best_effort" => {
             walls.best_effort = read_best_effort(reader, item);

@@ -39,7 +39,7 @@ fn pid_without_net() -> Outcome {
 fn hostname() -> Outcome {
     let mut config = shell("s08", "cat /proc/sys/kernel/hostname");
     walls(&mut config).namespaces.uts = true;
-    walls(&mut config).hostname = Some("inside".to_owned());
+    walls(&mut config).hostname = Some("inside".into());
     run(&config)?;
     Ok(())
 }
@@ -57,7 +57,7 @@ fn mounts() -> Outcome {
 
 fn join() -> Outcome {
     let mut holder = shell("s27", "read wait");
-    walls(&mut holder).hostname = Some("joined".to_owned());
+    walls(&mut holder).hostname = Some("joined".into());
     let (theirs, ours) = std::io::pipe()?;
     let null = File::options().read(true).write(true).open("/dev/null")?;
     let files = Files {
