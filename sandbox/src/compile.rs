@@ -140,7 +140,8 @@ impl Compiler<'_> {
             .push(Step::Descriptors(self.config.process.inherit));
         self.directories(&self.config.identity)?;
         self.surroundings();
-        identity(&self.config.identity, self.host, &mut self.steps);
+        let as_it_is = self.config.process.as_if_executed;
+        identity(&self.config.identity, self.host, as_it_is, &mut self.steps);
         self.last_words()
     }
 
@@ -167,8 +168,10 @@ impl Compiler<'_> {
             .push(Step::Descriptors(self.config.process.inherit));
         self.surroundings();
         let identity = &self.config.identity;
-        self.steps
-            .extend(privileges::privileges(identity, walls, self.host, &users)?);
+        let as_it_is = self.config.process.as_if_executed;
+        self.steps.extend(privileges::privileges(
+            identity, walls, self.host, &users, as_it_is,
+        )?);
         if walls.keyring != Keyring::Inherit {
             let with_user_keyring = walls.keyring == Keyring::Shared;
             self.steps.push(Step::Keyring { with_user_keyring });
