@@ -134,7 +134,12 @@ impl Registry {
         let path = self.directory.join("state.json");
         let new = self.directory.join("state.json.new");
         let bytes = serde_json::to_vec(&self.state).map_err(|error| failed(&new)(error.into()))?;
-        fs::write(&new, bytes).map_err(failed(&new))?;
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(true).mode(0o600);
+        let written = options
+            .open(&new)
+            .and_then(|mut file| file.write_all(&bytes));
+        written.map_err(failed(&new))?;
         fs::rename(&new, &path).map_err(failed(&path))
     }
 
