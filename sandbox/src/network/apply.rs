@@ -74,29 +74,34 @@ impl Taken {
         let live = registry.live(&wanted.id)?;
         let mut host = open_route()?;
         clear(&mut registry, &mut host)?;
-        let answer = make_lease(&mut registry, &mut host, lease)
+        let id = &wanted.id;
+        let ends = make_lease(&mut registry, &mut host, lease)
             .and_then(|()| plan(&registry.state, wanted))
-            .and_then(|ends| {
-                let hand = lease.by_hand.then(|| {
-                    let work = |namespace: BorrowedFd<'_>| make_all(&mut host, &ends, namespace);
-                    Hand::start(work).map_err(failed("start a helper"))
-                });
-                Ok((hand.transpose()?, ends))
-            });
-        match answer {
-            Ok((hand, ends)) => Ok(Self {
-                host,
-                ends,
-                hand,
-                live: Some(live),
-            }),
-            Err(error) => {
+            .inspect_err(|_| {
                 // The first failure is the one to tell.
-                drop_lease(&mut registry, &mut host, &wanted.id).ok();
-                registry.leave().ok();
-                Err(error)
+                drop_lease(&mut registry, &mut host, id).ok();
+            });
+        // A copy of ours must not hold the lock.
+        registry.leave()?;
+        let ends = ends?;
+        let hand = lease.by_hand.then(|| {
+            let work = |namespace: BorrowedFd<'_>| make_all(&mut host, &ends, namespace);
+            Hand::start(work).map_err(failed("start a helper"))
+        });
+        let hand = match hand.transpose() {
+            Ok(hand) => hand,
+            Err(error) => {
+                drop(live);
+                release(&[id]).ok();
+                return Err(error);
             }
-        }
+        };
+        Ok(Self {
+            host,
+            ends,
+            hand,
+            live: Some(live),
+        })
     }
 
     /// In the box's network namespace: gives it its interfaces.
@@ -309,18 +314,19 @@ fn make_lease(
     let before = registry.state.clone();
     let resolv = fs::read_to_string(names::RESOLV).unwrap_or_default();
     let around = look_around(host, &before, wanted, &resolv)?;
-    registry.state.add(wanted, &around)?;
+    // What is refused here has changed nothing.
+    let mut wanted_state = before.clone();
+    wanted_state.add(wanted, &around)?;
+    for (name, bridge) in &wanted_state.networks {
+        if !before.networks.contains_key(name) && index_of(&bridge.device).is_ok() {
+            return Err(NetworkError::Foreign(bridge.device.clone()));
+        }
+    }
     for port in &wanted.ports {
         is_free(port)?;
     }
-    for (name, bridge) in &registry.state.networks {
-        if !before.networks.contains_key(name) && index_of(&bridge.device).is_ok() {
-            let device = bridge.device.clone();
-            registry.state = before;
-            return Err(NetworkError::Foreign(device));
-        }
-    }
-    let changes = settings::forwarding(&mut registry.state)?;
+    let changes = settings::forwarding(&mut wanted_state)?;
+    registry.state = wanted_state;
     let unsure = before.unsure;
     registry.state.unsure = true;
     registry.write()?;

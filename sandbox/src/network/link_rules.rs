@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 
 use super::address_pool::bridge_mac;
 use super::nft::{
-    Base, Chain, Expression, FORWARD, HARDWARE_ADDRESS, Header, INTERFACE_NAME, IPV4_ADDRESS,
-    IPV6_ADDRESS, META_ETHER_TYPE, META_IIFNAME, PREROUTING, Register, Set, Table, Verdict,
-    interface, pair,
+    Base, Chain, Expression, FORWARD, HARDWARE_ADDRESS, Header, INPUT, INTERFACE_NAME,
+    IPV4_ADDRESS, IPV6_ADDRESS, META_ETHER_TYPE, META_IIFNAME, PREROUTING, Register, Set, Table,
+    Verdict, interface, pair,
 };
 use super::state::State;
 
@@ -62,6 +62,7 @@ pub(crate) fn table(state: &State) -> Table {
     for (name, hook, priority, rules) in [
         // Before br_netfilter, which is at 0.
         ("guard", PREROUTING, -400, guard()),
+        ("input", INPUT, 0, reserved()),
         ("forward", FORWARD, 0, forward()),
     ] {
         let base = Some(Base {
@@ -121,6 +122,7 @@ fn guard() -> Vec<Vec<Expression>> {
         },
         compare(true, &[0; 16]),
     ];
+    rules.push(advertised());
     for fine in [link_local, nobody] {
         let six = vec![ether_type(), compare(true, &IP6)];
         rules.push([six, fine, vec![back()]].concat());
@@ -129,6 +131,56 @@ fn guard() -> Vec<Vec<Expression>> {
     rule.extend([load(Header::Network, 8, 16), not_in(ENDS6), dropped()]);
     rules.push(rule);
     rules
+}
+
+/// Who says where an address is to be found (ICMPv6 136, RFC 4861 4.4) says it of its own.
+fn advertised() -> Vec<Expression> {
+    let mut rule = vec![ether_type(), compare(true, &IP6)];
+    rule.push(Expression::Payload {
+        of: Header::Network,
+        offset: 6,
+        length: 1,
+        to: Register::One,
+    });
+    // ICMPv6 directly behind the header: the kernel takes no other for these.
+    rule.push(compare(true, &[58]));
+    rule.push(Expression::Payload {
+        of: Header::Network,
+        offset: 40,
+        length: 1,
+        to: Register::One,
+    });
+    rule.extend([compare(true, &[136]), port()]);
+    rule.push(load(Header::Network, 48, 16));
+    rule.extend([not_in(ENDS6), Expression::Verdict(Verdict::Drop)]);
+    rule
+}
+
+/// Frames to 01:80:c2:00:00:0X are for the bridge's port itself, past all that watches the bridge (IEEE 802.1D).
+fn reserved() -> Vec<Vec<Expression>> {
+    let to_reserved = vec![
+        Expression::Payload {
+            of: Header::Link,
+            offset: 0,
+            length: 6,
+            to: Register::One,
+        },
+        Expression::Mask {
+            register: Register::One,
+            mask: vec![0xff, 0xff, 0xff, 0xff, 0xff, 0xf0],
+        },
+        compare(true, &[0x01, 0x80, 0xc2, 0, 0, 0]),
+    ];
+    let from_box = vec![
+        port(),
+        Expression::Lookup {
+            set: PORTS,
+            from: Register::One,
+            inverted: false,
+            verdict: false,
+        },
+    ];
+    vec![[from_box, to_reserved, vec![dropped()]].concat()]
 }
 
 /// What is for all reaches the host alone.

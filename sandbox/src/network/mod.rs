@@ -68,6 +68,10 @@ pub enum NetworkError {
     PortTaken { port: Port, by: String },
     #[error("port {port} is in use on the host")]
     PortInUse { port: Port, source: io::Error },
+    #[error("port {0}: the kernel leads no connection to [::1] elsewhere; 127.0.0.1 it does")]
+    Loopback6(Port),
+    #[error("a box with the id {0} runs already")]
+    IdTaken(String),
     #[error("ports lead to a box on a bridge, and it has none")]
     PortsWithoutBridge,
     #[error(
@@ -139,6 +143,8 @@ impl NetworkError {
             Self::Foreign(_) => return Errno(libc::EEXIST),
             Self::NoParent(_) => return Errno(libc::ENODEV),
             Self::NoFirewall => return Errno(libc::EPROTONOSUPPORT),
+            Self::Loopback6(_) => return Errno(libc::EOPNOTSUPP),
+            Self::IdTaken(_) => return Errno(libc::EEXIST),
             Self::PortsWithoutBridge | Self::RulesWithoutBridge | Self::Twice(_) => {
                 return Errno(libc::EINVAL);
             }

@@ -213,6 +213,8 @@ pub(crate) struct Batch {
     /// The number of the last message that changes something, whose answer ends the wait.
     pub(crate) last: u32,
     sequence: u32,
+    /// Where that message begins.
+    last_start: usize,
     /// Of the table that messages are about.
     family: u8,
 }
@@ -270,6 +272,12 @@ impl Batch {
 
     fn end(mut self) -> Self {
         self.last = self.sequence;
+        // What is refused is told unasked; of what is done one answer is enough, and many do not fit in the
+        // kernel's queue.
+        if let Some(flags) = self.bytes.get_mut(self.last_start + 6..self.last_start + 8) {
+            let asked = u16::from_ne_bytes([flags[0], flags[1]]) | ACK;
+            flags.copy_from_slice(&asked.to_ne_bytes());
+        }
         self.message(NFNL_MSG_BATCH_END, REQUEST, 0, NFNL_SUBSYS_NFTABLES, |_| {});
         self
     }
@@ -423,7 +431,8 @@ impl Batch {
 
     fn change(&mut self, what: u16, flags: u16, content: impl FnOnce(&mut Vec<u8>)) {
         let kind = NFNL_SUBSYS_NFTABLES << 8 | what;
-        self.message(kind, REQUEST | ACK | flags, self.family, 0, content);
+        self.last_start = self.bytes.len();
+        self.message(kind, REQUEST | flags, self.family, 0, content);
     }
 
     fn message(

@@ -148,8 +148,23 @@ impl Registry {
         if self.state != State::default() {
             return Ok(());
         }
-        match fs::remove_dir_all(&self.directory) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+        // The lock last: who comes meanwhile waits for it, and finds that it is gone.
+        let entries = fs::read_dir(&self.directory).map_err(failed(&self.directory))?;
+        for entry in entries.flatten() {
+            if entry.file_name() != "lock" {
+                fs::remove_file(entry.path()).ok();
+            }
+        }
+        let lock = self.directory.join("lock");
+        fs::remove_file(&lock).map_err(failed(&lock))?;
+        match fs::remove_dir(&self.directory) {
+            // Somebody has begun anew.
+            Err(error)
+                if !matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::DirectoryNotEmpty
+                ) =>
+            {
                 Err(failed(&self.directory)(error))
             }
             _ => Ok(()),
@@ -227,7 +242,12 @@ impl Registry {
             if lease.names && !is_shared(lease) {
                 let path = box_directory(id).join("hosts");
                 let text = names::hosts(&self.state.names_for(lease), &lease.hosts);
-                write_in_place(&path, &text)?;
+                match write_in_place(&path, &text) {
+                    // A box that is being taken away.
+                    Err(NetworkError::Registry { source, .. })
+                        if source.kind() == io::ErrorKind::NotFound => {}
+                    answer => answer?,
+                }
             }
         }
         self.remove_unused_hosts();

@@ -184,16 +184,15 @@ fn guard(bridges: &[&Bridge]) -> Vec<Vec<Expression>> {
             vec![drop_it()],
         ]));
         if let Some(six) = bridge.subnet6 {
-            // Neighbours are asked after with link-local addresses.
-            let link_local = IpNet::V6(ipnet::Ipv6Net::new_assert(
-                Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0),
-                10,
-            ));
-            let any = IpNet::V6(ipnet::Ipv6Net::new_assert(Ipv6Addr::UNSPECIFIED, 128));
-            for fine in [IpNet::V6(six), link_local, any] {
-                let accept = vec![Expression::Verdict(Verdict::Return)];
-                rules.push(rule([from(), address(&fine, Side::Source, true), accept]));
-            }
+            let back = || vec![Expression::Verdict(Verdict::Return)];
+            rules.push(rule([
+                from(),
+                address(&IpNet::V6(six), Side::Source, true),
+                back(),
+            ]));
+            // Neighbours are asked after with link-local addresses, and nothing else is: access lines know the
+            // box by its own.
+            rules.push(rule([from(), neighbours(), back()]));
         }
         rules.push(rule([from(), family(true), vec![drop_it()]]));
     }
@@ -400,7 +399,7 @@ fn forward(bridges: &[&Bridge]) -> Vec<Vec<Expression>> {
 
 fn input() -> Vec<Vec<Expression>> {
     vec![
-        neighbours(from_bridges()),
+        rule([from_bridges(), neighbours(), vec![accept()]]),
         established(),
         rule([from_bridges(), by(Side::Source, OUT4, OUT6).0]),
         rule([from_bridges(), by(Side::Source, OUT4, OUT6).1]),
@@ -435,16 +434,19 @@ fn output() -> Vec<Vec<Expression>> {
         rule([to_bridges(), kind(false, REDIRECT), vec![drop_it()]]),
         rule([to_bridges(), kind(true, REDIRECT6), vec![drop_it()]]),
         established(),
-        neighbours(to_bridges()),
+        rule([to_bridges(), neighbours(), vec![accept()]]),
+        // And the host speaks to no box by an address that no line knows.
+        rule([to_bridges(), link_local(), vec![drop_it()]]),
         rule([to_bridges(), by(Side::Destination, IN4, IN6).0]),
         rule([to_bridges(), by(Side::Destination, IN4, IN6).1]),
     ]
 }
 
-/// Without asking for neighbours there is no IPv6 (RFC 4861: ICMPv6 133 to 136).
-fn neighbours(start: Vec<Expression>) -> Vec<Expression> {
+/// Without asking for neighbours there is no IPv6 (RFC 4861): ICMPv6 135 and 136, and nobody's 134, who would be a
+/// router.
+fn neighbours() -> Vec<Expression> {
     let icmp = u8::try_from(libc::IPPROTO_ICMPV6).unwrap_or(0);
-    let kind = vec![
+    vec![
         Expression::Meta {
             key: META_PROTOCOL,
             to: Register::One,
@@ -458,11 +460,15 @@ fn neighbours(start: Vec<Expression>) -> Vec<Expression> {
         },
         Expression::Range {
             from: Register::One,
-            first: vec![133],
+            first: vec![135],
             last: vec![136],
         },
-    ];
-    rule([start, kind, vec![accept()]])
+    ]
+}
+
+fn link_local() -> Vec<Expression> {
+    let net = ipnet::Ipv6Net::new_assert(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0), 10);
+    address(&IpNet::V6(net), Side::Destination, true)
 }
 
 /// What a box's access lines say of new connections in one direction.

@@ -123,8 +123,15 @@ pub(crate) fn put_back(state: &mut State) {
 /// Lets the host's own connections to its loopback addresses be led to this bridge, and tells no box of a shorter way
 /// to another: that would take the place of what the box is told when it is refused.
 pub(crate) fn bridge(device: &str) -> Result<(), NetworkError> {
-    for (key, value) in [("route_localnet", "1"), ("send_redirects", "0")] {
-        let path = PathBuf::from(format!("/proc/sys/net/ipv4/conf/{device}/{key}"));
+    for (family, key, value) in [
+        ("ipv4", "route_localnet", "1"),
+        ("ipv4", "send_redirects", "0"),
+        ("ipv6", "accept_ra", "0"),
+    ] {
+        let path = PathBuf::from(format!("/proc/sys/net/{family}/conf/{device}/{key}"));
+        if family == "ipv6" && !path.exists() {
+            continue;
+        }
         fs::write(&path, value).map_err(|source| NetworkError::Setting {
             path,
             value: value.to_owned(),

@@ -88,7 +88,13 @@ impl State {
         wanted: &PrivateNetwork,
         around: &Around,
     ) -> Result<(), NetworkError> {
+        if self.leases.contains_key(&wanted.id) {
+            return Err(NetworkError::IdTaken(wanted.id.clone()));
+        }
         for port in &wanted.ports {
+            if port.address == Some(IpAddr::V6(Ipv6Addr::LOCALHOST)) {
+                return Err(NetworkError::Loopback6(*port));
+            }
             let holder = self.leases.values().find(|lease| {
                 let mut ports = lease.ports.iter();
                 ports.any(|taken| taken.clashes_with(port))
@@ -263,7 +269,12 @@ impl State {
             }
             (None, Some(subnet)) => {
                 let number = u32::from(address) & u32::from(bridge.subnet.hostmask());
-                Some(pool::address6(subnet, number))
+                let six = pool::address6(subnet, number);
+                // Beside one that was asked for, its number may be somebody's who has asked for that.
+                match taken_by(six.into()) {
+                    Some(error) => return Err(error),
+                    None => Some(six),
+                }
             }
             (None, None) => None,
         };

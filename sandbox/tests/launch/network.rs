@@ -445,6 +445,65 @@ pub(crate) const CARRIED: &[Case] = &[
 ];
 
 pub(crate) const CASES: &[Case] = &[
+    ("no_line_is_passed_by_an_address_of_the_link", || {
+        let _world = World::new();
+        let host = Served::on_host();
+        let script = "echo x | timeout 2 socat -T1 - \
+                      'TCP6:[fe80::69:aff:fed8:f801%eth0]:80,connect-timeout=1' 2>&1 | sed 's/.*: //'; ";
+        let mut config = on_default("aa", &(script.to_owned() + &asking("192.0.2.1", 80)));
+        private(&mut config).access = vec![Access::parse(Verdict::Deny, "any").unwrap()];
+        let told = fine(&config).stdout;
+        assert!(!told.contains("fe80:"), "{told}");
+        assert!(
+            told.contains("timed out") && told.contains("TCP4 nothing"),
+            "{told}"
+        );
+        release("aa");
+        drop(host);
+    }),
+    (
+        "many_boxes_with_lines_of_their_own_get_their_rules_at_once",
+        || {
+            let _world = World::new();
+            let before = machine();
+            let running: Vec<Running> = (0..40)
+                .map(|number| {
+                    let mut config =
+                        on_default(&format!("m{number}"), "exec cat /dev/zero >/dev/null");
+                    config.process.argv = ["/bin/sh", "-c", "exec tail -f /dev/null"]
+                        .map(Into::into)
+                        .to_vec();
+                    private(&mut config).access =
+                        ["10.1.0.0/16:80-90", "dns", "any:443", "private"]
+                            .iter()
+                            .map(|line| Access::parse(Verdict::Allow, line).unwrap())
+                            .collect();
+                    Running::start(&config)
+                })
+                .collect();
+            run("nft", &["flush", "ruleset"]);
+            fine(&on_default("last", "true"));
+            assert!(
+                run("nft", &["list", "chains"])
+                    .matches("chain out-m")
+                    .count()
+                    == 40
+            );
+            release("last");
+            running.into_iter().for_each(Running::stop);
+            assert_eq!(machine(), before);
+        },
+    ),
+    ("the_loopback_of_ipv6_is_refused_by_name", || {
+        let _world = World::new();
+        let before = machine();
+        let failure = outcome(&with_ports("aa", &["[::1]:8443:443"]))
+            .failure
+            .unwrap();
+        let reason = "port [::1]:8443:443/tcp: the kernel leads no connection to [::1] elsewhere; 127.0.0.1 it does";
+        assert!(failure.to_string().contains(reason), "{failure}");
+        assert_eq!(machine(), before);
+    }),
     ("what_an_interface_is_asked_to_have_it_has", || {
         let _world = World::new();
         let mut config = on_default(
