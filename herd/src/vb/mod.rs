@@ -135,6 +135,7 @@ impl Name {
         line.extend_from_slice(text.as_bytes());
         line.push(b'\n');
         match rustix::io::write(rustix::stdio::stderr(), &line) {
+            Err(rustix::io::Errno::PIPE) => sandbox::end_by_closed_pipe(),
             // There is nobody else to tell.
             Ok(_) | Err(_) => {}
         }

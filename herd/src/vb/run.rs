@@ -389,7 +389,13 @@ fn write_all(to: BorrowedFd<'_>, mut bytes: &[u8]) -> io::Result<()> {
         match rustix::io::write(to, bytes) {
             Ok(count) => bytes = bytes.get(count..).unwrap_or_default(),
             Err(rustix::io::Errno::INTR) => {}
-            Err(errno) => return Err(errno.into()),
+            Err(errno) => {
+                if errno == rustix::io::Errno::PIPE {
+                    // Bubblewrap leaves the signal as it was.
+                    sandbox::end_by_closed_pipe();
+                }
+                return Err(errno.into());
+            }
         }
     }
     Ok(())
