@@ -7,8 +7,8 @@
 
 use sandbox::GivenUp;
 use sandbox::config::{
-    Architectures, CAPABILITIES, Keyring, Network, ProtectHome, ProtectProc, ProtectSystem,
-    RestrictNamespaces, Root, Wall, Walls,
+    Architectures, CAPABILITIES, Keyring, NamespaceKind, Network, ProtectHome, ProtectProc,
+    ProtectSystem, RestrictNamespaces, Root, Wall, Walls,
 };
 use serde::Serialize;
 use units::Unit;
@@ -72,6 +72,7 @@ pub fn exposure(unit: &Unit, runner: Runner, given_up: &[GivenUp]) -> Exposure {
     let bare = Walls::bare();
     let walls = unit.walls.as_deref().unwrap_or(&bare);
     rows.extend(sight(walls));
+    rows.push(network(unit, walls));
     rows.extend(files(walls));
     rows.extend(privileges(walls));
     rows.extend(calls(walls));
@@ -240,13 +241,27 @@ fn sight(walls: &Walls) -> Vec<Row> {
         (0, false) => row("protect_proc", 6, 20, "/proc shows the kernel's figures"),
         (hides, _) => row("protect_proc", 6, hides, "/proc shows processes of others"),
     });
-    rows.push(match walls.network {
-        Network::None | Network::Loopback => {
-            row("network.mode", 15, 0, "reaches nobody by the network")
-        }
-        Network::Host => row("network.mode", 15, 100, "shares the host's network"),
-    });
     rows
+}
+
+/// By the network namespace that it is in.
+fn network(unit: &Unit, walls: &Walls) -> Row {
+    let joined = walls
+        .join
+        .iter()
+        .any(|join| join.kind == NamespaceKind::Net);
+    let of = unit
+        .entry
+        .as_ref()
+        .and_then(|entry| entry.network_of.as_ref());
+    let (share, words) = match walls.network {
+        Network::None | Network::Loopback => (0, "reaches nobody by the network"),
+        Network::Private(_) => (40, "has a network of its own that leads outside"),
+        Network::Host if of.is_some() => (40, "has the network of another unit"),
+        Network::Host if joined => (40, "has a network that is not herd's"),
+        Network::Host => (100, "shares the host's network"),
+    };
+    row("network.mode", 15, share, words)
 }
 
 fn files(walls: &Walls) -> Vec<Row> {

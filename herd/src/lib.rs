@@ -17,6 +17,7 @@ pub mod daemon;
 pub mod exposure;
 pub mod identity;
 pub mod logs;
+pub mod network;
 pub mod plain_file;
 pub mod prepare;
 pub mod profile;

@@ -15,6 +15,7 @@ use units::unit::{
 };
 use units::value::slice::slices_above;
 
+use crate::network::NetworkOccasion;
 use crate::plain_file;
 use crate::supervisor::action::Role;
 use crate::users::{IdentityError, User, Users};
@@ -56,6 +57,7 @@ pub struct Occasion {
     pub range: Option<u32>,
     /// See [`slice_limits`].
     pub slices: Vec<(CgroupName, CgroupLimits)>,
+    pub network: NetworkOccasion,
 }
 
 /// Everything needed to compile and launch one process.
@@ -233,6 +235,7 @@ pub fn prepare_command(
     let mut walls = unit.walls.as_deref().filter(|_| boxed).cloned();
     if let Some(walls) = &mut walls {
         hide_herd(walls, surface);
+        crate::network::place(walls, entry, &occasion.network);
         if let Some(path) = &entry.seccomp_profile {
             walls.system_calls.profile = Some(seccomp_profile(path)?);
         }

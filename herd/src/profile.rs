@@ -71,6 +71,7 @@ fn changed(walls: &Walls, profile: &Walls) -> Vec<&'static str> {
         landlock,
         keyring,
         network,
+        network_names: _,
         as_pid_1,
         best_effort,
     } = walls;

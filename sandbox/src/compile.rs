@@ -22,7 +22,7 @@ use std::path::PathBuf;
 
 use crate::cgroup;
 use crate::config::{
-    CgroupLimits, Config, Identity, Keyring, Lifecycle, NamespaceKind, Network, ProtectHome,
+    Bind, CgroupLimits, Config, Identity, Keyring, Lifecycle, NamespaceKind, Network, ProtectHome,
     ProtectProc, ProtectSystem, TimeOffsets, Wall, Walls,
 };
 use crate::filesystem;
@@ -35,7 +35,7 @@ use crate::plan::{Carrier, GivenUp, Plan};
 use crate::process::{identity, owned_directory, program, scheduling, working_directory};
 use crate::relax::{made_of_mounts, relax};
 use crate::seccomp;
-use crate::step::{NamespaceSet, Step};
+use crate::step::{NamespaceSet, NetworkLease, Step};
 
 /// The config asks for what this machine cannot do, or for what makes no sense.
 #[derive(Debug, thiserror::Error)]
@@ -140,14 +140,16 @@ impl Compiler<'_> {
             .push(Step::Descriptors(self.config.process.inherit));
         self.directories(&self.config.identity)?;
         self.surroundings();
-        identity(&self.config.identity, self.host, &mut self.steps);
+        let as_it_is = self.config.process.as_if_executed;
+        identity(&self.config.identity, self.host, as_it_is, &mut self.steps);
         self.last_words()
     }
 
     fn boxed(&mut self, walls: &Walls) -> Result<(), CompileError> {
         // The filter is asked for as a whole, whatever else cannot be had.
         let asked = walls;
-        let (walls, given_up) = relax(asked, self.host)?;
+        let (mut walls, given_up) = relax(asked, self.host)?;
+        names_of_network(&mut walls);
         let walls = &walls;
         self.warnings.extend(given_up);
         let set = namespaces(walls)?;
@@ -166,8 +168,10 @@ impl Compiler<'_> {
             .push(Step::Descriptors(self.config.process.inherit));
         self.surroundings();
         let identity = &self.config.identity;
-        self.steps
-            .extend(privileges::privileges(identity, walls, self.host, &users)?);
+        let as_it_is = self.config.process.as_if_executed;
+        self.steps.extend(privileges::privileges(
+            identity, walls, self.host, &users, as_it_is,
+        )?);
         if walls.keyring != Keyring::Inherit {
             let with_user_keyring = walls.keyring == Keyring::Shared;
             self.steps.push(Step::Keyring { with_user_keyring });
@@ -182,6 +186,7 @@ impl Compiler<'_> {
         mut set: NamespaceSet,
         users: &Users,
     ) -> Result<(), CompileError> {
+        self.take_network(walls, set, users)?;
         self.steps
             .extend(privileges::before(users, &self.config.identity, self.host)?);
         // Before a mount namespace is joined, in which its path may mean another.
@@ -235,6 +240,9 @@ impl Compiler<'_> {
         if walls.network == Network::Loopback && set.has(libc::CLONE_NEWNET) {
             self.steps.push(Step::Loopback);
         }
+        if walls.network.as_private().is_some() {
+            self.steps.push(Step::Connect);
+        }
         if set.has(libc::CLONE_NEWNS) {
             let mounts = filesystem::plan(self.config, walls, self.host, users.is_other())?;
             self.steps.extend(mounts.into_iter().map(Step::Mount));
@@ -252,6 +260,33 @@ impl Compiler<'_> {
         if walls.assert_user_namespaces_disabled {
             self.steps.push(Step::AssertNoUserNamespaces);
         }
+        Ok(())
+    }
+
+    /// While we are in the host's network namespace, and may change it.
+    fn take_network(
+        &mut self,
+        walls: &Walls,
+        set: NamespaceSet,
+        users: &Users,
+    ) -> Result<(), CompileError> {
+        let Some(network) = walls.network.as_private() else {
+            return Ok(());
+        };
+        if !self.host.is_root {
+            return Err(CompileError::Wall {
+                wall: Wall::NetNamespace,
+                reason: "interfaces that lead outside take root".to_owned(),
+            });
+        }
+        let by_hand = users.is_mapped_from_outside()
+            || matches!(users, Users::Alone { .. } | Users::Joined)
+            || set.has(libc::CLONE_NEWUSER);
+        self.steps.push(Step::TakeNetwork(Box::new(NetworkLease {
+            network: network.clone(),
+            by_hand,
+            over_host_tree: walls.root.is_host(),
+        })));
         Ok(())
     }
 
@@ -541,6 +576,24 @@ pub(crate) fn namespaces(walls: &Walls) -> Result<NamespaceSet, CompileError> {
         set.add(*flag);
     }
     Ok(set)
+}
+
+/// The `hosts` and `resolv.conf` of the box's network are put over those it would see.
+fn names_of_network(walls: &mut Walls) {
+    let own = walls.network.as_private().filter(|network| network.names);
+    let own = own.map(|network| &network.id);
+    let Some(id) = own.or(walls.network_names.as_ref()) else {
+        return;
+    };
+    let directory = crate::network::box_directory(id);
+    let over = ["hosts", "resolv.conf"].map(|name| Bind {
+        source: directory.join(name),
+        target: PathBuf::from("/etc").join(name),
+        read_only: true,
+        optional: true,
+        recursive: false,
+    });
+    walls.binds.extend(over);
 }
 
 /// Claims that a wall is asked for that only mounts can build.

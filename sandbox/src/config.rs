@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 mod file_system;
 mod landlock;
 mod limits;
+mod network;
 mod system_calls;
 mod user;
 mod wall;
@@ -26,6 +27,10 @@ pub use landlock::{Landlock, PathAccess, PathRule, PortAccess, PortRule, Ports, 
 pub use limits::{
     Amount, CgroupLimits, CgroupName, Delegation, DeviceMatch, DeviceNumber, DevicePolicy,
     DeviceRule, Devices, HugePages, Limits, Resource, Rlimit,
+};
+pub use network::{
+    Access, BridgeNetwork, Direction, Interface, Link, MacAddress, Network, NetworkSyntax, Peer,
+    Port, PrivateNetwork, Protocol, Rates, Verdict,
 };
 pub use system_calls::{
     Abi, AddressFamilies, Architectures, ArgumentCondition, Circumstances, Comparison,
@@ -255,6 +260,9 @@ pub struct Walls {
     pub landlock: Landlock,
     pub keyring: Keyring,
     pub network: Network,
+    /// In a network namespace of another box that is joined: the box sees the `/etc/hosts` and
+    /// `/etc/resolv.conf` of the [`PrivateNetwork`] of this id.
+    pub network_names: Option<String>,
     /// The box's own first process is the command itself, not herd's reaper.
     pub as_pid_1: bool,
     /// Walls that may be missing; each one given up is reported.
@@ -312,6 +320,7 @@ impl Walls {
             landlock: Landlock::default(),
             keyring: Keyring::Inherit,
             network: Network::Host,
+            network_names: None,
             as_pid_1: false,
             best_effort: Vec::new(),
         }
@@ -488,15 +497,6 @@ pub enum Keyring {
     Private,
     /// A new session keyring with the user's keyring linked into it: what services of one user share.
     Shared,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Network {
-    Host,
-    /// An empty network namespace: not even loopback is up.
-    None,
-    /// A network namespace with `lo` up.
-    Loopback,
 }
 
 /// The names of `capabilities(7)` in the order of their numbers, without `CAP_`: the one list of them.

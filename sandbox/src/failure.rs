@@ -83,7 +83,7 @@ impl About {
             Step::UserNamespace(_) | Step::SecondUserNamespace(_) | Step::Maps(_) => Self::Maps,
             Step::Uid(uid) => Self::User(*uid),
             Step::Gid(gid) => Self::Group(*gid),
-            Step::Loopback => Self::Loopback,
+            Step::Loopback | Step::Connect => Self::Loopback,
             Step::Filter { .. } => Self::Filter,
             Step::Mount(_) => Self::Mount,
             _ => Self::Other,

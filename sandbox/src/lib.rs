@@ -66,6 +66,7 @@ mod launch;
 mod main_process;
 mod message;
 mod namespaces;
+pub mod network;
 mod paths;
 mod plan;
 mod process;

@@ -295,6 +295,8 @@ pub(crate) fn perform(step: &Step, prepared: &Prepared) -> Result<(), Errno> {
         | Step::Hostname(_)
         | Step::Domainname(_)
         | Step::Loopback
+        | Step::TakeNetwork(_)
+        | Step::Connect
         | Step::Mount(_)
         | Step::Gate
         | Step::Block(_)

@@ -126,7 +126,10 @@ impl Plan {
         let before = |step: &&Step| {
             matches!(
                 step,
-                Step::Directory(_) | Step::CreateCgroup(_) | Step::JoinCgroup(_)
+                Step::Directory(_)
+                    | Step::CreateCgroup(_)
+                    | Step::JoinCgroup(_)
+                    | Step::TakeNetwork(_)
             )
         };
         let mut rest = self.steps.iter().skip_while(before);
@@ -140,7 +143,14 @@ impl Plan {
         }
         let mut timeless = NamespaceSet::of(libc::CLONE_NEWPID);
         timeless.add(libc::CLONE_NEWIPC);
-        timeless.add(libc::CLONE_NEWNET);
+        // The host's is left when the lease has been taken in it.
+        if !self
+            .steps
+            .iter()
+            .any(|step| matches!(step, Step::TakeNetwork(_)))
+        {
+            timeless.add(libc::CLONE_NEWNET);
+        }
         let names = |step: &Step| matches!(step, Step::Hostname(_));
         if self.steps.iter().any(names) {
             timeless.add(libc::CLONE_NEWUTS);

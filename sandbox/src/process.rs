@@ -138,7 +138,10 @@ pub(crate) fn scheduling(wanted: &Scheduling, steps: &mut Vec<Step>) {
 
 /// Groups first and the user last: each step needs what the next one gives up. Whoever has no right
 /// to change is not asked to become what it is.
-pub(crate) fn identity(wanted: &Identity, host: &Host, steps: &mut Vec<Step>) {
+///
+/// Groups that are those of the caller are set all the same, so that a plan is not one of the caller's groups; but not
+/// where the program is to be `as_it_is`: who has made its user namespace may have shut `setgroups(2)`.
+pub(crate) fn identity(wanted: &Identity, host: &Host, as_it_is: bool, steps: &mut Vec<Step>) {
     const CAP_SETGID: u8 = 6;
     const CAP_SETUID: u8 = 7;
     let (may_groups, may_users) = (
@@ -148,7 +151,7 @@ pub(crate) fn identity(wanted: &Identity, host: &Host, steps: &mut Vec<Step>) {
     let changes_group = wanted.gid.filter(|gid| may_groups || *gid != host.gid);
     let changes_user = wanted.uid.filter(|uid| may_users || *uid != host.uid);
     match &wanted.groups {
-        Some(groups) if *groups == host.groups => {}
+        Some(groups) if as_it_is && *groups == host.groups => {}
         Some(groups) if !may_groups && same_groups(groups, host) => {}
         Some(groups) => steps.push(Step::Groups(groups.clone())),
         None if changes_group.is_some() || changes_user.is_some() => {

@@ -10,7 +10,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::cgroup::CgroupPlan;
-use crate::config::{CpuPolicy, Held, Inherit, IoClass, Rlimit, SecureBit};
+use crate::config::{CpuPolicy, Held, Inherit, IoClass, PrivateNetwork, Rlimit, SecureBit};
 use crate::filesystem::MountStep;
 use crate::identity::join::JoinStep;
 use crate::identity::maps::{Alone, Maps};
@@ -26,6 +26,8 @@ pub(crate) enum Step {
     OomScore(i16),
     CreateCgroup(CgroupPlan),
     JoinCgroup(CgroupPlan),
+    /// In the caller's network namespace.
+    TakeNetwork(Box<NetworkLease>),
     /// The caller's own tree is still ours.
     Join(Vec<JoinStep>),
     /// Kept by the walker until it is joined, behind the set-up.
@@ -54,6 +56,8 @@ pub(crate) enum Step {
     Hostname(CString),
     Domainname(CString),
     Loopback,
+    /// Gives the new network namespace its interfaces, by the lease that was taken.
+    Connect,
     Mount(MountStep),
     /// Until this descriptor can be read.
     Block(Held),
@@ -152,6 +156,16 @@ impl Step {
             None
         }
     }
+}
+
+/// What a box needs of the host before it can have a network.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct NetworkLease {
+    pub(crate) network: PrivateNetwork,
+    /// A user namespace lies between, behind which nothing of the host's can be made.
+    pub(crate) by_hand: bool,
+    /// Names files are put over the host's own, where it has them.
+    pub(crate) over_host_tree: bool,
 }
 
 /// A directory to be made if it is missing, and given to its owner.
@@ -319,6 +333,10 @@ impl fmt::Display for Step {
             }
             Self::OomScore(score) => write!(f, "set the out-of-memory score to {score}"),
             Self::CreateCgroup(plan) => write!(f, "create {plan}"),
+            Self::TakeNetwork(lease) => lease.network.fmt(f),
+            Self::Connect => {
+                f.write_str("bring up lo and the box's interfaces, with addresses and routes")
+            }
             Self::JoinCgroup(plan) => write!(f, "join cgroup {}", plan.name.0),
             Self::HoldSecondUser(one) => write!(f, "hold {one}"),
             Self::JoinSecondUser => f.write_str("join the second user namespace"),

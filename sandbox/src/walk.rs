@@ -17,12 +17,14 @@ use crate::identity::maps::Maps;
 use crate::init;
 use crate::main_process::{NOT_EXECUTED, Prepared, give_directory, open_directory, perform};
 use crate::namespaces::NamespaceIds;
+use crate::network::{NetworkError, Taken};
 use crate::plan::{Carrier, Plan};
 use crate::status::{self, Wire};
 use crate::step::{NamespaceSet, Step};
 use crate::sys::clone::{Child, Parent, Side, fork};
 use crate::sys::lend::Lent;
-use crate::sys::{Errno, files, network, process};
+use crate::sys::network::loopback_up;
+use crate::sys::{Errno, files, process};
 
 /// Why a step was not done.
 #[derive(Debug)]
@@ -74,6 +76,15 @@ impl From<identity::Refused> for Trouble {
     }
 }
 
+impl From<NetworkError> for Trouble {
+    fn from(error: NetworkError) -> Self {
+        Self {
+            detail: Some(error.to_string()),
+            ..error.errno().into()
+        }
+    }
+}
+
 impl From<CgroupError> for Trouble {
     fn from(error: CgroupError) -> Self {
         let mut source: Option<&(dyn std::error::Error + 'static)> = Some(&error);
@@ -119,6 +130,8 @@ pub(crate) struct Walker<'a> {
     host_proc: Option<OwnedFd>,
     /// The user namespace that is joined last: its path is one of the caller's tree.
     second_user: Option<OwnedFd>,
+    /// The box's place on networks, until it is connected.
+    network: Option<Taken>,
     mounts: Mounts,
 }
 
@@ -141,6 +154,7 @@ impl<'a> Walker<'a> {
             namespaces: NamespaceSet::default(),
             host_proc: None,
             second_user: None,
+            network: None,
             mounts: Mounts::default(),
         }
     }
@@ -255,7 +269,17 @@ impl<'a> Walker<'a> {
             Step::FirstProcess(set) => self.start_first(index, *set),
             Step::Gate => Ok(self.wait_at_gate()?),
             Step::Hostname(name) => Ok(process::set_hostname(name)?),
-            Step::Loopback => Ok(network::loopback_up()?),
+            Step::Loopback => Ok(loopback_up()?),
+            Step::TakeNetwork(lease) => {
+                self.network = Some(Taken::take(lease)?);
+                Ok(())
+            }
+            Step::Connect => {
+                let mut taken = self.network.take().ok_or(Errno(libc::EBADF))?;
+                taken.connect()?;
+                self.kept.extend(taken.take_live());
+                Ok(())
+            }
             Step::Mount(step) => Ok(self.mounts.perform(step, &self.held)?),
             Step::Block(held) => Ok(block(self.held.borrow(*held)?)?),
             Step::KeepOpen(held) => {

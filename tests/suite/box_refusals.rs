@@ -190,10 +190,7 @@ fn keys_that_contradict_one_another_are_told() {
             "boxed = true\n[box]\nprofile = 'none'\nseccomp_profile = '/x.json'\nno_new_privileges = false",
             "a system call filter stands, and takes `no_new_privileges` with it",
         ),
-        (
-            "boxed = true\n[network]\nmode = 'bridge'",
-            "not supported yet",
-        ),
+        ("boxed = true\n[network]\nmode = 'bride'", "bridge"),
         ("boxed = true\nbox_root = 'srv'", "absolute"),
     ] {
         let output = check(text);

@@ -1,6 +1,8 @@
 //! What no single key shows: keys that contradict one another, or that need another.
 #![forbid(unsafe_code)]
 
+mod network;
+
 use sandbox::config::{
     Amount, Architectures, CpuPolicy, EnterRoot, NamespaceKind, Network, ProtectHome,
     ProtectSystem, Root, RootOverlay, Wall, Walls,
@@ -23,6 +25,7 @@ pub(crate) fn check(draft: &Draft, document: &Document<'_>, reader: &mut Reader<
     check.surroundings(unit);
     check.limits(unit);
     check.walls(draft);
+    check.network(draft);
     check.identity(unit);
 }
 
@@ -368,7 +371,11 @@ impl Check<'_, '_, '_> {
             if both {
                 let message = format!("the {name} namespace is joined, and another is to be made");
                 let hint = "leave it out of `namespaces`, and of [network]";
-                self.error("box.namespace_paths", message, hint);
+                let path = match self.given("box.namespace_paths") {
+                    true => "box.namespace_paths",
+                    false => "network.mode",
+                };
+                self.error(path, message, hint);
             }
         }
     }
@@ -580,7 +587,9 @@ impl Check<'_, '_, '_> {
             .iter()
             .map(|entry| entry.key().path)
             .filter(|path| {
-                path.starts_with("box.") || matches!(*path, "box_root" | "mount" | "network.mode")
+                path.starts_with("box.")
+                    || path.starts_with("network.")
+                    || matches!(*path, "box_root" | "mount")
             })
             .collect();
         for path in keys {

@@ -12,6 +12,7 @@ pub mod graph;
 pub mod keys;
 pub mod load;
 pub mod name;
+pub mod network;
 mod read;
 mod reader;
 pub mod signal;

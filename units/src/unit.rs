@@ -121,6 +121,8 @@ pub struct Entry {
     pub disable_userns: bool,
     /// System V and POSIX objects of the user go when its last service is at rest.
     pub remove_ipc: bool,
+    /// The unit whose network the box has too (`mode = "join:UNIT"`).
+    pub network_of: Option<UnitName>,
 }
 
 /// Who is who in a user namespace of the box's own.

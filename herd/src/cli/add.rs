@@ -110,7 +110,7 @@ impl Template<'_> {
 }
 
 /// A basic string of TOML.
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     let mut quoted = String::from("\"");
     for character in text.chars() {
         match character {
@@ -130,7 +130,7 @@ fn quoted(text: &str) -> String {
 
 /// The file appears under its name with all its text, and never in place of another: it is written
 /// under a name of ours and then linked, which fails where there is one.
-fn write_new(directory: &Path, path: &Path, text: &[u8]) -> Result<(), Failure> {
+pub(super) fn write_new(directory: &Path, path: &Path, text: &[u8]) -> Result<(), Failure> {
     let cannot = |error: &io::Error| {
         if error.kind() == io::ErrorKind::AlreadyExists {
             Failure::failed(format!("{} exists", path.display()))

@@ -69,6 +69,7 @@ fn title(subject: Subject) -> &'static str {
         Subject::FileSystems => "file systems",
         Subject::Kernel => "kernel",
         Subject::Cgroups => "cgroups",
+        Subject::Networks => "networks",
         Subject::Tools => "tools",
         Subject::Weaknesses => "defences that this machine takes away, or has",
     }

@@ -154,6 +154,7 @@ mod tests {
                 enabled: Some(root.join("enabled")),
                 available: Some(root.join("available")),
                 vendor: None,
+                networks: None,
                 explicit: true,
             },
         }

@@ -14,6 +14,7 @@ mod is_state;
 mod job;
 mod list;
 mod logs;
+mod network;
 mod now;
 mod phrases;
 mod places;
@@ -176,6 +177,11 @@ pub enum Verb {
         #[arg(short, long)]
         quiet: bool,
     },
+    /// Look at the networks of boxes, and define them.
+    Network {
+        #[command(subcommand)]
+        action: network::Action,
+    },
     /// Stop everything in order, and herd.
     Shutdown {
         /// Kill at once.
@@ -295,6 +301,7 @@ fn verb(cli: &Cli, screen: &mut Screen) -> Result<ExitCode, Failure> {
         Verb::Doctor { strict } => doctor::doctor(screen, *strict),
         Verb::IsActive { units, quiet } => is_state::is_active(&places()?, screen, units, *quiet),
         Verb::IsFailed { units, quiet } => is_state::is_failed(&places()?, screen, units, *quiet),
+        Verb::Network { action } => network::network(&places()?, screen, action),
         Verb::Shutdown { force, no_wait } => job::shutdown(&places()?, screen, *force, !*no_wait),
         Verb::Add {
             name,

@@ -99,6 +99,10 @@ impl Places {
                 search.explicit = true;
             }
         }
+        // Beside the enabled units, as in the machine's own directories.
+        if let (Some(_), Some(enabled)) = (&global.enabled_dir, &search.enabled) {
+            search.networks = enabled.parent().map(|above| above.join("networks"));
+        }
         Ok(Self {
             is_user: whose == Whose::User,
             runtime_dir: absolute(&runtime_dir)?,

@@ -246,6 +246,21 @@ fn fields(screen: &Screen, unit: &UnitStatus, now: i64) -> Vec<(&'static str, St
     );
     add("Pressure", unit.pressure.as_ref().and_then(pressure));
     add("Boxed", unit.boxed.then(|| "yes".to_owned()));
+    let addresses: Vec<String> = unit
+        .addresses
+        .iter()
+        .map(|place| {
+            let six = place.address6.as_ref();
+            let six = six.map_or_else(String::new, |six| format!(", {six}"));
+            format!("{}: {}{six}", place.network, place.address)
+        })
+        .collect();
+    let networks = screen.foreign_lines(&addresses.join("\n"));
+    add("Network", (!addresses.is_empty()).then_some(networks));
+    add(
+        "Ports",
+        (!unit.ports.is_empty()).then(|| unit.ports.join(", ")),
+    );
     let given_up: Vec<String> = unit
         .walls_given_up
         .iter()

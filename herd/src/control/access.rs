@@ -60,7 +60,11 @@ fn is_harmless(request: &Request) -> bool {
     match request {
         Request::GetInfo | Request::GetInterfaceDescription { .. } => true,
         Request::Herd(call) => match call {
-            Call::Status { .. } | Call::List { .. } | Call::Why { .. } | Call::Info => true,
+            Call::Status { .. }
+            | Call::List { .. }
+            | Call::Why { .. }
+            | Call::Networks
+            | Call::Info => true,
             Call::Start(_)
             | Call::Stop(_)
             | Call::Restart(_)

@@ -11,7 +11,7 @@ use super::protocol::{Call, INTERFACE, Job, Refusal, Whom};
 pub const SERVICE_INTERFACE: &str = "org.varlink.service";
 
 /// The members of [`INTERFACE`], as the interface description lists them.
-pub const METHODS: [&str; 17] = [
+pub const METHODS: [&str; 18] = [
     "Status",
     "List",
     "Start",
@@ -28,6 +28,7 @@ pub const METHODS: [&str; 17] = [
     "Rescan",
     "Shutdown",
     "Watch",
+    "Networks",
     "Info",
 ];
 
@@ -116,6 +117,7 @@ impl Call {
             Self::Rescan => "Rescan",
             Self::Shutdown { .. } => "Shutdown",
             Self::Watch { .. } => "Watch",
+            Self::Networks => "Networks",
             Self::Info => "Info",
         }
     }
@@ -138,7 +140,7 @@ impl Call {
             Self::Why { unit } | Self::Plan { unit } | Self::Cat { unit } => {
                 json!({ "unit": unit.as_str() })
             }
-            Self::Rescan | Self::Info => json!({}),
+            Self::Rescan | Self::Networks | Self::Info => json!({}),
             Self::Shutdown { force, wait } => json!({ "force": force, "wait": wait }),
         };
         let method = format!("{INTERFACE}.{}", self.method());
@@ -195,6 +197,7 @@ fn herd_call(member: &str, method: &str, fields: &mut Fields) -> Result<Call, Re
         "Watch" => Call::Watch {
             units: fields.units()?,
         },
+        "Networks" => Call::Networks,
         "Info" => Call::Info,
         _ => {
             return Err(Refusal::MethodNotFound {

@@ -67,6 +67,8 @@ pub enum Call {
     Watch {
         units: Vec<UnitName>,
     },
+    /// The networks that have boxes.
+    Networks,
     Info,
 }
 
@@ -98,6 +100,7 @@ pub enum Reply {
     Cat(CatReply),
     Rescan(RescanReply),
     Watch(StateChange),
+    Networks(NetworksReply),
     Info(Info),
     /// Start, Stop, Restart, Reload, Kill, ResetFailed, Shutdown.
     Done(Empty),
@@ -118,6 +121,42 @@ pub struct StatusReply {
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct ListReply {
     pub units: Vec<ListEntry>,
+}
+
+/// The networks that have boxes, by name.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct NetworksReply {
+    pub networks: Vec<Network>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Network {
+    pub name: String,
+    /// The bridge.
+    pub device: String,
+    pub subnet: String,
+    pub gateway: String,
+    pub internal: bool,
+    pub boxes: Vec<NetworkBox>,
+    /// By the file that this herd has of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subnet6: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateway6: Option<String>,
+}
+
+/// A box on a network.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct NetworkBox {
+    /// The unit's name, as other boxes know it.
+    pub name: String,
+    pub address: String,
+    /// `8080:80/tcp`
+    pub ports: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address6: Option<String>,
 }
 
 /// `why web`: one sentence each, the nearest cause first.
@@ -266,6 +305,10 @@ pub struct UnitStatus {
     pub source: String,
     pub drop_ins: Vec<String>,
     pub walls_given_up: Vec<WallGivenUp>,
+    /// Of the box on its networks, eth0 first.
+    pub addresses: Vec<NetworkAddress>,
+    /// Ports of the host that lead into the box: `8080:80/tcp`.
+    pub ports: Vec<String>,
     /// Log lines dropped since herd started.
     pub log_lost: i64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -311,6 +354,15 @@ pub struct UnitStatus {
     /// `starting`, `healthy`, or what the last probe said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<String>,
+}
+
+/// Where a box is on one network.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct NetworkAddress {
+    pub network: String,
+    pub address: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address6: Option<String>,
 }
 
 /// How long processes of the unit waited for want of something (PSI), where the kernel counts it.

@@ -559,6 +559,7 @@ fn the_description_lists_the_parameters_of_each_method() {
             wait: true,
         },
         Call::Watch { units: units() },
+        Call::Networks,
         Call::Info,
     ];
     let description = description();
@@ -629,6 +630,20 @@ fn the_description_lists_the_fields_of_each_type() {
         description: text(),
         ..ListEntry::default()
     };
+    let address = NetworkAddress {
+        address6: text(),
+        ..NetworkAddress::default()
+    };
+    let on_network = NetworkBox {
+        address6: text(),
+        ..NetworkBox::default()
+    };
+    let network = Network {
+        description: text(),
+        subnet6: text(),
+        gateway6: text(),
+        ..Network::default()
+    };
     let change = StateChange {
         main_pid: Some(1),
         failure: text(),
@@ -671,6 +686,24 @@ fn the_description_lists_the_fields_of_each_type() {
             "Stalls",
             json_of(Stalls::default()),
             json_of(Stalls::default()),
+        ),
+        (
+            "type",
+            "NetworkAddress",
+            json_of(address),
+            json_of(NetworkAddress::default()),
+        ),
+        (
+            "type",
+            "NetworkBox",
+            json_of(on_network),
+            json_of(NetworkBox::default()),
+        ),
+        (
+            "type",
+            "Network",
+            json_of(network),
+            json_of(Network::default()),
         ),
         (
             "type",
@@ -725,6 +758,12 @@ fn the_description_lists_the_fields_of_each_type() {
             "Rescan",
             json_of(RescanReply::default()),
             json_of(RescanReply::default()),
+        ),
+        (
+            "reply",
+            "Networks",
+            json_of(NetworksReply::default()),
+            json_of(NetworksReply::default()),
         ),
         (
             "reply",

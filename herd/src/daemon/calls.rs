@@ -12,6 +12,7 @@ use crate::control::protocol::{
     StateChange, StatusReply, UnitFile, Whom as WireWhom, WhyReply,
 };
 use crate::control::server::CallId;
+use crate::network::{self, NetworkOccasion};
 use crate::plain_file;
 use crate::prepare::{self, Occasion};
 use crate::supervisor::action::{Answer, Role, Whom};
@@ -99,6 +100,7 @@ impl Daemon {
             Call::Plan { unit } => self.plan(&unit),
             Call::Cat { unit } => self.cat(&unit),
             Call::Rescan => Ok(Reply::Rescan(self.rescan())),
+            Call::Networks => self.networks(),
             Call::Info => Ok(Reply::Info(self.info())),
         };
         self.control.reply(id, outcome);
@@ -251,7 +253,9 @@ impl Daemon {
         if all && names.is_empty() {
             units.extend(self.at_rest_on_disk());
         }
-        units.extend(ids.into_iter().filter_map(|id| self.unit_status(id)));
+        let boxes = self.boxes_on_networks(&ids);
+        let statuses = ids.into_iter();
+        units.extend(statuses.filter_map(|id| self.unit_status(id, &boxes)));
         units.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(Reply::Status(StatusReply { units }))
     }
@@ -308,6 +312,11 @@ impl Daemon {
         let unit = std::sync::Arc::clone(service.unit());
         let occasion = Occasion {
             slices: self.slice_limits(&unit),
+            network: NetworkOccasion {
+                definitions: network::definitions(&unit, &self.options.search, &self.units.facts)
+                    .map_err(refused)?,
+                ..NetworkOccasion::default()
+            },
             ..Occasion::default()
         };
         let prepared = prepare::prepare(&unit, Role::Main, &self.users, &self.surface, &occasion)

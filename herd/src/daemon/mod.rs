@@ -10,6 +10,8 @@ mod clock;
 mod freeze;
 mod group;
 mod identity;
+mod leases;
+mod networks;
 mod notices;
 pub mod notify;
 mod offline;
@@ -74,6 +76,7 @@ pub(crate) struct Daemon {
     launcher: Launcher,
     filters: sandbox::seccomp::Memory,
     sink: Sink,
+    releaser: leases::Releaser,
     own_name: UnitName,
     poll: Poll,
     sources: Sources,
@@ -179,6 +182,7 @@ impl Daemon {
             Source::Control => self.serve_clients(),
             Source::Signals => self.hear_signals(),
             Source::Room => self.read_paused(false),
+            Source::Networks => self.hear_releases(),
             Source::Notify => self.hear_notifications(),
             Source::Watch => self.notice_files(),
             Source::Process(run) => self.reap(run),

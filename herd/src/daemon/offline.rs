@@ -12,6 +12,7 @@ use units::{Diagnostic, Unit, UnitName};
 use super::options::Options;
 use super::{reason, start};
 use crate::exposure::{self, Exposure, Runner};
+use crate::network::NetworkOccasion;
 use crate::prepare::{self, Occasion};
 use crate::supervisor::action::Role;
 use crate::users::Users;
@@ -65,6 +66,11 @@ fn compiled(options: &Options, name: &UnitName) -> Result<(Unit, sandbox::Plan, 
             let target = load::load_one(&options.search, &name, &load::host_facts());
             prepare::limits_of_target(&target.unit?)
         }),
+        network: NetworkOccasion {
+            definitions: crate::network::definitions(&unit, &options.search, &load::host_facts())
+                .map_err(|problems| NoPlan::Refused(problems.into()))?,
+            ..NetworkOccasion::default()
+        },
         ..Occasion::default()
     };
     let prepared = prepare::prepare(&unit, Role::Main, &users, &surface, &occasion)

@@ -225,7 +225,10 @@ impl Daemon {
         if !group::is_populated(id, runtime, &self.processes) {
             runtime.awaits_empty = false;
             runtime.is_empty = true;
-            return self.tell(id, Input::Emptied);
+            if self.is_releasing(id) {
+                self.tell(id, Input::Remaining);
+            }
+            return self.emptied(id);
         }
         runtime.awaits_empty = true;
         self.watch_group(id);
@@ -306,7 +309,7 @@ impl Daemon {
         if let Some((file, token)) = runtime.group_watch.take() {
             self.sources.remove(self.poll.registry(), &file, token);
         }
-        self.tell(id, Input::Emptied);
+        self.emptied(id);
     }
 
     /// After a sweep: services whose last end no `cgroup.events` tells, for want of a group or of v2.
@@ -428,6 +431,7 @@ impl Daemon {
 
     fn release(&mut self, id: ServiceId, again: bool) {
         self.forget_ready_fd(id);
+        self.give_back_at_rest(id);
         let preserve = self.supervisor.service(id).and_then(|service| {
             service
                 .unit()

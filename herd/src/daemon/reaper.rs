@@ -96,6 +96,7 @@ impl Daemon {
         self.sources
             .remove(self.poll.registry(), &process.pidfd, process.token);
         let id = process.service;
+        self.network_of_run_ends(id, run);
         if self.speaks_notify(id) {
             self.hear_notifications();
         }
@@ -117,6 +118,8 @@ impl Daemon {
             if let Some(runtime) = self.runtimes.get_mut(&id) {
                 runtime.main = None;
             }
+            // One that stays active without a process needs no network.
+            self.give_back_at_rest(id);
         }
         self.report_end(run, &process, status);
         if self

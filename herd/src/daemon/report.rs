@@ -7,6 +7,7 @@ use units::diagnostic::render_all;
 use units::load;
 use units::unit::Kind;
 
+use super::networks::Boxes;
 use super::{Daemon, clock, group};
 use crate::control::protocol::{
     LastExit, ListEntry, Pressure, Stalls, State as WireState, StateChange, UnitKind, UnitStatus,
@@ -23,11 +24,12 @@ impl Daemon {
             .map_or(WireState::Inactive, |service| state_of(service.state()))
     }
 
-    pub(super) fn unit_status(&self, id: ServiceId) -> Option<UnitStatus> {
+    pub(super) fn unit_status(&self, id: ServiceId, boxes: &Boxes) -> Option<UnitStatus> {
         let service = self.supervisor.service(id)?;
         let unit = service.unit();
         let runtime = self.runtimes.get(&id);
         let usage = self.usage(id, true);
+        let (addresses, ports) = self.place_on_networks(id, boxes);
         let state = service.state();
         let active = match state {
             State::Active(active) | State::Reloading { active, .. } => Some(active),
@@ -72,6 +74,8 @@ impl Daemon {
                     .map(|(wall, reason)| WallGivenUp { wall, reason })
                     .collect()
             }),
+            addresses,
+            ports,
             log_lost: i64::try_from(self.sink.lost(&unit.name)).unwrap_or(i64::MAX),
             description: unit.description.as_deref().map(str::to_owned),
             main_pid: state.main().map(|main| main.pid.0),

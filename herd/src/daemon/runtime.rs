@@ -9,6 +9,7 @@ use mio::Token;
 use sandbox::cgroup::CgroupPlan;
 use units::UnitName;
 
+use super::leases::Lease;
 use super::probes::Connection;
 use crate::allot::Allotted;
 use crate::logs::Capture;
@@ -53,6 +54,14 @@ pub(super) struct Runtime {
     /// What was allotted for the run.
     pub dynamic_user: Option<Allotted>,
     pub range: Option<Allotted>,
+    /// Networks that are to be given back.
+    pub leases: Vec<Lease>,
+    /// Those on their way.
+    pub releasing: Vec<String>,
+    /// The supervisor hears that the service is empty once they have been given back.
+    pub awaits_release: bool,
+    /// The lease whose names the main process's box sees.
+    pub names_of_network: Option<String>,
     pub last_ping: Option<i64>,
 }
 
@@ -87,6 +96,10 @@ impl Runtime {
             uid: None,
             dynamic_user: None,
             range: None,
+            leases: Vec::new(),
+            releasing: Vec::new(),
+            awaits_release: false,
+            names_of_network: None,
             last_ping: None,
         }
     }

@@ -15,6 +15,8 @@ pub(super) enum Source {
     Signals,
     /// The log writer has room again.
     Room,
+    /// Networks were given back.
+    Networks,
     Notify,
     Watch,
     Control,

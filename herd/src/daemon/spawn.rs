@@ -26,6 +26,7 @@ use crate::supervisor::{Input, Pid, RunId, ServiceId};
 impl Daemon {
     pub(super) fn spawn(&mut self, id: ServiceId, run: RunId, role: Role) {
         if let Err(why) = self.try_spawn(id, run, Task::Role(role)) {
+            self.network_of_run_ends(id, run);
             if role != Role::Main
                 && let Some(name) = self.name(id)
             {
@@ -54,7 +55,10 @@ impl Daemon {
                     self.probes.insert(run, probe);
                     return;
                 }
-                Err(why) => Err(why),
+                Err(why) => {
+                    self.network_of_run_ends(id, run);
+                    Err(why)
+                }
             },
             _ => match Connection::open(&probe) {
                 Ok(None) => Ok(()),
@@ -88,7 +92,7 @@ impl Daemon {
     fn try_spawn(&mut self, id: ServiceId, run: RunId, task: Task) -> Result<(), Arc<str>> {
         let unit = self.unit(id).ok_or("the unit is gone")?;
         let is_main = task == Task::Role(Role::Main);
-        let mut prepared = self.prepare(id, &unit, task)?;
+        let (mut prepared, namespace) = self.prepare(id, &unit, task)?;
         if starts_frozen(&unit) && prepared.config.cgroup.is_none() {
             return Err(format!("limits.freeze: {}", super::freeze::NO_GROUP).into());
         }
@@ -115,6 +119,7 @@ impl Daemon {
         if let Some(runtime) = self.runtimes.get_mut(&id) {
             runtime.is_empty = false;
         }
+        self.takes_network(id, run, task, &prepared.config);
         self.wake_for_launch(id)?;
         self.replace_used_group(id);
         let none = Surroundings::default();
@@ -143,6 +148,7 @@ impl Daemon {
         if let (Some(number), Some((_, write))) = (prepared.ready_fd, &ready_pipe) {
             passed.push((number, write.as_fd()));
         }
+        let held: Vec<BorrowedFd<'_>> = namespace.iter().map(AsFd::as_fd).collect();
         let files = Files {
             stdin: stdin.as_ref().map_or(self.null.as_fd(), AsFd::as_fd),
             stdout: stdout.as_ref().map_or(self.null.as_fd(), AsFd::as_fd),
@@ -151,7 +157,7 @@ impl Daemon {
                 .or(stdout.as_ref())
                 .map_or(self.null.as_fd(), AsFd::as_fd),
             passed: &passed,
-            held: &[],
+            held: &held,
             own: &[],
         };
         let launched = self
@@ -231,7 +237,12 @@ impl Daemon {
         Ok(())
     }
 
-    fn prepare(&mut self, id: ServiceId, unit: &Unit, task: Task) -> Result<Prepared, Arc<str>> {
+    fn prepare(
+        &mut self,
+        id: ServiceId,
+        unit: &Unit,
+        task: Task,
+    ) -> Result<(Prepared, Option<OwnedFd>), Arc<str>> {
         self.refresh_users();
         let is_main = task == Task::Role(Role::Main);
         let first = matches!(
@@ -252,6 +263,7 @@ impl Daemon {
         }
         let ends = matches!(task, Task::Role(Role::Stop(_) | Role::StopPost(_)));
         self.allot(id, unit)?;
+        let (network, namespace) = self.network_occasion(id, unit, task)?;
         let runtime = self.runtime(id).ok_or("the unit is gone")?;
         let occasion = Occasion {
             main_pid: main_pid.filter(|_| !is_main),
@@ -268,6 +280,7 @@ impl Daemon {
             dynamic_user: runtime.dynamic_user.as_ref().map(|of| of.number),
             range: runtime.range.as_ref().map(|of| of.number),
             slices,
+            network,
         };
         let prepared = match task {
             Task::Role(role) => prepare::prepare(unit, role, &self.users, &self.surface, &occasion),
@@ -284,7 +297,7 @@ impl Daemon {
             }
             Task::Adopted => return Err("an adopted process is not started".into()),
         };
-        prepared.map_err(|error| reason(&error))
+        Ok((prepared.map_err(|error| reason(&error))?, namespace))
     }
 
     /// What targets that herd knows say of the slices above the unit.
@@ -681,7 +694,7 @@ fn open(path: &std::path::Path, flags: OFlags) -> Result<OwnedFd, Arc<str>> {
 }
 
 /// 128 random bits as `sd_id128_to_string(3)` writes them.
-fn new_invocation() -> String {
+pub(super) fn new_invocation() -> String {
     let mut bytes = [0_u8; 16];
     match rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::NONBLOCK) {
         Ok(16) => bytes.iter().map(|byte| format!("{byte:02x}")).collect(),

@@ -18,6 +18,7 @@ use sandbox::{Host, Launcher};
 use units::UnitName;
 
 use super::calls::Waiting;
+use super::leases::Releaser;
 use super::notify::NotifySocket;
 use super::options::{Mode, Options};
 use super::runtime::Processes;
@@ -188,6 +189,10 @@ impl Daemon {
             .reserve(Source::Room)
             .and_then(|token| mio::Waker::new(registry, token));
         sink.set_waker(room.map_err(set("be woken by the log writer"))?);
+        let releaser = Releaser::new().map_err(set("be woken when networks are given back"))?;
+        sources
+            .add(registry, &releaser, Source::Networks, readable)
+            .map_err(set("watch the sources of events"))?;
         let mut notes = Vec::new();
         let base = cgroup_base(&options, &host, &mut notes);
         let surface = surface(&options, base.as_ref(), &notify_path, &host);
@@ -197,13 +202,14 @@ impl Daemon {
             .open("/dev/null")
             .map_err(set("open /dev/null"))?;
         let users = Users::read().unwrap_or_default();
-        let daemon = Self {
+        let mut daemon = Self {
             units: UnitsAtHand::new(units::load::host_facts()),
             surface,
             host,
             launcher,
             filters: sandbox::seccomp::Memory::default(),
             sink,
+            releaser,
             own_name,
             poll,
             sources,
@@ -243,12 +249,16 @@ impl Daemon {
         for note in notes {
             daemon.note(&note);
         }
+        if daemon.host.is_root && Path::new(sandbox::network::BASE).exists() {
+            daemon.releaser.collect();
+        }
         Ok((daemon, base))
     }
 
     fn finish(&mut self, base: Option<&CgroupName>) {
         self.end_strays();
         self.read_last_words();
+        self.give_back_all();
         self.answer_shutdowns();
         // Flushes what clients still have to hear.
         self.serve_clients();

@@ -11,6 +11,7 @@ mod file_systems;
 mod groups;
 mod kernel;
 mod namespaces;
+mod networks;
 mod tools;
 mod weaknesses;
 
@@ -56,6 +57,7 @@ pub enum Subject {
     FileSystems,
     Kernel,
     Cgroups,
+    Networks,
     Tools,
     Weaknesses,
 }
@@ -131,6 +133,7 @@ pub fn examine(host: &Host) -> Report {
     findings.extend(file_systems::findings(host));
     findings.extend(kernel::findings(host));
     findings.extend(groups::findings(host));
+    findings.extend(networks::findings(host));
     findings.extend(tools::findings(host));
     findings.extend(weaknesses::findings(host));
     let is_lacking = |finding: &&Finding| finding.state != State::Ok;
@@ -204,6 +207,8 @@ impl Look {
             libc::ENODEV,
             libc::EOPNOTSUPP,
             libc::ENOPROTOOPT,
+            libc::EPROTONOSUPPORT,
+            libc::ENOENT,
         ];
         let state = if absent.contains(&code) {
             State::Missing

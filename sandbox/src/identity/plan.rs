@@ -284,6 +284,7 @@ pub(crate) fn privileges(
     walls: &Walls,
     host: &Host,
     users: &Users,
+    as_it_is: bool,
 ) -> Result<Vec<Step>, CompileError> {
     let second = joins(walls, NamespaceKind::SecondUser);
     let users = if second { &Users::Joined } else { users };
@@ -306,7 +307,7 @@ pub(crate) fn privileges(
         steps.push(Step::BoundingSet { keep: bounding });
     }
     let keeps = ambient != 0 || !walls.secure_bits.is_empty();
-    let becomes = change_user(wanted, host, users, keeps, &mut steps)?;
+    let becomes = change_user(wanted, host, users, (keeps, as_it_is), &mut steps)?;
     if !walls.secure_bits.is_empty() {
         if !privileged {
             let reason = "secure bits take a user namespace of the box's own or root";
@@ -336,13 +337,13 @@ fn change_user(
     wanted: &Identity,
     host: &Host,
     users: &Users,
-    keeps: bool,
+    (keeps, as_it_is): (bool, bool),
     steps: &mut Vec<Step>,
 ) -> Result<Option<u32>, CompileError> {
     let mut change = Vec::new();
     let becomes = match users {
         Users::Same => {
-            identity(wanted, host, &mut change);
+            identity(wanted, host, as_it_is, &mut change);
             Some(wanted.uid.unwrap_or(host.uid))
         }
         Users::Alone { map, second, .. } => Some(second.as_ref().unwrap_or(map).uid),

@@ -42,6 +42,7 @@
 //! Nothing: a session that is dropped ends its box. [`Session::detach`] is for a box that is to go on.
 
 mod box_group;
+mod box_network;
 mod event;
 mod forward;
 mod instance;

@@ -14,6 +14,7 @@ use crate::compile::CompileError;
 use crate::failure::StepFailure;
 use crate::host::HostError;
 use crate::launch::LaunchError;
+use crate::network::NetworkError;
 use crate::plan::GivenUp;
 
 /// How the program of a box ended.
@@ -131,6 +132,9 @@ pub enum WaitError {
     /// The box has ended; its group is still there.
     #[error("cannot remove the box's cgroup")]
     Cgroup(#[source] CgroupError),
+    /// The box has ended; its place on networks is still taken, until [`collect`](crate::network::collect).
+    #[error("cannot give back the box's network")]
+    Network(#[source] NetworkError),
 }
 
 /// Of [`launch`](super::launch), which is `spawn` and `wait`.

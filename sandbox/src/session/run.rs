@@ -11,6 +11,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, Signal, pidfd_send_signal};
 
 use super::box_group::{self, BoxGroup};
+use super::box_network::BoxNetwork;
 use super::event::{Audience, Event};
 use super::forward::Forwarder;
 use super::instance::InstanceId;
@@ -82,6 +83,7 @@ impl Sandbox {
         config.process.foreground = job.is_some();
         let names_group = config.cgroup.is_some();
         box_group::name(&mut config, &self.host, instance).map_err(SpawnError::Cgroup)?;
+        let mut network = BoxNetwork::of(&mut config, instance);
         let plan = carried(compile(&config, &self.host)?, options.carriage)?.followed();
         let warnings = plan.warnings().to_vec();
         if !warnings.is_empty() {
@@ -100,7 +102,12 @@ impl Sandbox {
                 .map(|group| BoxGroup::new(group, !names_group)),
             audience,
         };
+        // One that fails ends, and its network is given back behind it.
         let running = starting.start(&self.launcher, files)?;
+        if config.lifecycle.linger {
+            // Nobody is told of the end of a box that stays behind its program.
+            network.forget();
+        }
         Ok(Session {
             running: Some(running),
             instance,
@@ -108,6 +115,7 @@ impl Sandbox {
             lingers: config.lifecycle.linger,
             has_session: plan.has_session(),
             group: starting.group,
+            network,
             audience: starting.audience,
             job,
             _lock: lock,
@@ -321,6 +329,7 @@ pub struct Session<'a> {
     lingers: bool,
     has_session: bool,
     group: Option<BoxGroup>,
+    network: BoxNetwork,
     audience: Audience<'a>,
     job: Option<Job>,
     _lock: Option<HostLock>,
@@ -423,6 +432,7 @@ impl Session<'_> {
     pub fn detach(mut self) {
         self.running = None;
         self.group = None;
+        self.network.forget();
     }
 
     fn await_end(&mut self, forwarder: Option<&Forwarder>) -> io::Result<ExitStatus> {
@@ -491,6 +501,7 @@ impl Session<'_> {
         if let Some(group) = self.group.take().filter(|_| !self.lingers) {
             group.remove().map_err(WaitError::Cgroup)?;
         }
+        self.network.release().map_err(WaitError::Network)?;
         Ok(RunOutcome {
             instance: self.instance,
             pid,

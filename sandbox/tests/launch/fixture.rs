@@ -198,7 +198,7 @@ pub(crate) fn outcome_with(
 }
 
 /// Reads the status channel to its end, as the daemon does.
-fn follow(status: &OwnedFd, mut pidfd: OwnedFd, outcome: &mut Outcome) {
+pub(crate) fn follow(status: &OwnedFd, mut pidfd: OwnedFd, outcome: &mut Outcome) {
     loop {
         match next(status) {
             Message::Failed(failure) => outcome.failure = Some(failure),

@@ -26,6 +26,7 @@ mod landlock;
 mod layers;
 mod lifecycle;
 mod mounts;
+mod network;
 mod session;
 mod spare;
 mod swaps;
@@ -50,6 +51,8 @@ fn main() {
         in_child::CASES,
         landlock::CASES,
         mounts::CASES,
+        network::CASES,
+        network::CARRIED,
         identity::CASES,
         join::CASES,
         attacks::CASES,
@@ -66,6 +69,7 @@ fn main() {
         landlock::CASES,
         boxed::CASES,
         mounts::CASES,
+        network::CARRIED,
         lifecycle::CASES,
         session::CASES,
         terminal::CASES,

@@ -7,6 +7,7 @@
 
 mod file;
 mod host;
+mod networks;
 mod resolve;
 mod search_path;
 
@@ -22,6 +23,7 @@ use crate::value::specifier::Facts;
 
 pub use file::FileError;
 pub use host::host_facts;
+pub use networks::{network_definition, network_names};
 pub use search_path::SearchPath;
 
 use file::{Trust, list, read_source};
@@ -59,6 +61,8 @@ pub fn load(search: &SearchPath, facts: &Facts) -> Loaded {
     }
     loader.resolve_aliases();
     loader.refuse_missing();
+    loader.refuse_joins_of_the_host();
+    loader.warn_of_ports();
     loader.install();
     loader.loaded
 }

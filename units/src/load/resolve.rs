@@ -7,7 +7,7 @@ use super::{Loaded, Loader};
 use crate::diagnostic::{Diagnostic, Severity, SourceText};
 use crate::document::Document;
 use crate::name::UnitName;
-use crate::unit::Unit;
+use crate::unit::{Entry, Unit};
 
 impl Loader<'_> {
     /// Dependencies on another name become dependencies on the unit itself.
@@ -63,6 +63,11 @@ impl Loader<'_> {
                         continue;
                     }
                     let sources = self.sources.get(name).map_or(&[][..], Vec::as_slice);
+                    let joins = |entry: &Entry| entry.network_of.as_ref() == Some(missing);
+                    let key = match unit.entry.as_deref().is_some_and(joins) {
+                        true if key == "binds_to" => "network.mode",
+                        _ => key,
+                    };
                     let mut report = place(sources, key, missing.as_str())
                         .unwrap_or_else(|| Diagnostic::of_file(&unit.source.path, ""));
                     report.severity = severity;
@@ -144,7 +149,7 @@ fn dependency_lists(unit: &Unit) -> [(&'static str, &Vec<UnitName>); 11] {
 }
 
 /// A diagnostic without words at the entry of `key` that reads `text`.
-fn place(sources: &[SourceText], key: &str, text: &str) -> Option<Diagnostic> {
+pub(super) fn place(sources: &[SourceText], key: &str, text: &str) -> Option<Diagnostic> {
     let document = Document::read(sources, &mut Vec::new());
     let entry = document.find(key)?;
     let items = entry.value.get_ref().as_array();

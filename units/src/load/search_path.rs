@@ -14,6 +14,8 @@ pub struct SearchPath {
     pub enabled: Option<PathBuf>,
     pub available: Option<PathBuf>,
     pub vendor: Option<PathBuf>,
+    /// Files of networks, no units.
+    pub networks: Option<PathBuf>,
     /// The user named the directory on the command line: its owner's files are believed too.
     pub explicit: bool,
 }
@@ -25,6 +27,7 @@ impl SearchPath {
             enabled: Some("/etc/herd/enabled".into()),
             available: Some("/etc/herd/available".into()),
             vendor: Some("/usr/lib/herd/units".into()),
+            networks: Some("/etc/herd/networks".into()),
             explicit: false,
         }
     }
@@ -35,14 +38,17 @@ impl SearchPath {
             enabled: Some(configuration.join("herd/enabled")),
             available: Some(configuration.join("herd/available")),
             vendor: Some("/usr/lib/herd/user".into()),
+            networks: Some(configuration.join("herd/networks")),
             explicit: false,
         }
     }
 
-    /// `herd run DIR`: every unit of the one directory is wanted.
+    /// `herd run DIR`: every unit of the one directory is wanted, and its networks lie below it.
     pub fn directory(directory: impl Into<PathBuf>) -> Self {
+        let directory = directory.into();
         Self {
-            enabled: Some(directory.into()),
+            networks: Some(directory.join("networks")),
+            enabled: Some(directory),
             explicit: true,
             ..Self::default()
         }

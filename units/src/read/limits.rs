@@ -207,7 +207,7 @@ fn bound(reader: &mut Reader<'_>, item: Item<'_>, scale: Scale) -> Option<Option
     value.map(Some)
 }
 
-fn size(reader: &mut Reader<'_>, item: Item<'_>) -> Option<u64> {
+pub(super) fn size(reader: &mut Reader<'_>, item: Item<'_>) -> Option<u64> {
     if let DeValue::Integer(_) = item.value() {
         return reader.number(item, 0..=i64::MAX);
     }

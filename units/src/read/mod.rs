@@ -16,6 +16,7 @@ mod lifecycle;
 mod limits;
 mod log;
 mod mounts;
+mod network;
 mod privileges;
 mod probe;
 mod surroundings;
@@ -27,6 +28,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub(crate) use network::{Mode as NetworkMode, NetworkKeys};
 use sandbox::config::{DevicePolicy, DeviceRule, IdMaps, IdRange, UserNamespace, Walls};
 
 use crate::check::check;
@@ -95,6 +97,7 @@ pub(crate) struct Draft {
     pub(crate) uid_map: Vec<IdRange>,
     pub(crate) gid_map: Vec<IdRange>,
     pub(crate) devices: DeviceKeys,
+    pub(crate) network: NetworkKeys,
     /// Where box keys go; becomes the unit's own when it is boxed.
     pub(crate) walls: Option<Box<Walls>>,
 }
@@ -164,6 +167,7 @@ impl Draft {
             uid_map: Vec::new(),
             gid_map: Vec::new(),
             devices: DeviceKeys::default(),
+            network: NetworkKeys::default(),
             walls: None,
         }
     }
@@ -185,7 +189,7 @@ impl Draft {
             Group::Limits => limits::read(self, reader, name, item),
             Group::Log => log::read(self, reader, name, item),
             Group::Box => walls::read(self, reader, path, item),
-            Group::Network => walls::read_network(self, reader, name, item),
+            Group::Network => network::read(self, reader, name, item),
             Group::Triggers => false,
         }
     }
@@ -200,6 +204,7 @@ impl Draft {
             surroundings::assemble(surroundings, given("stderr"));
         }
         limits::assemble(self);
+        network::assemble(self);
         if let Some(walls) = &mut self.walls {
             walls::assemble(walls, &given);
             if !self.uid_map.is_empty() || !self.gid_map.is_empty() {

@@ -1,4 +1,4 @@
-//! `boxed`, `[box]` and `[network]`.
+//! `boxed` and `[box]`.
 #![forbid(unsafe_code)]
 
 use sandbox::Profile;
@@ -17,12 +17,6 @@ use super::mounts::read_file_system;
 use super::privileges::read_privileges;
 use super::system_calls::read_system_calls;
 use crate::reader::{Item, Reader};
-
-const NETWORKS: [(&str, Network); 3] = [
-    ("host", Network::Host),
-    ("none", Network::None),
-    ("loopback", Network::Loopback),
-];
 
 const PROTECT_PROC: [(&str, ProtectProc); 4] = [
     ("default", ProtectProc::Default),
@@ -83,30 +77,6 @@ fn read_devices(draft: &mut Draft, reader: &mut Reader<'_>, path: &str, item: It
         }
         "box.device_allow" => draft.devices.allow = Some(device_rules(reader, item)),
         _ => return false,
-    }
-    true
-}
-
-pub(super) fn read_network(
-    draft: &mut Draft,
-    reader: &mut Reader<'_>,
-    name: &str,
-    item: Item<'_>,
-) -> bool {
-    if name != "mode" {
-        return false;
-    }
-    if let DeValue::String(text) = item.value()
-        && (text == "bridge" || text.starts_with("join:"))
-    {
-        let message = format!("the network mode {text:?} is not supported yet");
-        reader.error_with_hint(item, message, "it comes with networks");
-        return true;
-    }
-    if let Some(network) = reader.choice(item, &NETWORKS) {
-        let walls = draft.walls();
-        walls.network = network;
-        walls.namespaces.net |= network != Network::Host;
     }
     true
 }

@@ -22,6 +22,7 @@ impl Tree {
             enabled: Some(root.path().join("enabled")),
             available: Some(root.path().join("available")),
             vendor: Some(root.path().join("vendor")),
+            networks: Some(root.path().join("networks")),
             explicit: false,
         };
         let tree = Self { root, search };

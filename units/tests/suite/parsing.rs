@@ -258,8 +258,8 @@ fn values_that_cannot_be_are_refused() {
         ),
         ("boxed = true\n[box]\nhostname = \"a b\"", "no host name"),
         (
-            "boxed = true\n[network]\nmode = \"bridge\"",
-            "not supported yet",
+            "boxed = true\n[network]\nmode = \"bridges\"",
+            "did you mean \"bridge\"?",
         ),
         ("limits = 5", "`limits` is a table"),
         ("core = 1", "not supported"),

@@ -1,0 +1,415 @@
+//! Networks of boxes are given back: by a thread of their own, because it takes milliseconds and may
+//! wait for other supervisors of the machine.
+//!
+//! What is to be given back is a list of ids, which grows by what ends while the thread is at work and
+//! is then taken as a whole: it is never longer than the runs that had a network. A service whose last
+//! process has ended is told to be empty once its network has been given back, so that its next run
+//! finds its ports and addresses free.
+#![forbid(unsafe_code)]
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd};
+use rustix::fs::{Mode, OFlags};
+use units::{Unit, UnitName};
+
+use super::runtime::{Stage, Task};
+use super::{Daemon, group, reason};
+use crate::network::{Joined, NetworkOccasion};
+use crate::supervisor::action::Role;
+use crate::supervisor::{Input, RunId, ServiceId};
+
+/// A network that a run has, or may have: a launch that failed can have left it.
+#[derive(Debug)]
+pub(super) struct Lease {
+    pub id: String,
+    pub run: RunId,
+    /// The service's own, kept until the service has no process left.
+    pub is_main: bool,
+}
+
+/// The thread, from the first network on.
+#[derive(Debug)]
+pub(super) struct Releaser {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    queue: Mutex<Queue>,
+    more: Condvar,
+    /// An eventfd that the loop listens to: something is done.
+    done: OwnedFd,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    wanted: Vec<String>,
+    /// What nobody gives back any more is to be looked for.
+    collects: bool,
+    done: Vec<Done>,
+    is_closed: bool,
+}
+
+/// Given back, or tried.
+#[derive(Debug)]
+struct Done {
+    ids: Vec<String>,
+    trouble: Option<Arc<str>>,
+}
+
+/// The kernel takes interfaces away some time after their namespace's last process, so what a killed
+/// herd has left is looked for a few times: 10 ms after the first, and then twice as long each.
+const COLLECTIONS: u32 = 8;
+const FIRST_WAIT: Duration = Duration::from_millis(5);
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        // Nothing in there is half done when a thread panics.
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn run(&self) {
+        let mut collections = 0;
+        while let Some(ids) = self.take(&mut collections) {
+            let mut trouble = give_back(&ids);
+            if collections > 0 {
+                collections -= 1;
+                match sandbox::network::collect() {
+                    Ok(_) => {
+                        // Others' are no reason to go on looking, but they are not told apart.
+                        let is_left = sandbox::network::networks().is_ok_and(|all| !all.is_empty());
+                        collections = if is_left { collections } else { 0 };
+                    }
+                    Err(error) => trouble = trouble.or(Some(reason(&error))),
+                }
+            }
+            if ids.is_empty() && trouble.is_none() {
+                continue;
+            }
+            self.tell(Done { ids, trouble });
+        }
+    }
+
+    fn tell(&self, done: Done) {
+        self.lock().done.push(done);
+        // It counts to 2^64; a write that fails would have said nothing new.
+        rustix::io::write(&self.done, &1_u64.to_ne_bytes()).ok();
+    }
+
+    /// What is to be done next: nothing to give back is a time to collect. `None` at the end.
+    fn take(&self, collections: &mut u32) -> Option<Vec<String>> {
+        let mut queue = self.lock();
+        loop {
+            if std::mem::take(&mut queue.collects) {
+                *collections = COLLECTIONS;
+                return Some(std::mem::take(&mut queue.wanted));
+            }
+            if !queue.wanted.is_empty() {
+                return Some(std::mem::take(&mut queue.wanted));
+            }
+            if queue.is_closed {
+                return None;
+            }
+            if *collections == 0 {
+                let woken = self.more.wait(queue);
+                queue = woken.unwrap_or_else(PoisonError::into_inner);
+                continue;
+            }
+            let wait = FIRST_WAIT * (1 << (COLLECTIONS - *collections));
+            let woken = self.more.wait_timeout(queue, wait);
+            let (again, timeout) = woken.unwrap_or_else(PoisonError::into_inner);
+            queue = again;
+            if timeout.timed_out() {
+                return Some(Vec::new());
+            }
+        }
+    }
+}
+
+/// All at once; where one of them cannot be given back, the others still are.
+fn give_back(ids: &[String]) -> Option<Arc<str>> {
+    if ids.is_empty() {
+        return None;
+    }
+    let texts: Vec<&str> = ids.iter().map(String::as_str).collect();
+    let error = sandbox::network::release(&texts).err()?;
+    if texts.len() == 1 {
+        return Some(reason(&error));
+    }
+    let each = texts.iter();
+    let errors: Vec<_> = each
+        .filter_map(|id| sandbox::network::release(&[id]).err())
+        .collect();
+    errors.first().map(|error| reason(error))
+}
+
+impl Releaser {
+    /// Nothing runs before there is something to do.
+    ///
+    /// # Errors
+    /// As `eventfd(2)`.
+    pub(super) fn new() -> io::Result<Self> {
+        let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
+        let shared = Shared {
+            queue: Mutex::default(),
+            more: Condvar::new(),
+            done: eventfd(0, flags)?,
+        };
+        Ok(Self {
+            shared: Arc::new(shared),
+            thread: None,
+        })
+    }
+
+    /// What a herd that was killed has left goes.
+    pub(super) fn collect(&mut self) {
+        self.shared.lock().collects = true;
+        self.go_on();
+    }
+
+    fn give_back(&mut self, ids: impl IntoIterator<Item = String>) {
+        self.shared.lock().wanted.extend(ids);
+        self.go_on();
+    }
+
+    fn go_on(&mut self) {
+        if self.thread.is_none() {
+            let shared = Arc::clone(&self.shared);
+            let builder = std::thread::Builder::new().name("networks".to_owned());
+            match builder.spawn(move || shared.run()) {
+                Ok(thread) => self.thread = Some(thread),
+                // The loop has to do it then, rather than nobody.
+                Err(_) => {
+                    let ids = std::mem::take(&mut self.shared.lock().wanted);
+                    let trouble = give_back(&ids);
+                    self.shared.tell(Done { ids, trouble });
+                }
+            }
+        }
+        self.shared.more.notify_one();
+    }
+
+    fn take_done(&self) -> Vec<Done> {
+        // The count says nothing; without one there is nothing to take.
+        rustix::io::read(&self.shared.done, &mut [0_u8; 8]).ok();
+        std::mem::take(&mut self.shared.lock().done)
+    }
+
+    /// Waits until everything has been given back.
+    fn close(&mut self) -> Vec<Done> {
+        self.shared.lock().is_closed = true;
+        self.shared.more.notify_one();
+        if let Some(thread) = self.thread.take() {
+            // A panic has been printed by the thread itself.
+            thread.join().ok();
+        }
+        self.take_done()
+    }
+}
+
+impl AsFd for Releaser {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.shared.done.as_fd()
+    }
+}
+
+impl Daemon {
+    /// Which network a launch has, and the descriptor that it joins.
+    pub(super) fn network_occasion(
+        &self,
+        id: ServiceId,
+        unit: &Unit,
+        task: Task,
+    ) -> Result<(NetworkOccasion, Option<OwnedFd>), Arc<str>> {
+        let mut occasion = NetworkOccasion::default();
+        let command = match task {
+            Task::Role(role) => crate::prepare::command_of(unit, role).ok(),
+            Task::Probe(_) | Task::Adopted => None,
+        };
+        let is_unboxed = command.is_some_and(|command| command.unboxed);
+        let Some(walls) = unit.walls.as_ref().filter(|_| !is_unboxed) else {
+            return Ok((occasion, None));
+        };
+        let entry = unit.entry.as_deref();
+        if let Some(other) = entry.and_then(|entry| entry.network_of.as_ref()) {
+            let (namespace, names) = self.network_of(other)?;
+            occasion.joined = Some(Joined { names });
+            return Ok((occasion, Some(namespace)));
+        }
+        if walls.network.as_private().is_none() {
+            return Ok((occasion, None));
+        }
+        if task != Task::Role(Role::Main) {
+            // What runs beside the main process is where it is.
+            if let Ok((namespace, names)) = self.network_of(&unit.name) {
+                occasion.joined = Some(Joined { names });
+                return Ok((occasion, Some(namespace)));
+            }
+            occasion.is_aside = true;
+        }
+        let search = &self.options.search;
+        occasion.definitions = crate::network::definitions(unit, search, &self.units.facts)?;
+        occasion.lease = match self.runtimes.get(&id) {
+            Some(runtime) if !occasion.is_aside => short(&runtime.invocation),
+            _ => short(&super::spawn::new_invocation()),
+        };
+        Ok((occasion, None))
+    }
+
+    /// The network namespace of a unit's main process, and the lease whose names belong to it.
+    fn network_of(&self, name: &UnitName) -> Result<(OwnedFd, Option<String>), Arc<str>> {
+        let none = || format!("{name} has no process whose network could be joined");
+        let runtime = self
+            .supervisor
+            .id(name)
+            .and_then(|id| self.runtimes.get(&id));
+        let main = runtime.and_then(|runtime| self.processes.get(runtime.main?));
+        let process = main
+            .filter(|main| main.stage == Stage::Executed)
+            .ok_or_else(none)?;
+        let path = format!("/proc/{}/ns/net", process.pid);
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        let namespace = rustix::fs::open(&path, flags, Mode::empty())
+            .map_err(|error| format!("cannot open the network of {name}: {error}"))?;
+        // Its number could have become another's before it was opened, not after.
+        let mut end = [PollFd::new(&process.pidfd, PollFlags::IN)];
+        let at_once = rustix::event::Timespec::default();
+        if rustix::event::poll(&mut end, Some(&at_once)).map_err(|errno| reason(&errno))? > 0 {
+            return Err(none().into());
+        }
+        if is_own(&namespace) {
+            return Err(format!("{name} has no network of its own to join").into());
+        }
+        Ok((
+            namespace,
+            runtime.and_then(|runtime| runtime.names_of_network.clone()),
+        ))
+    }
+
+    /// A launch of this run is about to take a network, or to join one.
+    pub(super) fn takes_network(
+        &mut self,
+        id: ServiceId,
+        run: RunId,
+        task: Task,
+        config: &sandbox::Config,
+    ) {
+        let (Some(walls), Some(runtime)) = (&config.walls, self.runtimes.get_mut(&id)) else {
+            return;
+        };
+        let is_main = task == Task::Role(Role::Main);
+        let own = walls.network.as_private();
+        if is_main {
+            let id = own.map(|private| private.id.clone());
+            runtime.names_of_network = id.or_else(|| walls.network_names.clone());
+        }
+        runtime.leases.extend(own.map(|private| Lease {
+            id: private.id.clone(),
+            run,
+            is_main,
+        }));
+    }
+
+    /// A run has ended, or its launch has failed: what it had beside the service's own network goes.
+    pub(super) fn network_of_run_ends(&mut self, id: ServiceId, run: RunId) {
+        self.give_back(id, |lease| lease.run == run && !lease.is_main);
+    }
+
+    fn give_back(&mut self, id: ServiceId, is_over: impl Fn(&Lease) -> bool) {
+        let Some(runtime) = self.runtimes.get_mut(&id) else {
+            return;
+        };
+        let over = runtime.leases.extract_if(.., |lease| is_over(lease));
+        let ids: Vec<String> = over.map(|lease| lease.id).collect();
+        if !ids.is_empty() {
+            runtime.releasing.extend(ids.iter().cloned());
+            self.releaser.give_back(ids);
+        }
+    }
+
+    /// The service has no process any more. Its networks go first, then the supervisor hears of it.
+    pub(super) fn emptied(&mut self, id: ServiceId) {
+        self.give_back(id, |_| true);
+        match self.runtimes.get_mut(&id) {
+            Some(runtime) if !runtime.releasing.is_empty() => runtime.awaits_release = true,
+            _ => self.tell(id, Input::Emptied),
+        }
+    }
+
+    pub(super) fn is_releasing(&self, id: ServiceId) -> bool {
+        let runtime = self.runtimes.get(&id);
+        runtime.is_some_and(|runtime| !runtime.leases.is_empty() || !runtime.releasing.is_empty())
+    }
+
+    /// A service at rest that nobody waited for.
+    pub(super) fn give_back_at_rest(&mut self, id: ServiceId) {
+        let Some(runtime) = self
+            .runtimes
+            .get(&id)
+            .filter(|have| !have.leases.is_empty())
+        else {
+            return;
+        };
+        // What `kill_mode` left alive keeps its network; when it has gone, the next one takes it away.
+        if !self.processes.has_any(id) && !group::is_populated(id, runtime, &self.processes) {
+            self.give_back(id, |_| true);
+        }
+    }
+
+    /// Networks were given back.
+    pub(super) fn hear_releases(&mut self) {
+        for done in self.releaser.take_done() {
+            self.tell_trouble(&done);
+            let mut emptied = Vec::new();
+            for (id, runtime) in &mut self.runtimes {
+                if runtime.releasing.is_empty() {
+                    continue;
+                }
+                runtime.releasing.retain(|lease| !done.ids.contains(lease));
+                if runtime.releasing.is_empty() && std::mem::take(&mut runtime.awaits_release) {
+                    emptied.push(*id);
+                }
+            }
+            for id in emptied {
+                self.tell(id, Input::Emptied);
+            }
+        }
+    }
+
+    fn tell_trouble(&self, done: &Done) {
+        if let Some(trouble) = &done.trouble {
+            self.note(&format!("a network is not given back: {trouble}"));
+        }
+    }
+
+    /// Before herd ends.
+    pub(super) fn give_back_all(&mut self) {
+        let services: Vec<ServiceId> = self.runtimes.keys().copied().collect();
+        for id in services {
+            self.give_back_at_rest(id);
+        }
+        for done in self.releaser.close() {
+            self.tell_trouble(&done);
+        }
+    }
+}
+
+/// Enough to tell every two runs apart, and short enough for the name of an interface.
+fn short(invocation: &str) -> String {
+    invocation.chars().take(8).collect()
+}
+
+/// Claims that a namespace is herd's own.
+fn is_own(namespace: &impl AsFd) -> bool {
+    let own = rustix::fs::stat("/proc/self/ns/net");
+    match (rustix::fs::fstat(namespace), own) {
+        (Ok(one), Ok(own)) => (one.st_dev, one.st_ino) == (own.st_dev, own.st_ino),
+        _ => false,
+    }
+}

@@ -1,0 +1,173 @@
+//! Which subnet a network gets, and which address a box: decided from names, so that they rarely change. Pure.
+#![forbid(unsafe_code)]
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use crate::config::MacAddress;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+
+/// Where networks are made: 10.209.0.0 to 10.220.255.255, which neither docker, podman, libvirt nor
+/// Kubernetes take by default.
+const FIRST_BLOCK: u8 = 209;
+const BLOCKS: u32 = 12;
+/// A bridge has 1,024 ports at most (`BR_MAX_PORTS` of Linux), a /22 has 1,022 addresses.
+const LENGTH: u8 = 22;
+const SUBNETS: u32 = BLOCKS << (LENGTH - 16);
+
+/// FNV-1a: the same everywhere and for ever.
+fn hash(text: &str) -> u64 {
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
+}
+
+/// `hash % modulus`, which fits.
+fn remainder(hash: u64, modulus: u32) -> u32 {
+    u32::try_from(hash % u64::from(modulus.max(1))).unwrap_or(0)
+}
+
+/// The subnet that the network of this name gets, where it can; `None` when every one overlaps what is taken.
+pub(crate) fn subnet(name: &str, taken: &[IpNet]) -> Option<Ipv4Net> {
+    let preferred = remainder(hash(name), SUBNETS);
+    (0..SUBNETS)
+        .map(|step| (preferred + step) % SUBNETS)
+        .filter_map(|number| {
+            let first = u32::from(Ipv4Addr::new(10, FIRST_BLOCK, 0, 0));
+            Ipv4Net::new(Ipv4Addr::from(first + (number << (32 - LENGTH))), LENGTH).ok()
+        })
+        .find(|subnet| !overlaps(&IpNet::V4(*subnet), taken))
+}
+
+/// The /64 that the network of this name gets: below a /48 that is this machine's own (RFC 4193), which
+/// `machine` decides.
+pub(crate) fn subnet6(name: &str, machine: &str, taken: &[IpNet]) -> Option<Ipv6Net> {
+    let global = hash(machine);
+    let preferred = remainder(hash(name), 1 << 16);
+    (0..1 << 16)
+        .map(|step| (preferred + step) % (1 << 16))
+        .filter_map(|number| {
+            let prefix = 0xfd << 120 | u128::from(global & 0xff_ffff_ffff) << 80;
+            let subnet = prefix | u128::from(number) << 64;
+            Ipv6Net::new(Ipv6Addr::from(subnet), 64).ok()
+        })
+        .find(|subnet| !overlaps(&IpNet::V6(*subnet), taken))
+}
+
+fn overlaps(subnet: &IpNet, taken: &[IpNet]) -> bool {
+    taken
+        .iter()
+        .any(|other| subnet.contains(other) || other.contains(subnet))
+}
+
+/// The gateway of a subnet: its first address.
+pub(crate) fn gateway(subnet: Ipv4Net) -> Ipv4Addr {
+    Ipv4Addr::from(u32::from(subnet.network()).saturating_add(1))
+}
+
+pub(crate) fn gateway6(subnet: Ipv6Net) -> Ipv6Addr {
+    Ipv6Addr::from(u128::from(subnet.network()).saturating_add(1))
+}
+
+/// What a box may have: neither the subnet's own address, nor the gateway's, nor everybody's.
+pub(crate) fn may_be_a_box(subnet: Ipv4Net, address: Ipv4Addr) -> bool {
+    subnet.contains(&address)
+        && address != subnet.network()
+        && address != subnet.broadcast()
+        && address != gateway(subnet)
+}
+
+/// The number, below `subnet`, of the box of this name: the one it would rather have, or the next that is
+/// not taken. `None` when all are.
+pub(crate) fn number(name: &str, subnet: Ipv4Net, is_taken: impl Fn(u32) -> bool) -> Option<u32> {
+    // 0 is the subnet's, 1 the gateway's, the last everybody's.
+    let size = 1u32.checked_shl(u32::from(32 - subnet.prefix_len()))?;
+    let boxes = size.checked_sub(3).filter(|boxes| *boxes > 0)?;
+    let preferred = remainder(hash(name), boxes);
+    (0..boxes)
+        .map(|step| 2 + (preferred + step) % boxes)
+        .find(|number| !is_taken(*number))
+}
+
+pub(crate) fn address(subnet: Ipv4Net, number: u32) -> Ipv4Addr {
+    Ipv4Addr::from(u32::from(subnet.network()) | number)
+}
+
+pub(crate) fn address6(subnet: Ipv6Net, number: u32) -> Ipv6Addr {
+    Ipv6Addr::from(u128::from(subnet.network()) | u128::from(number))
+}
+
+/// A hardware address that only this address has: locally administered, so that no vendor's is like it.
+pub(crate) fn mac(address: Ipv4Addr) -> MacAddress {
+    let [a, b, c, d] = address.octets();
+    MacAddress([0x02, 0x68, a, b, c, d])
+}
+
+/// The bridge's own, from its address.
+pub(crate) fn bridge_mac(subnet: Ipv4Net) -> MacAddress {
+    let [a, b, c, d] = gateway(subnet).octets();
+    MacAddress([0x02, 0x69, a, b, c, d])
+}
+
+/// The name of a network's bridge: `herd-` and the name, where that is no longer than the kernel lets it be.
+pub(crate) fn device(network: &str) -> String {
+    let plain = format!("herd-{network}");
+    if plain.len() < libc::IFNAMSIZ && plain.is_ascii() {
+        plain
+    } else {
+        format!("herd-{:010x}", hash(network) & 0xff_ffff_ffff)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_prefers_the_same_subnet_and_address_always() {
+        let subnet = subnet("default", &[]).unwrap();
+        assert_eq!(subnet.to_string(), "10.216.248.0/22");
+        assert_eq!(number("web", subnet, |_| false), Some(191));
+    }
+
+    #[test]
+    fn a_subnet_that_the_host_has_a_route_to_is_not_taken() {
+        let first = subnet("default", &[]).unwrap();
+        let inside: IpNet = "10.216.249.7/32".parse().unwrap();
+        let around: IpNet = "10.216.0.0/16".parse().unwrap();
+        assert_ne!(subnet("default", &[inside]), Some(first));
+        let other = subnet("default", &[around]).unwrap();
+        assert!(!around.contains(&IpNet::V4(other)));
+        assert_eq!(subnet("default", &["0.0.0.0/0".parse().unwrap()]), None);
+    }
+
+    #[test]
+    fn a_collision_takes_the_next_and_a_full_subnet_has_none() {
+        let subnet: Ipv4Net = "10.0.0.0/29".parse().unwrap();
+        let mut taken = Vec::new();
+        while let Some(number) = number("web", subnet, |number| taken.contains(&number)) {
+            assert!(may_be_a_box(subnet, address(subnet, number)));
+            taken.push(number);
+        }
+        taken.sort_unstable();
+        assert_eq!(taken, [2, 3, 4, 5, 6]);
+        for tiny in ["10.0.0.0/31", "10.0.0.0/32", "10.0.0.0/30"] {
+            let free = number("web", tiny.parse().unwrap(), |_| false);
+            assert_eq!(free.is_some(), tiny.ends_with("30"), "{tiny}");
+        }
+    }
+
+    #[test]
+    fn every_machine_has_unique_local_subnets_of_its_own() {
+        let one = subnet6("default", "4f3c", &[]).unwrap();
+        let two = subnet6("default", "9a1b", &[]).unwrap();
+        assert_ne!(one, two);
+        assert!(one.network().is_unique_local() && two.network().is_unique_local());
+    }
+
+    #[test]
+    fn a_bridge_has_a_name_that_the_kernel_takes() {
+        assert_eq!(device("default"), "herd-default");
+        assert_eq!(device("a-very-long-network").len(), 15);
+        assert_ne!(device("a-very-long-network"), device("a-very-long-networl"));
+    }
+}

@@ -1,0 +1,546 @@
+//! Leases, and the links they come to.
+#![forbid(unsafe_code)]
+
+use std::fs;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use ipnet::IpNet;
+
+use super::address_pool as pool;
+use super::hand::Hand;
+use super::links::{self, End};
+use super::netlink::{Manner, Netlink, index_of};
+use super::nft;
+use super::registry::Registry;
+use super::rules;
+use super::state::{Around, Bridge, Leased, State};
+use super::{NetworkError, names, settings};
+use crate::config::{Interface, Link, MacAddress, Port, PrivateNetwork, Protocol, Rates};
+use crate::step::NetworkLease;
+use crate::sys::Errno;
+
+/// A box's lease, in the process that builds it.
+#[derive(Debug)]
+pub(crate) struct Taken {
+    /// In the network namespace that the lease is of.
+    host: Netlink,
+    ends: Vec<Planned>,
+    /// Makes links where we may not any more.
+    hand: Option<Hand>,
+    /// Says that the box is, or is being built.
+    live: Option<OwnedFd>,
+}
+
+/// An interface that the box will have.
+#[derive(Debug, Clone)]
+struct Planned {
+    /// Its name in the box.
+    name: String,
+    on: On,
+    mac: Option<MacAddress>,
+    mtu: Option<u32>,
+    rates: Rates,
+    addresses: Vec<(IpAddr, u8)>,
+    /// Gateways that are on the link though no address of ours says so.
+    neighbours: Vec<IpAddr>,
+    /// Subnets, or everything, and who knows the way.
+    routes: Vec<(Option<(IpAddr, u8)>, IpAddr)>,
+}
+
+#[derive(Debug, Clone)]
+enum On {
+    /// The host's end, and the number of the bridge.
+    Bridge {
+        device: String,
+        bridge: u32,
+    },
+    Parent {
+        index: u32,
+        own_mac: bool,
+    },
+}
+
+impl Taken {
+    /// Takes a lease, and makes what is of the host: bridges, rules, files.
+    /// By hand links can be made even by a caller that has entered a user namespace.
+    ///
+    /// # Errors
+    /// [`NetworkError`]; nothing is left.
+    pub(crate) fn take(lease: &NetworkLease) -> Result<Self, NetworkError> {
+        let wanted = &lease.network;
+        let mut registry = Registry::open()?;
+        let live = registry.live(&wanted.id)?;
+        let mut host = open_route()?;
+        clear(&mut registry, &mut host)?;
+        let answer = make_lease(&mut registry, &mut host, lease)
+            .and_then(|()| plan(&registry.state, wanted))
+            .and_then(|ends| {
+                let hand = lease.by_hand.then(|| {
+                    let work = |namespace: BorrowedFd<'_>| make_all(&mut host, &ends, namespace);
+                    Hand::start(work).map_err(failed("start a helper"))
+                });
+                Ok((hand.transpose()?, ends))
+            });
+        match answer {
+            Ok((hand, ends)) => Ok(Self {
+                host,
+                ends,
+                hand,
+                live: Some(live),
+            }),
+            Err(error) => {
+                // The first failure is the one to tell.
+                drop_lease(&mut registry, &mut host, &wanted.id).ok();
+                registry.leave().ok();
+                Err(error)
+            }
+        }
+    }
+
+    /// In the box's network namespace: gives it its interfaces.
+    pub(crate) fn connect(&mut self) -> Result<(), NetworkError> {
+        let namespace = rustix::fs::open(
+            c"/proc/self/ns/net",
+            rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC,
+            rustix::fs::Mode::empty(),
+        )
+        .map_err(|errno| failed("open our network namespace")(errno.into()))?;
+        match self.hand.take() {
+            Some(hand) => hand.call(namespace.as_fd())?,
+            None => make_all(&mut self.host, &self.ends, namespace.as_fd())?,
+        }
+        settings::inside()?;
+        let mut inside = open_route()?;
+        let made = links::up(links::LOOPBACK);
+        let up = inside.one(made.0, made.1);
+        up.map_err(failed("bring the loopback interface up"))?;
+        for end in &self.ends {
+            raise(&mut inside, end)?;
+        }
+        Ok(())
+    }
+
+    /// The descriptor that says that the box lives, for its first process to keep.
+    pub(crate) fn take_live(&mut self) -> Option<OwnedFd> {
+        self.live.take()
+    }
+}
+
+fn failed(action: &str) -> impl FnOnce(io::Error) -> NetworkError {
+    let action = action.to_owned();
+    move |source| NetworkError::Link { action, source }
+}
+
+fn open_route() -> Result<Netlink, NetworkError> {
+    Netlink::route().map_err(failed("open a netlink socket"))
+}
+
+/// Makes the host's side of every interface, and the box's end in `namespace`.
+fn make_all(
+    host: &mut Netlink,
+    ends: &[Planned],
+    namespace: BorrowedFd<'_>,
+) -> Result<(), NetworkError> {
+    for planned in ends {
+        let end = End {
+            name: &planned.name,
+            namespace: namespace.as_raw_fd(),
+            mac: planned.mac,
+            mtu: planned.mtu,
+        };
+        let (requests, action) = match &planned.on {
+            On::Bridge { device, bridge } => (
+                vec![
+                    links::pair(device, *bridge, &end),
+                    links::back_and_forth(device),
+                ],
+                format!("make the pair of interfaces {device} and {}", planned.name),
+            ),
+            On::Parent { index, own_mac } => (
+                vec![links::on_parent(*index, *own_mac, &end)],
+                format!("make interface {}", planned.name),
+            ),
+        };
+        let made = host.request(requests);
+        made.map_err(|(_, error)| failed(&action)(error))?;
+        if let (On::Bridge { device, .. }, Some(rate)) = (&planned.on, planned.rates.into) {
+            let index = host.index(links::ask(device));
+            let shaped = index.and_then(|index| {
+                let (message, manner) = links::shape(index, rate);
+                host.one(message, manner)
+            });
+            shaped.map_err(failed(&format!("limit the rate of {device}")))?;
+        }
+    }
+    Ok(())
+}
+
+/// Inside: up, with its addresses and routes.
+fn raise(inside: &mut Netlink, end: &Planned) -> Result<(), NetworkError> {
+    let found = |errno: Errno| failed(&format!("find interface {}", end.name))(errno.into());
+    let index = index_of(&end.name).map_err(found)?;
+    let mut requests = vec![links::up(index)];
+    requests.extend(end.rates.out.map(|rate| links::shape(index, rate)));
+    let addresses = end.addresses.iter();
+    requests.extend(addresses.map(|(address, length)| links::address(index, *address, *length)));
+    let neighbours = end.neighbours.iter();
+    requests.extend(neighbours.map(|gateway| links::on_link(index, *gateway)));
+    for (subnet, gateway) in &end.routes {
+        requests.push(links::behind(index, *subnet, *gateway));
+    }
+    let set = inside.request(requests);
+    set.map_err(|(_, error)| failed(&format!("set up interface {}", end.name))(error))
+}
+
+/// What the box's interfaces come to, by the lease that it has.
+fn plan(state: &State, wanted: &PrivateNetwork) -> Result<Vec<Planned>, NetworkError> {
+    let mut ends = Vec::new();
+    let mut has_default = false;
+    for (index, interface) in wanted.interfaces.iter().enumerate() {
+        let name = format!("eth{index}");
+        let mut planned = match &interface.link {
+            Link::Bridge(network) => {
+                let lease = state.leases.get(&wanted.id);
+                let leased = lease.and_then(|lease| {
+                    let mut links = lease.links.iter();
+                    links.find(|link| link.network == network.name)
+                });
+                let (Some(leased), Some(bridge)) = (leased, state.networks.get(&network.name))
+                else {
+                    continue;
+                };
+                on_bridge(name, leased, bridge, interface, &mut has_default)?
+            }
+            Link::MacVlan(parent) => on_parent(name, parent, true, interface, &mut has_default)?,
+            Link::IpVlan(parent) => on_parent(name, parent, false, interface, &mut has_default)?,
+        };
+        planned.rates = wanted.rates;
+        ends.push(planned);
+    }
+    Ok(ends)
+}
+
+fn on_bridge(
+    name: String,
+    leased: &Leased,
+    bridge: &Bridge,
+    interface: &Interface,
+    has_default: &mut bool,
+) -> Result<Planned, NetworkError> {
+    let gateway = IpAddr::V4(pool::gateway(bridge.subnet));
+    let mut addresses = vec![(IpAddr::V4(leased.address), 32)];
+    let mut neighbours = vec![gateway];
+    let is_default = !bridge.internal && !*has_default;
+    *has_default |= is_default;
+    let behind = |subnet: IpNet| (!is_default).then(|| (subnet.network(), subnet.prefix_len()));
+    let mut routes = vec![(behind(bridge.subnet.into()), gateway)];
+    if let (Some(six), Some(subnet)) = (leased.address6, bridge.subnet6) {
+        let gateway = IpAddr::V6(pool::gateway6(subnet));
+        addresses.push((six.into(), 128));
+        neighbours.push(gateway);
+        routes.push((behind(subnet.into()), gateway));
+    }
+    let index = index_of(&bridge.device);
+    let index = index.map_err(|errno| failed(&format!("find {}", bridge.device))(errno.into()))?;
+    Ok(Planned {
+        name,
+        on: On::Bridge {
+            device: leased.device.clone(),
+            bridge: index,
+        },
+        mac: Some(leased.mac),
+        mtu: interface.mtu.or(bridge.mtu),
+        rates: Rates::default(),
+        addresses,
+        neighbours,
+        routes,
+    })
+}
+
+fn on_parent(
+    name: String,
+    parent: &str,
+    own_mac: bool,
+    interface: &Interface,
+    has_default: &mut bool,
+) -> Result<Planned, NetworkError> {
+    let index = index_of(parent).map_err(|_| NetworkError::NoParent(parent.to_owned()))?;
+    let four = interface
+        .address
+        .map(|four| (IpAddr::V4(four), interface.length));
+    let six = interface
+        .address6
+        .map(|six| (IpAddr::V6(six), interface.length6));
+    let gateways = [
+        interface.gateway.map(IpAddr::V4),
+        interface.gateway6.map(IpAddr::V6),
+    ];
+    let gateways: Vec<IpAddr> = gateways.into_iter().flatten().collect();
+    let routes = if *has_default || gateways.is_empty() {
+        Vec::new()
+    } else {
+        *has_default = true;
+        gateways
+            .into_iter()
+            .map(|gateway| (None, gateway))
+            .collect()
+    };
+    Ok(Planned {
+        name,
+        on: On::Parent { index, own_mac },
+        mac: interface.mac.filter(|_| own_mac),
+        mtu: interface.mtu,
+        rates: Rates::default(),
+        addresses: four.into_iter().chain(six).collect(),
+        neighbours: Vec::new(),
+        routes,
+    })
+}
+
+/// Writes the lease down, then makes what it needs.
+fn make_lease(
+    registry: &mut Registry,
+    host: &mut Netlink,
+    lease: &NetworkLease,
+) -> Result<(), NetworkError> {
+    let wanted = &lease.network;
+    let before = registry.state.clone();
+    let resolv = fs::read_to_string(names::RESOLV).unwrap_or_default();
+    let around = look_around(host, &before, wanted, &resolv)?;
+    registry.state.add(wanted, &around)?;
+    for port in &wanted.ports {
+        is_free(port)?;
+    }
+    for (name, bridge) in &registry.state.networks {
+        if !before.networks.contains_key(name) && index_of(&bridge.device).is_ok() {
+            let device = bridge.device.clone();
+            registry.state = before;
+            return Err(NetworkError::Foreign(device));
+        }
+    }
+    let changes = settings::forwarding(&mut registry.state)?;
+    let unsure = before.unsure;
+    registry.state.unsure = true;
+    registry.write()?;
+    for (name, bridge) in &registry.state.networks {
+        let is_new = !before.networks.contains_key(name);
+        if unsure || is_new || index_of(&bridge.device).is_err() {
+            make_bridge(host, bridge)?;
+        }
+    }
+    commit_rules(&before, unsure, &registry.state)?;
+    for bridge in registry.state.networks.values() {
+        settings::bridge(&bridge.device)?;
+    }
+    for change in &changes {
+        change.make()?;
+    }
+    let over_host = lease.over_host_tree;
+    registry.write_names(&resolv, Some(&wanted.id), over_host)?;
+    registry.state.unsure = false;
+    registry.write()
+}
+
+fn look_around(
+    host: &mut Netlink,
+    state: &State,
+    wanted: &PrivateNetwork,
+    resolv: &str,
+) -> Result<Around, NetworkError> {
+    let is_new = wanted.interfaces.iter().any(|interface| {
+        matches!(&interface.link, Link::Bridge(network) if !state.networks.contains_key(&network.name))
+    });
+    let routes = if is_new {
+        host.routes()
+            .map_err(failed("list the routes of the host"))?
+    } else {
+        Vec::new()
+    };
+    let mut dns = names::servers(resolv);
+    if dns.is_empty() {
+        let real = fs::read_to_string(names::BEHIND_STUB).unwrap_or_default();
+        dns = names::servers(&real);
+    }
+    let machine = fs::read_to_string("/etc/machine-id").unwrap_or_default();
+    Ok(Around {
+        routes,
+        has_ipv6: settings::has_ipv6(),
+        machine: machine.trim().to_owned(),
+        dns,
+    })
+}
+
+/// Nobody on the host listens there, from whom it would be taken.
+fn is_free(port: &Port) -> Result<(), NetworkError> {
+    let addresses = match port.address {
+        Some(address) => vec![address],
+        None => vec![Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()],
+    };
+    for number in port.on_host() {
+        for address in &addresses {
+            let socket = SocketAddr::new(*address, number);
+            let tried = match port.protocol {
+                Protocol::Tcp => TcpListener::bind(socket).map(drop),
+                Protocol::Udp => UdpSocket::bind(socket).map(drop),
+            };
+            if let Err(source) = tried
+                && source.kind() == io::ErrorKind::AddrInUse
+            {
+                return Err(NetworkError::PortInUse {
+                    port: *port,
+                    source,
+                });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Makes the bridge, or what is missing of it.
+fn make_bridge(host: &mut Netlink, bridge: &Bridge) -> Result<(), NetworkError> {
+    let action = format!("make bridge {}", bridge.device);
+    let gateway = pool::gateway(bridge.subnet);
+    let mac = pool::bridge_mac(bridge.subnet);
+    let (message, manner) = links::bridge(&bridge.device, mac, bridge.mtu);
+    there_is(host.one(message, manner)).map_err(failed(&action))?;
+    let index = index_of(&bridge.device).map_err(|errno| failed(&action)(errno.into()))?;
+    let mut requests = vec![links::address(
+        index,
+        gateway.into(),
+        bridge.subnet.prefix_len(),
+    )];
+    requests.extend(
+        bridge.subnet6.map(|subnet| {
+            links::address(index, pool::gateway6(subnet).into(), subnet.prefix_len())
+        }),
+    );
+    requests.push(links::up(index));
+    for (message, manner) in requests {
+        there_is(host.one(message, manner)).map_err(failed(&action))?;
+    }
+    Ok(())
+}
+
+fn there_is(answer: io::Result<()>) -> io::Result<()> {
+    match answer {
+        Err(error) if error.raw_os_error() == Some(libc::EEXIST) => Ok(()),
+        answer => answer,
+    }
+}
+
+/// Brings the kernel's table to what `after` says.
+fn commit_rules(before: &State, unsure: bool, after: &State) -> Result<(), NetworkError> {
+    let has_rules = |state: &State| !state.networks.is_empty();
+    let mut firewall = match Netlink::netfilter() {
+        Err(error) if error.raw_os_error() == Some(libc::EPROTONOSUPPORT) => {
+            return Err(NetworkError::NoFirewall);
+        }
+        firewall => firewall.map_err(NetworkError::Rules)?,
+    };
+    let mut send = |batch: &nft::Batch| match firewall.batch(batch) {
+        // Without the subsystem in the kernel nobody takes the batch.
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) && batch.last <= 5 => {
+            Err(NetworkError::NoFirewall)
+        }
+        answer => answer.map_err(NetworkError::Rules),
+    };
+    if !has_rules(after) {
+        return if has_rules(before) || unsure {
+            send(&nft::remove())
+        } else {
+            Ok(())
+        };
+    }
+    let wanted = rules::tables(after);
+    if unsure || !has_rules(before) {
+        return send(&nft::replace(&wanted));
+    }
+    let Some(batch) = nft::change(&rules::tables(before), &wanted) else {
+        return Ok(());
+    };
+    match send(&batch) {
+        // Somebody has cleared the firewall: everybody's rules come back with this change.
+        Err(NetworkError::Rules(error)) if error.raw_os_error() == Some(libc::ENOENT) => {
+            send(&nft::replace(&wanted))
+        }
+        answer => answer,
+    }
+}
+
+/// Takes away the leases of boxes that nobody builds any more and that have gone.
+fn clear(registry: &mut Registry, host: &mut Netlink) -> Result<usize, NetworkError> {
+    let over: Vec<String> = registry
+        .state
+        .leases
+        .iter()
+        .filter(|(id, lease)| {
+            let mut links = lease.links.iter();
+            !registry.is_live(id) && !links.any(|link| index_of(&link.device).is_ok())
+        })
+        .map(|(id, _)| id.clone())
+        .collect();
+    for id in &over {
+        drop_lease(registry, host, id)?;
+    }
+    Ok(over.len())
+}
+
+/// Takes away what the lease of this id has.
+fn drop_lease(registry: &mut Registry, host: &mut Netlink, id: &str) -> Result<(), NetworkError> {
+    let before = registry.state.clone();
+    let Some((lease, bridges)) = registry.state.remove(id) else {
+        registry.forget(id);
+        return registry.write();
+    };
+    let unsure = before.unsure;
+    // Until it is done it is still written down.
+    let devices = lease.links.iter().map(|link| &link.device);
+    for device in devices.chain(bridges.iter().map(|bridge| &bridge.device)) {
+        match host.one(links::remove(device), Manner::Change) {
+            Err(error) if error.raw_os_error() == Some(libc::ENODEV) => {}
+            answer => answer.map_err(failed(&format!("remove interface {device}")))?,
+        }
+    }
+    commit_rules(&before, unsure, &registry.state)?;
+    settings::put_back(&mut registry.state);
+    registry.state.unsure = false;
+    registry.forget(id);
+    if !registry.state.leases.is_empty() {
+        registry.write_names("", None, false)?;
+    }
+    registry.write()
+}
+
+/// Ends the leases of these boxes: their interfaces, rules, addresses and files go, and with the last box
+/// of a network its bridge. Those that have none are passed over. Takes a few milliseconds, and waits for
+/// others that change networks of the same machine.
+///
+/// # Errors
+/// The first thing that could not be taken away; what is left of it is taken away by the next [`collect`].
+pub fn release(ids: &[&str]) -> Result<(), NetworkError> {
+    let Some(mut registry) = Registry::open_existing()? else {
+        return Ok(());
+    };
+    let mut host = open_route()?;
+    for id in ids {
+        drop_lease(&mut registry, &mut host, id)?;
+    }
+    registry.leave()
+}
+
+/// Takes away what boxes that are no more have left, because who should have [released](release) them has
+/// died; gives how many there were.
+///
+/// # Errors
+/// As [`release`].
+pub fn collect() -> Result<usize, NetworkError> {
+    let Some(mut registry) = Registry::open_existing()? else {
+        return Ok(0);
+    };
+    let mut host = open_route()?;
+    let cleared = clear(&mut registry, &mut host)?;
+    registry.leave()?;
+    Ok(cleared)
+}

@@ -1,0 +1,374 @@
+//! Netlink, asked and answered in order: no runtime, no thread, nothing waited for without an end.
+//!
+//! Source: `netlink(7)`, `rtnetlink(7)`, `linux/netlink.h` of Linux 6.18.
+#![forbid(unsafe_code)]
+
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use netlink_packet_core::{NetlinkHeader, NetlinkMessage, NetlinkPayload};
+use netlink_packet_route::RouteNetlinkMessage;
+use rustix::net::netdevice;
+use rustix::net::netlink::{self, SocketAddrNetlink};
+use rustix::net::sockopt::{self, Timeout};
+use rustix::net::{AddressFamily, Protocol, RecvFlags, SendFlags, SocketFlags, SocketType};
+
+use super::nft::Batch;
+use crate::sys::Errno;
+
+/// A socket of one protocol, in the network namespace that it was made in, whatever its maker enters later.
+#[derive(Debug)]
+pub(crate) struct Netlink {
+    socket: OwnedFd,
+    sequence: u32,
+    received: Vec<u8>,
+}
+
+/// The longest answer of the kernel; one that is cut off counts as an error.
+const LONGEST: usize = 64 * 1024;
+/// A kernel that says nothing for so long will not.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// So many messages of a dump are looked at: as many routes as a router of the internet has are not.
+const MOST_FRAMES: usize = 100_000;
+
+const ERROR: u16 = 2;
+const DONE: u16 = 3;
+const HEADER: usize = 16;
+const REQUEST: u16 = 1;
+const ACK: u16 = 4;
+const EXCLUSIVE: u16 = 0x200;
+const CREATE: u16 = 0x400;
+const DUMP: u16 = 0x300;
+
+/// What a request does where the thing is there, or is not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Manner {
+    /// It must not be there.
+    Add,
+    /// It must be there.
+    Change,
+}
+
+impl Netlink {
+    /// Links, addresses and routes (`rtnetlink(7)`).
+    pub(crate) fn route() -> io::Result<Self> {
+        // Its number is 0.
+        Self::open(None)
+    }
+
+    /// The firewall.
+    pub(crate) fn netfilter() -> io::Result<Self> {
+        Self::open(Some(netlink::NETFILTER))
+    }
+
+    fn open(protocol: Option<Protocol>) -> io::Result<Self> {
+        let socket = rustix::net::socket_with(
+            AddressFamily::NETLINK,
+            SocketType::RAW,
+            SocketFlags::CLOEXEC,
+            protocol,
+        )?;
+        sockopt::set_socket_timeout(&socket, Timeout::Recv, Some(PATIENCE))?;
+        rustix::net::bind(&socket, &SocketAddrNetlink::new(0, 0))?;
+        Ok(Self {
+            socket,
+            sequence: 0,
+            received: vec![0; LONGEST],
+        })
+    }
+
+    /// Has all of these done, in this order; the first that is refused ends it.
+    ///
+    /// # Errors
+    /// The place of the one that was refused, and why.
+    pub(crate) fn request(
+        &mut self,
+        messages: Vec<(RouteNetlinkMessage, Manner)>,
+    ) -> Result<(), (usize, io::Error)> {
+        for (index, (message, manner)) in messages.into_iter().enumerate() {
+            self.one(message, manner).map_err(|error| (index, error))?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn one(&mut self, message: RouteNetlinkMessage, manner: Manner) -> io::Result<()> {
+        let flags = match manner {
+            Manner::Add => CREATE | EXCLUSIVE,
+            Manner::Change => 0,
+        };
+        self.send_one(message, ACK | flags)?;
+        self.await_answer(self.sequence)
+    }
+
+    /// The number of an interface in the network namespace of this socket, by a question for it.
+    pub(crate) fn index(&mut self, question: RouteNetlinkMessage) -> io::Result<u32> {
+        const NEWLINK: u16 = 16;
+        self.send_one(question, 0)?;
+        let length = self.receive()?;
+        for frame in frames(&self.received[..length]) {
+            let frame = frame?;
+            if frame.kind == NEWLINK {
+                // struct ifinfomsg: family, a hole, the type, then the index.
+                let number = frame.content.get(4..8).and_then(|part| part.first_chunk());
+                let number = number.map(|number| u32::from_ne_bytes(*number));
+                return number.ok_or_else(|| io::ErrorKind::InvalidData.into());
+            }
+            frame.error()?;
+        }
+        Err(io::ErrorKind::InvalidData.into())
+    }
+
+    fn send_one(&mut self, message: RouteNetlinkMessage, flags: u16) -> io::Result<()> {
+        self.sequence += 1;
+        let mut header = NetlinkHeader::default();
+        header.sequence_number = self.sequence;
+        header.flags = REQUEST | flags;
+        let mut message = NetlinkMessage::new(header, NetlinkPayload::from(message));
+        message.finalize();
+        let mut bytes = vec![0; message.buffer_len()];
+        message.serialize(&mut bytes);
+        self.send(&bytes)
+    }
+
+    /// Has a batch of the firewall done: all of it, or nothing.
+    pub(crate) fn batch(&mut self, batch: &Batch) -> io::Result<()> {
+        // The kernel copies the whole, and its default for what is under way is less.
+        let needed = batch.bytes.len().saturating_add(LONGEST);
+        // Root may go over the limit of the machine.
+        sockopt::set_socket_send_buffer_size_force(&self.socket, needed)
+            .or_else(|_| sockopt::set_socket_send_buffer_size(&self.socket, needed))?;
+        sockopt::set_socket_recv_buffer_size_force(&self.socket, needed)
+            .or_else(|_| sockopt::set_socket_recv_buffer_size(&self.socket, needed))?;
+        self.send(&batch.bytes)?;
+        let answer = self.await_answer(batch.last);
+        if answer.is_err() {
+            // What was refused behind the first has its own answer, and there are all of them already.
+            self.drain();
+        }
+        answer
+    }
+
+    /// Where the routes of the main table lead, but for the default ones.
+    pub(crate) fn routes(&mut self) -> io::Result<Vec<IpNet>> {
+        const GETROUTE: u16 = 26;
+        self.sequence += 1;
+        let mut bytes = Vec::new();
+        // struct nlmsghdr and an empty struct rtmsg.
+        let length = u32::try_from(HEADER + 12).unwrap_or(0);
+        bytes.extend(length.to_ne_bytes());
+        bytes.extend(GETROUTE.to_ne_bytes());
+        bytes.extend((REQUEST | DUMP).to_ne_bytes());
+        bytes.extend(self.sequence.to_ne_bytes());
+        bytes.extend([0; 16]);
+        self.send(&bytes)?;
+        let mut routes = Vec::new();
+        let mut seen = 0;
+        loop {
+            let length = self.receive()?;
+            for frame in frames(&self.received[..length]) {
+                let frame = frame?;
+                seen += 1;
+                match frame.kind {
+                    DONE => return Ok(routes),
+                    ERROR => frame.error()?,
+                    _ => routes.extend(route(frame.content)),
+                }
+                if seen > MOST_FRAMES {
+                    return Err(io::Error::other("more routes than can be looked at"));
+                }
+            }
+        }
+    }
+
+    fn send(&self, bytes: &[u8]) -> io::Result<()> {
+        loop {
+            match rustix::net::send(&self.socket, bytes, SendFlags::empty()) {
+                Ok(sent) if sent == bytes.len() => return Ok(()),
+                Ok(_) => return Err(io::ErrorKind::WriteZero.into()),
+                Err(rustix::io::Errno::INTR) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+    }
+
+    fn receive(&mut self) -> io::Result<usize> {
+        loop {
+            match rustix::net::recv(&self.socket, &mut self.received[..], RecvFlags::TRUNC) {
+                Ok((read, whole)) if read == whole => return Ok(read),
+                Ok(_) => return Err(io::ErrorKind::InvalidData.into()),
+                Err(rustix::io::Errno::INTR) => {}
+                Err(rustix::io::Errno::AGAIN) => return Err(io::ErrorKind::TimedOut.into()),
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+    }
+
+    fn drain(&mut self) {
+        let flags = RecvFlags::DONTWAIT | RecvFlags::TRUNC;
+        for _ in 0..MOST_FRAMES {
+            match rustix::net::recv(&self.socket, &mut self.received[..], flags) {
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// Until the message of this number is answered, or an earlier one is refused.
+    fn await_answer(&mut self, last: u32) -> io::Result<()> {
+        for _ in 0..MOST_FRAMES {
+            let length = self.receive()?;
+            for frame in frames(&self.received[..length]) {
+                let frame = frame?;
+                if frame.kind == ERROR {
+                    frame.error()?;
+                    if frame.sequence == last {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+        Err(io::ErrorKind::InvalidData.into())
+    }
+}
+
+/// One message of the kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Frame<'a> {
+    pub(crate) kind: u16,
+    pub(crate) sequence: u32,
+    pub(crate) content: &'a [u8],
+}
+
+impl Frame<'_> {
+    fn error(&self) -> io::Result<()> {
+        let code = self.content.first_chunk::<4>();
+        match code.map(|code| i32::from_ne_bytes(*code)) {
+            Some(0) => Ok(()),
+            Some(code) => Err(io::Error::from_raw_os_error(code.saturating_neg())),
+            None => Err(io::ErrorKind::InvalidData.into()),
+        }
+    }
+}
+
+/// The messages in what was received; each step is at least a header long, so it ends.
+pub(crate) fn frames(mut bytes: &[u8]) -> impl Iterator<Item = io::Result<Frame<'_>>> {
+    std::iter::from_fn(move || {
+        if bytes.is_empty() {
+            return None;
+        }
+        let frame = take_frame(&mut bytes);
+        if frame.is_none() {
+            bytes = &[];
+        }
+        Some(frame.ok_or_else(|| io::ErrorKind::InvalidData.into()))
+    })
+}
+
+fn take_frame<'a>(bytes: &mut &'a [u8]) -> Option<Frame<'a>> {
+    let header = bytes.first_chunk::<HEADER>()?;
+    let [a, b, c, d, kind, kind2, _, _, e, f, g, h, ..] = *header;
+    let length = usize::try_from(u32::from_ne_bytes([a, b, c, d])).ok()?;
+    let content = bytes.get(HEADER..length)?;
+    *bytes = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
+    Some(Frame {
+        kind: u16::from_ne_bytes([kind, kind2]),
+        sequence: u32::from_ne_bytes([e, f, g, h]),
+        content,
+    })
+}
+
+/// The attributes behind a fixed part.
+pub(crate) fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+    std::iter::from_fn(move || {
+        let [a, b, c, d] = *bytes.first_chunk::<4>()?;
+        let length = usize::from(u16::from_ne_bytes([a, b]));
+        let value = bytes.get(4..length)?;
+        bytes = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
+        // The two highest bits are flags.
+        Some((u16::from_ne_bytes([c, d]) & 0x3fff, value))
+    })
+}
+
+/// Where a route of the main table leads; `None` for default routes and what cannot be read.
+fn route(message: &[u8]) -> Option<IpNet> {
+    const DESTINATION: u16 = 1;
+    const MAIN: u8 = 254;
+    // struct rtmsg: family, length of the destination, of the source, tos, table, …
+    let [family, length, _, _, table, ..] = *message.first_chunk::<12>()?;
+    if table != MAIN || length == 0 {
+        return None;
+    }
+    let to = attributes(message.get(12..)?).find(|(kind, _)| *kind == DESTINATION)?;
+    match i32::from(family) {
+        libc::AF_INET => {
+            let address = Ipv4Addr::from(*to.1.first_chunk::<4>()?);
+            Some(Ipv4Net::new(address, length).ok()?.trunc().into())
+        }
+        libc::AF_INET6 => {
+            let address = Ipv6Addr::from(*to.1.first_chunk::<16>()?);
+            Some(Ipv6Net::new(address, length).ok()?.trunc().into())
+        }
+        _ => None,
+    }
+}
+
+/// The number of the interface of this name in our own network namespace.
+pub(crate) fn index_of(name: &str) -> Result<u32, Errno> {
+    let any = rustix::net::socket_with(
+        AddressFamily::UNIX,
+        SocketType::DGRAM,
+        SocketFlags::CLOEXEC,
+        None,
+    )?;
+    Ok(netdevice::name_to_index(&any, name)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn no_bytes_of_the_kernel_are_too_odd_to_read(bytes in proptest::collection::vec(any::<u8>(), 0..512)) {
+            for frame in frames(&bytes).flatten() {
+                frame.error().ok();
+                route(frame.content);
+            }
+            route(&bytes);
+            prop_assert!(attributes(&bytes).count() <= bytes.len() / 4 + 1);
+            prop_assert!(frames(&bytes).count() <= bytes.len() / HEADER + 1);
+        }
+
+        #[test]
+        fn what_is_nearly_a_message_is_read_too(
+            length in 0u32..64, kind in 0u16..40, content in proptest::collection::vec(any::<u8>(), 0..64),
+        ) {
+            let mut bytes = length.to_ne_bytes().to_vec();
+            bytes.extend(kind.to_ne_bytes());
+            bytes.extend([0; 10]);
+            bytes.extend(&content);
+            for frame in frames(&bytes).flatten() {
+                frame.error().ok();
+                route(frame.content);
+            }
+        }
+    }
+
+    #[test]
+    fn a_message_that_is_longer_than_what_came_is_an_error() {
+        let mut bytes = 64u32.to_ne_bytes().to_vec();
+        bytes.extend([0; 12]);
+        let read: Vec<_> = frames(&bytes).collect();
+        assert_eq!(read.len(), 1);
+        assert!(read[0].is_err());
+    }
+
+    #[test]
+    fn the_routes_of_this_machine_can_be_read() {
+        Netlink::route().unwrap().routes().unwrap();
+    }
+}

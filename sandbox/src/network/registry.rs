@@ -1,0 +1,289 @@
+//! What is written down of boxes' networks: one file for each network namespace, under a lock.
+//!
+//! ```text
+//! /run/herd/network/ns-4026531840/lock         held by whoever reads or changes the rest
+//! /run/herd/network/ns-4026531840/state.json   replaced as a whole
+//! /run/herd/network/ns-4026531840/ID.live      locked by the box, and before by who builds it
+//! /run/herd/network/ns-4026531840/NAME.hosts   shared by the boxes on network NAME
+//! /run/herd/network/box-ID/hosts, resolv.conf  what the box finds in /etc
+//! ```
+//!
+//! What is to be done is written down before it is done: who is stopped between the two leaves a line
+//! that the next one takes away.
+#![forbid(unsafe_code)]
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::FlockOperation;
+
+use super::names;
+use super::state::{Lease, State};
+use super::{BASE, NetworkError};
+
+/// The registry of our network namespace, which is ours for as long as this lives.
+#[derive(Debug)]
+pub(crate) struct Registry {
+    directory: PathBuf,
+    _lock: File,
+    pub(crate) state: State,
+}
+
+fn failed(path: &Path) -> impl FnOnce(io::Error) -> NetworkError + '_ {
+    move |source| NetworkError::Registry {
+        path: path.to_owned(),
+        source,
+    }
+}
+
+fn directory(path: &Path, mode: u32) -> Result<(), NetworkError> {
+    match fs::DirBuilder::new().mode(mode).create(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(failed(path)(error)),
+        _ => Ok(()),
+    }
+}
+
+/// The directory of our own network namespace.
+fn own_directory() -> Result<PathBuf, NetworkError> {
+    let path = Path::new("/proc/self/ns/net");
+    let namespace = fs::metadata(path).map_err(failed(path))?.ino();
+    Ok(Path::new(BASE).join(format!("ns-{namespace}")))
+}
+
+/// Where the files of a box lie that it finds in `/etc`.
+pub(crate) fn box_directory(id: &str) -> PathBuf {
+    Path::new(BASE).join(format!("box-{id}"))
+}
+
+impl Registry {
+    /// Waits for whoever has it.
+    pub(crate) fn open() -> Result<Self, NetworkError> {
+        let own = own_directory()?;
+        loop {
+            for (path, mode) in [("/run/herd", 0o755), (BASE, 0o755)] {
+                directory(Path::new(path), mode)?;
+            }
+            directory(&own, 0o700)?;
+            let path = own.join("lock");
+            let lock = match Self::lock_file(&path, true) {
+                // The last box has gone meanwhile, and the directory with it.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                lock => lock.map_err(failed(&path))?,
+            };
+            if Self::is_still(&lock, &path) {
+                return Self::read(own, lock);
+            }
+        }
+    }
+
+    /// `None` when nothing is written down.
+    pub(crate) fn open_existing() -> Result<Option<Self>, NetworkError> {
+        let own = own_directory()?;
+        let path = own.join("lock");
+        loop {
+            let lock = match Self::lock_file(&path, false) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+                lock => lock.map_err(failed(&path))?,
+            };
+            if Self::is_still(&lock, &path) {
+                return Self::read(own, lock).map(Some);
+            }
+        }
+    }
+
+    /// What is written down, as it is now, without waiting for anybody.
+    pub(crate) fn look() -> Result<State, NetworkError> {
+        read_state(&own_directory()?.join("state.json"))
+    }
+
+    fn lock_file(path: &Path, create: bool) -> io::Result<File> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(create).mode(0o600);
+        let file = options.open(path)?;
+        loop {
+            match rustix::fs::flock(&file, FlockOperation::LockExclusive) {
+                Ok(()) => return Ok(file),
+                Err(rustix::io::Errno::INTR) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+    }
+
+    /// Claims that the file we have locked is the one of this name.
+    fn is_still(lock: &File, path: &Path) -> bool {
+        match (lock.metadata(), fs::metadata(path)) {
+            (Ok(ours), Ok(there)) => (ours.dev(), ours.ino()) == (there.dev(), there.ino()),
+            _ => false,
+        }
+    }
+
+    fn read(directory: PathBuf, lock: File) -> Result<Self, NetworkError> {
+        let state = read_state(&directory.join("state.json"))?;
+        Ok(Self {
+            directory,
+            _lock: lock,
+            state,
+        })
+    }
+
+    /// Writes down what there is.
+    pub(crate) fn write(&self) -> Result<(), NetworkError> {
+        let path = self.directory.join("state.json");
+        let new = self.directory.join("state.json.new");
+        let bytes = serde_json::to_vec(&self.state).map_err(|error| failed(&new)(error.into()))?;
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(true).mode(0o600);
+        let written = options
+            .open(&new)
+            .and_then(|mut file| file.write_all(&bytes));
+        written.map_err(failed(&new))?;
+        fs::rename(&new, &path).map_err(failed(&path))
+    }
+
+    /// Where there is nothing, nothing is left: neither file nor directory.
+    pub(crate) fn leave(self) -> Result<(), NetworkError> {
+        if self.state != State::default() {
+            return Ok(());
+        }
+        match fs::remove_dir_all(&self.directory) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(failed(&self.directory)(error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn live_path(&self, id: &str) -> PathBuf {
+        self.directory.join(format!("{id}.live"))
+    }
+
+    /// Says that the box of this id is being built, or lives, for as long as anybody has this descriptor.
+    pub(crate) fn live(&self, id: &str) -> Result<OwnedFd, NetworkError> {
+        let path = self.live_path(id);
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).mode(0o600);
+        let file = options.open(&path).map_err(failed(&path))?;
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(file.into()),
+            Err(errno) => Err(failed(&path)(errno.into())),
+        }
+    }
+
+    /// Claims that somebody builds the box of this id, or is its first process.
+    pub(crate) fn is_live(&self, id: &str) -> bool {
+        let Ok(file) = File::open(self.live_path(id)) else {
+            return false;
+        };
+        rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared).is_err()
+    }
+
+    /// The files of one box go. What it has mounted of them stays for as long as it has it.
+    pub(crate) fn forget(&self, id: &str) {
+        // Who finds nothing there has nothing to take away.
+        fs::remove_file(self.live_path(id)).ok();
+        fs::remove_dir_all(box_directory(id)).ok();
+    }
+
+    /// Brings all hosts files to what the state says, and makes those of `new`: only such as the host has too,
+    /// where they are put over its own.
+    pub(crate) fn write_names(
+        &self,
+        resolv: &str,
+        new: Option<&str>,
+        over_host: bool,
+    ) -> Result<(), NetworkError> {
+        for name in self.state.networks.keys() {
+            let mut on_it = self.state.leases.values().filter(|lease| is_shared(lease));
+            let any = on_it.find(|lease| lease.links.iter().any(|link| link.network == *name));
+            if let Some(lease) = any {
+                let text = names::hosts(&self.state.names_for(lease), &[]);
+                write_in_place(&self.shared_hosts(name), &text)?;
+            }
+        }
+        if let Some(id) = new
+            && let Some(lease) = self.state.leases.get(id).filter(|lease| lease.names)
+        {
+            let own = box_directory(id);
+            directory(&own, 0o755)?;
+            let hosts = own.join("hosts");
+            let wanted = |path: &str| !over_host || Path::new(path).exists();
+            if let Some(network) = lease.links.first()
+                && is_shared(lease)
+                && wanted("/etc/hosts")
+            {
+                let shared = self.shared_hosts(&network.network);
+                fs::remove_file(&hosts).ok();
+                fs::hard_link(&shared, &hosts).map_err(failed(&hosts))?;
+            }
+            if wanted(names::RESOLV) {
+                let text = names::resolv(&lease.dns, resolv);
+                write_in_place(&own.join("resolv.conf"), &text)?;
+            }
+        }
+        for (id, lease) in &self.state.leases {
+            if lease.names && !is_shared(lease) {
+                let path = box_directory(id).join("hosts");
+                let text = names::hosts(&self.state.names_for(lease), &lease.hosts);
+                write_in_place(&path, &text)?;
+            }
+        }
+        self.remove_unused_hosts();
+        Ok(())
+    }
+
+    fn shared_hosts(&self, network: &str) -> PathBuf {
+        self.directory.join(format!("{network}.hosts"))
+    }
+
+    fn remove_unused_hosts(&self) {
+        let Ok(entries) = fs::read_dir(&self.directory) else {
+            return;
+        };
+        for entry in entries.flatten() {
+            let name = entry.file_name();
+            let Some(network) = name.to_str().and_then(|name| name.strip_suffix(".hosts")) else {
+                continue;
+            };
+            if !self.state.networks.contains_key(network) {
+                fs::remove_file(entry.path()).ok();
+            }
+        }
+    }
+}
+
+/// Boxes that are on one network and add no names of their own see the same file.
+fn is_shared(lease: &Lease) -> bool {
+    lease.names && lease.links.len() == 1 && lease.hosts.is_empty()
+}
+
+/// A box has the file itself mounted, so it is never replaced; a reader sees all of the old or all of the new but
+/// for the moment of one write.
+fn write_in_place(path: &Path, text: &str) -> Result<(), NetworkError> {
+    let write = || -> io::Result<()> {
+        let mut options = OpenOptions::new();
+        let file = options.write(true).create(true).mode(0o644).open(path)?;
+        file.write_all_at(text.as_bytes(), 0)?;
+        file.set_len(text.len() as u64)?;
+        (&file).flush()
+    };
+    write().map_err(failed(path))
+}
+
+/// A megabyte is more than 1,000 boxes need.
+const LONGEST: u64 = 16 << 20;
+
+fn read_state(path: &Path) -> Result<State, NetworkError> {
+    use std::io::Read;
+    let file = match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(State::default()),
+        file => file.map_err(failed(path))?,
+    };
+    let mut bytes = Vec::new();
+    file.take(LONGEST)
+        .read_to_end(&mut bytes)
+        .map_err(failed(path))?;
+    serde_json::from_slice(&bytes).map_err(|error| failed(path)(error.into()))
+}

@@ -1,0 +1,769 @@
+//! The rules for what is routed, made from all that boxes have. Pure.
+//!
+//! Base chains and sets are always the same; a box with access lines has chains of its own, which the
+//! maps lead to by its address. So one box more or less changes a few elements, whatever the others have.
+#![forbid(unsafe_code)]
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::ops::RangeInclusive;
+
+use ipnet::IpNet;
+
+use super::link_rules;
+use super::nft::{
+    Base, CONNECTION_STATE, CONNECTION_STATUS, Chain, Expression, FORWARD, Header, INPUT,
+    INTERFACE_NAME, IPV4_ADDRESS, IPV6_ADDRESS, META_FAMILY, META_IIFNAME, META_OIFNAME,
+    META_PROTOCOL, OUTPUT, POSTROUTING, PREROUTING, Register, Set, Table, Tables, Verdict,
+    interface, pair,
+};
+use super::state::{Bridge, Lease, State};
+use crate::config::{Access, Direction, Peer, Port, Protocol, Verdict as Word};
+
+const BRIDGES: &str = "bridges";
+const OUT4: &str = "out4";
+const OUT6: &str = "out6";
+const IN4: &str = "in4";
+const IN6: &str = "in6";
+const ITSELF4: &str = "itself4";
+const ITSELF6: &str = "itself6";
+
+const ESTABLISHED_OR_RELATED: u32 = 2 | 4;
+const DESTINATION_CHANGED: u32 = 1 << 5;
+/// `RTN_LOCAL`.
+const LOCAL: u32 = 2;
+
+/// Ranges of addresses that are not of the internet.
+const PRIVATE: [&str; 7] = [
+    "10.0.0.0/8",
+    "172.16.0.0/12",
+    "192.168.0.0/16",
+    "100.64.0.0/10",
+    "169.254.0.0/16",
+    "fc00::/7",
+    "fe80::/10",
+];
+
+/// What the kernel is to have.
+pub(crate) fn tables(state: &State) -> Tables {
+    Tables {
+        inet: table(state),
+        bridge: link_rules::table(state),
+    }
+}
+
+fn table(state: &State) -> Table {
+    let mut table = Table {
+        sets: sets(),
+        chains: BTreeMap::new(),
+    };
+    for bridge in state.networks.values() {
+        table.put(BRIDGES, interface(&bridge.device), None);
+    }
+    for (id, lease) in &state.leases {
+        table.lease(id, lease);
+    }
+    let bridges: Vec<&Bridge> = state.networks.values().collect();
+    for (name, base, rules) in [
+        ("guard", base("filter", PREROUTING, -300), guard(&bridges)),
+        ("prerouting", base("nat", PREROUTING, -100), to_ports()),
+        ("output_nat", base("nat", OUTPUT, -100), to_ports()),
+        ("ports", None, ports(state)),
+        (
+            "postrouting",
+            base("nat", POSTROUTING, 100),
+            postrouting(&bridges),
+        ),
+        ("forward", base("filter", FORWARD, 0), forward(&bridges)),
+        ("input", base("filter", INPUT, 0), input()),
+        ("output", base("filter", OUTPUT, 0), output()),
+    ] {
+        table.chains.insert(name.to_owned(), Chain { base, rules });
+    }
+    table
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "beside chains without a base")]
+fn base(kind: &'static str, hook: u32, priority: i32) -> Option<Base> {
+    Some(Base {
+        kind,
+        hook,
+        priority,
+    })
+}
+
+fn sets() -> BTreeMap<&'static str, Set> {
+    let of = |key_type: u32, key_length: u32, jumps: bool| Set {
+        key_type,
+        key_length,
+        jumps,
+        elements: BTreeMap::new(),
+    };
+    let mut sets = BTreeMap::from([
+        (BRIDGES, of(INTERFACE_NAME, 16, false)),
+        (ITSELF4, of(pair(IPV4_ADDRESS, IPV4_ADDRESS), 8, false)),
+        (ITSELF6, of(pair(IPV6_ADDRESS, IPV6_ADDRESS), 32, false)),
+    ]);
+    for name in [OUT4, IN4] {
+        sets.insert(name, of(IPV4_ADDRESS, 4, true));
+    }
+    for name in [OUT6, IN6] {
+        sets.insert(name, of(IPV6_ADDRESS, 16, true));
+    }
+    sets
+}
+
+impl Table {
+    fn put(&mut self, set: &'static str, key: Vec<u8>, jump: Option<String>) {
+        if let Some(set) = self.sets.get_mut(set) {
+            set.elements.insert(key, jump);
+        }
+    }
+
+    /// A chain for this box, which the maps of both families lead to.
+    fn chain(
+        &mut self,
+        name: String,
+        maps: (&'static str, &'static str),
+        lease: &Lease,
+        rules: Vec<Vec<Expression>>,
+    ) {
+        if rules.is_empty() {
+            return;
+        }
+        for link in &lease.links {
+            self.put(maps.0, link.address.octets().to_vec(), Some(name.clone()));
+            if let Some(six) = link.address6 {
+                self.put(maps.1, six.octets().to_vec(), Some(name.clone()));
+            }
+        }
+        self.chains.insert(name, Chain { base: None, rules });
+    }
+
+    fn lease(&mut self, id: &str, lease: &Lease) {
+        if !lease.ports.is_empty() {
+            for link in &lease.links {
+                let four = link.address.octets();
+                self.put(ITSELF4, [four, four].concat(), None);
+                if let Some(six) = link.address6 {
+                    self.put(ITSELF6, [six.octets(), six.octets()].concat(), None);
+                }
+            }
+        }
+        self.chain(
+            format!("out-{id}"),
+            (OUT4, OUT6),
+            lease,
+            access(lease, Direction::Out),
+        );
+        self.chain(
+            format!("in-{id}"),
+            (IN4, IN6),
+            lease,
+            access(lease, Direction::In),
+        );
+    }
+}
+
+/// What comes from a bridge has an address of that bridge, and nothing of it is for the host's loopback,
+/// which the bridge has to let through for the host's own connections to ports.
+fn guard(bridges: &[&Bridge]) -> Vec<Vec<Expression>> {
+    let mut rules = Vec::new();
+    for bridge in bridges {
+        let from = || iifname(&bridge.device);
+        let loopback = IpNet::V4(ipnet::Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8));
+        rules.push(rule([
+            from(),
+            address(&loopback, Side::Destination, true),
+            vec![drop_it()],
+        ]));
+        let own = IpNet::V4(bridge.subnet);
+        rules.push(rule([
+            from(),
+            address(&own, Side::Source, false),
+            vec![drop_it()],
+        ]));
+        if let Some(six) = bridge.subnet6 {
+            // Neighbours are asked after with link-local addresses.
+            let link_local = IpNet::V6(ipnet::Ipv6Net::new_assert(
+                Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0),
+                10,
+            ));
+            let any = IpNet::V6(ipnet::Ipv6Net::new_assert(Ipv6Addr::UNSPECIFIED, 128));
+            for fine in [IpNet::V6(six), link_local, any] {
+                let accept = vec![Expression::Verdict(Verdict::Return)];
+                rules.push(rule([from(), address(&fine, Side::Source, true), accept]));
+            }
+        }
+        rules.push(rule([from(), family(true), vec![drop_it()]]));
+    }
+    rules
+}
+
+fn to_ports() -> Vec<Vec<Expression>> {
+    let mut rule = vec![Expression::AddressKind {
+        source: false,
+        to: Register::One,
+    }];
+    rule.push(is(&LOCAL.to_ne_bytes()));
+    rule.push(Expression::Verdict(Verdict::Jump("ports".to_owned())));
+    vec![rule]
+}
+
+fn ports(state: &State) -> Vec<Vec<Expression>> {
+    let mut rules = Vec::new();
+    for lease in state.leases.values() {
+        let Some(link) = lease.links.first() else {
+            continue;
+        };
+        for port in &lease.ports {
+            if !matches!(port.address, Some(IpAddr::V6(_))) {
+                lead(&mut rules, port, IpAddr::V4(link.address));
+            }
+            if let Some(six) = link.address6
+                && !matches!(port.address, Some(IpAddr::V4(_)))
+            {
+                lead(&mut rules, port, IpAddr::V6(six));
+            }
+        }
+    }
+    rules
+}
+
+/// A range that keeps its numbers is one rule; one that is shifted is one for each number.
+fn lead(rules: &mut Vec<Vec<Expression>>, port: &Port, to: IpAddr) {
+    let ipv6 = to.is_ipv6();
+    let start = || {
+        let mut parts = family(ipv6);
+        if let Some(address) = port.address {
+            parts = self::address(&IpNet::from(address), Side::Destination, true);
+        } else if ipv6 {
+            // The kernel does not believe an answer for it that comes from elsewhere: who asks is refused
+            // at once instead, and asks 127.0.0.1.
+            let itself = IpNet::from(IpAddr::V6(Ipv6Addr::LOCALHOST));
+            parts = address(&itself, Side::Destination, false);
+        }
+        parts.extend(protocol(port.protocol));
+        parts
+    };
+    let load = |address: IpAddr| {
+        let value = match address {
+            IpAddr::V4(four) => four.octets().to_vec(),
+            IpAddr::V6(six) => six.octets().to_vec(),
+        };
+        Expression::Value {
+            to: Register::One,
+            value,
+        }
+    };
+    let destination = |port: Option<Register>| Expression::Destination {
+        ipv6,
+        address: Register::One,
+        port,
+    };
+    if port.host == port.inside {
+        let mut parts = start();
+        parts.extend(destination_port(&port.on_host()));
+        parts.extend([load(to), destination(None)]);
+        rules.push(parts);
+        return;
+    }
+    for step in 0..port.count {
+        let mut parts = start();
+        let number = port.host + step;
+        parts.extend(destination_port(&(number..=number)));
+        let value = (port.inside + step).to_be_bytes().to_vec();
+        parts.extend([
+            load(to),
+            Expression::Value {
+                to: Register::Two,
+                value,
+            },
+        ]);
+        parts.push(destination(Some(Register::Two)));
+        rules.push(parts);
+    }
+}
+
+fn postrouting(bridges: &[&Bridge]) -> Vec<Vec<Expression>> {
+    let masquerade = || vec![Expression::Masquerade];
+    // A box that asks for itself by way of the host would not believe an answer from itself.
+    let mut rules = vec![
+        rule([
+            family(false),
+            vec![
+                Expression::Payload {
+                    of: Header::Network,
+                    offset: 12,
+                    length: 4,
+                    to: Register::One,
+                },
+                Expression::Payload {
+                    of: Header::Network,
+                    offset: 16,
+                    length: 4,
+                    to: Register::OneBehind4,
+                },
+                lookup(ITSELF4),
+            ],
+            masquerade(),
+        ]),
+        rule([
+            family(true),
+            vec![
+                Expression::Payload {
+                    of: Header::Network,
+                    offset: 8,
+                    length: 16,
+                    to: Register::One,
+                },
+                Expression::Payload {
+                    of: Header::Network,
+                    offset: 24,
+                    length: 16,
+                    to: Register::Two,
+                },
+                lookup(ITSELF6),
+            ],
+            masquerade(),
+        ]),
+    ];
+    for bridge in bridges {
+        let to = || oifname(&bridge.device, true);
+        // The host's own connections to its loopback ports.
+        for own in ["127.0.0.0/8", "::1/128"]
+            .iter()
+            .filter_map(|net| net.parse().ok())
+        {
+            rules.push(rule([
+                to(),
+                address(&own, Side::Source, true),
+                masquerade(),
+            ]));
+        }
+        if bridge.internal {
+            continue;
+        }
+        let six = bridge.subnet6.map(IpNet::V6);
+        for subnet in [Some(IpNet::V4(bridge.subnet)), six].into_iter().flatten() {
+            let away = oifname(&bridge.device, false);
+            rules.push(rule([
+                away,
+                address(&subnet, Side::Source, true),
+                masquerade(),
+            ]));
+        }
+    }
+    rules
+}
+
+fn forward(bridges: &[&Bridge]) -> Vec<Vec<Expression>> {
+    let mut rules = vec![
+        established(),
+        rule([from_bridges(), by(Side::Source, OUT4, OUT6).0]),
+        rule([from_bridges(), by(Side::Source, OUT4, OUT6).1]),
+        rule([to_bridges(), by(Side::Destination, IN4, IN6).0]),
+        rule([to_bridges(), by(Side::Destination, IN4, IN6).1]),
+    ];
+    for bridge in bridges {
+        let inside = [
+            iifname(&bridge.device),
+            oifname(&bridge.device, true),
+            vec![accept()],
+        ];
+        rules.push(rule(inside));
+        if bridge.internal {
+            rules.push(rule([iifname(&bridge.device), vec![Expression::Reject]]));
+            rules.push(rule([oifname(&bridge.device, true), vec![drop_it()]]));
+        }
+    }
+    // From outside, and from other bridges, only to ports that lead here.
+    let led = vec![
+        Expression::Connection {
+            key: CONNECTION_STATUS,
+            to: Register::One,
+        },
+        Expression::Mask {
+            register: Register::One,
+            mask: DESTINATION_CHANGED.to_ne_bytes().to_vec(),
+        },
+        Expression::Compare {
+            from: Register::One,
+            equal: false,
+            with: vec![0; 4],
+        },
+    ];
+    rules.push(rule([to_bridges(), led, vec![accept()]]));
+    rules.push(rule([to_bridges(), vec![drop_it()]]));
+    rules
+}
+
+fn input() -> Vec<Vec<Expression>> {
+    vec![
+        neighbours(from_bridges()),
+        established(),
+        rule([from_bridges(), by(Side::Source, OUT4, OUT6).0]),
+        rule([from_bridges(), by(Side::Source, OUT4, OUT6).1]),
+    ]
+}
+
+fn output() -> Vec<Vec<Expression>> {
+    // Everything between boxes passes here, on purpose: they are not told of a shorter way.
+    const REDIRECT: u8 = 5;
+    const REDIRECT6: u8 = 137;
+    let kind = |ipv6: bool, kind: u8| {
+        let number = if ipv6 {
+            libc::IPPROTO_ICMPV6
+        } else {
+            libc::IPPROTO_ICMP
+        };
+        let mut parts = vec![Expression::Meta {
+            key: META_PROTOCOL,
+            to: Register::One,
+        }];
+        parts.push(is(&[u8::try_from(number).unwrap_or(0)]));
+        parts.push(Expression::Payload {
+            of: Header::Transport,
+            offset: 0,
+            length: 1,
+            to: Register::One,
+        });
+        parts.push(is(&[kind]));
+        parts
+    };
+    vec![
+        rule([to_bridges(), kind(false, REDIRECT), vec![drop_it()]]),
+        rule([to_bridges(), kind(true, REDIRECT6), vec![drop_it()]]),
+        established(),
+        neighbours(to_bridges()),
+        rule([to_bridges(), by(Side::Destination, IN4, IN6).0]),
+        rule([to_bridges(), by(Side::Destination, IN4, IN6).1]),
+    ]
+}
+
+/// Without asking for neighbours there is no IPv6 (RFC 4861: ICMPv6 133 to 136).
+fn neighbours(start: Vec<Expression>) -> Vec<Expression> {
+    let icmp = u8::try_from(libc::IPPROTO_ICMPV6).unwrap_or(0);
+    let kind = vec![
+        Expression::Meta {
+            key: META_PROTOCOL,
+            to: Register::One,
+        },
+        is(&[icmp]),
+        Expression::Payload {
+            of: Header::Transport,
+            offset: 0,
+            length: 1,
+            to: Register::One,
+        },
+        Expression::Range {
+            from: Register::One,
+            first: vec![133],
+            last: vec![136],
+        },
+    ];
+    rule([start, kind, vec![accept()]])
+}
+
+/// What a box's access lines say of new connections in one direction.
+fn access(lease: &Lease, direction: Direction) -> Vec<Vec<Expression>> {
+    let mut rules = Vec::new();
+    if let Some(rate) = lease.rates.connections {
+        let over = Expression::Over {
+            rate: rate.into(),
+            burst: rate.max(5),
+        };
+        rules.push(vec![over, drop_it()]);
+    }
+    if lease.isolate {
+        let other = match direction {
+            Direction::Out => to_bridges(),
+            Direction::In => from_bridges(),
+        };
+        rules.push(rule([other, vec![Expression::Reject]]));
+    }
+    let lines = |word: Word| {
+        let ours = move |access: &&Access| access.direction == direction && access.verdict == word;
+        lease.access.iter().filter(ours)
+    };
+    for (word, end) in [
+        (Word::Allow, Expression::Verdict(Verdict::Return)),
+        (Word::Deny, Expression::Reject),
+    ] {
+        for line in lines(word) {
+            for mut matched in matches(line, lease) {
+                matched.push(end.clone());
+                rules.push(matched);
+            }
+        }
+    }
+    if lines(Word::Allow).next().is_some() && lines(Word::Deny).next().is_none() {
+        rules.push(vec![Expression::Reject]);
+    }
+    rules
+}
+
+/// What a line is about, as beginnings of rules: one for each family and protocol that it needs.
+fn matches(line: &Access, lease: &Lease) -> Vec<Vec<Expression>> {
+    let side = match line.direction {
+        Direction::Out => Side::Destination,
+        Direction::In => Side::Source,
+    };
+    let peers: Vec<Vec<Expression>> = match line.peer {
+        Peer::Any => vec![Vec::new()],
+        Peer::Subnet(net) => vec![address(&net, side, true)],
+        Peer::Host => {
+            let source = line.direction == Direction::In;
+            vec![vec![
+                Expression::AddressKind {
+                    source,
+                    to: Register::One,
+                },
+                is(&LOCAL.to_ne_bytes()),
+            ]]
+        }
+        Peer::Boxes => vec![match line.direction {
+            Direction::Out => to_bridges(),
+            Direction::In => from_bridges(),
+        }],
+        Peer::Private => PRIVATE
+            .iter()
+            .filter_map(|net| net.parse().ok())
+            .map(|net| address(&net, side, true))
+            .collect(),
+        Peer::Dns => lease
+            .dns
+            .iter()
+            .map(|server| address(&IpNet::from(*server), side, true))
+            .collect(),
+    };
+    let range = if line.peer == Peer::Dns {
+        Some(53..=53)
+    } else {
+        line.ports.clone()
+    };
+    let Some(range) = range else {
+        return peers;
+    };
+    let protocols = match line.protocol {
+        Some(one) => vec![one],
+        None => vec![Protocol::Tcp, Protocol::Udp],
+    };
+    let both = |peer: &Vec<Expression>, one: Protocol| {
+        let parts = [peer.clone(), protocol(one), destination_port(&range)];
+        parts.concat()
+    };
+    peers
+        .iter()
+        .flat_map(|peer| protocols.iter().map(move |one| both(peer, *one)))
+        .collect()
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Side {
+    Source,
+    Destination,
+}
+
+fn rule<const N: usize>(parts: [Vec<Expression>; N]) -> Vec<Expression> {
+    parts.concat()
+}
+
+fn is(value: &[u8]) -> Expression {
+    Expression::Compare {
+        from: Register::One,
+        equal: true,
+        with: value.to_vec(),
+    }
+}
+
+fn accept() -> Expression {
+    Expression::Verdict(Verdict::Accept)
+}
+
+fn drop_it() -> Expression {
+    Expression::Verdict(Verdict::Drop)
+}
+
+fn lookup(set: &'static str) -> Expression {
+    Expression::Lookup {
+        set,
+        from: Register::One,
+        inverted: false,
+        verdict: false,
+    }
+}
+
+fn family(ipv6: bool) -> Vec<Expression> {
+    let number = if ipv6 { 10 } else { 2 };
+    vec![
+        Expression::Meta {
+            key: META_FAMILY,
+            to: Register::One,
+        },
+        is(&[number]),
+    ]
+}
+
+fn iifname(device: &str) -> Vec<Expression> {
+    vec![
+        Expression::Meta {
+            key: META_IIFNAME,
+            to: Register::One,
+        },
+        is(&interface(device)),
+    ]
+}
+
+fn oifname(device: &str, equal: bool) -> Vec<Expression> {
+    let with = interface(device);
+    let compare = Expression::Compare {
+        from: Register::One,
+        equal,
+        with,
+    };
+    vec![
+        Expression::Meta {
+            key: META_OIFNAME,
+            to: Register::One,
+        },
+        compare,
+    ]
+}
+
+fn from_bridges() -> Vec<Expression> {
+    vec![
+        Expression::Meta {
+            key: META_IIFNAME,
+            to: Register::One,
+        },
+        lookup(BRIDGES),
+    ]
+}
+
+fn to_bridges() -> Vec<Expression> {
+    vec![
+        Expression::Meta {
+            key: META_OIFNAME,
+            to: Register::One,
+        },
+        lookup(BRIDGES),
+    ]
+}
+
+/// Whatever belongs to a connection that was let through.
+fn established() -> Vec<Expression> {
+    vec![
+        Expression::Connection {
+            key: CONNECTION_STATE,
+            to: Register::One,
+        },
+        Expression::Mask {
+            register: Register::One,
+            mask: ESTABLISHED_OR_RELATED.to_ne_bytes().to_vec(),
+        },
+        Expression::Compare {
+            from: Register::One,
+            equal: false,
+            with: vec![0; 4],
+        },
+        accept(),
+    ]
+}
+
+/// The jump to the chain of the box whose address this is, in either family.
+fn by(side: Side, four: &'static str, six: &'static str) -> (Vec<Expression>, Vec<Expression>) {
+    let jump = |set| Expression::Lookup {
+        set,
+        from: Register::One,
+        inverted: false,
+        verdict: true,
+    };
+    let one = [family(false), vec![load_address(false, side), jump(four)]].concat();
+    let two = [family(true), vec![load_address(true, side), jump(six)]].concat();
+    (one, two)
+}
+
+/// `struct iphdr` and `struct ipv6hdr`.
+fn load_address(ipv6: bool, side: Side) -> Expression {
+    let (offset, length) = match (ipv6, side) {
+        (false, Side::Source) => (12, 4),
+        (false, Side::Destination) => (16, 4),
+        (true, Side::Source) => (8, 16),
+        (true, Side::Destination) => (24, 16),
+    };
+    Expression::Payload {
+        of: Header::Network,
+        offset,
+        length,
+        to: Register::One,
+    }
+}
+
+/// The packet's address is in `net`, or is not.
+fn address(net: &IpNet, side: Side, inside: bool) -> Vec<Expression> {
+    let ipv6 = matches!(net, IpNet::V6(_));
+    let (mask, network) = match net {
+        IpNet::V4(net) => (
+            net.netmask().octets().to_vec(),
+            net.network().octets().to_vec(),
+        ),
+        IpNet::V6(net) => (
+            net.netmask().octets().to_vec(),
+            net.network().octets().to_vec(),
+        ),
+    };
+    let mut parts = family(ipv6);
+    parts.push(load_address(ipv6, side));
+    if mask.iter().any(|byte| *byte != u8::MAX) {
+        parts.push(Expression::Mask {
+            register: Register::One,
+            mask,
+        });
+    }
+    parts.push(Expression::Compare {
+        from: Register::One,
+        equal: inside,
+        with: network,
+    });
+    parts
+}
+
+fn protocol(protocol: Protocol) -> Vec<Expression> {
+    let number = match protocol {
+        Protocol::Tcp => libc::IPPROTO_TCP,
+        Protocol::Udp => libc::IPPROTO_UDP,
+    };
+    let number = u8::try_from(number).unwrap_or(0);
+    vec![
+        Expression::Meta {
+            key: META_PROTOCOL,
+            to: Register::One,
+        },
+        is(&[number]),
+    ]
+}
+
+fn destination_port(range: &RangeInclusive<u16>) -> Vec<Expression> {
+    let load = Expression::Payload {
+        of: Header::Transport,
+        offset: 2,
+        length: 2,
+        to: Register::One,
+    };
+    let (first, last) = (
+        range.start().to_be_bytes().to_vec(),
+        range.end().to_be_bytes().to_vec(),
+    );
+    if first == last {
+        return vec![load, is(&first)];
+    }
+    vec![
+        load,
+        Expression::Range {
+            from: Register::One,
+            first,
+            last,
+        },
+    ]
+}

@@ -1,0 +1,156 @@
+//! Settings of the kernel that forwarding needs, and their return to what they were.
+#![forbid(unsafe_code)]
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::NetworkError;
+use super::state::{Setting, State};
+
+const FORWARD4: &str = "/proc/sys/net/ipv4/ip_forward";
+const FORWARD6: &str = "/proc/sys/net/ipv6/conf/all/forwarding";
+const REDIRECTS: &str = "/proc/sys/net/ipv4/conf/all/send_redirects";
+const INTERFACES6: &str = "/proc/sys/net/ipv6/conf";
+
+/// Claims that the host speaks IPv6 at all.
+pub(crate) fn has_ipv6() -> bool {
+    read(Path::new("/proc/sys/net/ipv6/conf/default/disable_ipv6")).is_ok_and(|value| value == "0")
+}
+
+fn read(path: &Path) -> io::Result<String> {
+    Ok(fs::read_to_string(path)?.trim().to_owned())
+}
+
+/// One setting that is to be changed, and is written down as changed already.
+#[derive(Debug)]
+pub(crate) struct Change {
+    path: PathBuf,
+    ours: &'static str,
+}
+
+impl Change {
+    fn failed(&self) -> impl FnOnce(io::Error) -> NetworkError + '_ {
+        |source| NetworkError::Setting {
+            path: self.path.clone(),
+            value: self.ours.to_owned(),
+            source,
+        }
+    }
+
+    /// Notes what is to be put back; `None` where nothing has to change.
+    fn note(self, state: &mut State) -> Result<Option<Self>, NetworkError> {
+        let before = read(&self.path).map_err(self.failed())?;
+        if before == self.ours {
+            return Ok(None);
+        }
+        let ours = self.ours.to_owned();
+        let key = self.path.to_string_lossy().into_owned();
+        state
+            .settings
+            .entry(key)
+            .or_insert(Setting { before, ours });
+        Ok(Some(self))
+    }
+
+    pub(crate) fn make(&self) -> Result<(), NetworkError> {
+        fs::write(&self.path, self.ours).map_err(self.failed())
+    }
+}
+
+/// What lets packets pass from one interface to another, as far as `state` needs it: noted there, to be
+/// [made](Change::make) in this order once that is written down.
+pub(crate) fn forwarding(state: &mut State) -> Result<Vec<Change>, NetworkError> {
+    if state.networks.is_empty() {
+        return Ok(Vec::new());
+    }
+    let change = |path: &str, ours| Change {
+        path: PathBuf::from(path),
+        ours,
+    };
+    // A bridge sends redirects as long as everybody does, and its own setting says no; who has another keeps it.
+    let mut wanted = vec![change(FORWARD4, "1"), change(REDIRECTS, "0")];
+    if state
+        .networks
+        .values()
+        .any(|bridge| bridge.subnet6.is_some())
+    {
+        if read(Path::new(FORWARD6)).is_ok_and(|value| value != "1") {
+            // A host that forwards believes no router, unless it is told to go on doing so: its own way
+            // out may have come from one.
+            let listening = interfaces_that_listen().into_iter();
+            wanted.extend(listening.map(|path| Change { path, ours: "2" }));
+        }
+        wanted.push(change(FORWARD6, "1"));
+    }
+    let noted = wanted.into_iter().map(|change| change.note(state));
+    noted.filter_map(Result::transpose).collect()
+}
+
+/// The `accept_ra` of interfaces that take their routes from a router as long as they forward nothing.
+fn interfaces_that_listen() -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(INTERFACES6) else {
+        return Vec::new();
+    };
+    entries
+        .flatten()
+        .filter(|entry| {
+            let name = entry.file_name();
+            name != "all" && name != "lo" && !name.to_string_lossy().starts_with("herd-")
+        })
+        .map(|entry| entry.path().join("accept_ra"))
+        .filter(|path| read(path).is_ok_and(|value| value == "1"))
+        .collect()
+}
+
+/// Sets back what is still as we have set it, if nothing needs it any more.
+pub(crate) fn put_back(state: &mut State) {
+    if !state.networks.is_empty() {
+        return;
+    }
+    // Forwarding first: it goes over to the interfaces.
+    let mut all: Vec<_> = std::mem::take(&mut state.settings).into_iter().collect();
+    all.sort_by_key(|(path, _)| !path.ends_with("forward") && !path.ends_with("forwarding"));
+    for (path, setting) in all {
+        let path = Path::new(&path);
+        if read(path).is_ok_and(|value| value == setting.ours) {
+            // An interface that has gone has taken its settings with it.
+            fs::write(path, &setting.before).ok();
+        }
+    }
+}
+
+/// Lets the host's own connections to its loopback addresses be led to this bridge, and tells no box of a shorter way
+/// to another: that would take the place of what the box is told when it is refused.
+pub(crate) fn bridge(device: &str) -> Result<(), NetworkError> {
+    for (key, value) in [("route_localnet", "1"), ("send_redirects", "0")] {
+        let path = PathBuf::from(format!("/proc/sys/net/ipv4/conf/{device}/{key}"));
+        fs::write(&path, value).map_err(|source| NetworkError::Setting {
+            path,
+            value: value.to_owned(),
+            source,
+        })?;
+    }
+    Ok(())
+}
+
+/// In the box's network namespace: any port may be bound and anybody be pinged there, which takes a capability
+/// only where it could be held against others.
+pub(crate) fn inside() -> Result<(), NetworkError> {
+    for (path, value) in [
+        ("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0"),
+        ("/proc/sys/net/ipv4/ping_group_range", "0 2147483647"),
+    ] {
+        let written = fs::write(path, value);
+        // Groups that the box's user namespace has no place for are refused as a whole.
+        if path.ends_with("range") {
+            continue;
+        }
+        written.map_err(|source| NetworkError::Setting {
+            path: PathBuf::from(path),
+            value: value.to_owned(),
+            source,
+        })?;
+    }
+    Ok(())
+}

@@ -1,0 +1,441 @@
+//! What herd has made for boxes' networks in one network namespace, and what a box more makes of it. Pure.
+#![forbid(unsafe_code)]
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use serde::{Deserialize, Serialize};
+
+use super::NetworkError;
+use super::address_pool as pool;
+use crate::config::{
+    Access, BridgeNetwork, Interface, Link, MacAddress, Port, PrivateNetwork, Rates,
+};
+
+/// All of it: what the rules of the firewall are made from.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub(crate) struct State {
+    /// By name; each has a bridge for as long as it has a box.
+    pub(crate) networks: BTreeMap<String, Bridge>,
+    /// By the id of the box.
+    pub(crate) leases: BTreeMap<String, Lease>,
+    /// Settings of the kernel that were changed, by path.
+    pub(crate) settings: BTreeMap<String, Setting>,
+    /// The rules in the kernel may be others: somebody was stopped while changing them.
+    pub(crate) unsure: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Bridge {
+    pub(crate) device: String,
+    pub(crate) subnet: Ipv4Net,
+    pub(crate) subnet6: Option<Ipv6Net>,
+    pub(crate) internal: bool,
+    pub(crate) mtu: Option<u32>,
+}
+
+/// What one box has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Lease {
+    pub(crate) name: String,
+    /// Those on bridges, in the order of the box's interfaces.
+    pub(crate) links: Vec<Leased>,
+    pub(crate) ports: Vec<Port>,
+    pub(crate) isolate: bool,
+    pub(crate) access: Vec<Access>,
+    pub(crate) rates: Rates,
+    /// The name servers that the box was given.
+    pub(crate) dns: Vec<IpAddr>,
+    pub(crate) hosts: Vec<(String, IpAddr)>,
+    /// The box has a hosts file.
+    pub(crate) names: bool,
+}
+
+/// One end of a box on a bridge.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Leased {
+    pub(crate) network: String,
+    /// The end that the host has.
+    pub(crate) device: String,
+    pub(crate) address: Ipv4Addr,
+    pub(crate) address6: Option<Ipv6Addr>,
+    pub(crate) mac: MacAddress,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Setting {
+    pub(crate) before: String,
+    pub(crate) ours: String,
+}
+
+/// What is so on the machine, whoever asks.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Around {
+    /// Where routes of the host lead.
+    pub(crate) routes: Vec<IpNet>,
+    pub(crate) has_ipv6: bool,
+    /// What only this machine has.
+    pub(crate) machine: String,
+    /// The name servers of the host that a box can reach.
+    pub(crate) dns: Vec<IpAddr>,
+}
+
+impl State {
+    /// Adds what a box wants.
+    pub(crate) fn add(
+        &mut self,
+        wanted: &PrivateNetwork,
+        around: &Around,
+    ) -> Result<(), NetworkError> {
+        for port in &wanted.ports {
+            let holder = self.leases.values().find(|lease| {
+                let mut ports = lease.ports.iter();
+                ports.any(|taken| taken.clashes_with(port))
+            });
+            if let Some(holder) = holder {
+                return Err(NetworkError::PortTaken {
+                    port: *port,
+                    by: holder.name.clone(),
+                });
+            }
+        }
+        let is_bridge = |interface: &Interface| matches!(interface.link, Link::Bridge(_));
+        let rules = !wanted.access.is_empty()
+            || wanted.isolate
+            || wanted.rates.into.is_some()
+            || wanted.rates.connections.is_some();
+        if rules && !wanted.interfaces.iter().all(is_bridge) {
+            return Err(NetworkError::RulesWithoutBridge);
+        }
+        let mut links: Vec<Leased> = Vec::new();
+        for (index, interface) in wanted.interfaces.iter().enumerate() {
+            let Link::Bridge(network) = &interface.link else {
+                continue;
+            };
+            if links.iter().any(|other| other.network == network.name) {
+                return Err(NetworkError::Twice(network.name.clone()));
+            }
+            let bridge = self.bridge(network, around)?.clone();
+            links.push(self.address(wanted, index, interface, &bridge, &network.name)?);
+        }
+        if links.is_empty() && !wanted.ports.is_empty() {
+            return Err(NetworkError::PortsWithoutBridge);
+        }
+        let lease = Lease {
+            name: wanted.name.clone(),
+            links,
+            ports: wanted.ports.clone(),
+            isolate: wanted.isolate,
+            access: wanted.access.clone(),
+            rates: wanted.rates,
+            dns: wanted.dns.clone().unwrap_or_else(|| around.dns.clone()),
+            hosts: wanted.hosts.clone(),
+            names: wanted.names,
+        };
+        self.leases.insert(wanted.id.clone(), lease);
+        Ok(())
+    }
+
+    /// The network of this name as it is, or as it comes to be.
+    fn bridge(&mut self, wanted: &BridgeNetwork, around: &Around) -> Result<&Bridge, NetworkError> {
+        if !self.networks.contains_key(&wanted.name) {
+            let bridge = self.new_bridge(wanted, around)?;
+            self.networks.insert(wanted.name.clone(), bridge);
+        }
+        Ok(&self.networks[&wanted.name])
+    }
+
+    fn new_bridge(&self, wanted: &BridgeNetwork, around: &Around) -> Result<Bridge, NetworkError> {
+        let ours = self.networks.values().flat_map(|bridge| {
+            let six = bridge.subnet6.map(IpNet::V6);
+            [IpNet::V4(bridge.subnet)].into_iter().chain(six)
+        });
+        let taken: Vec<IpNet> = around.routes.iter().copied().chain(ours).collect();
+        let clash = |subnet: IpNet| {
+            let route = taken
+                .iter()
+                .find(|other| subnet.contains(*other) || other.contains(&subnet));
+            route.map(|route| NetworkError::SubnetTaken {
+                network: wanted.name.clone(),
+                subnet,
+                route: *route,
+            })
+        };
+        let subnet = match wanted.subnet {
+            Some(subnet) => match clash(IpNet::V4(subnet)) {
+                Some(error) => return Err(error),
+                None => subnet.trunc(),
+            },
+            None => pool::subnet(&wanted.name, &taken).ok_or(NetworkError::NoSubnet)?,
+        };
+        let subnet6 = match wanted.subnet6 {
+            _ if !wanted.ipv6 || !around.has_ipv6 => None,
+            Some(subnet) => match clash(IpNet::V6(subnet)) {
+                Some(error) => return Err(error),
+                None => Some(subnet.trunc()),
+            },
+            None => pool::subnet6(&wanted.name, &around.machine, &taken),
+        };
+        Ok(Bridge {
+            device: pool::device(&wanted.name),
+            subnet,
+            subnet6,
+            internal: wanted.internal,
+            mtu: wanted.mtu,
+        })
+    }
+
+    fn address(
+        &self,
+        wanted: &PrivateNetwork,
+        index: usize,
+        interface: &Interface,
+        bridge: &Bridge,
+        network: &str,
+    ) -> Result<Leased, NetworkError> {
+        let others = || {
+            self.leases.values().flat_map(move |lease| {
+                let links = lease.links.iter().map(move |link| (&lease.name, link));
+                links.filter(move |(_, link)| link.network == network)
+            })
+        };
+        let taken_by = |address: IpAddr| {
+            others()
+                .find(|(_, link)| {
+                    IpAddr::V4(link.address) == address
+                        || link.address6.map(IpAddr::V6) == Some(address)
+                })
+                .map(|(name, _)| NetworkError::AddressTaken {
+                    address,
+                    by: name.clone(),
+                })
+        };
+        let address = match interface.address {
+            Some(address) if !pool::may_be_a_box(bridge.subnet, address) => {
+                return Err(NetworkError::OutsideSubnet {
+                    address: address.into(),
+                    network: network.to_owned(),
+                    subnet: bridge.subnet.into(),
+                });
+            }
+            Some(address) => match taken_by(address.into()) {
+                Some(error) => return Err(error),
+                None => address,
+            },
+            None => {
+                let is_taken = |number: u32| {
+                    let address = pool::address(bridge.subnet, number);
+                    let six = bridge.subnet6.map(|subnet| pool::address6(subnet, number));
+                    taken_by(address.into()).is_some()
+                        || six.is_some_and(|six| taken_by(six.into()).is_some())
+                };
+                let number =
+                    pool::number(&wanted.name, bridge.subnet, is_taken).ok_or_else(|| {
+                        NetworkError::Exhausted {
+                            network: network.to_owned(),
+                            subnet: bridge.subnet,
+                            boxes: others().count(),
+                        }
+                    })?;
+                pool::address(bridge.subnet, number)
+            }
+        };
+        let address6 = match (interface.address6, bridge.subnet6) {
+            (Some(address), None) => {
+                return Err(NetworkError::NoIpv6 {
+                    address,
+                    network: network.to_owned(),
+                });
+            }
+            (Some(address), Some(subnet)) => {
+                if !subnet.contains(&address) || address == pool::gateway6(subnet) {
+                    return Err(NetworkError::OutsideSubnet {
+                        address: address.into(),
+                        network: network.to_owned(),
+                        subnet: subnet.into(),
+                    });
+                }
+                match taken_by(address.into()) {
+                    Some(error) => return Err(error),
+                    None => Some(address),
+                }
+            }
+            (None, Some(subnet)) => {
+                let number = u32::from(address) & u32::from(bridge.subnet.hostmask());
+                Some(pool::address6(subnet, number))
+            }
+            (None, None) => None,
+        };
+        Ok(Leased {
+            network: network.to_owned(),
+            device: host_device(&wanted.id, index),
+            address,
+            address6,
+            mac: interface.mac.unwrap_or(pool::mac(address)),
+        })
+    }
+
+    /// Takes away what a box has; `false` when it has nothing. A network without a box goes too, and
+    /// is given back.
+    pub(crate) fn remove(&mut self, id: &str) -> Option<(Lease, Vec<Bridge>)> {
+        let lease = self.leases.remove(id)?;
+        let used = |name: &str| {
+            let mut links = self.leases.values().flat_map(|lease| &lease.links);
+            links.any(|link| link.network == name)
+        };
+        let gone: Vec<String> = self
+            .networks
+            .keys()
+            .filter(|name| !used(name))
+            .cloned()
+            .collect();
+        let bridges = gone
+            .iter()
+            .filter_map(|name| self.networks.remove(name))
+            .collect();
+        Some((lease, bridges))
+    }
+
+    /// What the box of `lease` finds in its hosts file: itself, and everybody on the same networks.
+    pub(crate) fn names_for(&self, lease: &Lease) -> Vec<(IpAddr, String)> {
+        let mut lines = Vec::new();
+        for link in &lease.links {
+            for other in self.leases.values() {
+                let theirs = other.links.iter().filter(|l| l.network == link.network);
+                for end in theirs {
+                    lines.push((IpAddr::V4(end.address), other.name.clone()));
+                    if let Some(six) = end.address6 {
+                        lines.push((IpAddr::V6(six), other.name.clone()));
+                    }
+                }
+            }
+        }
+        lines
+    }
+}
+
+/// The host's end of a box's interface. An id has 10 characters at most, a name 15.
+pub(crate) fn host_device(id: &str, index: usize) -> String {
+    format!("hv{id}.{index}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn around() -> Around {
+        Around {
+            has_ipv6: true,
+            machine: "4f3c".into(),
+            ..Around::default()
+        }
+    }
+
+    fn wanted(id: &str, name: &str, networks: &[&str]) -> PrivateNetwork {
+        PrivateNetwork {
+            id: id.into(),
+            name: name.into(),
+            interfaces: networks.iter().map(|name| Interface::on(name)).collect(),
+            names: true,
+            ..PrivateNetwork::default()
+        }
+    }
+
+    #[test]
+    fn boxes_of_one_network_have_addresses_of_their_own_and_find_each_other() {
+        let mut state = State::default();
+        for number in 0..200 {
+            let name = format!("box{number}");
+            state
+                .add(
+                    &wanted(&format!("{number:08x}"), &name, &["default"]),
+                    &around(),
+                )
+                .unwrap();
+        }
+        let links = state.leases.values().flat_map(|lease| &lease.links);
+        let addresses: std::collections::BTreeSet<_> = links.clone().map(|l| l.address).collect();
+        let six: std::collections::BTreeSet<_> = links.map(|l| l.address6).collect();
+        assert_eq!((addresses.len(), six.len()), (200, 200));
+        let lease = state.leases["00000000"].clone();
+        assert_eq!(state.names_for(&lease).len(), 400);
+    }
+
+    #[test]
+    fn a_network_goes_with_its_last_box() {
+        let mut state = State::default();
+        state
+            .add(&wanted("1", "a", &["front", "back"]), &around())
+            .unwrap();
+        state.add(&wanted("2", "b", &["back"]), &around()).unwrap();
+        let (_, bridges) = state.remove("1").unwrap();
+        assert_eq!(bridges.len(), 1);
+        assert_eq!(bridges[0].device, "herd-front");
+        assert_eq!(state.remove("1"), None);
+        assert_eq!(state.remove("2").unwrap().1[0].device, "herd-back");
+        assert_eq!(state, State::default());
+    }
+
+    #[test]
+    fn what_two_boxes_cannot_both_have_is_told_by_who_has_it() {
+        let mut state = State::default();
+        let mut one = wanted("1", "a", &["default"]);
+        one.ports = vec!["8080:80".parse().unwrap()];
+        state.add(&one, &around()).unwrap();
+        let address = state.leases["1"].links[0].address;
+        let mut two = wanted("2", "b", &["default"]);
+        two.ports = vec!["127.0.0.1:8080:81".parse().unwrap()];
+        let error = state.clone().add(&two, &around()).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "port 127.0.0.1:8080:81/tcp is taken by a"
+        );
+        two.ports.clear();
+        two.interfaces[0].address = Some(address);
+        let error = state.clone().add(&two, &around()).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            format!("address {address} is taken by a")
+        );
+        two.interfaces[0].address = Some("192.0.2.1".parse().unwrap());
+        let error = state.clone().add(&two, &around()).unwrap_err();
+        let told = "address 192.0.2.1 is none of a box in network default (10.216.248.0/22)";
+        assert_eq!(error.to_string(), told);
+    }
+
+    #[test]
+    fn a_full_network_says_so() {
+        let mut state = State::default();
+        for number in 0..6 {
+            let mut wanted = wanted(&number.to_string(), &format!("box{number}"), &["small"]);
+            if let Link::Bridge(network) = &mut wanted.interfaces[0].link {
+                network.subnet = Some("10.1.0.0/29".parse().unwrap());
+            }
+            let added = state.add(&wanted, &around());
+            if number < 5 {
+                added.unwrap();
+            } else {
+                let told =
+                    "network small is full: all addresses of 10.1.0.0/29 are taken, by 5 boxes";
+                assert_eq!(added.unwrap_err().to_string(), told);
+            }
+        }
+    }
+
+    #[test]
+    fn a_subnet_asked_for_that_the_host_reaches_otherwise_is_refused() {
+        let mut wanted = wanted("1", "a", &["lan"]);
+        if let Link::Bridge(network) = &mut wanted.interfaces[0].link {
+            network.subnet = Some("192.168.1.0/24".parse().unwrap());
+        }
+        let around = Around {
+            routes: vec!["192.168.0.0/16".parse().unwrap()],
+            ..around()
+        };
+        let error = State::default().add(&wanted, &around).unwrap_err();
+        let told =
+            "network lan: 192.168.1.0/24 overlaps 192.168.0.0/16, to which the host has a route";
+        assert_eq!(error.to_string(), told);
+    }
+}

@@ -1,0 +1,205 @@
+//! Networks come with their boxes and go with them: at a stop, a failure, a restart, a death of herd.
+
+use std::os::unix::process::ExitStatusExt;
+
+use crate::fixture::{Herd, Net};
+use crate::network_reach::{
+    IDLE, WEB, from_box, from_host, from_outside, lacks_something, listens, says,
+};
+
+#[test]
+fn nothing_is_left_of_a_network_when_its_last_box_is_stopped() {
+    if lacks_something() {
+        return;
+    }
+    let web = format!("{WEB}ports = [\"8080:80\"]\n");
+    let net = Net::with(&[("web", &web), ("db", IDLE)]);
+    net.herd.wait_state("web", "active");
+    net.herd.wait_state("db", "active");
+    assert!(net.made().iter().any(|line| line.contains("herd-default")));
+    net.herd.ok(&["stop", "web"]);
+    let made = net.made();
+    assert!(
+        made.iter().any(|line| line.contains("herd-default")),
+        "{made:#?}"
+    );
+    net.herd.ok(&["stop", "db"]);
+    net.assert_nothing_is_left();
+}
+
+#[test]
+fn a_start_that_fails_leaves_nothing() {
+    if lacks_something() {
+        return;
+    }
+    let missing = IDLE.replace("/bin/sleep", "/nowhere/at/all");
+    let missing = format!("restart = \"no\"\n{missing}ports = [\"8080:80\"]\n");
+    let net = Net::with(&[("web", &missing)]);
+    net.herd.wait_state("web", "failed");
+    net.assert_nothing_is_left();
+}
+
+#[test]
+fn a_restart_keeps_address_and_ports() {
+    if lacks_something() {
+        return;
+    }
+    let web = format!("{WEB}ports = [\"8080:80\"]\n");
+    let net = Net::with(&[("web", &web)]);
+    net.herd.wait_state("web", "active");
+    let address = net.address("web");
+    for _ in 0..5 {
+        net.herd.ok(&["restart", "web"]);
+        assert_eq!(net.address("web"), address);
+    }
+    // Its own death too.
+    let mark = net.herd.mark();
+    net.herd.ok(&["kill", "--signal", "KILL", "web"]);
+    net.herd
+        .wait_change(mark, "a new run", |change| change.state == "active");
+    assert_eq!(net.address("web"), address);
+    let made = net.made();
+    let ends = made
+        .iter()
+        .filter(|line| line.starts_with("hv") && line.ends_with(':'));
+    assert_eq!(ends.count(), 1, "{made:#?}");
+}
+
+#[test]
+fn what_a_killed_herd_has_left_goes_when_it_comes_back() {
+    if lacks_something() {
+        return;
+    }
+    let mut net = Net::with(&[("web", IDLE)]);
+    net.herd.wait_state("web", "active");
+    net.herd.remove_unit("web");
+    // With the file gone nothing is started by the next one.
+    net.herd.signal(nix::sys::signal::Signal::SIGKILL);
+    assert_eq!(net.herd.wait_end().signal(), Some(9));
+    assert!(!net.made().is_empty());
+    net.restart();
+    net.wait_until_nothing_is_left();
+}
+
+#[test]
+fn a_joined_box_is_at_its_units_localhost_and_comes_back_with_it() {
+    if lacks_something() {
+        return;
+    }
+    let side =
+        "command = [\"/bin/sleep\", \"1000\"]\nboxed = true\n[network]\nmode = \"join:web\"\n";
+    let net = Net::with(&[("web", WEB), ("side", side)]);
+    listens(&net, "web");
+    net.herd.wait_state("side", "active");
+    says(from_box(&net, "side", "TCP4:localhost:80"), "web for");
+    let hosts = net.in_box("side", &["cat", "/etc/hosts"]).stdout;
+    assert!(
+        hosts.contains(&format!("{}\tweb\n", net.address("web"))),
+        "{hosts}"
+    );
+    let first = net.herd.main_pid("side");
+    net.herd.ok(&["restart", "web"]);
+    net.herd.wait_state("side", "active");
+    assert_ne!(net.herd.main_pid("side"), first);
+    net.herd.ok(&["stop", "web"]);
+    net.herd.wait_state("side", "inactive");
+    net.assert_nothing_is_left();
+}
+
+#[test]
+fn a_join_of_a_unit_that_is_not_there_fails_by_name() {
+    if lacks_something() {
+        return;
+    }
+    let web = "command = \"/bin/true\"\noneshot = true\nremain_after_exit = true\nboxed = true\n\
+               [network]\nmode = \"bridge\"\n";
+    let side = "command = [\"/bin/sleep\", \"1000\"]\nboxed = true\nrestart = \"no\"\n\
+                [network]\nmode = \"join:web\"\n";
+    let net = Net::with(&[("web", web), ("side", side)]);
+    net.herd.wait_state("side", "failed");
+    let failure = net.herd.status("side")["failure"].to_string();
+    assert!(
+        failure.contains("web has no process whose network could be joined"),
+        "{failure}"
+    );
+    net.wait_until_nothing_is_left();
+}
+
+#[test]
+fn commands_beside_the_main_one_are_in_its_network() {
+    if lacks_something() {
+        return;
+    }
+    let web = WEB.replace(
+        "boxed = true\n",
+        "boxed = true\n\
+         command_pre = \"/bin/sh -c 'ip -br addr show eth0 > /proc/1/fd/1; ip -br addr show eth0'\"\n\
+         command_stop = \"/bin/sh -c 'socat -T3 - TCP4:localhost:80,retry=99,interval=0.02'\"\n",
+    );
+    let web = format!("{web}ports = [\"8080:80\"]\n");
+    let net = Net::with(&[("web", &web)]);
+    listens(&net, "web");
+    says(from_host(&net, "TCP4:127.0.0.1:8080"), "web for");
+    net.herd.ok(&["stop", "web"]);
+    let out = net.herd.out("web");
+    assert!(out.iter().any(|line| line.contains("web for")), "{out:?}");
+    assert!(out.iter().any(|line| line.starts_with("eth0")), "{out:?}");
+    net.assert_nothing_is_left();
+}
+
+#[test]
+fn a_port_in_use_is_an_error_that_names_it() {
+    if lacks_something() {
+        return;
+    }
+    let first = format!("{WEB}ports = [\"8080:80\"]\n");
+    let second = first.replace(
+        "boxed = true\n",
+        "boxed = true\nafter = [\"web\"]\nrestart = \"no\"\n",
+    );
+    let net = Net::with(&[("web", &first), ("web2", &second)]);
+    net.herd.wait_state("web2", "failed");
+    let failure = net.herd.status("web2")["failure"].to_string();
+    assert!(
+        failure.contains("port 8080:80/tcp is taken by web"),
+        "{failure}"
+    );
+    says(from_outside(&net, "TCP4:198.51.100.1:8080"), "web for");
+}
+
+#[test]
+fn many_boxes_come_and_go_and_nothing_is_left() {
+    if lacks_something() {
+        return;
+    }
+    let names: Vec<String> = (0..20).map(|number| format!("box{number}")).collect();
+    let builder = names
+        .iter()
+        .fold(Herd::builder(), |builder, name| builder.unit(name, IDLE));
+    let net = Net::start(builder);
+    for name in &names {
+        net.herd.wait_state(name, "active");
+    }
+    let all: Vec<&str> = names.iter().map(String::as_str).collect();
+    net.herd.ok(&[&["restart"], &all[..]].concat());
+    let mut addresses: Vec<String> = names.iter().map(|name| net.address(name)).collect();
+    addresses.sort();
+    addresses.dedup();
+    assert_eq!(addresses.len(), names.len());
+    net.herd.ok(&[&["stop"], &all[..]].concat());
+    net.assert_nothing_is_left();
+}
+
+#[test]
+fn herds_own_end_leaves_nothing() {
+    if lacks_something() {
+        return;
+    }
+    let web = format!("{WEB}ports = [\"8080:80\"]\n");
+    let mut net = Net::with(&[("web", &web), ("db", IDLE)]);
+    net.herd.wait_state("web", "active");
+    net.herd.wait_state("db", "active");
+    net.herd.ok(&["shutdown"]);
+    net.herd.wait_end();
+    net.assert_nothing_is_left();
+}

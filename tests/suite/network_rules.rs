@@ -1,0 +1,104 @@
+//! `isolate`, `allow`, `deny` and networks that lead nowhere.
+
+use crate::fixture::{Net, Output, ask};
+use crate::network_reach::{
+    IDLE, WEB, from_box, from_host, from_outside, lacks_something, listens, says,
+};
+
+#[track_caller]
+fn hears_nothing(output: Output) {
+    assert_eq!(output.stdout, "", "{output:?}");
+}
+
+#[test]
+fn an_isolated_box_is_reached_by_no_other_box_and_still_from_outside() {
+    if lacks_something() {
+        return;
+    }
+    let web = format!("{WEB}isolate = true\nports = [\"8080:80\"]\n");
+    let net = Net::with(&[("web", &web), ("db", IDLE), ("other", WEB)]);
+    listens(&net, "web");
+    listens(&net, "other");
+    net.herd.wait_state("db", "active");
+    hears_nothing(from_box(&net, "db", "TCP4:web:80"));
+    hears_nothing(from_box(&net, "web", "TCP4:other:80"));
+    says(from_box(&net, "db", "TCP4:other:80"), "web for");
+    says(from_outside(&net, "TCP4:198.51.100.1:8080"), "web for");
+    says(from_host(&net, "TCP4:127.0.0.1:8080"), "web for");
+}
+
+#[test]
+fn what_is_allowed_alone_is_all_that_passes() {
+    if lacks_something() {
+        return;
+    }
+    let db = format!("{IDLE}allow = [\"boxes:80\"]\n");
+    let net = Net::with(&[("web", WEB), ("db", &db)]);
+    listens(&net, "web");
+    net.herd.wait_state("db", "active");
+    says(from_box(&net, "db", "TCP4:web:80"), "web for");
+    let _listener = net.listen_outside(7);
+    hears_nothing(from_box(&net, "db", "TCP4:203.0.113.9:7"));
+    says(from_box(&net, "web", "TCP4:203.0.113.9:7"), "outside for");
+}
+
+#[test]
+fn a_denied_peer_is_not_reached_and_all_others_are() {
+    if lacks_something() {
+        return;
+    }
+    let db = format!("{IDLE}deny = [\"boxes\"]\n");
+    let net = Net::with(&[("web", WEB), ("db", &db), ("free", IDLE)]);
+    listens(&net, "web");
+    net.herd.wait_state("db", "active");
+    net.herd.wait_state("free", "active");
+    hears_nothing(from_box(&net, "db", "TCP4:web:80"));
+    hears_nothing(from_box(&net, "db", "TCP6:web:80"));
+    says(from_box(&net, "free", "TCP4:web:80"), "web for");
+}
+
+#[test]
+fn who_may_come_in_is_said_by_in() {
+    if lacks_something() {
+        return;
+    }
+    let web = format!("{WEB}ports = [\"8080:80\"]\nallow = [\"in 198.51.100.0/24\"]\n");
+    let net = Net::with(&[("web", &web), ("db", IDLE)]);
+    listens(&net, "web");
+    net.herd.wait_state("db", "active");
+    says(from_outside(&net, "TCP4:198.51.100.1:8080"), "web for");
+    hears_nothing(from_box(&net, "db", "TCP4:web:80"));
+    let from_elsewhere = "TCP4:198.51.100.1:8080,bind=203.0.113.9";
+    hears_nothing(
+        net.outside(
+            &ask(from_elsewhere)
+                .iter()
+                .map(String::as_str)
+                .collect::<Vec<_>>(),
+        ),
+    );
+}
+
+#[test]
+fn an_internal_network_leads_nowhere() {
+    if lacks_something() {
+        return;
+    }
+    let inner = |unit: &str| unit.replace("\"bridge\"", "\"bridge\"\nbridge = \"inner\"");
+    let builder = crate::fixture::Herd::builder()
+        .unit("web", &inner(WEB))
+        .unit("db", &inner(IDLE))
+        .file(
+            "networks/inner.toml",
+            "internal = true\nsubnet = \"10.99.0.0/24\"\n",
+        );
+    let net = Net::start(builder);
+    listens(&net, "web");
+    net.herd.wait_state("db", "active");
+    assert!(net.address("db").starts_with("10.99.0."));
+    says(from_box(&net, "db", "TCP4:web:80"), "web for");
+    let routes = net.in_box("db", &["ip", "route"]).stdout;
+    assert!(!routes.contains("default"), "{routes}");
+    let _listener = net.listen_outside(7);
+    hears_nothing(from_box(&net, "db", "TCP4:198.51.100.2:7"));
+}
