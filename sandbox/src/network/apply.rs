@@ -481,10 +481,11 @@ fn clear(registry: &mut Registry, host: &mut Netlink) -> Result<usize, NetworkEr
         })
         .map(|(id, _)| id.clone())
         .collect();
+    let mut first = Ok(());
     for id in &over {
-        drop_lease(registry, host, id)?;
+        first = first.and(drop_lease(registry, host, id));
     }
-    Ok(over.len())
+    first.map(|()| over.len())
 }
 
 /// Takes away what the lease of this id has.
@@ -524,10 +525,14 @@ pub fn release(ids: &[&str]) -> Result<(), NetworkError> {
         return Ok(());
     };
     let mut host = open_route()?;
+    let mut first = Ok(());
     for id in ids {
-        drop_lease(&mut registry, &mut host, id)?;
+        // One that cannot be ended keeps no other.
+        let ended = drop_lease(&mut registry, &mut host, id);
+        first = first.and(ended);
     }
-    registry.leave()
+    registry.leave()?;
+    first
 }
 
 /// Takes away what boxes that are no more have left, because who should have [released](release) them has

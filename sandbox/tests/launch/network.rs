@@ -445,6 +445,50 @@ pub(crate) const CARRIED: &[Case] = &[
 ];
 
 pub(crate) const CASES: &[Case] = &[
+    ("what_an_interface_is_asked_to_have_it_has", || {
+        let _world = World::new();
+        let mut config = on_default(
+            "aa",
+            "ip -o link show eth0; ip -o address show dev eth0; cat /etc/hosts",
+        );
+        let private = private(&mut config);
+        private.interfaces[0].mac = Some("02:00:00:00:00:99".parse().unwrap());
+        private.interfaces[0].mtu = Some(1400);
+        private.hosts = vec![("printer".into(), v4("192.0.2.9").into())];
+        if let Link::Bridge(network) = &mut private.interfaces[0].link {
+            network.subnet = Some("10.99.0.0/24".parse().unwrap());
+            network.subnet6 = Some("fd00:99::/64".parse().unwrap());
+        }
+        private.interfaces[0].address = Some(v4("10.99.0.42"));
+        private.interfaces[0].address6 = Some(v6("fd00:99::beef"));
+        let told = fine(&config).stdout;
+        for part in [
+            "02:00:00:00:00:99",
+            "mtu 1400",
+            "10.99.0.42/32",
+            "fd00:99::beef/128",
+            "192.0.2.9\tprinter\n",
+        ] {
+            assert!(told.contains(part), "{part}: {told}");
+        }
+        release("aa");
+    }),
+    (
+        "new_connections_are_counted_and_those_above_the_rate_dropped",
+        || {
+            let world = World::new();
+            let listen = Served::outside(&world);
+            let script = "for i in 1 2 3 4 5 6 7 8 9 10 11 12; do \
+                      socat -u OPEN:/dev/null TCP4:192.0.2.2:80,connect-timeout=0.1 2>/dev/null && echo in; done";
+            let mut config = on_default("aa", script);
+            private(&mut config).rates.connections = Some(1);
+            let told = fine(&config).stdout.lines().count();
+            // Five at once; the others come one by one, a second apart.
+            assert!((1..=8).contains(&told), "{told} of 12");
+            release("aa");
+            drop(listen);
+        },
+    ),
     ("a_session_gives_its_place_on_a_network_back", || {
         let _world = World::new();
         let before = machine();
