@@ -429,8 +429,18 @@ impl Translation<'_> {
                     read_only: *read_only,
                 });
             }
-            Operation::Symlink { target, path } => {
-                let path = self.target(path);
+            Operation::Symlink {
+                target,
+                path: given,
+            } => {
+                let path = self.target(given);
+                if given.as_bytes().ends_with(b"/") && path.parent().is_some() {
+                    // What is above its nameless end is itself.
+                    self.mounts.push(MountAction::Directory {
+                        path: path.clone(),
+                        mode: 0o700,
+                    });
+                }
                 self.mounts.push(MountAction::Symlink {
                     target: target.into(),
                     path,
@@ -475,6 +485,11 @@ impl Translation<'_> {
     }
 
     fn descriptor(&mut self, number: i32) -> Result<BindSource, OsString> {
+        let link = format!("/proc/self/fd/{number}");
+        if let Ok(path) = std::fs::read_link(&link) {
+            // A file that has no name any more is told by its number.
+            self.sources.push((path, link.into()));
+        }
         let held = self.holdings.hold(number);
         match held.map_err(|error| cannot_hold(&error))? {
             Some(held) => Ok(BindSource::Descriptor(held)),

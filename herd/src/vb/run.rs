@@ -60,10 +60,17 @@ pub fn run(name: &Name, words: Vec<OsString>) -> i32 {
     }
     match launch(name, &arguments, circumstances) {
         Ok(code) => code,
-        Err(text) => name.complain(&Complaint {
-            text,
-            level_prefix: arguments.level_prefix,
-        }),
+        Err(text) => {
+            let is_of_child = text.as_bytes().starts_with(b"Setting pidns failed: ");
+            let level_prefix = arguments.level_prefix;
+            let code = name.complain(&Complaint { text, level_prefix });
+            if is_of_child {
+                // The child of bubblewrap's that has said so is missed by its parent.
+                let missed = "Unexpected short read from pid socket";
+                name.say(3, missed.as_ref(), level_prefix);
+            }
+            code
+        }
     }
 }
 
