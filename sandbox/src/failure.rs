@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::NamespaceKind;
 use crate::filesystem::MountFailure;
+use crate::landlock::LandlockStep;
 use crate::plan::Plan;
 use crate::step::Step;
 use crate::sys::{Errno, text_of};
@@ -40,6 +41,8 @@ pub struct StepFailure {
 pub enum About {
     /// Executing the program.
     Command,
+    /// Opening this path for a Landlock rule.
+    Rule(OsString),
     /// Entering this directory.
     WorkingDirectory(OsString),
     Hostname(OsString),
@@ -78,6 +81,7 @@ impl About {
             }
             Step::Hostname(name) => Self::Hostname(owned(name)),
             Step::Lock(path) => Self::Lock(owned(path)),
+            Step::Landlock(LandlockStep::Path { path, .. }) => Self::Rule(owned(path)),
             Step::JoinSecondUser => Self::SecondUserNamespace,
             Step::AssertNoUserNamespaces => Self::FurtherUserNamespaces,
             Step::UserNamespace(_) | Step::SecondUserNamespace(_) | Step::Maps(_) => Self::Maps,

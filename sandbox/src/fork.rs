@@ -218,7 +218,9 @@ fn prepare(
     }
     let limits = raise_open_files(files.held.len())?;
     let sources: Vec<RawFd> = files.sources().map(|source| source.as_raw_fd()).collect();
+    // What is closed for the program is open here, until it is executed.
     let moves = sources.iter().copied().zip(files.targets());
+    let moves = moves.filter(|(from, to)| from != to || !descriptors::is_shut(*from));
     let descriptors = Descriptors::new(None, moves);
     // Above the targets, whose numbers the main process fills.
     let lowest = descriptors.above();

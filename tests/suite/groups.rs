@@ -410,6 +410,35 @@ fn units_of_a_slice_share_a_group_and_the_limits_of_its_target() {
 }
 
 #[test]
+fn what_a_killed_herd_left_of_a_slice_is_cleared_in_every_hierarchy() {
+    if !needs::root() || !needs::cgroups() || !needs::controller("memory") {
+        return;
+    }
+    let tables = "[limits]\nslice = 'foo'\nmemory = '64M'\ntasks = 20";
+    let mut herd = Herd::builder()
+        .available("web", &shell("echo up; exec sleep 1000", tables))
+        .start();
+    herd.ok(&["start", "web"]);
+    herd.wait_log("web", "up");
+    let group = v2_group(herd.main_pid("web"));
+    assert!(group.ends_with("foo.slice/web"), "{}", group.display());
+    let base = group.ancestors().nth(2).unwrap().file_name().unwrap();
+    let left = || {
+        let is_ours = |path: &PathBuf| path.components().any(|part| part.as_os_str() == base);
+        let mut groups = all_groups();
+        groups.retain(|path| is_ours(path) && path.ends_with("foo.slice/web"));
+        groups
+    };
+    let before = left();
+    assert!(!before.is_empty());
+    herd.signal(nix::sys::signal::Signal::SIGKILL);
+    herd.wait_end();
+    assert_eq!(left(), before);
+    herd.start_again(std::process::Command::new(env!("CARGO_BIN_EXE_herd")));
+    assert_eq!(left(), BTreeSet::new());
+}
+
+#[test]
 fn a_service_in_a_slice_may_say_that_it_is_ready() {
     if !needs::root() || !needs::cgroups() {
         return;

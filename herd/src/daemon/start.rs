@@ -401,7 +401,7 @@ fn clear_leftovers(base: &CgroupName, host: &Host, notes: &mut Vec<String>) {
     }
     for name in names {
         let group = CgroupName(format!("{}/{name}", base.0));
-        let Ok(plan) = cgroup::plan(&group, &sandbox::config::CgroupLimits::default(), host) else {
+        let Ok(plan) = cgroup::left(&group, host) else {
             continue;
         };
         if cgroup::is_populated(&plan).unwrap_or(false) {

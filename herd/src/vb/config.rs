@@ -174,8 +174,12 @@ fn capabilities(arguments: &Arguments, caller: &Caller) -> (Vec<u8>, Capabilitie
     let in_user_namespace =
         arguments.unshare.user || arguments.descriptors.user_namespace.is_some();
     let mut wanted = arguments.capabilities.wanted;
+    // To a set with one that the caller does not have the kernel says no, and bubblewrap takes that:
+    // the command has what the caller has. Where some were to go, they do here.
+    let keeps_all = !in_user_namespace
+        && wanted & ALL & !caller.capabilities != 0
+        && caller.capabilities & !wanted == 0;
     if !in_user_namespace {
-        // What the caller does not have cannot be given: it is passed over, as bubblewrap does.
         wanted &= caller.capabilities;
     }
     let bounding = if in_user_namespace {
@@ -183,7 +187,7 @@ fn capabilities(arguments: &Arguments, caller: &Caller) -> (Vec<u8>, Capabilitie
     } else {
         (0..=LAST_CAPABILITY).collect()
     };
-    let given = if caller.circumstances.uid == 0 && !arguments.capabilities.chosen {
+    let given = if caller.circumstances.uid == 0 && (!arguments.capabilities.chosen || keeps_all) {
         Capabilities::Caller
     } else {
         Capabilities::Exactly(numbers(wanted).collect())
@@ -193,6 +197,7 @@ fn capabilities(arguments: &Arguments, caller: &Caller) -> (Vec<u8>, Capabilitie
 
 /// `CAP_CHECKPOINT_RESTORE`.
 const LAST_CAPABILITY: u8 = 40;
+const ALL: u64 = (1 << (LAST_CAPABILITY + 1)) - 1;
 
 fn identity(arguments: &Arguments, caller: &Caller) -> Identity {
     let circumstances = caller.circumstances;
@@ -424,8 +429,18 @@ impl Translation<'_> {
                     read_only: *read_only,
                 });
             }
-            Operation::Symlink { target, path } => {
-                let path = self.target(path);
+            Operation::Symlink {
+                target,
+                path: given,
+            } => {
+                let path = self.target(given);
+                if given.as_bytes().ends_with(b"/") && path.parent().is_some() {
+                    // What is above its nameless end is itself.
+                    self.mounts.push(MountAction::Directory {
+                        path: path.clone(),
+                        mode: 0o700,
+                    });
+                }
                 self.mounts.push(MountAction::Symlink {
                     target: target.into(),
                     path,
@@ -470,6 +485,11 @@ impl Translation<'_> {
     }
 
     fn descriptor(&mut self, number: i32) -> Result<BindSource, OsString> {
+        let link = format!("/proc/self/fd/{number}");
+        if let Ok(path) = std::fs::read_link(&link) {
+            // A file that has no name any more is told by its number.
+            self.sources.push((path, link.into()));
+        }
         let held = self.holdings.hold(number);
         match held.map_err(|error| cannot_hold(&error))? {
             Some(held) => Ok(BindSource::Descriptor(held)),

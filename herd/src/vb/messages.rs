@@ -67,6 +67,7 @@ pub fn sentence(failure: &StepFailure, arguments: &Arguments, wanted: &Wanted) -
         About::Maps => format!("setting up uid map: {reason}").into(),
         About::Filter if failure.errno == libc::EINVAL => NO_FILTER.into(),
         About::Filter => format!("prctl(PR_SET_SECCOMP): {reason}").into(),
+        About::Rule(path) => about_path("Can't find path of Landlock rule ", path, &reason),
         About::Join(_) | About::Other => failure.to_string().into(),
     }
 }
@@ -155,6 +156,12 @@ fn of_mount(mount: &MountFailure, errno: i32, arguments: &Arguments, wanted: &Wa
         ])
     };
     match &mount.operation {
+        MountOperation::Source
+            if errno == libc::ENOTDIR
+                && let Some(target) = overlay_of_file(path, arguments, wanted) =>
+        {
+            of_overlay(&target, libc::EINVAL, arguments, wanted)
+        }
         MountOperation::Source => {
             let source = wanted.sources.iter().find(|(known, _)| known == path);
             let source = source.map_or(path, |(_, given)| given);
@@ -256,6 +263,29 @@ fn of_overlay(path: &OsStr, errno: i32, arguments: &Arguments, wanted: &Wanted) 
         ": ".as_ref(),
         reason.as_ref(),
     ])
+}
+
+/// Where the overlay was to be of which this is a layer, and no directory.
+fn overlay_of_file(path: &OsStr, arguments: &Arguments, wanted: &Wanted) -> Option<OsString> {
+    let (_, layer) = wanted.sources.iter().find(|(known, _)| known == path)?;
+    if !std::fs::metadata(path).is_ok_and(|found| !found.is_dir()) {
+        return None;
+    }
+    arguments.operations.iter().find_map(|operation| {
+        let Operation::Overlay {
+            lower,
+            upper,
+            target,
+        } = operation
+        else {
+            return None;
+        };
+        let is_above = match upper {
+            Layers::Persistent { upper, work } => upper == layer || work == layer,
+            Layers::Temporary | Layers::ReadOnly => false,
+        };
+        (is_above || lower.contains(layer)).then(|| in_box(target).into_os_string())
+    })
 }
 
 /// As bubblewrap would have given them to the kernel.

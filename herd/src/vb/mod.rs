@@ -134,9 +134,9 @@ impl Name {
         line.extend_from_slice(b": ");
         line.extend_from_slice(text.as_bytes());
         line.push(b'\n');
-        match rustix::io::write(rustix::stdio::stderr(), &line) {
-            // There is nobody else to tell.
-            Ok(_) | Err(_) => {}
+        // Of any other failure there is nobody else to tell.
+        if rustix::io::write(rustix::stdio::stderr(), &line) == Err(rustix::io::Errno::PIPE) {
+            sandbox::end_by_closed_pipe();
         }
     }
 }

@@ -60,10 +60,17 @@ pub fn run(name: &Name, words: Vec<OsString>) -> i32 {
     }
     match launch(name, &arguments, circumstances) {
         Ok(code) => code,
-        Err(text) => name.complain(&Complaint {
-            text,
-            level_prefix: arguments.level_prefix,
-        }),
+        Err(text) => {
+            let is_of_child = text.as_bytes().starts_with(b"Setting pidns failed: ");
+            let level_prefix = arguments.level_prefix;
+            let code = name.complain(&Complaint { text, level_prefix });
+            if is_of_child {
+                // The child of bubblewrap's that has said so is missed by its parent.
+                let missed = "Unexpected short read from pid socket";
+                name.say(3, missed.as_ref(), level_prefix);
+            }
+            code
+        }
     }
 }
 
@@ -389,7 +396,13 @@ fn write_all(to: BorrowedFd<'_>, mut bytes: &[u8]) -> io::Result<()> {
         match rustix::io::write(to, bytes) {
             Ok(count) => bytes = bytes.get(count..).unwrap_or_default(),
             Err(rustix::io::Errno::INTR) => {}
-            Err(errno) => return Err(errno.into()),
+            Err(errno) => {
+                if errno == rustix::io::Errno::PIPE {
+                    // Bubblewrap leaves the signal as it was.
+                    sandbox::end_by_closed_pipe();
+                }
+                return Err(errno.into());
+            }
         }
     }
     Ok(())

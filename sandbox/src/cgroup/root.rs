@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::apply::{Removal, enable_in, new_directory, remove_all};
 use super::files::{CgroupError, read, write};
-use super::plan::{LIMITING, PlanError, plan};
+use super::plan::{CgroupPlan, LIMITING, LeafV1, PlanError, plan};
 use crate::config::{CgroupLimits, CgroupName};
 use crate::host::{Host, SUPERVISOR_LEAF};
 
@@ -103,6 +103,27 @@ fn move_out(own: &Path) -> Result<Option<PathBuf>, CgroupError> {
     }
     write(&leaf.join("cgroup.procs"), &me)?;
     Ok(Some(leaf))
+}
+
+/// A group that somebody else has left, as far as it is still there: in the hierarchies of its limits
+/// too, which nobody knows any more.
+///
+/// # Errors
+/// [`PlanError::Name`] for what is no name of a group.
+pub fn left(name: &CgroupName, host: &Host) -> Result<CgroupPlan, PlanError> {
+    let mut left = plan(name, &CgroupLimits::default(), host)?;
+    for (controller, group) in &host.cgroups.v1 {
+        let path = group.own.join(&name.0);
+        if left.v1.iter().all(|leaf| leaf.path != path) && path.is_dir() {
+            left.v1.push(LeafV1 {
+                controllers: vec![controller.clone()],
+                own: group.own.clone(),
+                path,
+                settings: Vec::new(),
+            });
+        }
+    }
+    Ok(left)
 }
 
 /// Removes the base group of every hierarchy in which it is empty, at herd's end.

@@ -2,16 +2,19 @@
 #![forbid(unsafe_code)]
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use rustix::fs::{Access, access};
+use rustix::process::{Pid, test_kill_process};
 
 use super::apply::{Removal, remove};
 use super::files::{CgroupError, read};
 use super::plan::{CgroupPlan, PlanError, plan};
-use super::processes::{kill, wait_until_empty};
+use super::processes::{is_populated, kill, wait_until_empty};
+use super::root::left;
 use super::usage::{Usage, usage};
 use crate::config::{CgroupLimits, CgroupName};
 use crate::host::{Host, V2};
@@ -36,6 +39,8 @@ use crate::host::{Host, V2};
 /// scope.close()?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+///
+/// Groups that others with the same stem have left behind, killed by SIGKILL, are removed on the way.
 ///
 /// The group itself is made by the launch, before the process exists. [`close`](Self::close) kills
 /// what is left in it and removes it; so does dropping, which has nobody to tell of a failure.
@@ -83,15 +88,15 @@ impl Scope {
     pub fn open(host: &Host, stem: &str, limits: &CgroupLimits) -> Result<Self, ScopeError> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let name = CgroupName(format!("{stem}-{}-{count}", std::process::id()));
+        let name = CgroupName(format!("{stem}-{}-{count}{}", std::process::id(), place()));
         let first = plan(&name, limits, host);
         let Some(v2) = &host.cgroups.v2 else {
-            return Ok(Self::at(host.clone(), first?));
+            return Ok(Self::at(host.clone(), first?, stem));
         };
         if let Ok(plan) = &first
             && hands_out(&v2.own, needed(plan))
         {
-            return Ok(Self::at(host.clone(), plan.clone()));
+            return Ok(Self::at(host.clone(), plan.clone(), stem));
         }
         let above = v2.own.ancestors().skip(1);
         for group in above.take_while(|group| group.starts_with(&v2.mount)) {
@@ -100,7 +105,7 @@ impl Scope {
                 && plan.v2.is_some()
                 && hands_out(group, needed(&plan))
             {
-                return Ok(Self::at(host, plan));
+                return Ok(Self::at(host, plan, stem));
             }
         }
         Err(ScopeError::NotDelegated {
@@ -109,7 +114,8 @@ impl Scope {
         })
     }
 
-    fn at(host: Host, plan: CgroupPlan) -> Self {
+    fn at(host: Host, plan: CgroupPlan, stem: &str) -> Self {
+        sweep(&host, stem);
         Self {
             host,
             plan,
@@ -168,6 +174,48 @@ impl Drop for Scope {
         if !self.closed {
             // Nobody is left to be told; the group stays visible under its name.
             self.end().ok();
+        }
+    }
+}
+
+/// The end of a scope's name: pids are told apart by the namespace that numbers them, where that is not
+/// the machine's first.
+fn place() -> String {
+    // `PROC_PID_INIT_INO` of include/linux/proc_ns.h.
+    const FIRST: u64 = 0xEFFF_FFFC;
+    match fs::metadata("/proc/self/ns/pid").map(|of| of.ino()) {
+        Ok(FIRST) => String::new(),
+        Ok(number) => format!(".{number}"),
+        Err(_) => ".unknown".to_owned(),
+    }
+}
+
+/// Removes what callers have left who were killed: their groups without processes, beside which a new one
+/// is about to be made.
+fn sweep(host: &Host, stem: &str) {
+    let place = place();
+    let is_of_the_dead = |name: &str| {
+        let rest = name.strip_prefix(stem)?.strip_prefix('-')?;
+        let (pid, count) = rest.strip_suffix(place.as_str())?.split_once('-')?;
+        count.parse::<u32>().ok()?;
+        let pid = Pid::from_raw(pid.parse().ok()?)?;
+        Some(test_kill_process(pid) == Err(rustix::io::Errno::SRCH))
+    };
+    let v2 = host.cgroups.v2.iter().map(|v2| &v2.own);
+    for own in v2.chain(host.cgroups.v1.values().map(|v1| &v1.own)) {
+        for entry in fs::read_dir(own).into_iter().flatten().flatten() {
+            let Ok(name) = entry.file_name().into_string() else {
+                continue;
+            };
+            if is_of_the_dead(&name) != Some(true) {
+                continue;
+            }
+            if let Ok(group) = left(&CgroupName(name), host)
+                && is_populated(&group).is_ok_and(|populated| !populated)
+            {
+                // What cannot be removed was there before.
+                remove(&group).ok();
+            }
         }
     }
 }

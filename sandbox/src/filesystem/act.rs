@@ -40,7 +40,7 @@ impl Mounts {
                 let mount = open_file_system(c"mqueue")
                     .map_err(Errno::from)
                     .and_then(|file_system| finish(&file_system, inert()))
-                    .map_err(|errno| about(errno, MountOperation::MessageQueues, target))?;
+                    .map_err(|errno| self.place_or(errno, MountOperation::MessageQueues, target))?;
                 self.mount_new(mount, target, 0o755, MountOperation::MessageQueues)
             }
             Action::ControlGroups { target, read_only } => {
@@ -110,6 +110,16 @@ impl Mounts {
         operation: MountOperation,
     ) -> Result<(), MountTrouble> {
         self.mount_with(mount, None, target, parents, operation)
+    }
+
+    /// Why there is no such file system; before that, why there is no directory for it.
+    fn place_or(&self, errno: Errno, operation: MountOperation, target: &Path) -> MountTrouble {
+        let place = self.bases.mount_point(target, 0o755, || Ok(true));
+        match place.map(|here| is_directory(here.as_fd())) {
+            Err(trouble) => trouble,
+            Ok(Ok(false)) => about(Errno(libc::ENOTDIR), MountOperation::Directory, target),
+            Ok(Ok(true) | Err(_)) => about(errno, operation, target),
+        }
     }
 
     /// The same for a tree of mounts that are to forbid this much.

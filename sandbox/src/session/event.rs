@@ -155,7 +155,9 @@ impl Event {
     pub(super) fn failed(failure: &StepFailure, plan: &Plan) -> Self {
         let path = match (&failure.mount, &failure.about) {
             (Some(mount), _) => Some(mount.path.clone()),
-            (None, About::WorkingDirectory(path) | About::Lock(path)) => Some(path.clone()),
+            (None, About::WorkingDirectory(path) | About::Lock(path) | About::Rule(path)) => {
+                Some(path.clone())
+            }
             (None, About::Command) => plan.command().map(ToOwned::to_owned),
             (None, _) => None,
         };

@@ -6,7 +6,8 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use super::{Errno, check, descriptor, done};
 
@@ -133,16 +134,41 @@ pub(crate) fn duplicate(number: RawFd, lowest: RawFd) -> Result<OwnedFd, Errno> 
     Ok(unsafe { OwnedFd::from_raw_fd(duplicate) })
 }
 
+/// Those of the first three numbers, by bit, that a program of ours is not to inherit.
+static SHUT: AtomicU8 = AtomicU8::new(0);
+
+/// Claims that this number is closed for everybody but us, who have `/dev/null` there.
+pub(crate) fn is_shut(number: RawFd) -> bool {
+    (0..3).contains(&number) && SHUT.load(Ordering::Relaxed) >> number & 1 == 1
+}
+
+/// Puts `/dev/null` there, which closes at `execve`.
+fn shut(number: RawFd) -> Result<(), Errno> {
+    let null = super::files::open(c"/dev/null", libc::O_RDWR)?;
+    if null.as_raw_fd() == number {
+        // It was the lowest that is free, and stays.
+        let _kept = null.into_raw_fd();
+    } else {
+        duplicate_onto_closing(null.as_raw_fd(), number)?;
+    }
+    SHUT.fetch_or(1 << number, Ordering::Relaxed);
+    Ok(())
+}
+
 /// The descriptor of this number, which somebody else left for us, as a value of our own: closed at
-/// `execve`, and by dropping it. One of the first three is duplicated instead, so that it stays.
+/// `execve`, and by dropping it. Its number is free then; one of the first three is `/dev/null` from now
+/// on, and closed in what [`launch_by_copy`](crate::launch_by_copy) starts with it.
 ///
 /// # Errors
-/// `EBADF` when the number is not open; `EMFILE` when there is no room for a duplicate.
+/// `EBADF` when the number is not open, or was taken; `EMFILE` when there is no room for another.
 pub fn take(number: RawFd) -> io::Result<OwnedFd> {
-    if number < 3 {
-        let copy = duplicate_from(number, 3)?;
-        // SAFETY: the kernel has just made it, so it is nobody else's.
-        return Ok(unsafe { OwnedFd::from_raw_fd(copy) });
+    if is_shut(number) {
+        return Err(Errno(libc::EBADF).into());
+    }
+    if (0..3).contains(&number) {
+        let copy = duplicate(number, 3)?;
+        shut(number)?;
+        return Ok(copy);
     }
     let owned = adopt(number)?;
     rustix::io::fcntl_setfd(&owned, rustix::io::FdFlags::CLOEXEC)?;
@@ -150,19 +176,14 @@ pub fn take(number: RawFd) -> io::Result<OwnedFd> {
 }
 
 /// What Rust's start does for a program whose `main` it calls, as far as a launcher needs it: no file that is
-/// opened gets one of the first three numbers, and writing to a closed pipe is an error.
+/// opened gets one of the first three numbers, and writing to a closed pipe is an error. A number that
+/// was closed is so again in what [`launch_by_copy`](crate::launch_by_copy) starts.
 ///
 /// # Errors
 /// When `/dev/null` cannot be opened in the place of one of the three.
 pub fn start_bare() -> io::Result<()> {
-    for number in 0..3 {
-        if !is_open(number) {
-            // The lowest number that is free is this one. It stays open, over `execve` too.
-            let null = super::files::open(c"/dev/null", libc::O_RDWR)?;
-            rustix::io::fcntl_setfd(&null, rustix::io::FdFlags::empty())?;
-            let kept = null.into_raw_fd();
-            debug_assert_eq!(kept, number, "all below it are open");
-        }
+    for number in (0..3).filter(|number| !is_open(*number)) {
+        shut(number)?;
     }
     super::signals::note_signals();
     Ok(super::signals::set_disposition(
@@ -183,7 +204,6 @@ pub fn is_open(number: RawFd) -> bool {
 /// # Errors
 /// Never, by the manual.
 pub fn keep(kept: &[Option<std::os::fd::BorrowedFd<'_>>]) -> io::Result<()> {
-    use std::os::fd::AsRawFd;
     let mut numbers: Vec<RawFd> = kept.iter().flatten().map(AsRawFd::as_raw_fd).collect();
     numbers.extend([0, 1, 2]);
     Ok(close_all_but(&numbers)?)

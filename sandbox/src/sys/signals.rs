@@ -137,6 +137,23 @@ pub(crate) fn ignored_pipe_at_start() -> bool {
     IGNORED_PIPE.load(Ordering::Relaxed)
 }
 
+/// Ends a program that was not started with SIGPIPE ignored as that signal does. Otherwise it comes back.
+pub fn end_by_closed_pipe() {
+    if ignored_pipe_at_start() {
+        return;
+    }
+    let ended = set_disposition(libc::SIGPIPE, Disposition::Default).and_then(|()| set_mask(0));
+    if ended.is_ok() {
+        match rustix::process::kill_process(
+            rustix::process::getpid(),
+            rustix::process::Signal::PIPE,
+        ) {
+            // There is always one of us.
+            Ok(()) | Err(_) => {}
+        }
+    }
+}
+
 /// SIGCHLD as a program that waits for its children needs it: a caller that ignores it hands that on, and the
 /// kernel then keeps no child's status.
 ///

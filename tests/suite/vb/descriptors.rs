@@ -46,6 +46,146 @@ fn what_is_used_up_is_closed() {
     ]);
 }
 
+/// Runs it with what follows; tells which of the first three descriptors it has.
+macro_rules! first_three {
+    ($options:expr, $redirections:expr) => {
+        concat!(
+            "mkdir d; $B $R ",
+            $options,
+            " sh -c 'for n in 0 1 2; do test -e /proc/$$/fd/$n && echo $n >&9; done; true' 9>&1 ",
+            $redirections
+        )
+    };
+}
+
+#[test]
+fn a_standard_descriptor_that_an_option_names_is_closed() {
+    check(&[
+        gives(Anybody, first_three!("", ""), "0\n1\n2"),
+        gives(
+            Anybody,
+            first_three!("--json-status-fd 1", ">j; grep -c exit-code j"),
+            "0\n2\n1",
+        ),
+        gives(
+            Anybody,
+            first_three!("--info-fd 1", ">i; grep -c child-pid i"),
+            "0\n2\n1",
+        ),
+        gives(Anybody, first_three!("--info-fd 2", "2>i"), "0\n1"),
+        gives(Anybody, first_three!("--block-fd 0", ""), "1\n2"),
+        gives(
+            Anybody,
+            first_three!("--unshare-pid --proc /proc --block-fd 0", ""),
+            "1\n2",
+        ),
+        gives(Anybody, first_three!("--sync-fd 1", ">f"), "0\n2"),
+        gives(
+            Anybody,
+            first_three!("--tmpfs /tmp --file 0 /tmp/f", ""),
+            "1\n2",
+        ),
+        gives(
+            Anybody,
+            first_three!("--tmpfs /tmp --ro-bind-data 0 /tmp/f", ""),
+            "1\n2",
+        ),
+        gives(Anybody, first_three!("--bind-fd 0 /tmp", "<d"), "1\n2"),
+        gives(Anybody, first_three!("--args 0", ""), "1\n2"),
+        refuses(
+            Anybody,
+            first_three!("--args 0 --tmpfs /tmp --file 0 /tmp/f", ""),
+            "Can't write data to file /tmp/f: Bad file descriptor",
+        ),
+        // Nobody else holds it either.
+        gives(
+            Anybody,
+            "mkfifo i go; $B $R --info-fd 1 sh -c 'read x <go' >i 2>&- & grep -c child-pid i; echo >go; wait",
+            "1",
+        ),
+    ]);
+}
+
+#[test]
+fn what_was_closed_stays_closed() {
+    check(&[
+        gives(Anybody, first_three!("", "<&-"), "1\n2"),
+        gives(Anybody, first_three!("", ">&-"), "0\n2"),
+        gives(Anybody, first_three!("", "2>&-"), "0\n1"),
+        gives(Anybody, first_three!("", "<&- >&- 2>&-"), ""),
+        gives(
+            Anybody,
+            first_three!("--unshare-all --proc /proc", "<&- >&-"),
+            "2",
+        ),
+        gives(
+            Anybody,
+            first_three!("--json-status-fd 3 --dev /dev", "3>j <&- >&-"),
+            "2",
+        ),
+        refuses(
+            Anybody,
+            first_three!("--json-status-fd 0", "<&-"),
+            "Write to info_fd: Bad file descriptor",
+        ),
+        refuses(
+            Anybody,
+            first_three!("--tmpfs /tmp --file 0 /tmp/f", "<&-"),
+            "Can't write data to file /tmp/f: Bad file descriptor",
+        ),
+    ]);
+}
+
+/// Starts it with a pipe that nobody reads, as descriptor W or, with `gone`, as one of the first three.
+macro_rules! unread {
+    ($rest:expr) => {
+        concat!(
+            "cat >p.py <<'E'\nimport os,signal,subprocess,sys\n",
+            "B=os.environ['B']; R=os.environ['R'].split()\n",
+            "r,w=os.pipe()\n",
+            "def run(*a,**k): return subprocess.run([B]+R+[str(w) if x=='W' else x for x in a],pass_fds=[w],**k).returncode\n",
+            $rest,
+            "\nE\npython3 p.py"
+        )
+    };
+}
+
+#[test]
+fn a_pipe_that_nobody_reads_ends_the_launcher() {
+    check(&[
+        gives(
+            Anybody,
+            unread!(
+                "os.close(r)\nprint(run('--info-fd','W','true'), run('--json-status-fd','W','true'), run('--unshare-pid','--info-fd','W','true'))"
+            ),
+            "-13 -13 -13",
+        ),
+        // One that goes away meanwhile.
+        gives(
+            Anybody,
+            unread!(
+                "p=subprocess.Popen([B]+R+['--json-status-fd',str(w),'sh','-c','read x; exit 3'],pass_fds=[w],stdin=subprocess.PIPE)\nos.close(w); os.read(r,99); os.close(r); p.stdin.close(); print(p.wait())"
+            ),
+            "-13",
+        ),
+        gives(
+            Anybody,
+            unread!(
+                "os.close(r)\nprint(subprocess.run([B,'--help'],stdout=w).returncode, subprocess.run([B,'--nosuch'],stderr=w).returncode)"
+            ),
+            "-13 -13",
+        ),
+        // Who ignores the signal gets the error.
+        ends(
+            Anybody,
+            unread!("os.close(r)\nsys.exit(run('--info-fd','W','true',restore_signals=False))"),
+            1,
+            "",
+        )
+        .saying("Write to info_fd: Broken pipe"),
+    ]);
+}
+
 #[test]
 fn the_info_is_the_json_that_bubblewrap_writes() {
     check(&[

@@ -285,6 +285,21 @@ fn what_cannot_be_made_is_told_with_its_place() {
             "Can't make symlink at /nosuch: Read-only file system",
         ),
         gives(Anybody, "$B $R --dir '' echo fine", "fine"),
+        refuses(
+            Anybody,
+            "$B $R --mqueue /nosuch true",
+            "Can't mkdir /nosuch: Read-only file system",
+        ),
+        refuses(
+            Anybody,
+            "$B $R --mqueue /etc/passwd true",
+            "Can't mkdir /etc/passwd: Not a directory",
+        ),
+        refuses(
+            Anybody,
+            "python3 -c 'import os; os.dup2(os.memfd_create(\"x\", 0), 9); os.execvp(os.environ[\"B\"], [os.environ[\"B\"], \"--ro-bind\", \"/\", \"/\", \"--bind-fd\", \"9\", \"/tmp\", \"true\"])'",
+            "Can't find source path /proc/self/fd/9: No such file or directory",
+        ),
     ]);
 }
 
@@ -442,6 +457,16 @@ fn links_are_made_once() {
             Anybody,
             small!("small --symlink a /x --symlink b /x true"),
             "Can't make symlink at /x: existing destination is a",
+        ),
+        refuses(
+            Anybody,
+            small!("small --symlink a /x/ true"),
+            "Can't make symlink at /x/: destination exists and is not a symlink",
+        ),
+        refuses(
+            Anybody,
+            small!("small --symlink a /x/y/ true"),
+            "Can't make symlink at /x/y/: destination exists and is not a symlink",
         ),
         refuses(
             Anybody,

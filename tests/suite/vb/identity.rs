@@ -101,6 +101,23 @@ fn root_keeps_its_capabilities_unless_asked() {
 }
 
 #[test]
+fn root_keeps_what_it_has_where_more_is_added() {
+    check(&[
+        // With one that the caller does not have nothing is changed, else all is handed on.
+        gives(
+            Root,
+            "p=$(grep CapPrm /proc/self/status | cut -f2); test $p = 000001ffffffffff && a=$p || a=0000000000000000; test \"$($B $R --cap-add ALL grep -E 'Cap(Inh|Prm|Eff|Amb)' /proc/self/status | cut -f2 | xargs)\" = \"$a $p $p $a\" && echo same",
+            "same",
+        ),
+        gives(
+            Root,
+            "p=$(grep CapPrm /proc/self/status | cut -f2); $B $R --cap-add CAP_KILL grep -E 'Cap(Inh|Prm|Eff|Amb)' /proc/self/status | cut -f2 | sort -u | grep -c -x $p",
+            "1",
+        ),
+    ]);
+}
+
+#[test]
 fn others_have_no_capability_unless_given_in_their_namespace() {
     check(&[
         gives(

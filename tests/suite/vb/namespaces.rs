@@ -169,11 +169,15 @@ fn a_pid_namespace_can_be_joined() {
             "mkfifo f; unshare -pf --mount-proc sh -c 'echo >f; read x <f' & read x <f; inner=$(pgrep -P $!); $B $R --pidns 5 sh -c 'exit 4' 5</proc/$inner/ns/pid; echo $?; echo >f; wait",
             "4",
         ),
-        ends(
+        refuses(
             Root,
-            "$B $R --pidns 77 true 2>&1 | head -n 1",
-            0,
-            "bwrap: Setting pidns failed: Bad file descriptor",
+            "$B $R --pidns 77 true",
+            "Setting pidns failed: Bad file descriptor\nUnexpected short read from pid socket",
+        ),
+        refuses(
+            Anybody,
+            "$B $R --pidns 3 true 3</proc/self/ns/net",
+            "Setting pidns failed: Invalid argument\nUnexpected short read from pid socket",
         ),
     ]);
 }

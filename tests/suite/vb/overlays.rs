@@ -119,5 +119,15 @@ fn layers_that_do_not_exist_are_refused() {
             layers!("small --overlay-src a --overlay up up /o true"),
             "Can't make overlay mount on /newroot/o with options upperdir=/oldrootD/up,workdir=/oldrootD/up,lowerdir=/oldrootD/a,userxattr: Invalid argument",
         ),
+        refuses(
+            Anybody,
+            layers!("echo >file; small --overlay-src a --overlay-src file --ro-overlay /o true"),
+            "Can't make overlay mount on /newroot/o with options lowerdir=/oldrootD/file:/oldrootD/a,userxattr: Invalid argument",
+        ),
+        refuses(
+            Anybody,
+            layers!("echo >file; small --overlay-src a --overlay-src file/x --ro-overlay /o true"),
+            "Can't find source path file/x: Not a directory",
+        ),
     ]);
 }

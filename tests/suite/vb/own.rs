@@ -157,6 +157,17 @@ fn limits_hold_the_box_as_a_whole() {
             "g=$($B $R --tasks 5 sh -c 'grep -o vb-[0-9]*-[0-9]* /proc/self/cgroup | head -n 1'); find /sys/fs/cgroup -name $g | wc -l",
             "0",
         ),
+        // That of a launcher that was killed goes with the next one.
+        gives(
+            Root,
+            "mkfifo f; $B $R --tasks 5 --memory 64M sh -c 'echo $$; exec sleep 60' >f & read pid <f; kill -9 $!; kill -9 $pid; wait; g=$!; find /sys/fs/cgroup -name \"vb-$g-*\" | grep -q . && echo left; while grep -q . $(find /sys/fs/cgroup -path \"*/vb-$g-*/cgroup.procs\"); do :; done; $B $R --tasks 5 true; find /sys/fs/cgroup -name \"vb-$g-*\" | wc -l",
+            "left\n0",
+        ),
+        refuses(
+            Anybody,
+            "$B $R --landlock-rw /nosuch true",
+            "Can't find path of Landlock rule /nosuch: No such file or directory",
+        ),
         refuses(
             Anybody,
             "$B $R --memory lots true",
