@@ -33,10 +33,10 @@ pub enum Action {
     /// Write the file of a network; its bridge comes with its first box.
     Create {
         name: String,
-        /// IPv4 addresses of boxes [chosen].
+        /// IPv4 addresses of boxes; chosen where it is not given.
         #[arg(long, value_name = "ADDRESS/LENGTH")]
         subnet: Option<String>,
-        /// IPv6 addresses of boxes [chosen].
+        /// IPv6 addresses of boxes; chosen where it is not given.
         #[arg(long, value_name = "ADDRESS/LENGTH", conflicts_with = "no_ipv6")]
         subnet6: Option<String>,
         /// Boxes reach each other and the host, and nothing else.
@@ -45,7 +45,7 @@ pub enum Action {
         /// IPv4 alone.
         #[arg(long)]
         no_ipv6: bool,
-        /// The largest packet in bytes [1500].
+        /// The largest packet in bytes; 1500 where it is not given.
         #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(1280..=65_535))]
         mtu: Option<u32>,
         #[arg(long, value_name = "TEXT")]
