@@ -78,6 +78,10 @@ impl Shared {
         let mut collections = 0;
         while let Some(ids) = self.take(&mut collections) {
             let mut trouble = give_back(&ids);
+            if trouble.is_some() {
+                // What could not be given back is tried again, as what a killed herd left is.
+                collections = COLLECTIONS;
+            }
             if collections > 0 {
                 collections -= 1;
                 match sandbox::network::collect() {

@@ -28,13 +28,19 @@ fn remainder(hash: u64, modulus: u32) -> u32 {
 
 /// The subnet that the network of this name gets, where it can; `None` when every one overlaps what is taken.
 pub(crate) fn subnet(name: &str, taken: &[IpNet]) -> Option<Ipv4Net> {
-    let preferred = remainder(hash(name), SUBNETS);
-    (0..SUBNETS)
-        .map(|step| (preferred + step) % SUBNETS)
-        .filter_map(|number| {
-            let first = u32::from(Ipv4Addr::new(10, FIRST_BLOCK, 0, 0));
-            Ipv4Net::new(Ipv4Addr::from(first + (number << (32 - LENGTH))), LENGTH).ok()
-        })
+    let within = |first: Ipv4Addr, count: u32| {
+        let preferred = remainder(hash(name), count);
+        (0..count)
+            .map(move |step| (preferred + step) % count)
+            .filter_map(move |number| {
+                let start = u32::from(first) + (number << (32 - LENGTH));
+                Ipv4Net::new(Ipv4Addr::from(start), LENGTH).ok()
+            })
+    };
+    // The others where somebody has all of 10.0.0.0/8, as companies' tunnels do.
+    within(Ipv4Addr::new(10, FIRST_BLOCK, 0, 0), SUBNETS)
+        .chain(within(Ipv4Addr::new(172, 16, 0, 0), 1 << (LENGTH - 12)))
+        .chain(within(Ipv4Addr::new(192, 168, 0, 0), 1 << (LENGTH - 16)))
         .find(|subnet| !overlaps(&IpNet::V4(*subnet), taken))
 }
 
@@ -137,6 +143,12 @@ mod tests {
         assert_ne!(subnet("default", &[inside]), Some(first));
         let other = subnet("default", &[around]).unwrap();
         assert!(!around.contains(&IpNet::V4(other)));
+        let tunnel: Vec<IpNet> = ["10.0.0.0/8", "172.16.0.0/12"]
+            .iter()
+            .map(|net| net.parse().unwrap())
+            .collect();
+        let other = subnet("default", &tunnel).unwrap();
+        assert!(other.to_string().starts_with("192.168."), "{other}");
         assert_eq!(subnet("default", &["0.0.0.0/0".parse().unwrap()]), None);
     }
 

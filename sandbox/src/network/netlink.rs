@@ -296,9 +296,11 @@ pub(crate) fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])>
 fn route(message: &[u8]) -> Option<IpNet> {
     const DESTINATION: u16 = 1;
     const MAIN: u8 = 254;
+    const SHORTEST: u8 = 8;
     // struct rtmsg: family, length of the destination, of the source, tos, table, …
     let [family, length, _, _, table, ..] = *message.first_chunk::<12>()?;
-    if table != MAIN || length == 0 {
+    // Two halves of everything are a default route too, as tunnels set it.
+    if table != MAIN || length < SHORTEST {
         return None;
     }
     let to = attributes(message.get(12..)?).find(|(kind, _)| *kind == DESTINATION)?;

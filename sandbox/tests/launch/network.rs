@@ -497,9 +497,9 @@ pub(crate) const CASES: &[Case] = &[
     ("the_loopback_of_ipv6_is_refused_by_name", || {
         let _world = World::new();
         let before = machine();
-        let failure = outcome(&with_ports("aa", &["[::1]:8443:443"]))
-            .failure
-            .unwrap();
+        let mut config = with_ports("aa", &["[2001:db8::1]:8443:443"]);
+        private(&mut config).ports[0].address = Some(Ipv6Addr::LOCALHOST.into());
+        let failure = outcome(&config).failure.unwrap();
         let reason = "port [::1]:8443:443/tcp: the kernel leads no connection to [::1] elsewhere; 127.0.0.1 it does";
         assert!(failure.to_string().contains(reason), "{failure}");
         assert_eq!(machine(), before);
