@@ -102,6 +102,12 @@ pub enum NetworkError {
         subnet: IpNet,
         route: IpNet,
     },
+    #[error("network {network}: {subnet6} has no place for every box of {subnet}")]
+    SmallSubnet6 {
+        network: String,
+        subnet6: Ipv6Net,
+        subnet: Ipv4Net,
+    },
     #[error(
         "the host has routes into every subnet that networks are made in: give the network one"
     )]
@@ -139,7 +145,7 @@ impl NetworkError {
             Self::OutsideSubnet { .. } | Self::NoIpv6 { .. } | Self::Exhausted { .. } => {
                 return Errno(libc::EADDRNOTAVAIL);
             }
-            Self::NoSubnet => return Errno(libc::EADDRNOTAVAIL),
+            Self::NoSubnet | Self::SmallSubnet6 { .. } => return Errno(libc::EADDRNOTAVAIL),
             Self::Foreign(_) => return Errno(libc::EEXIST),
             Self::NoParent(_) => return Errno(libc::ENODEV),
             Self::NoFirewall => return Errno(libc::EPROTONOSUPPORT),

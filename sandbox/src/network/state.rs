@@ -183,6 +183,16 @@ impl State {
             },
             None => pool::subnet6(&wanted.name, &around.machine, &taken),
         };
+        // A box has the same number in both.
+        if let Some(six) = subnet6
+            && 128 - six.prefix_len() < 32 - subnet.prefix_len()
+        {
+            return Err(NetworkError::SmallSubnet6 {
+                network: wanted.name.clone(),
+                subnet6: six,
+                subnet,
+            });
+        }
         Ok(Bridge {
             device: pool::device(&wanted.name),
             subnet,
@@ -412,6 +422,18 @@ mod tests {
         two.interfaces[0].address = Some("192.0.2.1".parse().unwrap());
         let error = state.clone().add(&two, &around()).unwrap_err();
         let told = "address 192.0.2.1 is none of a box in network default (10.216.248.0/22)";
+        assert_eq!(error.to_string(), told);
+    }
+
+    #[test]
+    fn a_subnet_of_ipv6_without_a_place_for_every_box_is_refused() {
+        let mut wanted = wanted("1", "a", &["lan"]);
+        if let Link::Bridge(network) = &mut wanted.interfaces[0].link {
+            network.subnet = Some("10.0.0.0/8".parse().unwrap());
+            network.subnet6 = Some("fd00::/112".parse().unwrap());
+        }
+        let error = State::default().add(&wanted, &around()).unwrap_err();
+        let told = "network lan: fd00::/112 has no place for every box of 10.0.0.0/8";
         assert_eq!(error.to_string(), told);
     }
 
