@@ -6,7 +6,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::time::Duration;
 
-use nix::mount::{MsFlags, mount};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 use units::UnitName;
 use units::unit::{LogPolicy, LogTarget};
@@ -347,6 +347,8 @@ fn a_full_disk_costs_lines_and_is_told_when_there_is_room_again() {
         (Kind::Herd, b"1 line lost: no space left on device".to_vec())
     );
     assert_eq!(tail[1], (Kind::Out, b"room".to_vec()));
+    // What is mounted on cannot be removed.
+    umount2(directory.path(), MntFlags::MNT_DETACH).unwrap();
 }
 
 /// The writer waits for a disk here by way of the lock that a batch holds.
