@@ -332,7 +332,7 @@ struct Translation<'a> {
 impl Translation<'_> {
     fn operation(&mut self, operation: &Operation) -> Result<(), OsString> {
         self.translate(operation)?;
-        if let Some(target) = mount_point(operation) {
+        if let Some(target) = operation.mount_point() {
             // A link may lead anywhere.
             let has_links = self
                 .mounts
@@ -574,25 +574,6 @@ impl Translation<'_> {
             });
         }
         target
-    }
-}
-
-/// Where the operation puts another file system.
-fn mount_point(operation: &Operation) -> Option<&OsStr> {
-    match operation {
-        Operation::Bind { target, .. }
-        | Operation::Overlay { target, .. }
-        | Operation::Proc(target)
-        | Operation::Devices(target)
-        | Operation::MessageQueues(target)
-        | Operation::Tmpfs { target, .. }
-        | Operation::BindData { target, .. } => Some(target),
-        Operation::Directory { .. }
-        | Operation::File { .. }
-        | Operation::Symlink { .. }
-        | Operation::Chmod { .. }
-        | Operation::RemountReadOnly(_)
-        | Operation::Hostname(_) => None,
     }
 }
 

@@ -367,25 +367,7 @@ fn is_file(path: &OsStr, arguments: &Arguments) -> bool {
 
 /// A path of the box as it was given.
 fn given(path: &OsStr, arguments: &Arguments) -> OsString {
-    let targets = arguments.operations.iter().filter_map(target);
+    let targets = arguments.operations.iter().filter_map(Operation::target);
     let found = targets.into_iter().find(|target| in_box(target) == path);
     found.unwrap_or(path).to_owned()
-}
-
-fn target(operation: &Operation) -> Option<&OsStr> {
-    match operation {
-        Operation::Bind { target, .. }
-        | Operation::Overlay { target, .. }
-        | Operation::Proc(target)
-        | Operation::Devices(target)
-        | Operation::MessageQueues(target)
-        | Operation::Tmpfs { target, .. }
-        | Operation::BindData { target, .. }
-        | Operation::Directory { path: target, .. }
-        | Operation::File { path: target, .. }
-        | Operation::Symlink { path: target, .. }
-        | Operation::Chmod { path: target, .. }
-        | Operation::RemountReadOnly(target) => Some(target),
-        Operation::Hostname(_) => None,
-    }
 }

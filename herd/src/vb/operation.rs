@@ -1,7 +1,7 @@
 //! What is done to the tree of a box, in bubblewrap's words.
 #![forbid(unsafe_code)]
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 
 /// One operation. Targets are paths of the box, with or without a leading slash.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,6 +53,46 @@ pub enum Operation {
     },
     RemountReadOnly(OsString),
     Hostname(OsString),
+}
+
+impl Operation {
+    /// The path of the box that it is about.
+    pub fn target(&self) -> Option<&OsStr> {
+        match self {
+            Self::Directory { path: target, .. }
+            | Self::File { path: target, .. }
+            | Self::Symlink { path: target, .. }
+            | Self::Chmod { path: target, .. }
+            | Self::RemountReadOnly(target) => Some(target),
+            Self::Hostname(_) => None,
+            Self::Bind { .. }
+            | Self::Overlay { .. }
+            | Self::Proc(_)
+            | Self::Devices(_)
+            | Self::MessageQueues(_)
+            | Self::Tmpfs { .. }
+            | Self::BindData { .. } => self.mount_point(),
+        }
+    }
+
+    /// Where it puts another file system.
+    pub fn mount_point(&self) -> Option<&OsStr> {
+        match self {
+            Self::Bind { target, .. }
+            | Self::Overlay { target, .. }
+            | Self::Proc(target)
+            | Self::Devices(target)
+            | Self::MessageQueues(target)
+            | Self::Tmpfs { target, .. }
+            | Self::BindData { target, .. } => Some(target),
+            Self::Directory { .. }
+            | Self::File { .. }
+            | Self::Symlink { .. }
+            | Self::Chmod { .. }
+            | Self::RemountReadOnly(_)
+            | Self::Hostname(_) => None,
+        }
+    }
 }
 
 /// What a bind shows.
