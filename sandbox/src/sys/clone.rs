@@ -27,6 +27,24 @@ pub(crate) struct Child {
     pub(crate) pidfd: OwnedFd,
 }
 
+impl Child {
+    /// From what clone3 answered.
+    ///
+    /// # Safety
+    /// Where `returned` is a pid, the kernel has stored a new descriptor (`CLONE_PIDFD`) in `pidfd` that
+    /// nobody else owns.
+    unsafe fn born(returned: i64, pidfd: i32) -> Result<Self, Errno> {
+        if returned < 0 {
+            return Err(Errno(i32::try_from(-returned).unwrap_or(libc::EIO)));
+        }
+        Ok(Self {
+            pid: i32::try_from(returned).unwrap_or(i32::MAX),
+            // SAFETY: the caller vouches for it.
+            pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) },
+        })
+    }
+}
+
 /// What the child of [`Stack::spawn`] is to be.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Manner<'a> {
@@ -173,15 +191,8 @@ unsafe fn vfork<T: Sync>(
     // points at an i32 of ours; signals are blocked, so no handler runs in the child; `run` never
     // returns, so the child's stack is never unwound.
     let returned = unsafe { clone_onto_stack(&arguments, run, ptr::from_ref(argument).cast()) };
-    if returned < 0 {
-        return Err(Errno(i32::try_from(-returned).unwrap_or(libc::EIO)));
-    }
-    Ok(Child {
-        pid: i32::try_from(returned).unwrap_or(i32::MAX),
-        // SAFETY: clone3 succeeded with CLONE_PIDFD, so the kernel stored a new descriptor
-        // there that nobody else owns.
-        pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) },
-    })
+    // SAFETY: this is the answer of a clone3 that was to store into `pidfd`.
+    unsafe { Child::born(returned, pidfd) }
 }
 
 impl Stack {
@@ -237,14 +248,8 @@ impl LastingStack {
         // SAFETY: as in `Stack::spawn`, but that the caller is not suspended by the kernel: it waits
         // itself ([`super::lend`]). The stack is this child's for good (`self` is consumed).
         let returned = unsafe { clone_onto_stack(&arguments, run, ptr::from_ref(argument).cast()) };
-        if returned < 0 {
-            return Err(Errno(i32::try_from(-returned).unwrap_or(libc::EIO)));
-        }
-        Ok(Child {
-            pid: i32::try_from(returned).unwrap_or(i32::MAX),
-            // SAFETY: as in `Stack::spawn`: the kernel stored a new descriptor that is ours.
-            pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) },
-        })
+        // SAFETY: this is the answer of a clone3 that was to store into `pidfd`.
+        unsafe { Child::born(returned, pidfd) }
     }
 }
 
@@ -302,11 +307,8 @@ pub(crate) fn fork(parent: Parent, namespaces: u64) -> Result<Side, Errno> {
     if returned == 0 {
         return Ok(Side::Child);
     }
-    Ok(Side::Parent(Child {
-        pid: i32::try_from(returned).unwrap_or(i32::MAX),
-        // SAFETY: as in `Stack::spawn`: the kernel stored a new descriptor that is ours.
-        pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) },
-    }))
+    // SAFETY: this is the answer of a clone3 that was to store into `pidfd`.
+    unsafe { Child::born(returned, pidfd) }.map(Side::Parent)
 }
 
 /// `struct clone_args` up to `CLONE_INTO_CGROUP` (Linux 5.7).
