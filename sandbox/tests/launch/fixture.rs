@@ -138,7 +138,7 @@ pub(crate) fn carried(plan: &Plan) -> Plan {
 }
 
 /// How a launch ended, and what was written meanwhile.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Outcome {
     pub(crate) status: Option<ExitStatus>,
     pub(crate) stdout: String,
@@ -175,13 +175,7 @@ pub(crate) fn outcome_with(
     };
     let launched = launcher.launch(&carried(plan), files);
     drop((out_end, err_end));
-    let mut outcome = Outcome {
-        status: None,
-        stdout: String::new(),
-        stderr: String::new(),
-        failure: None,
-        main: None,
-    };
+    let mut outcome = Outcome::default();
     match launched {
         Ok(launched) => {
             outcome.stdout = all_of(out);

@@ -6,13 +6,13 @@
 )]
 
 use std::fs;
-use std::io::{Read, Write, pipe};
+use std::io::{PipeReader, PipeWriter, Read, Write, pipe};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use sandbox::config::{NamespaceKind, Walls};
-use sandbox::session::{Options, spawn};
+use sandbox::session::{Options, Session, spawn};
 use sandbox::{
     Config, Files, UserNamespaceSync, apply_isolation_in_child, apply_isolation_in_child_sync,
 };
@@ -58,6 +58,22 @@ fn isolated(config: &Config, script: &str) -> ! {
     execute(script)
 }
 
+/// Starts a child that says that it waits for its maps, and waits to be told that they are there; and what it writes.
+fn mapped_by_us(ready: PipeWriter, done: PipeReader) -> (Session<'static>, PipeReader) {
+    let (out, end) = pipe().unwrap();
+    let null = null();
+    let files = Files {
+        stdin: null.as_fd(),
+        stdout: end.as_fd(),
+        stderr: end.as_fd(),
+        passed: &[(3, ready.as_fd()), (4, done.as_fd())],
+        held: &[],
+        own: &[],
+    };
+    let config = caller("inner::maps_by_the_parent");
+    (spawn(&config, files, Options::new()).unwrap(), out)
+}
+
 pub(crate) const CASES: &[Case] = &[
     (
         "a_caller_that_executes_by_itself_is_in_the_box_then",
@@ -85,19 +101,7 @@ pub(crate) const CASES: &[Case] = &[
     ("the_parent_writes_the_maps_of_its_child", || {
         let (mut ready, ready_end) = pipe().unwrap();
         let (done_end, mut done) = pipe().unwrap();
-        let (mut out, end) = pipe().unwrap();
-        let null = null();
-        let files = Files {
-            stdin: null.as_fd(),
-            stdout: end.as_fd(),
-            stderr: end.as_fd(),
-            passed: &[(3, ready_end.as_fd()), (4, done_end.as_fd())],
-            held: &[],
-            own: &[],
-        };
-        let config = caller("inner::maps_by_the_parent");
-        let session = spawn(&config, files, Options::new()).unwrap();
-        drop((ready_end, done_end, end));
+        let (session, mut out) = mapped_by_us(ready_end, done_end);
         ready.read_exact(&mut [0; 1]).unwrap();
         let pid = session.pid();
         for map in ["uid_map", "gid_map"] {
@@ -114,19 +118,7 @@ pub(crate) const CASES: &[Case] = &[
         let (ready, ready_end) = pipe().unwrap();
         let (done_end, done) = pipe().unwrap();
         drop(done);
-        let (mut out, end) = pipe().unwrap();
-        let null = null();
-        let files = Files {
-            stdin: null.as_fd(),
-            stdout: end.as_fd(),
-            stderr: end.as_fd(),
-            passed: &[(3, ready_end.as_fd()), (4, done_end.as_fd())],
-            held: &[],
-            own: &[],
-        };
-        let config = caller("inner::maps_by_the_parent");
-        let session = spawn(&config, files, Options::new()).unwrap();
-        drop((ready_end, done_end, end));
+        let (session, mut out) = mapped_by_us(ready_end, done_end);
         let mut text = String::new();
         out.read_to_string(&mut text).unwrap();
         drop(ready);

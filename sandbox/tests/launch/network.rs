@@ -931,13 +931,7 @@ pub(crate) const CASES: &[Case] = &[
                 })
                 .collect();
             for one in launched {
-                let mut outcome = Outcome {
-                    status: None,
-                    stdout: String::new(),
-                    stderr: String::new(),
-                    failure: None,
-                    main: None,
-                };
+                let mut outcome = Outcome::default();
                 follow(&one.status.unwrap(), one.pidfd, &mut outcome);
                 assert_eq!(outcome.failure, None);
                 assert_eq!(outcome.status.unwrap().code(), Some(7));

@@ -87,6 +87,17 @@ fn own_pid() -> Pid {
     Pid::from_raw(std::process::id().try_into().unwrap()).unwrap()
 }
 
+/// The shell there stops a job and interrupts one, and is told to end with 6; what it shows from there on.
+fn does_job_control(terminal: Terminal) -> File {
+    let mut keys = File::from(terminal.into_caller_end());
+    let mut shown = keys.try_clone().unwrap();
+    let first = read_until(&mut shown, "$ ");
+    assert!(!first.contains("job control"), "{first}");
+    stop_and_interrupt(&mut keys, &mut shown);
+    keys.write_all(b"exit 6\n").unwrap();
+    shown
+}
+
 pub(crate) const CASES: &[Case] = &[
     ("a_box_has_a_terminal_of_its_own_with_a_size", || {
         let terminal = Terminal::new(SMALL).unwrap();
@@ -102,12 +113,7 @@ pub(crate) const CASES: &[Case] = &[
         config.process.controlling_terminal = true;
         config.process.environment.push(("PS1".into(), "$ ".into()));
         let session = spawn(&config, terminal.files(), options()).unwrap();
-        let mut keys = File::from(terminal.into_caller_end());
-        let mut shown = keys.try_clone().unwrap();
-        let first = read_until(&mut shown, "$ ");
-        assert!(!first.contains("job control"), "{first}");
-        stop_and_interrupt(&mut keys, &mut shown);
-        keys.write_all(b"exit 6\n").unwrap();
+        let _terminal = does_job_control(terminal);
         assert_eq!(session.wait().unwrap().exit_code(), 6);
     }),
     ("a_terminal_that_is_hung_up_ends_the_program", || {
@@ -275,12 +281,7 @@ pub(crate) const CASES: &[Case] = &[
             );
             config.process.controlling_terminal = true;
             let session = spawn(&config, terminal.files(), options()).unwrap();
-            let mut keys = File::from(terminal.into_caller_end());
-            let mut shown = keys.try_clone().unwrap();
-            let first = read_until(&mut shown, "$ ");
-            assert!(!first.contains("job control"), "{first}");
-            stop_and_interrupt(&mut keys, &mut shown);
-            keys.write_all(b"exit 6\n").unwrap();
+            let mut shown = does_job_control(terminal);
             read_until(&mut shown, "the box gave 6");
             session.wait().unwrap();
         },
