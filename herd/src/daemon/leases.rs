@@ -141,16 +141,9 @@ fn give_back(ids: &[String]) -> Option<Arc<str>> {
     if ids.is_empty() {
         return None;
     }
-    let texts: Vec<&str> = ids.iter().map(String::as_str).collect();
-    let error = sandbox::network::release(&texts).err()?;
-    if texts.len() == 1 {
-        return Some(reason(&error));
-    }
-    let each = texts.iter();
-    let errors: Vec<_> = each
-        .filter_map(|id| sandbox::network::release(&[id]).err())
-        .collect();
-    errors.first().map(|error| reason(error))
+    let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+    let error = sandbox::network::release(&ids).err()?;
+    Some(reason(&error))
 }
 
 impl Releaser {

@@ -11,15 +11,14 @@ use ipnet::IpNet;
 use super::address_pool as pool;
 use super::hand::Hand;
 use super::links::{self, End};
-use super::netlink::{Manner, Netlink, index_of};
+use super::netlink::Netlink;
 use super::nft;
 use super::registry::Registry;
 use super::rules;
-use super::state::{Around, Bridge, Leased, State};
+use super::state::{Around, Bridge, Lease, Leased, State};
 use super::{NetworkError, names, settings};
 use crate::config::{Interface, Link, MacAddress, Port, PrivateNetwork, Protocol, Rates};
 use crate::step::NetworkLease;
-use crate::sys::Errno;
 
 /// A box's lease, in the process that builds it.
 #[derive(Debug)]
@@ -38,10 +37,16 @@ pub(crate) struct Taken {
 struct Planned {
     /// Its name in the box.
     name: String,
-    on: On,
-    mac: Option<MacAddress>,
     mtu: Option<u32>,
     rates: Rates,
+    way: Way,
+}
+
+/// Where it leads.
+#[derive(Debug, Clone)]
+struct Way {
+    on: On,
+    mac: Option<MacAddress>,
     addresses: Vec<(IpAddr, u8)>,
     /// Gateways that are on the link though no address of ours says so.
     neighbours: Vec<IpAddr>,
@@ -76,7 +81,7 @@ impl Taken {
         clear(&mut registry, &mut host)?;
         let id = &wanted.id;
         let ends = make_lease(&mut registry, &mut host, lease)
-            .and_then(|()| plan(&registry.state, wanted))
+            .and_then(|()| plan(&registry.state, &mut host, wanted))
             .inspect_err(|_| {
                 // The first failure is the one to tell.
                 drop_lease(&mut registry, &mut host, id).ok();
@@ -118,8 +123,7 @@ impl Taken {
         }
         settings::inside()?;
         let mut inside = open_route()?;
-        let made = links::up(links::LOOPBACK);
-        let up = inside.one(made.0, made.1);
+        let up = inside.one(links::up(links::LOOPBACK));
         up.map_err(failed("bring the loopback interface up"))?;
         for end in &self.ends {
             raise(&mut inside, end)?;
@@ -152,10 +156,10 @@ fn make_all(
         let end = End {
             name: &planned.name,
             namespace: namespace.as_raw_fd(),
-            mac: planned.mac,
+            mac: planned.way.mac,
             mtu: planned.mtu,
         };
-        let (requests, action) = match &planned.on {
+        let (requests, action) = match &planned.way.on {
             On::Bridge { device, bridge } => (
                 vec![
                     links::pair(device, *bridge, &end),
@@ -168,14 +172,10 @@ fn make_all(
                 format!("make interface {}", planned.name),
             ),
         };
-        let made = host.request(requests);
-        made.map_err(|(_, error)| failed(&action)(error))?;
-        if let (On::Bridge { device, .. }, Some(rate)) = (&planned.on, planned.rates.into) {
-            let index = host.index(links::ask(device));
-            let shaped = index.and_then(|index| {
-                let (message, manner) = links::shape(index, rate);
-                host.one(message, manner)
-            });
+        host.all(requests).map_err(failed(&action))?;
+        if let (On::Bridge { device, .. }, Some(rate)) = (&planned.way.on, planned.rates.into) {
+            let index = host.index(device);
+            let shaped = index.and_then(|index| host.one(links::shape(index, rate)));
             shaped.map_err(failed(&format!("limit the rate of {device}")))?;
         }
     }
@@ -184,28 +184,31 @@ fn make_all(
 
 /// Inside: up, with its addresses and routes.
 fn raise(inside: &mut Netlink, end: &Planned) -> Result<(), NetworkError> {
-    let found = |errno: Errno| failed(&format!("find interface {}", end.name))(errno.into());
-    let index = index_of(&end.name).map_err(found)?;
+    let index = inside.index(&end.name);
+    let index = index.map_err(failed(&format!("find interface {}", end.name)))?;
     let mut requests = vec![links::up(index)];
     requests.extend(end.rates.out.map(|rate| links::shape(index, rate)));
-    let addresses = end.addresses.iter();
+    let addresses = end.way.addresses.iter();
     requests.extend(addresses.map(|(address, length)| links::address(index, *address, *length)));
-    let neighbours = end.neighbours.iter();
+    let neighbours = end.way.neighbours.iter();
     requests.extend(neighbours.map(|gateway| links::on_link(index, *gateway)));
-    for (subnet, gateway) in &end.routes {
+    for (subnet, gateway) in &end.way.routes {
         requests.push(links::behind(index, *subnet, *gateway));
     }
-    let set = inside.request(requests);
-    set.map_err(|(_, error)| failed(&format!("set up interface {}", end.name))(error))
+    let set = inside.all(requests);
+    set.map_err(failed(&format!("set up interface {}", end.name)))
 }
 
 /// What the box's interfaces come to, by the lease that it has.
-fn plan(state: &State, wanted: &PrivateNetwork) -> Result<Vec<Planned>, NetworkError> {
+fn plan(
+    state: &State,
+    host: &mut Netlink,
+    wanted: &PrivateNetwork,
+) -> Result<Vec<Planned>, NetworkError> {
     let mut ends = Vec::new();
     let mut has_default = false;
-    for (index, interface) in wanted.interfaces.iter().enumerate() {
-        let name = format!("eth{index}");
-        let mut planned = match &interface.link {
+    for (number, interface) in wanted.interfaces.iter().enumerate() {
+        let (way, usual_mtu) = match &interface.link {
             Link::Bridge(network) => {
                 let lease = state.leases.get(&wanted.id);
                 let leased = lease.and_then(|lease| {
@@ -216,24 +219,28 @@ fn plan(state: &State, wanted: &PrivateNetwork) -> Result<Vec<Planned>, NetworkE
                 else {
                     continue;
                 };
-                on_bridge(name, leased, bridge, interface, &mut has_default)?
+                let index = host.index(&bridge.device);
+                let index = index.map_err(failed(&format!("find {}", bridge.device)))?;
+                let way = by_bridge(index, leased, bridge, &mut has_default);
+                (way, bridge.mtu)
             }
-            Link::MacVlan(parent) => on_parent(name, parent, true, interface, &mut has_default)?,
-            Link::IpVlan(parent) => on_parent(name, parent, false, interface, &mut has_default)?,
+            Link::MacVlan(parent) | Link::IpVlan(parent) => {
+                let index = host.index(parent);
+                let index = index.map_err(|_| NetworkError::NoParent(parent.clone()))?;
+                (by_parent(index, interface, &mut has_default), None)
+            }
         };
-        planned.rates = wanted.rates;
-        ends.push(planned);
+        ends.push(Planned {
+            name: format!("eth{number}"),
+            mtu: interface.mtu.or(usual_mtu),
+            rates: wanted.rates,
+            way,
+        });
     }
     Ok(ends)
 }
 
-fn on_bridge(
-    name: String,
-    leased: &Leased,
-    bridge: &Bridge,
-    interface: &Interface,
-    has_default: &mut bool,
-) -> Result<Planned, NetworkError> {
+fn by_bridge(index: u32, leased: &Leased, bridge: &Bridge, has_default: &mut bool) -> Way {
     let gateway = IpAddr::V4(pool::gateway(bridge.subnet));
     let mut addresses = vec![(IpAddr::V4(leased.address), 32)];
     let mut neighbours = vec![gateway];
@@ -247,31 +254,20 @@ fn on_bridge(
         neighbours.push(gateway);
         routes.push((behind(subnet.into()), gateway));
     }
-    let index = index_of(&bridge.device);
-    let index = index.map_err(|errno| failed(&format!("find {}", bridge.device))(errno.into()))?;
-    Ok(Planned {
-        name,
+    Way {
         on: On::Bridge {
             device: leased.device.clone(),
             bridge: index,
         },
         mac: Some(leased.mac),
-        mtu: interface.mtu.or(bridge.mtu),
-        rates: Rates::default(),
         addresses,
         neighbours,
         routes,
-    })
+    }
 }
 
-fn on_parent(
-    name: String,
-    parent: &str,
-    own_mac: bool,
-    interface: &Interface,
-    has_default: &mut bool,
-) -> Result<Planned, NetworkError> {
-    let index = index_of(parent).map_err(|_| NetworkError::NoParent(parent.to_owned()))?;
+fn by_parent(index: u32, interface: &Interface, has_default: &mut bool) -> Way {
+    let own_mac = matches!(interface.link, Link::MacVlan(_));
     let four = interface
         .address
         .map(|four| (IpAddr::V4(four), interface.length));
@@ -282,26 +278,20 @@ fn on_parent(
         interface.gateway.map(IpAddr::V4),
         interface.gateway6.map(IpAddr::V6),
     ];
-    let gateways: Vec<IpAddr> = gateways.into_iter().flatten().collect();
-    let routes = if *has_default || gateways.is_empty() {
-        Vec::new()
-    } else {
-        *has_default = true;
-        gateways
-            .into_iter()
-            .map(|gateway| (None, gateway))
-            .collect()
-    };
-    Ok(Planned {
-        name,
+    let routes: Vec<_> = gateways
+        .into_iter()
+        .flatten()
+        .filter(|_| !*has_default)
+        .map(|gateway| (None, gateway))
+        .collect();
+    *has_default |= !routes.is_empty();
+    Way {
         on: On::Parent { index, own_mac },
         mac: interface.mac.filter(|_| own_mac),
-        mtu: interface.mtu,
-        rates: Rates::default(),
         addresses: four.into_iter().chain(six).collect(),
         neighbours: Vec::new(),
         routes,
-    })
+    }
 }
 
 /// Writes the lease down, then makes what it needs.
@@ -318,7 +308,7 @@ fn make_lease(
     let mut wanted_state = before.clone();
     wanted_state.add(wanted, &around)?;
     for (name, bridge) in &wanted_state.networks {
-        if !before.networks.contains_key(name) && index_of(&bridge.device).is_ok() {
+        if !before.networks.contains_key(name) && host.index(&bridge.device).is_ok() {
             return Err(NetworkError::Foreign(bridge.device.clone()));
         }
     }
@@ -330,14 +320,17 @@ fn make_lease(
     let unsure = before.unsure;
     registry.state.unsure = true;
     registry.write()?;
+    let mut made = Vec::new();
     for (name, bridge) in &registry.state.networks {
         let is_new = !before.networks.contains_key(name);
-        if unsure || is_new || index_of(&bridge.device).is_err() {
+        if unsure || is_new || host.index(&bridge.device).is_err() {
             make_bridge(host, bridge)?;
+            made.push(bridge);
         }
     }
     commit_rules(&before, unsure, &registry.state)?;
-    for bridge in registry.state.networks.values() {
+    // Behind the rules that watch what it lets through.
+    for bridge in made {
         settings::bridge(&bridge.device)?;
     }
     for change in &changes {
@@ -358,24 +351,23 @@ fn look_around(
     let is_new = wanted.interfaces.iter().any(|interface| {
         matches!(&interface.link, Link::Bridge(network) if !state.networks.contains_key(&network.name))
     });
-    let routes = if is_new {
-        host.routes()
-            .map_err(failed("list the routes of the host"))?
-    } else {
-        Vec::new()
-    };
-    let mut dns = names::servers(resolv);
-    if dns.is_empty() {
-        let real = fs::read_to_string(names::BEHIND_STUB).unwrap_or_default();
-        dns = names::servers(&real);
+    let mut around = Around::default();
+    if is_new {
+        let machine = fs::read_to_string("/etc/machine-id").unwrap_or_default();
+        machine.trim().clone_into(&mut around.machine);
+        around.routes = host
+            .routes()
+            .map_err(failed("list the routes of the host"))?;
+        around.has_ipv6 = settings::has_ipv6();
     }
-    let machine = fs::read_to_string("/etc/machine-id").unwrap_or_default();
-    Ok(Around {
-        routes,
-        has_ipv6: settings::has_ipv6(),
-        machine: machine.trim().to_owned(),
-        dns,
-    })
+    if wanted.dns.is_none() {
+        around.dns = names::servers(resolv);
+        if around.dns.is_empty() {
+            let real = fs::read_to_string(names::BEHIND_STUB).unwrap_or_default();
+            around.dns = names::servers(&real);
+        }
+    }
+    Ok(around)
 }
 
 /// Nobody on the host listens there, from whom it would be taken.
@@ -409,22 +401,16 @@ fn make_bridge(host: &mut Netlink, bridge: &Bridge) -> Result<(), NetworkError> 
     let action = format!("make bridge {}", bridge.device);
     let gateway = pool::gateway(bridge.subnet);
     let mac = pool::bridge_mac(bridge.subnet);
-    let (message, manner) = links::bridge(&bridge.device, mac, bridge.mtu);
-    there_is(host.one(message, manner)).map_err(failed(&action))?;
-    let index = index_of(&bridge.device).map_err(|errno| failed(&action)(errno.into()))?;
-    let mut requests = vec![links::address(
-        index,
-        gateway.into(),
-        bridge.subnet.prefix_len(),
-    )];
-    requests.extend(
-        bridge.subnet6.map(|subnet| {
-            links::address(index, pool::gateway6(subnet).into(), subnet.prefix_len())
-        }),
-    );
-    requests.push(links::up(index));
-    for (message, manner) in requests {
-        there_is(host.one(message, manner)).map_err(failed(&action))?;
+    let made = there_is(host.one(links::bridge(&bridge.device, mac, bridge.mtu)));
+    made.map_err(failed(&action))?;
+    let index = host.index(&bridge.device).map_err(failed(&action))?;
+    let four = Some((gateway.into(), bridge.subnet.prefix_len()));
+    let six = bridge.subnet6;
+    let six = six.map(|subnet| (pool::gateway6(subnet).into(), subnet.prefix_len()));
+    let addresses = [four, six].into_iter().flatten();
+    let addresses = addresses.map(|(address, length)| links::address(index, address, length));
+    for request in addresses.chain([links::up(index)]) {
+        there_is(host.one(request)).map_err(failed(&action))?;
     }
     Ok(())
 }
@@ -477,14 +463,13 @@ fn commit_rules(before: &State, unsure: bool, after: &State) -> Result<(), Netwo
 
 /// Takes away the leases of boxes that nobody builds any more and that have gone.
 fn clear(registry: &mut Registry, host: &mut Netlink) -> Result<usize, NetworkError> {
-    let over: Vec<String> = registry
-        .state
-        .leases
-        .iter()
-        .filter(|(id, lease)| {
-            let mut links = lease.links.iter();
-            !registry.is_live(id) && !links.any(|link| index_of(&link.device).is_ok())
-        })
+    let mut is_over = |id: &str, lease: &Lease| {
+        let mut links = lease.links.iter();
+        !registry.is_live(id) && !links.any(|link| host.index(&link.device).is_ok())
+    };
+    let leases = registry.state.leases.iter();
+    let over: Vec<String> = leases
+        .filter(|(id, lease)| is_over(id, lease))
         .map(|(id, _)| id.clone())
         .collect();
     let mut first = Ok(());
@@ -496,23 +481,23 @@ fn clear(registry: &mut Registry, host: &mut Netlink) -> Result<usize, NetworkEr
 
 /// Takes away what the lease of this id has.
 fn drop_lease(registry: &mut Registry, host: &mut Netlink, id: &str) -> Result<(), NetworkError> {
-    let before = registry.state.clone();
-    let Some((lease, bridges)) = registry.state.remove(id) else {
+    // What cannot be taken away stays written down, whatever else is.
+    let mut after = registry.state.clone();
+    let Some((lease, bridges)) = after.remove(id) else {
         registry.forget(id);
         return registry.write();
     };
-    let unsure = before.unsure;
-    // Until it is done it is still written down.
     let devices = lease.links.iter().map(|link| &link.device);
     for device in devices.chain(bridges.iter().map(|bridge| &bridge.device)) {
-        match host.one(links::remove(device), Manner::Change) {
+        match host.one(links::remove(device)) {
             Err(error) if error.raw_os_error() == Some(libc::ENODEV) => {}
             answer => answer.map_err(failed(&format!("remove interface {device}")))?,
         }
     }
-    commit_rules(&before, unsure, &registry.state)?;
-    settings::put_back(&mut registry.state);
-    registry.state.unsure = false;
+    commit_rules(&registry.state, registry.state.unsure, &after)?;
+    settings::put_back(&mut after);
+    after.unsure = false;
+    registry.state = after;
     registry.forget(id);
     if !registry.state.leases.is_empty() {
         registry.write_names("", None, false)?;

@@ -9,7 +9,7 @@ use super::address_pool::bridge_mac;
 use super::nft::{
     Base, Chain, Expression, FORWARD, HARDWARE_ADDRESS, Header, INPUT, INTERFACE_NAME,
     IPV4_ADDRESS, IPV6_ADDRESS, META_ETHER_TYPE, META_IIFNAME, PREROUTING, Register, Set, Table,
-    Verdict, interface, pair,
+    interface, pair,
 };
 use super::state::State;
 
@@ -77,141 +77,81 @@ pub(crate) fn table(state: &State) -> Table {
 
 /// A box sends from its own addresses, and to nobody but its gateway and to all.
 fn guard() -> Vec<Vec<Expression>> {
-    let ours = [vec![port()], vec![not_in(PORTS)], vec![back()]].concat();
-    let sender = vec![port(), load(Header::Link, 6, 6), not_in(SENDERS), dropped()];
-    let to_others = [
-        to_all(false),
+    let of_others = |pair: Expression, set| {
         vec![
             port(),
-            load(Header::Link, 0, 6),
-            not_in(GATEWAYS),
-            dropped(),
-        ],
-    ]
-    .concat();
-    let mut rules = vec![ours, sender, to_others];
-    let mut unknown = vec![ether_type()];
-    unknown.extend([IP, ARP, IP6].map(|kind| compare(false, &kind)));
-    unknown.push(dropped());
-    rules.push(unknown);
-    // struct iphdr, struct arphdr with addresses of IPv4, struct ipv6hdr.
+            pair,
+            Expression::is_not_in(set),
+            Expression::dropped(),
+        ]
+    };
+    let mut unknown = vec![Expression::meta(META_ETHER_TYPE)];
+    unknown.extend([IP, ARP, IP6].map(|kind| Expression::is_not(&kind)));
+    unknown.push(Expression::dropped());
+    let mut rules = vec![
+        vec![port(), Expression::is_not_in(PORTS), Expression::back()],
+        of_others(with(Header::Link, 6, 6), SENDERS),
+        [to_all(false), of_others(with(Header::Link, 0, 6), GATEWAYS)].concat(),
+        unknown,
+    ];
+    // struct iphdr, and struct arphdr with addresses of IPv4.
     for (kind, offset) in [(IP, 12), (ARP, 14)] {
-        let mut rule = vec![ether_type(), compare(true, &kind), port()];
-        rule.extend([load(Header::Network, offset, 4), not_in(ENDS4), dropped()]);
-        rules.push(rule);
+        let sender = of_others(with(Header::Network, offset, 4), ENDS4);
+        rules.push([is_ether(kind), sender].concat());
     }
     let link_local = vec![
-        Expression::Payload {
-            of: Header::Network,
-            offset: 8,
-            length: 2,
-            to: Register::One,
-        },
-        Expression::Mask {
-            register: Register::One,
-            mask: vec![0xff, 0xc0],
-        },
-        compare(true, &[0xfe, 0x80]),
+        Expression::load(Header::Network, 8, 2),
+        Expression::mask(vec![0xff, 0xc0]),
+        Expression::is(&[0xfe, 0x80]),
     ];
     let nobody = vec![
-        Expression::Payload {
-            of: Header::Network,
-            offset: 8,
-            length: 16,
-            to: Register::One,
-        },
-        compare(true, &[0; 16]),
+        Expression::load(Header::Network, 8, 16),
+        Expression::is(&[0; 16]),
     ];
-    rules.push(advertised());
+    // Who says where an address is to be found (ICMPv6 136 directly behind the header, RFC 4861 4.4) says it of
+    // its own.
+    let advertises = vec![
+        Expression::load(Header::Network, 6, 1),
+        Expression::is(&[58]),
+        Expression::load(Header::Network, 40, 1),
+        Expression::is(&[136]),
+    ];
+    let target = of_others(with(Header::Network, 48, 16), ENDS6);
+    rules.push([is_ether(IP6), advertises, target].concat());
     for fine in [link_local, nobody] {
-        let six = vec![ether_type(), compare(true, &IP6)];
-        rules.push([six, fine, vec![back()]].concat());
+        rules.push([is_ether(IP6), fine, vec![Expression::back()]].concat());
     }
-    let mut rule = vec![ether_type(), compare(true, &IP6), port()];
-    rule.extend([load(Header::Network, 8, 16), not_in(ENDS6), dropped()]);
-    rules.push(rule);
+    // struct ipv6hdr.
+    let sender = of_others(with(Header::Network, 8, 16), ENDS6);
+    rules.push([is_ether(IP6), sender].concat());
     rules
-}
-
-/// Who says where an address is to be found (ICMPv6 136, RFC 4861 4.4) says it of its own.
-fn advertised() -> Vec<Expression> {
-    let mut rule = vec![ether_type(), compare(true, &IP6)];
-    rule.push(Expression::Payload {
-        of: Header::Network,
-        offset: 6,
-        length: 1,
-        to: Register::One,
-    });
-    // ICMPv6 directly behind the header: the kernel takes no other for these.
-    rule.push(compare(true, &[58]));
-    rule.push(Expression::Payload {
-        of: Header::Network,
-        offset: 40,
-        length: 1,
-        to: Register::One,
-    });
-    rule.extend([compare(true, &[136]), port()]);
-    rule.push(load(Header::Network, 48, 16));
-    rule.extend([not_in(ENDS6), Expression::Verdict(Verdict::Drop)]);
-    rule
 }
 
 /// Frames to 01:80:c2:00:00:0X are for the bridge's port itself, past all that watches the bridge (IEEE 802.1D).
 fn reserved() -> Vec<Vec<Expression>> {
-    let to_reserved = vec![
-        Expression::Payload {
-            of: Header::Link,
-            offset: 0,
-            length: 6,
-            to: Register::One,
-        },
-        Expression::Mask {
-            register: Register::One,
-            mask: vec![0xff, 0xff, 0xff, 0xff, 0xff, 0xf0],
-        },
-        compare(true, &[0x01, 0x80, 0xc2, 0, 0, 0]),
-    ];
-    let from_box = vec![
-        port(),
-        Expression::Lookup {
-            set: PORTS,
-            from: Register::One,
-            inverted: false,
-            verdict: false,
-        },
-    ];
-    vec![[from_box, to_reserved, vec![dropped()]].concat()]
+    vec![not_from_a_box(vec![
+        Expression::load(Header::Link, 0, 6),
+        Expression::mask(vec![0xff, 0xff, 0xff, 0xff, 0xff, 0xf0]),
+        Expression::is(&[0x01, 0x80, 0xc2, 0, 0, 0]),
+    ])]
 }
 
 /// What is for all reaches the host alone.
 fn forward() -> Vec<Vec<Expression>> {
-    let from_box = vec![
-        port(),
-        Expression::Lookup {
-            set: PORTS,
-            from: Register::One,
-            inverted: false,
-            verdict: false,
-        },
-    ];
-    vec![[from_box, to_all(true), vec![dropped()]].concat()]
+    vec![not_from_a_box(to_all(true))]
+}
+
+fn not_from_a_box(what: Vec<Expression>) -> Vec<Expression> {
+    let from_box = vec![port(), Expression::is_in(PORTS)];
+    [from_box, what, vec![Expression::dropped()]].concat()
 }
 
 fn port() -> Expression {
-    Expression::Meta {
-        key: META_IIFNAME,
-        to: Register::One,
-    }
+    Expression::meta(META_IIFNAME)
 }
 
-fn ether_type() -> Expression {
-    Expression::Meta {
-        key: META_ETHER_TYPE,
-        to: Register::One,
-    }
-}
-
-fn load(of: Header, offset: u32, length: u32) -> Expression {
+/// Behind the port, for a look at both.
+fn with(of: Header, offset: u32, length: u32) -> Expression {
     Expression::Payload {
         of,
         offset,
@@ -220,44 +160,19 @@ fn load(of: Header, offset: u32, length: u32) -> Expression {
     }
 }
 
-fn not_in(set: &'static str) -> Expression {
-    Expression::Lookup {
-        set,
-        from: Register::One,
-        inverted: true,
-        verdict: false,
-    }
-}
-
-fn compare(equal: bool, with: &[u8]) -> Expression {
-    Expression::Compare {
-        from: Register::One,
-        equal,
-        with: with.to_vec(),
-    }
+fn is_ether(kind: [u8; 2]) -> Vec<Expression> {
+    vec![Expression::meta(META_ETHER_TYPE), Expression::is(&kind)]
 }
 
 /// The lowest bit of a hardware address's first byte: a group, or everybody.
 fn to_all(is: bool) -> Vec<Expression> {
     vec![
-        Expression::Payload {
-            of: Header::Link,
-            offset: 0,
-            length: 1,
-            to: Register::One,
+        Expression::load(Header::Link, 0, 1),
+        Expression::mask(vec![1]),
+        if is {
+            Expression::is(&[1])
+        } else {
+            Expression::is_not(&[1])
         },
-        Expression::Mask {
-            register: Register::One,
-            mask: vec![1],
-        },
-        compare(is, &[1]),
     ]
-}
-
-fn back() -> Expression {
-    Expression::Verdict(Verdict::Return)
-}
-
-fn dropped() -> Expression {
-    Expression::Verdict(Verdict::Drop)
 }

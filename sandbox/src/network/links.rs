@@ -17,10 +17,8 @@ use netlink_packet_route::route::{
 use netlink_packet_route::tc::{TcAttribute, TcHandle, TcMessage, TcOption};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
-use super::netlink::Manner;
+use super::netlink::{Manner, Request};
 use crate::config::MacAddress;
-
-pub(crate) type Request = (RouteNetlinkMessage, Manner);
 
 /// `lo` of every network namespace.
 pub(crate) const LOOPBACK: u32 = 1;
@@ -130,8 +128,8 @@ pub(crate) fn ask(name: &str) -> RouteNetlinkMessage {
     RouteNetlinkMessage::GetLink(named(name))
 }
 
-pub(crate) fn remove(name: &str) -> RouteNetlinkMessage {
-    RouteNetlinkMessage::DelLink(named(name))
+pub(crate) fn remove(name: &str) -> Request {
+    (RouteNetlinkMessage::DelLink(named(name)), Manner::Change)
 }
 
 fn family(address: IpAddr) -> AddressFamily {

@@ -11,13 +11,12 @@ use std::time::Duration;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use netlink_packet_core::{NetlinkHeader, NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::RouteNetlinkMessage;
-use rustix::net::netdevice;
 use rustix::net::netlink::{self, SocketAddrNetlink};
 use rustix::net::sockopt::{self, Timeout};
 use rustix::net::{AddressFamily, Protocol, RecvFlags, SendFlags, SocketFlags, SocketType};
 
+use super::links;
 use super::nft::Batch;
-use crate::sys::Errno;
 
 /// A socket of one protocol, in the network namespace that it was made in, whatever its maker enters later.
 #[derive(Debug)]
@@ -42,6 +41,9 @@ const ACK: u16 = 4;
 const EXCLUSIVE: u16 = 0x200;
 const CREATE: u16 = 0x400;
 const DUMP: u16 = 0x300;
+
+/// What is to be done, and in which manner.
+pub(crate) type Request = (RouteNetlinkMessage, Manner);
 
 /// What a request does where the thing is there, or is not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,20 +83,11 @@ impl Netlink {
     }
 
     /// Has all of these done, in this order; the first that is refused ends it.
-    ///
-    /// # Errors
-    /// The place of the one that was refused, and why.
-    pub(crate) fn request(
-        &mut self,
-        messages: Vec<(RouteNetlinkMessage, Manner)>,
-    ) -> Result<(), (usize, io::Error)> {
-        for (index, (message, manner)) in messages.into_iter().enumerate() {
-            self.one(message, manner).map_err(|error| (index, error))?;
-        }
-        Ok(())
+    pub(crate) fn all(&mut self, requests: impl IntoIterator<Item = Request>) -> io::Result<()> {
+        requests.into_iter().try_for_each(|one| self.one(one))
     }
 
-    pub(crate) fn one(&mut self, message: RouteNetlinkMessage, manner: Manner) -> io::Result<()> {
+    pub(crate) fn one(&mut self, (message, manner): Request) -> io::Result<()> {
         let flags = match manner {
             Manner::Add => CREATE | EXCLUSIVE,
             Manner::Change => 0,
@@ -103,10 +96,10 @@ impl Netlink {
         self.await_answer(self.sequence)
     }
 
-    /// The number of an interface in the network namespace of this socket, by a question for it.
-    pub(crate) fn index(&mut self, question: RouteNetlinkMessage) -> io::Result<u32> {
+    /// The number of the interface of this name in the network namespace of this socket.
+    pub(crate) fn index(&mut self, name: &str) -> io::Result<u32> {
         const NEWLINK: u16 = 16;
-        self.send_one(question, 0)?;
+        self.send_one(links::ask(name), 0)?;
         let length = self.receive()?;
         for frame in frames(&self.received[..length]) {
             let frame = frame?;
@@ -315,17 +308,6 @@ fn route(message: &[u8]) -> Option<IpNet> {
         }
         _ => None,
     }
-}
-
-/// The number of the interface of this name in our own network namespace.
-pub(crate) fn index_of(name: &str) -> Result<u32, Errno> {
-    let any = rustix::net::socket_with(
-        AddressFamily::UNIX,
-        SocketType::DGRAM,
-        SocketFlags::CLOEXEC,
-        None,
-    )?;
-    Ok(netdevice::name_to_index(&any, name)?)
 }
 
 #[cfg(test)]

@@ -511,6 +511,80 @@ fn verdict(bytes: &mut Vec<u8>, verdict: &Verdict) {
     });
 }
 
+/// The usual ones: by the first register.
+impl Expression {
+    pub(crate) fn meta(key: u32) -> Self {
+        let to = Register::One;
+        Self::Meta { key, to }
+    }
+
+    pub(crate) fn load(of: Header, offset: u32, length: u32) -> Self {
+        let to = Register::One;
+        Self::Payload {
+            of,
+            offset,
+            length,
+            to,
+        }
+    }
+
+    pub(crate) fn mask(mask: Vec<u8>) -> Self {
+        let register = Register::One;
+        Self::Mask { register, mask }
+    }
+
+    pub(crate) fn is(value: &[u8]) -> Self {
+        Self::compare(true, value)
+    }
+
+    pub(crate) fn is_not(value: &[u8]) -> Self {
+        Self::compare(false, value)
+    }
+
+    fn compare(equal: bool, with: &[u8]) -> Self {
+        Self::Compare {
+            from: Register::One,
+            equal,
+            with: with.to_vec(),
+        }
+    }
+
+    pub(crate) fn is_in(set: &'static str) -> Self {
+        Self::lookup(set, false, false)
+    }
+
+    pub(crate) fn is_not_in(set: &'static str) -> Self {
+        Self::lookup(set, true, false)
+    }
+
+    /// To the chain that the map has for it.
+    pub(crate) fn by_map(set: &'static str) -> Self {
+        Self::lookup(set, false, true)
+    }
+
+    fn lookup(set: &'static str, inverted: bool, verdict: bool) -> Self {
+        let from = Register::One;
+        Self::Lookup {
+            set,
+            from,
+            inverted,
+            verdict,
+        }
+    }
+
+    pub(crate) fn accept() -> Self {
+        Self::Verdict(Verdict::Accept)
+    }
+
+    pub(crate) fn dropped() -> Self {
+        Self::Verdict(Verdict::Drop)
+    }
+
+    pub(crate) fn back() -> Self {
+        Self::Verdict(Verdict::Return)
+    }
+}
+
 impl Expression {
     fn write(&self, bytes: &mut Vec<u8>) {
         match self {

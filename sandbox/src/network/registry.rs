@@ -24,6 +24,9 @@ use super::names;
 use super::state::{Lease, State};
 use super::{BASE, NetworkError};
 
+/// Where [`BASE`] lies, and what herd itself has there.
+const RUN: &str = "/run/herd";
+
 /// The registry of our network namespace, which is ours for as long as this lives.
 #[derive(Debug)]
 pub(crate) struct Registry {
@@ -63,12 +66,20 @@ impl Registry {
     pub(crate) fn open() -> Result<Self, NetworkError> {
         let own = own_directory()?;
         loop {
-            for (path, mode) in [("/run/herd", 0o755), (BASE, 0o755)] {
+            for (path, mode) in [(RUN, 0o755), (BASE, 0o755)] {
                 directory(Path::new(path), mode)?;
             }
-            directory(&own, 0o700)?;
+            match directory(&own, 0o700) {
+                // Somebody's last box has gone meanwhile, and all directories with it.
+                Err(NetworkError::Registry { source, .. })
+                    if source.kind() == io::ErrorKind::NotFound =>
+                {
+                    continue;
+                }
+                made => made?,
+            }
             let path = own.join("lock");
-            let lock = match Self::lock_file(&path, true) {
+            let lock = match Self::lock_file(&path) {
                 // The last box has gone meanwhile, and the directory with it.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 lock => lock.map_err(failed(&path))?,
@@ -81,16 +92,10 @@ impl Registry {
 
     /// `None` when nothing is written down.
     pub(crate) fn open_existing() -> Result<Option<Self>, NetworkError> {
-        let own = own_directory()?;
-        let path = own.join("lock");
-        loop {
-            let lock = match Self::lock_file(&path, false) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-                lock => lock.map_err(failed(&path))?,
-            };
-            if Self::is_still(&lock, &path) {
-                return Self::read(own, lock).map(Some);
-            }
+        if own_directory()?.join("lock").exists() {
+            Self::open().map(Some)
+        } else {
+            Ok(None)
         }
     }
 
@@ -99,9 +104,9 @@ impl Registry {
         read_state(&own_directory()?.join("state.json"))
     }
 
-    fn lock_file(path: &Path, create: bool) -> io::Result<File> {
+    fn lock_file(path: &Path) -> io::Result<File> {
         let mut options = OpenOptions::new();
-        options.read(true).write(true).create(create).mode(0o600);
+        options.read(true).write(true).create(true).mode(0o600);
         let file = options.open(path)?;
         loop {
             match rustix::fs::flock(&file, FlockOperation::LockExclusive) {
@@ -167,7 +172,13 @@ impl Registry {
             {
                 Err(failed(&self.directory)(error))
             }
-            _ => Ok(()),
+            _ => {
+                // Those above stay where anybody else has something in them.
+                for above in [BASE, RUN] {
+                    fs::remove_dir(above).ok();
+                }
+                Ok(())
+            }
         }
     }
 
@@ -292,7 +303,7 @@ fn write_in_place(path: &Path, text: &str) -> Result<(), NetworkError> {
     write().map_err(failed(path))
 }
 
-/// A megabyte is more than 1,000 boxes need.
+/// A box takes some 500 bytes.
 const LONGEST: u64 = 16 << 20;
 
 fn read_state(path: &Path) -> Result<State, NetworkError> {

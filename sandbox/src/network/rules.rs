@@ -171,20 +171,19 @@ fn guard(bridges: &[&Bridge]) -> Vec<Vec<Expression>> {
     let mut rules = Vec::new();
     for bridge in bridges {
         let from = || iifname(&bridge.device);
-        let loopback = IpNet::V4(ipnet::Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8));
         rules.push(rule([
             from(),
-            address(&loopback, Side::Destination, true),
-            vec![drop_it()],
+            address(&loopback(), Side::Destination, true),
+            vec![Expression::dropped()],
         ]));
         let own = IpNet::V4(bridge.subnet);
         rules.push(rule([
             from(),
             address(&own, Side::Source, false),
-            vec![drop_it()],
+            vec![Expression::dropped()],
         ]));
         if let Some(six) = bridge.subnet6 {
-            let back = || vec![Expression::Verdict(Verdict::Return)];
+            let back = || vec![Expression::back()];
             rules.push(rule([
                 from(),
                 address(&IpNet::V6(six), Side::Source, true),
@@ -194,7 +193,7 @@ fn guard(bridges: &[&Bridge]) -> Vec<Vec<Expression>> {
             // box by its own.
             rules.push(rule([from(), neighbours(), back()]));
         }
-        rules.push(rule([from(), family(true), vec![drop_it()]]));
+        rules.push(rule([from(), family(true), vec![Expression::dropped()]]));
     }
     rules
 }
@@ -204,7 +203,7 @@ fn to_ports() -> Vec<Vec<Expression>> {
         source: false,
         to: Register::One,
     }];
-    rule.push(is(&LOCAL.to_ne_bytes()));
+    rule.push(Expression::is(&LOCAL.to_ne_bytes()));
     rule.push(Expression::Verdict(Verdict::Jump("ports".to_owned())));
     vec![rule]
 }
@@ -291,38 +290,28 @@ fn postrouting(bridges: &[&Bridge]) -> Vec<Vec<Expression>> {
         rule([
             family(false),
             vec![
-                Expression::Payload {
-                    of: Header::Network,
-                    offset: 12,
-                    length: 4,
-                    to: Register::One,
-                },
+                Expression::load(Header::Network, 12, 4),
                 Expression::Payload {
                     of: Header::Network,
                     offset: 16,
                     length: 4,
                     to: Register::OneBehind4,
                 },
-                lookup(ITSELF4),
+                Expression::is_in(ITSELF4),
             ],
             masquerade(),
         ]),
         rule([
             family(true),
             vec![
-                Expression::Payload {
-                    of: Header::Network,
-                    offset: 8,
-                    length: 16,
-                    to: Register::One,
-                },
+                Expression::load(Header::Network, 8, 16),
                 Expression::Payload {
                     of: Header::Network,
                     offset: 24,
                     length: 16,
                     to: Register::Two,
                 },
-                lookup(ITSELF6),
+                Expression::is_in(ITSELF6),
             ],
             masquerade(),
         ]),
@@ -330,16 +319,11 @@ fn postrouting(bridges: &[&Bridge]) -> Vec<Vec<Expression>> {
     for bridge in bridges {
         let to = || oifname(&bridge.device, true);
         // The host's own connections to its loopback ports.
-        for own in ["127.0.0.0/8", "::1/128"]
-            .iter()
-            .filter_map(|net| net.parse().ok())
-        {
-            rules.push(rule([
-                to(),
-                address(&own, Side::Source, true),
-                masquerade(),
-            ]));
-        }
+        rules.push(rule([
+            to(),
+            address(&loopback(), Side::Source, true),
+            masquerade(),
+        ]));
         if bridge.internal {
             continue;
         }
@@ -357,113 +341,89 @@ fn postrouting(bridges: &[&Bridge]) -> Vec<Vec<Expression>> {
 }
 
 fn forward(bridges: &[&Bridge]) -> Vec<Vec<Expression>> {
-    let mut rules = vec![
-        established(),
-        rule([from_bridges(), by(Side::Source, OUT4, OUT6).0]),
-        rule([from_bridges(), by(Side::Source, OUT4, OUT6).1]),
-        rule([to_bridges(), by(Side::Destination, IN4, IN6).0]),
-        rule([to_bridges(), by(Side::Destination, IN4, IN6).1]),
-    ];
+    let mut rules = vec![established()];
+    rules.extend(from_a_box());
+    rules.extend(to_a_box());
     for bridge in bridges {
         let inside = [
             iifname(&bridge.device),
             oifname(&bridge.device, true),
-            vec![accept()],
+            vec![Expression::accept()],
         ];
         rules.push(rule(inside));
         if bridge.internal {
             rules.push(rule([iifname(&bridge.device), vec![Expression::Reject]]));
-            rules.push(rule([oifname(&bridge.device, true), vec![drop_it()]]));
+            rules.push(rule([
+                oifname(&bridge.device, true),
+                vec![Expression::dropped()],
+            ]));
         }
     }
     // From outside, and from other bridges, only to ports that lead here.
-    let led = vec![
-        Expression::Connection {
-            key: CONNECTION_STATUS,
-            to: Register::One,
-        },
-        Expression::Mask {
-            register: Register::One,
-            mask: DESTINATION_CHANGED.to_ne_bytes().to_vec(),
-        },
-        Expression::Compare {
-            from: Register::One,
-            equal: false,
-            with: vec![0; 4],
-        },
-    ];
-    rules.push(rule([to_bridges(), led, vec![accept()]]));
-    rules.push(rule([to_bridges(), vec![drop_it()]]));
+    let led = connection_has(CONNECTION_STATUS, DESTINATION_CHANGED);
+    rules.push(rule([to_bridges(), led, vec![Expression::accept()]]));
+    rules.push(rule([to_bridges(), vec![Expression::dropped()]]));
     rules
 }
 
 fn input() -> Vec<Vec<Expression>> {
-    vec![
-        rule([from_bridges(), neighbours(), vec![accept()]]),
+    let mut rules = vec![
+        rule([from_bridges(), neighbours(), vec![Expression::accept()]]),
         established(),
-        rule([from_bridges(), by(Side::Source, OUT4, OUT6).0]),
-        rule([from_bridges(), by(Side::Source, OUT4, OUT6).1]),
-    ]
+    ];
+    rules.extend(from_a_box());
+    rules
 }
 
 fn output() -> Vec<Vec<Expression>> {
     // Everything between boxes passes here, on purpose: they are not told of a shorter way.
     const REDIRECT: u8 = 5;
     const REDIRECT6: u8 = 137;
-    let kind = |ipv6: bool, kind: u8| {
-        let number = if ipv6 {
-            libc::IPPROTO_ICMPV6
-        } else {
-            libc::IPPROTO_ICMP
-        };
-        let mut parts = vec![Expression::Meta {
-            key: META_PROTOCOL,
-            to: Register::One,
-        }];
-        parts.push(is(&[u8::try_from(number).unwrap_or(0)]));
-        parts.push(Expression::Payload {
-            of: Header::Transport,
-            offset: 0,
-            length: 1,
-            to: Register::One,
-        });
-        parts.push(is(&[kind]));
-        parts
-    };
-    vec![
-        rule([to_bridges(), kind(false, REDIRECT), vec![drop_it()]]),
-        rule([to_bridges(), kind(true, REDIRECT6), vec![drop_it()]]),
+    let drop_all = |what: Vec<Expression>| rule([to_bridges(), what, vec![Expression::dropped()]]);
+    let mut rules = vec![
+        drop_all([icmp(false), vec![Expression::is(&[REDIRECT])]].concat()),
+        drop_all([icmp(true), vec![Expression::is(&[REDIRECT6])]].concat()),
         established(),
-        rule([to_bridges(), neighbours(), vec![accept()]]),
+        rule([to_bridges(), neighbours(), vec![Expression::accept()]]),
         // And the host speaks to no box by an address that no line knows.
-        rule([to_bridges(), link_local(), vec![drop_it()]]),
-        rule([to_bridges(), by(Side::Destination, IN4, IN6).0]),
-        rule([to_bridges(), by(Side::Destination, IN4, IN6).1]),
-    ]
+        drop_all(link_local()),
+    ];
+    rules.extend(to_a_box());
+    rules
 }
 
 /// Without asking for neighbours there is no IPv6 (RFC 4861): ICMPv6 135 and 136, and nobody's 134, who would be a
 /// router.
 fn neighbours() -> Vec<Expression> {
-    let icmp = u8::try_from(libc::IPPROTO_ICMPV6).unwrap_or(0);
-    vec![
-        Expression::Meta {
-            key: META_PROTOCOL,
-            to: Register::One,
-        },
-        is(&[icmp]),
-        Expression::Payload {
-            of: Header::Transport,
-            offset: 0,
-            length: 1,
-            to: Register::One,
-        },
-        Expression::Range {
-            from: Register::One,
-            first: vec![135],
-            last: vec![136],
-        },
-    ]
+    let mut parts = icmp(true);
+    parts.push(Expression::Range {
+        from: Register::One,
+        first: vec![135],
+        last: vec![136],
+    });
+    parts
+}
+
+/// A message of ICMP, whose type is then in the first register.
+fn icmp(ipv6: bool) -> Vec<Expression> {
+    let number = if ipv6 {
+        libc::IPPROTO_ICMPV6
+    } else {
+        libc::IPPROTO_ICMP
+    };
+    let mut parts = over(number);
+    parts.push(Expression::load(Header::Transport, 0, 1));
+    parts
+}
+
+/// `IPPROTO_*`.
+fn over(number: i32) -> Vec<Expression> {
+    let number = u8::try_from(number).unwrap_or(0);
+    vec![Expression::meta(META_PROTOCOL), Expression::is(&[number])]
+}
+
+fn loopback() -> IpNet {
+    IpNet::V4(ipnet::Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8))
 }
 
 fn link_local() -> Vec<Expression> {
@@ -479,7 +439,7 @@ fn access(lease: &Lease, direction: Direction) -> Vec<Vec<Expression>> {
             rate: rate.into(),
             burst: rate.max(5),
         };
-        rules.push(vec![over, drop_it()]);
+        rules.push(vec![over, Expression::dropped()]);
     }
     if lease.isolate {
         let other = match direction {
@@ -493,7 +453,7 @@ fn access(lease: &Lease, direction: Direction) -> Vec<Vec<Expression>> {
         lease.access.iter().filter(ours)
     };
     for (word, end) in [
-        (Word::Allow, Expression::Verdict(Verdict::Return)),
+        (Word::Allow, Expression::back()),
         (Word::Deny, Expression::Reject),
     ] {
         for line in lines(word) {
@@ -525,7 +485,7 @@ fn matches(line: &Access, lease: &Lease) -> Vec<Vec<Expression>> {
                     source,
                     to: Register::One,
                 },
-                is(&LOCAL.to_ne_bytes()),
+                Expression::is(&LOCAL.to_ne_bytes()),
             ]]
         }
         Peer::Boxes => vec![match line.direction {
@@ -575,49 +535,15 @@ fn rule<const N: usize>(parts: [Vec<Expression>; N]) -> Vec<Expression> {
     parts.concat()
 }
 
-fn is(value: &[u8]) -> Expression {
-    Expression::Compare {
-        from: Register::One,
-        equal: true,
-        with: value.to_vec(),
-    }
-}
-
-fn accept() -> Expression {
-    Expression::Verdict(Verdict::Accept)
-}
-
-fn drop_it() -> Expression {
-    Expression::Verdict(Verdict::Drop)
-}
-
-fn lookup(set: &'static str) -> Expression {
-    Expression::Lookup {
-        set,
-        from: Register::One,
-        inverted: false,
-        verdict: false,
-    }
-}
-
 fn family(ipv6: bool) -> Vec<Expression> {
     let number = if ipv6 { 10 } else { 2 };
-    vec![
-        Expression::Meta {
-            key: META_FAMILY,
-            to: Register::One,
-        },
-        is(&[number]),
-    ]
+    vec![Expression::meta(META_FAMILY), Expression::is(&[number])]
 }
 
 fn iifname(device: &str) -> Vec<Expression> {
     vec![
-        Expression::Meta {
-            key: META_IIFNAME,
-            to: Register::One,
-        },
-        is(&interface(device)),
+        Expression::meta(META_IIFNAME),
+        Expression::is(&interface(device)),
     ]
 }
 
@@ -628,66 +554,54 @@ fn oifname(device: &str, equal: bool) -> Vec<Expression> {
         equal,
         with,
     };
-    vec![
-        Expression::Meta {
-            key: META_OIFNAME,
-            to: Register::One,
-        },
-        compare,
-    ]
+    vec![Expression::meta(META_OIFNAME), compare]
 }
 
 fn from_bridges() -> Vec<Expression> {
-    vec![
-        Expression::Meta {
-            key: META_IIFNAME,
-            to: Register::One,
-        },
-        lookup(BRIDGES),
-    ]
+    vec![Expression::meta(META_IIFNAME), Expression::is_in(BRIDGES)]
 }
 
 fn to_bridges() -> Vec<Expression> {
-    vec![
-        Expression::Meta {
-            key: META_OIFNAME,
-            to: Register::One,
-        },
-        lookup(BRIDGES),
-    ]
+    vec![Expression::meta(META_OIFNAME), Expression::is_in(BRIDGES)]
 }
 
 /// Whatever belongs to a connection that was let through.
 fn established() -> Vec<Expression> {
+    let known = connection_has(CONNECTION_STATE, ESTABLISHED_OR_RELATED);
+    rule([known, vec![Expression::accept()]])
+}
+
+/// One of these bits at least.
+fn connection_has(key: u32, bits: u32) -> Vec<Expression> {
     vec![
         Expression::Connection {
-            key: CONNECTION_STATE,
+            key,
             to: Register::One,
         },
-        Expression::Mask {
-            register: Register::One,
-            mask: ESTABLISHED_OR_RELATED.to_ne_bytes().to_vec(),
-        },
-        Expression::Compare {
-            from: Register::One,
-            equal: false,
-            with: vec![0; 4],
-        },
-        accept(),
+        Expression::mask(bits.to_ne_bytes().to_vec()),
+        Expression::is_not(&[0; 4]),
     ]
 }
 
-/// The jump to the chain of the box whose address this is, in either family.
-fn by(side: Side, four: &'static str, six: &'static str) -> (Vec<Expression>, Vec<Expression>) {
-    let jump = |set| Expression::Lookup {
-        set,
-        from: Register::One,
-        inverted: false,
-        verdict: true,
-    };
-    let one = [family(false), vec![load_address(false, side), jump(four)]].concat();
-    let two = [family(true), vec![load_address(true, side), jump(six)]].concat();
-    (one, two)
+/// The jumps to the chain of the box whose address this is, of either family.
+fn to_chains(
+    start: fn() -> Vec<Expression>,
+    side: Side,
+    maps: [&'static str; 2],
+) -> [Vec<Expression>; 2] {
+    let [four, six] = maps;
+    [(false, four), (true, six)].map(|(ipv6, map)| {
+        let jump = vec![load_address(ipv6, side), Expression::by_map(map)];
+        rule([start(), family(ipv6), jump])
+    })
+}
+
+fn from_a_box() -> [Vec<Expression>; 2] {
+    to_chains(from_bridges, Side::Source, [OUT4, OUT6])
+}
+
+fn to_a_box() -> [Vec<Expression>; 2] {
+    to_chains(to_bridges, Side::Destination, [IN4, IN6])
 }
 
 /// `struct iphdr` and `struct ipv6hdr`.
@@ -736,33 +650,20 @@ fn address(net: &IpNet, side: Side, inside: bool) -> Vec<Expression> {
 }
 
 fn protocol(protocol: Protocol) -> Vec<Expression> {
-    let number = match protocol {
+    over(match protocol {
         Protocol::Tcp => libc::IPPROTO_TCP,
         Protocol::Udp => libc::IPPROTO_UDP,
-    };
-    let number = u8::try_from(number).unwrap_or(0);
-    vec![
-        Expression::Meta {
-            key: META_PROTOCOL,
-            to: Register::One,
-        },
-        is(&[number]),
-    ]
+    })
 }
 
 fn destination_port(range: &RangeInclusive<u16>) -> Vec<Expression> {
-    let load = Expression::Payload {
-        of: Header::Transport,
-        offset: 2,
-        length: 2,
-        to: Register::One,
-    };
+    let load = Expression::load(Header::Transport, 2, 2);
     let (first, last) = (
         range.start().to_be_bytes().to_vec(),
         range.end().to_be_bytes().to_vec(),
     );
     if first == last {
-        return vec![load, is(&first)];
+        return vec![load, Expression::is(&first)];
     }
     vec![
         load,

@@ -297,8 +297,8 @@ impl State {
         })
     }
 
-    /// Takes away what a box has; `false` when it has nothing. A network without a box goes too, and
-    /// is given back.
+    /// Takes away what a box has, and the networks that have no box without it; gives both. `None` when it has
+    /// nothing.
     pub(crate) fn remove(&mut self, id: &str) -> Option<(Lease, Vec<Bridge>)> {
         let lease = self.leases.remove(id)?;
         let used = |name: &str| {

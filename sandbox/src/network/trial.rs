@@ -7,7 +7,7 @@ use std::thread;
 
 use super::address_pool as pool;
 use super::links::{self, End};
-use super::netlink::{Netlink, index_of};
+use super::netlink::{Netlink, Request};
 use super::state::{Around, State};
 use super::{nft, rules};
 use crate::config::{Interface, PrivateNetwork};
@@ -32,8 +32,7 @@ pub(crate) fn tried() -> io::Result<Trial> {
         process::unshare(u64::from(libc::CLONE_NEWNET.unsigned_abs()))?;
         let mut socket = Netlink::route()?;
         let mac = pool::mac([10, 0, 0, 1].into());
-        let (message, manner) = links::bridge("herd-doctor", mac, None);
-        let bridge = socket.one(message, manner);
+        let bridge = socket.one(links::bridge("herd-doctor", mac, None));
         let place = std::fs::File::open("/proc/thread-self/ns/net")?;
         let end = |name| End {
             name,
@@ -41,9 +40,9 @@ pub(crate) fn tried() -> io::Result<Trial> {
             mac: None,
             mtu: None,
         };
-        let mut on = |parent: &str, make: &dyn Fn(u32) -> links::Request| {
-            let (message, manner) = make(index_of(parent)?);
-            socket.one(message, manner)
+        let mut on = |parent: &str, make: &dyn Fn(u32) -> Request| {
+            let index = socket.index(parent)?;
+            socket.one(make(index))
         };
         let pair = on("herd-doctor", &|bridge| {
             links::pair("herd-out", bridge, &end("herd-in"))
