@@ -344,19 +344,34 @@ impl Daemon {
         runtime.is_some_and(|runtime| !runtime.leases.is_empty() || !runtime.releasing.is_empty())
     }
 
-    /// A service at rest that nobody waited for.
+    /// A service at rest that nobody waited for. What is still ending, or what `kill_mode` left alive, keeps the
+    /// network until the group is empty.
     pub(super) fn give_back_at_rest(&mut self, id: ServiceId) {
-        let Some(runtime) = self
+        let runtime = self.runtimes.get(&id);
+        let has_any = runtime.is_some_and(|runtime| !runtime.leases.is_empty());
+        if !has_any || self.processes.has_any(id) {
+            return;
+        }
+        if self.has_strangers(id) {
+            self.watch_group(id);
+            // It may have emptied before the watch stood.
+            if self.has_strangers(id) {
+                return;
+            }
+        }
+        if self
             .runtimes
             .get(&id)
-            .filter(|have| !have.leases.is_empty())
-        else {
-            return;
-        };
-        // What `kill_mode` left alive keeps its network; when it has gone, the next one takes it away.
-        if !self.processes.has_any(id) && !group::is_populated(id, runtime, &self.processes) {
-            self.give_back(id, |_| true);
+            .is_some_and(|have| !have.awaits_empty)
+        {
+            self.forget_group_watch(id);
         }
+        self.give_back(id, |_| true);
+    }
+
+    fn has_strangers(&self, id: ServiceId) -> bool {
+        let runtime = self.runtimes.get(&id);
+        runtime.is_some_and(|runtime| group::is_populated(id, runtime, &self.processes))
     }
 
     /// Networks were given back.

@@ -237,7 +237,7 @@ impl Daemon {
         self.recheck_empty(id);
     }
 
-    fn watch_group(&mut self, id: ServiceId) {
+    pub(super) fn watch_group(&mut self, id: ServiceId) {
         let Some(runtime) = self.runtimes.get_mut(&id) else {
             return;
         };
@@ -284,8 +284,11 @@ impl Daemon {
             // Re-arms the notification; what it says is asked for below.
             rustix::io::pread(file, &mut bytes, 0).ok();
         }
+        if !runtime.awaits_empty {
+            return self.give_back_at_rest(id);
+        }
         // While a process of our own is left, its end is what is waited for.
-        if !runtime.awaits_empty || self.processes.has_any(id) {
+        if self.processes.has_any(id) {
             return;
         }
         if group::is_populated(id, runtime, &self.processes) {
@@ -306,10 +309,15 @@ impl Daemon {
         };
         runtime.awaits_empty = false;
         runtime.is_empty = true;
-        if let Some((file, token)) = runtime.group_watch.take() {
+        self.forget_group_watch(id);
+        self.emptied(id);
+    }
+
+    pub(super) fn forget_group_watch(&mut self, id: ServiceId) {
+        let runtime = self.runtimes.get_mut(&id);
+        if let Some((file, token)) = runtime.and_then(|runtime| runtime.group_watch.take()) {
             self.sources.remove(self.poll.registry(), &file, token);
         }
-        self.emptied(id);
     }
 
     /// After a sweep: services whose last end no `cgroup.events` tells, for want of a group or of v2.
@@ -459,12 +467,10 @@ impl Daemon {
         runtime.invocation.clear();
         runtime.awaits_empty = false;
         self.release_identity(id);
+        self.forget_group_watch(id);
         let Some(runtime) = self.runtimes.get_mut(&id) else {
             return;
         };
-        if let Some((file, token)) = runtime.group_watch.take() {
-            self.sources.remove(self.poll.registry(), &file, token);
-        }
         let Some(plan) = runtime.group.as_ref().filter(|_| runtime.group_exists) else {
             return;
         };
