@@ -52,6 +52,7 @@ mod needs;
 mod network_example;
 mod network_files;
 mod network_life;
+mod network_probes;
 mod network_reach;
 mod network_refusals;
 mod network_rules;
