@@ -4,13 +4,16 @@
 //! is then taken as a whole: it is never longer than the runs that had a network.
 #![forbid(unsafe_code)]
 
+use std::any::Any;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rustix::event::{EventfdFlags, eventfd};
+use sandbox::network::NetworkError;
 
 use super::reason;
 
@@ -23,6 +26,7 @@ pub(super) struct Releaser {
 
 #[derive(Debug)]
 struct Shared {
+    hands: Hands,
     queue: Mutex<Queue>,
     more: Condvar,
     /// An eventfd that the loop listens to: something is done.
@@ -36,6 +40,22 @@ struct Queue {
     collects: bool,
     done: Vec<Done>,
     is_closed: bool,
+}
+
+/// What the thread does.
+#[derive(Debug, Clone, Copy)]
+struct Hands {
+    release: fn(&[&str]) -> Result<(), NetworkError>,
+    collect: fn() -> Result<usize, NetworkError>,
+    is_any_left: fn() -> bool,
+}
+
+impl Hands {
+    const REAL: Self = Self {
+        release: sandbox::network::release,
+        collect: sandbox::network::collect,
+        is_any_left: || sandbox::network::networks().is_ok_and(|all| !all.is_empty()),
+    };
 }
 
 /// Given back, or tried.
@@ -56,30 +76,57 @@ impl Shared {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// To the end. Who panics on the way is told of, and what it was about is counted as tried: nobody waits for it for
+    /// ever, and it is looked for again.
     fn run(&self) {
         let mut collections = 0;
         while let Some(ids) = self.take(&mut collections) {
-            let mut trouble = give_back(&ids);
-            if trouble.is_some() {
-                // What could not be given back is tried again, as what a killed herd left is.
-                collections = COLLECTIONS;
-            }
-            if collections > 0 {
-                collections -= 1;
-                match sandbox::network::collect() {
-                    Ok(_) => {
-                        // Others' are no reason to go on looking, but they are not told apart.
-                        let is_left = sandbox::network::networks().is_ok_and(|all| !all.is_empty());
-                        collections = if is_left { collections } else { 0 };
-                    }
-                    Err(error) => trouble = trouble.or(Some(reason(&error))),
+            let mut step = "give back";
+            let turn = AssertUnwindSafe(|| self.turn(&ids, &mut collections, &mut step));
+            let trouble = catch_unwind(turn).unwrap_or_else(|panic| {
+                if !ids.is_empty() {
+                    collections = COLLECTIONS;
                 }
+                Some(format!("the step \"{step}\" panicked: {}", words(&*panic)).into())
+            });
+            if !ids.is_empty() || trouble.is_some() {
+                self.tell(Done { ids, trouble });
             }
-            if ids.is_empty() && trouble.is_none() {
-                continue;
-            }
-            self.tell(Done { ids, trouble });
         }
+    }
+
+    fn turn(
+        &self,
+        ids: &[String],
+        collections: &mut u32,
+        step: &mut &'static str,
+    ) -> Option<Arc<str>> {
+        let mut trouble = self.give_back(ids);
+        if trouble.is_some() {
+            // What could not be given back is tried again, as what a killed herd left is.
+            *collections = COLLECTIONS;
+        }
+        if *collections > 0 {
+            *collections -= 1;
+            *step = "collect";
+            match (self.hands.collect)() {
+                // Others' are no reason to go on looking, but they are not told apart.
+                Ok(_) if !(self.hands.is_any_left)() => *collections = 0,
+                Ok(_) => {}
+                Err(error) => trouble = trouble.or(Some(reason(&error))),
+            }
+        }
+        trouble
+    }
+
+    /// All at once; where one of them cannot be given back, the others still are.
+    fn give_back(&self, ids: &[String]) -> Option<Arc<str>> {
+        if ids.is_empty() {
+            return None;
+        }
+        let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+        let error = (self.hands.release)(&ids).err()?;
+        Some(reason(&error))
     }
 
     fn tell(&self, done: Done) {
@@ -118,14 +165,11 @@ impl Shared {
     }
 }
 
-/// All at once; where one of them cannot be given back, the others still are.
-fn give_back(ids: &[String]) -> Option<Arc<str>> {
-    if ids.is_empty() {
-        return None;
-    }
-    let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
-    let error = sandbox::network::release(&ids).err()?;
-    Some(reason(&error))
+/// What a panic says, in one line.
+fn words(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+    text.unwrap_or("without a word").replace('\n', " ")
 }
 
 impl Releaser {
@@ -134,8 +178,13 @@ impl Releaser {
     /// # Errors
     /// As `eventfd(2)`.
     pub(super) fn new() -> io::Result<Self> {
+        Self::with(Hands::REAL)
+    }
+
+    fn with(hands: Hands) -> io::Result<Self> {
         let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
         let shared = Shared {
+            hands,
             queue: Mutex::default(),
             more: Condvar::new(),
             done: eventfd(0, flags)?,
@@ -158,7 +207,8 @@ impl Releaser {
     }
 
     fn go_on(&mut self) {
-        if self.thread.is_none() {
+        // One that has ended without being told to has another after it.
+        if self.thread.as_ref().is_none_or(JoinHandle::is_finished) {
             let shared = Arc::clone(&self.shared);
             let builder = std::thread::Builder::new().name("networks".to_owned());
             match builder.spawn(move || shared.run()) {
@@ -166,7 +216,7 @@ impl Releaser {
                 // The loop has to do it then, rather than nobody.
                 Err(_) => {
                     let ids = std::mem::take(&mut self.shared.lock().wanted);
-                    let trouble = give_back(&ids);
+                    let trouble = self.shared.give_back(&ids);
                     self.shared.tell(Done { ids, trouble });
                 }
             }
@@ -195,5 +245,75 @@ impl Releaser {
 impl AsFd for Releaser {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.shared.done.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hands() -> Hands {
+        Hands {
+            release: |_| Ok(()),
+            collect: || Ok(0),
+            is_any_left: || false,
+        }
+    }
+
+    /// Waits for what the loop would be woken by.
+    fn next(releaser: &Releaser) -> Vec<Done> {
+        use rustix::event::{PollFd, PollFlags, poll};
+        poll(&mut [PollFd::new(releaser, PollFlags::IN)], None).unwrap();
+        releaser.take_done()
+    }
+
+    #[test]
+    fn a_panic_on_the_way_is_told_by_its_step_and_the_next_is_given_back() {
+        let release = |ids: &[&str]| match ids {
+            ["bad"] => panic!("{} is\nbad", ids[0]),
+            _ => Ok(()),
+        };
+        let mut releaser = Releaser::with(Hands { release, ..hands() }).unwrap();
+        releaser.give_back(["bad".to_owned()]);
+        let done = next(&releaser);
+        assert_eq!(done[0].ids, ["bad"]);
+        let told = "the step \"give back\" panicked: bad is bad";
+        assert_eq!(done[0].trouble.as_deref(), Some(told));
+        releaser.give_back(["good".to_owned()]);
+        let done = next(&releaser);
+        assert_eq!((&done[0].ids[0][..], &done[0].trouble), ("good", &None));
+        assert!(releaser.close().is_empty());
+    }
+
+    #[test]
+    fn looking_for_what_is_left_may_panic_as_often_as_it_is_tried() {
+        let collect = || panic!("no");
+        let mut releaser = Releaser::with(Hands { collect, ..hands() }).unwrap();
+        releaser.collect();
+        let mut told = Vec::new();
+        while told.len() < COLLECTIONS as usize {
+            told.extend(next(&releaser));
+        }
+        assert!(
+            told.iter().all(|done| {
+                done.trouble.as_deref() == Some("the step \"collect\" panicked: no")
+            })
+        );
+        releaser.give_back(["good".to_owned()]);
+        assert_eq!(next(&releaser)[0].trouble, None);
+        assert!(releaser.close().is_empty());
+    }
+
+    #[test]
+    fn a_thread_that_has_ended_has_another_after_it() {
+        let mut releaser = Releaser::with(hands()).unwrap();
+        let ended = std::thread::spawn(|| {});
+        while !ended.is_finished() {
+            std::thread::yield_now();
+        }
+        releaser.thread = Some(ended);
+        releaser.give_back(["good".to_owned()]);
+        assert_eq!(next(&releaser)[0].ids, ["good"]);
+        assert!(releaser.close().is_empty());
     }
 }
