@@ -39,6 +39,7 @@ use crate::sys::Errno;
 
 mod address_pool;
 mod apply;
+mod damage;
 mod hand;
 mod holder;
 mod link_rules;
@@ -66,6 +67,11 @@ pub const BASE: &str = "/run/herd/network";
 pub enum NetworkError {
     #[error("cannot use {path}", path = path.display())]
     Registry { path: PathBuf, source: io::Error },
+    #[error(
+        "{path} is damaged: what boxes have is not known, and no network changes before the last of them has ended",
+        path = path.display()
+    )]
+    Damaged { path: PathBuf, source: io::Error },
     #[error("port {port}{} is taken by {by}", of_range(*.port, *.number))]
     PortTaken { port: Port, number: u16, by: String },
     #[error("port {port}{} is in use on the host{}", of_range(*.port, *.number), held(.by.as_ref()))]
@@ -156,6 +162,7 @@ impl NetworkError {
     pub(crate) fn errno(&self) -> Errno {
         let source = match self {
             Self::Registry { source, .. }
+            | Self::Damaged { source, .. }
             | Self::PortInUse { source, .. }
             | Self::Link { source, .. }
             | Self::Rules(source)
