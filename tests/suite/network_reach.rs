@@ -208,6 +208,19 @@ fn status_and_network_show_where_a_box_is() {
     let plan = net.herd.ok(&["plan", "web"]);
     let step = "take a place on network default for eth0, with the host's ports 8080:80/tcp\n";
     assert!(plan.contains(step), "{plan}");
+    // What it has is shown as it is; what each start has anew, as the manual calls it.
+    let links = net.host(&["ip", "-o", "link"]);
+    let (_, end) = links.split_once(": hv").unwrap();
+    let own = format!(
+        "/run/herd/network/box-{}/hosts",
+        end.split('.').next().unwrap()
+    );
+    assert!(plan.contains(&own), "{plan}");
+    net.herd.ok(&["stop", "web"]);
+    let plan = net.herd.ok(&["plan", "web"]);
+    assert!(plan.contains("/run/herd/network/box-ID/hosts"), "{plan}");
+    assert!(!plan.contains(&own), "{plan}");
+    net.herd.ok(&["start", "web"]);
     let security = net.herd.ok(&["security", "web"]);
     assert!(security.contains("has a network of its own"), "{security}");
 }

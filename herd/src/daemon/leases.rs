@@ -69,6 +69,13 @@ impl Daemon {
         Ok((occasion, None))
     }
 
+    /// The id of the lease that a service's main process has, while it has one.
+    pub(super) fn lease_of_main(&self, id: ServiceId) -> Option<String> {
+        let mut leases = self.runtimes.get(&id)?.leases.iter();
+        let main = leases.rfind(|lease| lease.is_main)?;
+        Some(main.id.clone())
+    }
+
     /// Where the connections of a unit's probes begin: in the network that its main process has, or has joined, where
     /// that is not herd's own.
     pub(super) fn probe_network(&self, unit: &Unit) -> Result<Option<OwnedFd>, Arc<str>> {
