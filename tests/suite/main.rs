@@ -24,6 +24,7 @@ mod attacks_files;
 mod attacks_processes;
 mod attacks_setup;
 mod attacks_table;
+mod boot_times;
 mod box_ends;
 mod box_entry;
 mod box_identity;
