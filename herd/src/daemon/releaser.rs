@@ -281,7 +281,10 @@ mod tests {
         assert_eq!(done[0].trouble.as_deref(), Some(told));
         releaser.give_back(["good".to_owned()]);
         let done = next(&releaser);
-        assert_eq!((&done[0].ids[0][..], &done[0].trouble), ("good", &None));
+        assert_eq!(
+            (&done[0].ids[0], &done[0].trouble),
+            (&"good".to_owned(), &None)
+        );
         assert!(releaser.close().is_empty());
     }
 

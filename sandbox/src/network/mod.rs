@@ -90,6 +90,10 @@ pub enum NetworkError {
     #[error("ports lead to a box on a bridge, and it has none")]
     PortsWithoutBridge,
     #[error(
+        "port {port}: network {network} is internal, where only the host itself reaches a port: give the port an address of 127.0.0.0/8, or the box another network too"
+    )]
+    PortInside { port: Port, network: String },
+    #[error(
         "what goes through an interface that is on no bridge of herd's does not pass the host: nothing can be allowed, denied or limited there"
     )]
     RulesWithoutBridge,
@@ -179,7 +183,10 @@ impl NetworkError {
             Self::NoFirewall => return Errno(libc::EPROTONOSUPPORT),
             Self::Loopback6(_) => return Errno(libc::EOPNOTSUPP),
             Self::IdTaken(_) => return Errno(libc::EEXIST),
-            Self::PortsWithoutBridge | Self::RulesWithoutBridge | Self::Twice(_) => {
+            Self::PortsWithoutBridge
+            | Self::PortInside { .. }
+            | Self::RulesWithoutBridge
+            | Self::Twice(_) => {
                 return Errno(libc::EINVAL);
             }
         };

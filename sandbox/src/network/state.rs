@@ -138,9 +138,7 @@ impl State {
             let bridge = self.bridge(network, around)?.clone();
             links.push(self.address(wanted, index, interface, &bridge, &network.name)?);
         }
-        if links.is_empty() && !wanted.ports.is_empty() {
-            return Err(NetworkError::PortsWithoutBridge);
-        }
+        self.lead_ports(&wanted.ports, &links)?;
         let lease = Lease {
             name: wanted.name.clone(),
             links,
@@ -154,6 +152,35 @@ impl State {
         };
         self.leases.insert(wanted.id.clone(), lease);
         Ok(())
+    }
+
+    /// Refuses ports that would lead nowhere.
+    fn lead_ports(&self, ports: &[Port], links: &[Leased]) -> Result<(), NetworkError> {
+        if ports.is_empty() {
+            return Ok(());
+        }
+        let Some(link) = self.link_of_ports(links) else {
+            return Err(NetworkError::PortsWithoutBridge);
+        };
+        let is_internal = |name: &str| self.networks.get(name).is_none_or(|one| one.internal);
+        let is_loopback = |port: &Port| port.address.is_some_and(|address| address.is_loopback());
+        match ports.iter().find(|port| !is_loopback(port)) {
+            Some(port) if is_internal(&link.network) => Err(NetworkError::PortInside {
+                port: *port,
+                network: link.network.clone(),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Where a box's ports lead: to its first network that leads outside, by which it also answers; where it has none
+    /// to its first.
+    pub(crate) fn link_of_ports<'a>(&self, links: &'a [Leased]) -> Option<&'a Leased> {
+        let leads = |link: &&Leased| {
+            let bridge = self.networks.get(&link.network);
+            bridge.is_some_and(|bridge| !bridge.internal)
+        };
+        links.iter().find(leads).or_else(|| links.first())
     }
 
     /// The network of this name as it is, or as it comes to be.
