@@ -148,6 +148,19 @@ fn published_ports_lead_into_the_box_from_everywhere() {
 }
 
 #[test]
+fn the_first_packet_of_ipv6_reaches_a_box_on_a_new_network() {
+    if lacks_something() {
+        return;
+    }
+    let web = format!("{WEB}ports = [\"8080:80\"]\n");
+    let net = Net::with(&[("web", &web)]);
+    listens(&net, "web");
+    // A lost one is sent again after a second.
+    let to = "TCP6:[2001:db8:1::1]:8080,connect-timeout=0.9";
+    says(net.outside(&["socat", "-T3", "-", to]), "web for");
+}
+
+#[test]
 fn a_port_of_one_address_is_a_port_of_that_address_alone() {
     if lacks_something() {
         return;

@@ -411,6 +411,7 @@ fn make_bridge(host: &mut Netlink, bridge: &Bridge) -> Result<(), NetworkError> 
     let four = Some((gateway.into(), bridge.subnet.prefix_len()));
     let six = bridge.subnet6;
     let six = six.map(|subnet| (pool::gateway6(subnet).into(), subnet.prefix_len()));
+    settings::address_at_once(&bridge.device)?;
     let addresses = [four, six].into_iter().flatten();
     let addresses = addresses.map(|(address, length)| links::address(index, address, length));
     for request in addresses.chain([links::up(index)]) {
