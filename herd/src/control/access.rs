@@ -76,6 +76,7 @@ fn is_harmless(request: &Request) -> bool {
             | Call::Plan { .. }
             | Call::Cat { .. }
             | Call::Rescan
+            | Call::Goal { .. }
             | Call::Shutdown { .. }
             | Call::Watch { .. } => false,
         },

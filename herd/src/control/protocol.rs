@@ -58,6 +58,11 @@ pub enum Call {
     },
     /// Reads the unit directories again, as if inotify had spoken.
     Rescan,
+    /// What the machine is to come to; what does not belong to it stops.
+    Goal {
+        unit: UnitName,
+        wait: bool,
+    },
     Shutdown {
         /// Kill at once instead of stopping in order.
         force: bool,
@@ -102,7 +107,7 @@ pub enum Reply {
     Watch(StateChange),
     Networks(NetworksReply),
     Info(Info),
-    /// Start, Stop, Restart, Reload, Kill, ResetFailed, Shutdown.
+    /// Start, Stop, Restart, Reload, Kill, ResetFailed, Goal, Shutdown.
     Done(Empty),
 }
 

@@ -146,6 +146,13 @@ impl Supervisor {
         self.entries.iter().flatten().map(|entry| &entry.service)
     }
 
+    /// Units wanted by a file, sound or not.
+    pub fn enabled(&self) -> impl Iterator<Item = UnitName> {
+        let entries = self.entries.iter().flatten();
+        let enabled = entries.filter(|entry| entry.enabled && !entry.gone && !entry.broken);
+        enabled.map(|entry| entry.service.unit().name.clone())
+    }
+
     pub fn is_shutting_down(&self) -> bool {
         self.shutting_down.is_some()
     }
