@@ -105,6 +105,7 @@ impl Daemon {
                 Err(refusal) => Err(refusal),
             },
             Call::Networks => self.networks(),
+            Call::Boot => Ok(Reply::Boot(self.boot())),
             Call::Info => Ok(Reply::Info(self.info())),
         };
         self.control.reply(id, outcome);

@@ -35,6 +35,8 @@ pub enum Mode {
 pub struct Machine {
     /// Said as soon as there is a log.
     pub notes: Vec<String>,
+    /// What every service has in its environment, unless it says otherwise.
+    pub environment: Vec<(String, String)>,
     /// The console hears of failures only.
     pub is_quiet: bool,
 }

@@ -32,7 +32,7 @@ use crate::logs::sink::Setup;
 use crate::logs::{Console, Sink, capture};
 use crate::pid1::power::Power;
 use crate::prepare::{SESSION_VARIABLES, Surface};
-use crate::supervisor::Supervisor;
+use crate::supervisor::{Supervisor, Time};
 use crate::users::Users;
 
 /// Why herd could not begin. Nothing is left behind.
@@ -72,6 +72,7 @@ pub fn run(options: Options) -> Result<Ended, StartError> {
     {
         return Err(StartError::NoDirectory(dir.clone()));
     }
+    let began = clock::now();
     // Before we open anything that could be taken for it.
     let inherited = sandbox::inherited_descriptors()
         .map_err(set("look at the descriptors herd was started with"))?;
@@ -80,7 +81,7 @@ pub fn run(options: Options) -> Result<Ended, StartError> {
         Signals::block(options.mode.is_machine()).map_err(set("read signals from a descriptor"))?;
     let lock = lock(&options.runtime_dir)?;
     let host = Host::detect()?.tried();
-    let (mut daemon, base) = Daemon::begin(options, host, signals, inherited)?;
+    let (mut daemon, base) = Daemon::begin(options, began, host, signals, inherited)?;
     daemon.rescan();
     daemon.turn();
     let code = match daemon.run_loop() {
@@ -144,6 +145,7 @@ const SPARES: usize = 2;
 impl Daemon {
     fn begin(
         options: Options,
+        began: Time,
         host: Host,
         signals: Signals,
         inherited: BTreeMap<u32, OwnedFd>,
@@ -254,6 +256,7 @@ impl Daemon {
             power: Power::default(),
             console,
             started_at: clock::wall().0,
+            began,
             open_files,
             options,
         };
@@ -504,6 +507,10 @@ pub(super) fn surface_of(
             SESSION_VARIABLES
         },
         environment,
+        given: match mode {
+            Mode::Machine(machine) => machine.environment.clone(),
+            Mode::Foreground | Mode::System | Mode::User => Vec::new(),
+        },
         is_root,
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! As in systemd(1) and bootparam(7): `rescue`, `single`, `s`, `S` and `1` are the rescue shell,
 //! `emergency` and `-b` the emergency one; `herd.unit=` names another goal, `herd.mask=` a unit that is
-//! not to be there. `systemd.unit=` and `systemd.mask=` mean the same, for loaders that write them. What
+//! not to be there, `herd.setenv=NAME=value` what every service has in its environment. `systemd.unit=` and `systemd.mask=` mean the same, for loaders that write them. What
 //! is not ours is the kernel's or somebody else's and passed over.
 #![forbid(unsafe_code)]
 
@@ -17,6 +17,8 @@ pub(super) struct Wishes {
     pub(super) masked: Vec<UnitName>,
     /// No words on the console unless something fails.
     pub(super) quiet: bool,
+    /// What every service has in its environment (`herd.setenv=NAME=value`).
+    pub(super) environment: Vec<(String, String)>,
     /// A shell on tty9 from the first moment on, for those who look for what hangs.
     pub(super) debug_shell: bool,
     /// What could not be understood, to be said once there is somewhere to say it.
@@ -41,6 +43,7 @@ impl Wishes {
             alone: false,
             masked: Vec::new(),
             quiet: false,
+            environment: Vec::new(),
             debug_shell: false,
             complaints: Vec::new(),
         };
@@ -75,6 +78,12 @@ impl Wishes {
             Some("mask") => match UnitName::new(bare(value)) {
                 Ok(name) => self.masked.push(name),
                 Err(problem) => self.complain(word, &problem.to_string()),
+            },
+            Some("setenv") => match value.split_once('=') {
+                Some((name, value)) if !name.is_empty() => {
+                    self.environment.push((name.to_owned(), value.to_owned()));
+                }
+                _ => self.complain(word, "it takes NAME=value"),
             },
             Some("debug_shell" | "debug-shell") => self.debug_shell = is_yes(value),
             // Words of systemd that have no counterpart are nobody's mistake.
@@ -170,7 +179,7 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_told_and_passed_over() {
-        let wishes = of("herd.unit=../x herd.nonsense=1 herd.unit=getty@");
+        let wishes = of("herd.unit=../x herd.nonsense=1 herd.unit=getty@ herd.setenv=TZ");
         assert_eq!(wishes.goal.as_str(), "default");
         assert_eq!(
             wishes.complaints,
@@ -179,6 +188,7 @@ mod tests {
                  letters, digits and _ - . : \\ @ are allowed",
                 "\"herd.nonsense=1\" on the command line is passed over: there is no herd.nonsense",
                 "\"herd.unit=getty@\" on the command line is passed over: a template is no goal",
+                "\"herd.setenv=TZ\" on the command line is passed over: it takes NAME=value",
             ]
         );
     }

@@ -104,6 +104,7 @@ fn boot(words: &[OsString]) -> daemon::StartError {
     let ended = daemon::run(Options {
         mode: Mode::Machine(Machine {
             notes,
+            environment: wishes.environment,
             is_quiet: wishes.quiet,
         }),
         runtime_dir: "/run/herd".into(),
