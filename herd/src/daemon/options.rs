@@ -5,7 +5,9 @@ use std::path::PathBuf;
 
 use units::load::SearchPath;
 
+use super::clock;
 use crate::pid1::power::Power;
+use crate::supervisor::Time;
 
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -39,6 +41,18 @@ pub struct Machine {
     pub environment: Vec<(String, String)>,
     /// The console hears of failures only.
     pub is_quiet: bool,
+    /// When the boot was herd's.
+    pub began: Time,
+}
+
+impl Machine {
+    /// To be made first of all: the boot is herd's from this moment on.
+    pub fn begin() -> Self {
+        Self {
+            began: clock::now(),
+            ..Self::default()
+        }
+    }
 }
 
 impl Mode {

@@ -72,7 +72,10 @@ pub fn run(options: Options) -> Result<Ended, StartError> {
     {
         return Err(StartError::NoDirectory(dir.clone()));
     }
-    let began = clock::now();
+    let began = match &options.mode {
+        Mode::Machine(machine) => machine.began,
+        Mode::Foreground | Mode::System | Mode::User => clock::now(),
+    };
     // Before we open anything that could be taken for it.
     let inherited = sandbox::inherited_descriptors()
         .map_err(set("look at the descriptors herd was started with"))?;

@@ -81,6 +81,7 @@ pub fn main(words: &[OsString]) -> ExitCode {
 
 /// Returns only if herd could not begin.
 fn boot(words: &[OsString]) -> daemon::StartError {
+    let machine = Machine::begin();
     let mut notes = Vec::new();
     if let Err(error) = sandbox::catch_crashes() {
         notes.push(format!("cannot catch crashes of our own: {error}"));
@@ -106,6 +107,7 @@ fn boot(words: &[OsString]) -> daemon::StartError {
             notes,
             environment: wishes.environment,
             is_quiet: wishes.quiet,
+            ..machine
         }),
         runtime_dir: "/run/herd".into(),
         log_dir: "/var/log/herd".into(),

@@ -63,7 +63,7 @@ class HerdBare(Herd):
 
     def configure(self, tree, n):
         super().configure(tree, n)
-        write(tree, '/etc/herd/available/bench.toml', 'type = "target"\ndefault_dependencies = false\n')
+        write(tree, '/etc/herd/available/bench.toml', 'kind = "target"\ndefault_dependencies = false\n')
 
 
 class Systemd(Init):
