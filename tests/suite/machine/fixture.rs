@@ -1,7 +1,7 @@
 //! A disk and the machines that boot from it, one after the other.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// Of one thing that a machine is waited for; twenty times of what it takes on an idle processor.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 /// A machine ends by itself or is ended.
 const LIFE: &str = "300";
 
@@ -34,6 +34,8 @@ pub(super) struct Machine {
 #[derive(Default)]
 struct Console {
     lines: Vec<String>,
+    /// A line without its end yet: a prompt.
+    begun: String,
     is_over: bool,
 }
 
@@ -150,26 +152,46 @@ impl Machine {
         }
     }
 
-    /// The next line that has this in it. Lines before it are passed over.
+    /// The next line that has this in it, be it whole or not. Lines before it are passed over.
     pub(super) fn wait(&mut self, text: &str) -> String {
-        let deadline = Instant::now() + PATIENCE;
+        self.wait_for(text, PATIENCE)
+            .unwrap_or_else(|| panic!("waited in vain for {text:?}:\n{}", self.said().join("\n")))
+    }
+
+    fn wait_for(&mut self, text: &str, patience: Duration) -> Option<String> {
+        let deadline = Instant::now() + patience;
         let (lock, more) = &*self.console;
         let mut console = lock.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             while let Some(line) = console.lines.get(self.read) {
                 self.read += 1;
                 if line.contains(text) {
-                    return line.clone();
+                    return Some(line.clone());
                 }
             }
+            if console.begun.contains(text) {
+                return Some(console.begun.clone());
+            }
             let left = deadline.saturating_duration_since(Instant::now());
-            assert!(
-                !console.is_over && !left.is_zero(),
-                "waited in vain for {text:?}:\n{}",
-                console.lines.join("\n")
-            );
-            (console, _) = more.wait_timeout(console, left).unwrap();
+            if console.is_over || left.is_zero() {
+                return None;
+            }
+            (console, _) = more
+                .wait_timeout(console, left)
+                .unwrap_or_else(PoisonError::into_inner);
         }
+    }
+
+    /// Gets past sulogin(8), which throws away what was typed before it listens.
+    pub(super) fn shell(&mut self) {
+        self.wait("Press Enter");
+        for _ in 0..60 {
+            self.enter("");
+            if self.wait_for("#", Duration::from_secs(1)).is_some() {
+                return;
+            }
+        }
+        panic!("no shell:\n{}", self.said().join("\n"));
     }
 
     /// Types a line.
@@ -189,7 +211,10 @@ impl Machine {
 
     /// Waits until it has switched itself off; all that it said.
     pub(super) fn ended(mut self) -> Vec<String> {
+        // A console whose input has ended says nothing more.
+        let input = self.child.stdin.take();
         let status = self.child.wait().unwrap();
+        drop(input);
         self.join();
         let said = self.said();
         assert!(status.success(), "{status}:\n{}", said.join("\n"));
@@ -225,21 +250,32 @@ impl Drop for Machine {
     }
 }
 
-fn read(output: impl std::io::Read, shared: &(Mutex<Console>, Condvar)) {
+fn read(mut output: impl Read, shared: &(Mutex<Console>, Condvar)) {
     let (lock, more) = shared;
-    let mut output = BufReader::new(output);
+    let mut bytes = [0; 4096];
     let mut line = Vec::new();
-    while output
-        .read_until(b'\n', &mut line)
-        .is_ok_and(|size| size > 0)
-    {
-        let text = String::from_utf8_lossy(&line).trim_end().to_owned();
-        lock.lock().unwrap_or_else(PoisonError::into_inner).lines.push(text);
+    while let Ok(size @ 1..) = output.read(&mut bytes) {
+        let mut console = lock.lock().unwrap_or_else(PoisonError::into_inner);
+        for byte in bytes.iter().take(size) {
+            if *byte == b'\n' {
+                console.lines.push(text_of(&line));
+                line.clear();
+            } else {
+                line.push(*byte);
+            }
+        }
+        console.begun = text_of(&line);
         more.notify_all();
-        line.clear();
     }
     lock.lock().unwrap_or_else(PoisonError::into_inner).is_over = true;
     more.notify_all();
+}
+
+fn text_of(line: &[u8]) -> String {
+    let text = String::from_utf8_lossy(line);
+    // What a shell's line editor wrote over is not said any more.
+    let text = text.trim_end();
+    text.rsplit('\r').next().unwrap_or(text).to_owned()
 }
 
 fn vm(name: &str) -> PathBuf {
@@ -253,7 +289,7 @@ fn image() -> PathBuf {
     let herd = Path::new(env!("CARGO_BIN_EXE_herd"));
     let path = herd.with_file_name("machine.ext4");
     let lock = fs::File::create(herd.with_file_name("machine.lock")).unwrap();
-    lock.lock().unwrap_or_else(PoisonError::into_inner);
+    lock.lock().unwrap();
     let age = |path: &Path| {
         path.metadata()
             .and_then(|metadata| metadata.modified())
