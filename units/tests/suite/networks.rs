@@ -178,6 +178,7 @@ impl Tree {
             available: None,
             vendor: Some(self.path("vendor")),
             networks: Some(self.path("networks")),
+            boot: None,
             explicit: false,
         }
     }
