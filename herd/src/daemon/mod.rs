@@ -281,7 +281,9 @@ impl Daemon {
                 Ok(Some(Word::Terminate)) => self.terminate(),
                 Ok(Some(Word::Quit)) => self.inbox.push_back(Event::ShutdownNow),
                 Ok(Some(Word::Power(power))) => self.switch_off(power),
-                Ok(Some(Word::Reload)) => self.rescan_at = Some(clock::now()),
+                Ok(Some(Word::Reload)) => {
+                    self.look_again();
+                }
                 Ok(None) => return,
                 Err(error) => return self.note(&format!("cannot read signals: {error}")),
             }

@@ -14,6 +14,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
+pub(super) use texts::TAGS;
 pub use texts::{Check, Machine, Made};
 
 /// The file, by whose name lines are told.
@@ -142,9 +143,7 @@ fn entry(line: usize, text: &[u8]) -> Result<Option<Entry>, LineError> {
 fn number(field: &'static str, text: Option<String>) -> Result<u32, LineError> {
     match text {
         None => Ok(0),
-        Some(text) => text
-            .parse()
-            .map_err(|_| LineError::Number { field, text }),
+        Some(text) => text.parse().map_err(|_| LineError::Number { field, text }),
     }
 }
 

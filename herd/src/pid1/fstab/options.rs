@@ -101,7 +101,7 @@ impl Wishes {
         let (key, value) = own.split_once('=').unwrap_or((own, ""));
         match key {
             "requires" => {
-                for name in self.unit(value, word) {
+                if let Some(name) = self.unit(value, word) {
                     self.after.push(name.clone());
                     self.requires.push(name);
                 }
@@ -215,7 +215,8 @@ mod tests {
 
     #[test]
     fn what_is_herds_does_not_reach_mount() {
-        let wishes = of("rw,noatime,nofail,_netdev,x-initrd.mount,comment=x,context=\"a,b\",noauto,auto");
+        let wishes =
+            of("rw,noatime,nofail,_netdev,x-initrd.mount,comment=x,context=\"a,b\",noauto,auto");
         assert_eq!(wishes.options, ["rw", "noatime", "context=\"a,b\""]);
         assert!(wishes.is_nofail && wishes.is_remote && !wishes.is_noauto);
         assert_eq!(wishes.notes, [""; 0]);
@@ -246,8 +247,10 @@ mod tests {
 
     #[test]
     fn what_herd_does_not_do_is_said() {
-        let wishes = of("x-systemd.automount,x-systemd.idle-timeout=5,x-systemd.makefs,\
-                         x-systemd.nonsense,x-systemd.mount-timeout=5 parsecs,x-systemd.requires=a/b");
+        let wishes = of(
+            "x-systemd.automount,x-systemd.idle-timeout=5,x-systemd.makefs,\
+                         x-systemd.nonsense,x-systemd.mount-timeout=5 parsecs,x-systemd.requires=a/b",
+        );
         assert!(wishes.is_nofail);
         assert_eq!(
             wishes.notes,

@@ -64,8 +64,25 @@ const EARLY: [&str; 12] = [
 const KEPT: [&str; 4] = ["/usr", "/etc", "/var", "/var/log"];
 /// File systems of other machines.
 const REMOTE: [&str; 19] = [
-    "nfs", "nfs4", "cifs", "smb3", "smbfs", "ncpfs", "ncp", "9p", "afs", "ceph", "glusterfs", "gfs", "gfs2", "ocfs2",
-    "lustre", "davfs", "sshfs", "pvfs2", "orangefs",
+    "nfs",
+    "nfs4",
+    "cifs",
+    "smb3",
+    "smbfs",
+    "ncpfs",
+    "ncp",
+    "9p",
+    "afs",
+    "ceph",
+    "glusterfs",
+    "gfs",
+    "gfs2",
+    "ocfs2",
+    "lustre",
+    "davfs",
+    "sshfs",
+    "pvfs2",
+    "orangefs",
 ];
 /// Without a device below.
 const NO_CHECK: [&str; 4] = ["btrfs", "xfs", "tmpfs", "overlay"];
@@ -234,7 +251,14 @@ impl Made {
     }
 
     /// Whether the file system is checked first, by a unit of that name.
-    fn check(&mut self, name: &str, entry: &Entry, wishes: &Wishes, machine: &Machine, is_root: bool) -> bool {
+    fn check(
+        &mut self,
+        name: &str,
+        entry: &Entry,
+        wishes: &Wishes,
+        machine: &Machine,
+        is_root: bool,
+    ) -> bool {
         let is_checked = entry.pass > 0
             && is_device(&entry.source)
             && !wishes.is_bind
@@ -339,7 +363,10 @@ fn order(is_remote: bool) -> Order {
 }
 
 fn is_remote(kind: &str) -> bool {
-    REMOTE.contains(&kind) || kind.strip_prefix("fuse.").is_some_and(|kind| REMOTE.contains(&kind))
+    REMOTE.contains(&kind)
+        || kind
+            .strip_prefix("fuse.")
+            .is_some_and(|kind| REMOTE.contains(&kind))
 }
 
 /// Tags that blkid(8) finds, and where udev keeps links for them.
@@ -360,7 +387,9 @@ fn device_path(source: &str) -> String {
         let value = source.strip_prefix(tag)?;
         Some(format!("{directory}/{}", value.trim_matches('"')))
     };
-    TAGS.iter().find_map(tagged).unwrap_or_else(|| source.to_owned())
+    TAGS.iter()
+        .find_map(tagged)
+        .unwrap_or_else(|| source.to_owned())
 }
 
 fn await_device(entry: &Entry, wishes: &Wishes, machine: &Machine) -> Vec<String> {
@@ -368,7 +397,15 @@ fn await_device(entry: &Entry, wishes: &Wishes, machine: &Machine) -> Vec<String
         return Vec::new();
     }
     let timeout = format_duration(wishes.device_timeout);
-    let words = [&machine.herd, "machine", "await-device", "--timeout", &timeout, "--", &entry.source];
+    let words = [
+        &machine.herd,
+        "machine",
+        "await-device",
+        "--timeout",
+        &timeout,
+        "--",
+        &entry.source,
+    ];
     words.map(str::to_owned).to_vec()
 }
 
@@ -395,7 +432,10 @@ impl Text {
     /// Nothing for an empty list.
     fn list(&mut self, key: &str, words: impl IntoIterator<Item = impl AsRef<str>>) {
         // Names of units are escaped already, and have no specifiers.
-        let quoted: Vec<String> = words.into_iter().map(|word| quoted(word.as_ref())).collect();
+        let quoted: Vec<String> = words
+            .into_iter()
+            .map(|word| quoted(word.as_ref()))
+            .collect();
         if !quoted.is_empty() {
             self.line(&format!("{key} = [{}]", quoted.join(", ")));
         }
@@ -420,7 +460,9 @@ impl Text {
 
     /// Of a start that waits for its device first.
     fn timeout(&mut self, device: Option<Duration>, mount: Option<Duration>) {
-        let whole = device.zip(mount).map(|(device, mount)| device.saturating_add(mount));
+        let whole = device
+            .zip(mount)
+            .map(|(device, mount)| device.saturating_add(mount));
         self.line(&format!("timeout_start = \"{}\"", format_duration(whole)));
     }
 }
@@ -433,7 +475,9 @@ fn quoted(text: &str) -> String {
             '"' | '\\' => quoted.extend(['\\', character]),
             '%' => quoted.push_str("%%"),
             // Writing to a String does not fail.
-            other if other.is_control() => write!(quoted, "\\u{:04X}", u32::from(other)).unwrap_or_default(),
+            other if other.is_control() => {
+                write!(quoted, "\\u{:04X}", u32::from(other)).unwrap_or_default()
+            }
             other => quoted.push(other),
         }
     }

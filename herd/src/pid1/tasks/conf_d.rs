@@ -21,7 +21,10 @@ fn files_in(directories: impl Iterator<Item = PathBuf>) -> Vec<PathBuf> {
         // One that is not there has no files.
         for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
             let path = entry.path();
-            if path.extension().is_some_and(|extension| extension == "conf") {
+            if path
+                .extension()
+                .is_some_and(|extension| extension == "conf")
+            {
                 files.insert(entry.file_name(), path);
             }
         }
@@ -46,7 +49,13 @@ mod tests {
         for directory in [&weak, &strong] {
             fs::create_dir(directory).unwrap();
         }
-        for path in ["usr/10-a.conf", "usr/20-b.conf", "usr/30-c.conf", "etc/20-b.conf", "etc/README"] {
+        for path in [
+            "usr/10-a.conf",
+            "usr/20-b.conf",
+            "usr/30-c.conf",
+            "etc/20-b.conf",
+            "etc/README",
+        ] {
             fs::write(place.path().join(path), "").unwrap();
         }
         std::os::unix::fs::symlink("/dev/null", strong.join("30-c.conf")).unwrap();

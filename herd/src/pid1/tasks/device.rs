@@ -90,7 +90,9 @@ fn encoded(value: &str) -> String {
     let mut text = String::new();
     for character in value.chars() {
         match character {
-            plain if plain.is_ascii_alphanumeric() || "#+-.:=@_".contains(plain) => text.push(plain),
+            plain if plain.is_ascii_alphanumeric() || "#+-.:=@_".contains(plain) => {
+                text.push(plain)
+            }
             wide if !wide.is_ascii() => text.push(wide),
             other => text.push_str(&format!("\\x{:02x}", u32::from(other))),
         }
@@ -162,7 +164,11 @@ impl Ears {
             false => link(device).unwrap_or_else(|| PathBuf::from("/dev/x")),
         };
         let flags = inotify::WatchFlags::CREATE | inotify::WatchFlags::MOVED_TO;
-        for directory in path.ancestors().skip(1).filter(|path| path.parent().is_some()) {
+        for directory in path
+            .ancestors()
+            .skip(1)
+            .filter(|path| path.parent().is_some())
+        {
             // One that is not there is made in the one above it.
             inotify::add_watch(&self.files, directory, flags).ok();
         }
@@ -213,7 +219,10 @@ mod tests {
         let path = place.path().join("by-x/sda1");
         let device = path.to_str().unwrap();
         let error = wait(device, Some(Duration::from_millis(1))).unwrap_err();
-        assert_eq!(error.to_string(), format!("{device} has not come within 1ms"));
+        assert_eq!(
+            error.to_string(),
+            format!("{device} has not come within 1ms")
+        );
         let made = path.clone();
         let maker = std::thread::spawn(move || {
             std::fs::create_dir(made.parent().unwrap()).unwrap();

@@ -70,7 +70,9 @@ fn start(users: &Users, name: &str) -> Result<(), LingerError> {
 fn unit_of(users: &Users, name: &str) -> Option<UnitName> {
     let User { uid, .. } = users.user(name).filter(|user| user.name == name)?;
     let is_number = name.bytes().all(|byte| byte.is_ascii_digit());
-    UnitName::new(&format!("user@{uid}")).ok().filter(|_| !is_number)
+    UnitName::new(&format!("user@{uid}"))
+        .ok()
+        .filter(|_| !is_number)
 }
 
 #[cfg(test)]

@@ -108,7 +108,8 @@ pub(super) fn run(order: &Order) -> Result<(), TaskError> {
     ]);
     let failed = |source| MountError::Run { line, source };
     // Not a pipe: a file system's daemon that keeps it open would keep us waiting.
-    let said = rustix::fs::memfd_create("mount", MemfdFlags::CLOEXEC).map_err(|e| failed(e.into()))?;
+    let said =
+        rustix::fs::memfd_create("mount", MemfdFlags::CLOEXEC).map_err(|e| failed(e.into()))?;
     let mut said = fs::File::from(said);
     #[expect(
         clippy::disallowed_methods,
@@ -134,7 +135,11 @@ pub(super) fn run(order: &Order) -> Result<(), TaskError> {
         line,
         device: order.source.clone(),
         target: order.target.clone(),
-        said: if said.is_empty() { status.to_string() } else { said },
+        said: if said.is_empty() {
+            status.to_string()
+        } else {
+            said
+        },
     }
     .into())
 }

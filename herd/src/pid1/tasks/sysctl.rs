@@ -45,7 +45,9 @@ pub fn parse(file: &str, text: &str) -> (Vec<Setting>, Vec<String>) {
             Some((key, value)) => (key.trim(), Some(value.trim().to_owned())),
             None if may_fail => (rest.trim(), None),
             None => {
-                problems.push(format!("{place}: {line:?} is passed over: it is not key = value"));
+                problems.push(format!(
+                    "{place}: {line:?} is passed over: it is not key = value"
+                ));
                 continue;
             }
         };
@@ -77,7 +79,8 @@ fn normal(key: &str) -> Option<String> {
             .collect(),
         _ => key.to_owned(),
     };
-    let is_part = |part: &str| !part.is_empty() && part != "." && part != ".." && !part.contains('\0');
+    let is_part =
+        |part: &str| !part.is_empty() && part != "." && part != ".." && !part.contains('\0');
     (!key.is_empty() && key.split('/').all(is_part)).then_some(key)
 }
 
@@ -87,8 +90,9 @@ fn is_pattern(key: &str) -> bool {
 
 /// Key and setting, patterns resolved by `expand`, in the order of the keys.
 fn resolve(settings: &[Setting], expand: impl Fn(&str) -> Vec<String>) -> Vec<(String, &Setting)> {
-    let (patterns, plain): (Vec<&Setting>, Vec<&Setting>) =
-        settings.iter().partition(|setting| is_pattern(&setting.key));
+    let (patterns, plain): (Vec<&Setting>, Vec<&Setting>) = settings
+        .iter()
+        .partition(|setting| is_pattern(&setting.key));
     let mut last: BTreeMap<String, &Setting> = BTreeMap::new();
     for setting in patterns {
         for key in expand(&setting.key) {
@@ -130,7 +134,10 @@ pub(super) fn run() -> Result<(), TaskError> {
         let Err(error) = fs::write(Path::new(KERNEL).join(&key), format!("{value}\n")) else {
             continue;
         };
-        tell(&format!("{}: cannot set {key} to {value:?}: {error}", setting.place));
+        tell(&format!(
+            "{}: cannot set {key} to {value:?}: {error}",
+            setting.place
+        ));
         if !setting.may_fail && error.kind() != io::ErrorKind::NotFound {
             count += 1;
         }
@@ -155,9 +162,16 @@ fn matching(directory: &Path, pattern: &str) -> Vec<String> {
                 deeper.push(join(part));
                 continue;
             }
-            let entries = fs::read_dir(directory.join(above)).into_iter().flatten().flatten();
+            let entries = fs::read_dir(directory.join(above))
+                .into_iter()
+                .flatten()
+                .flatten();
             let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
-            deeper.extend(names.filter(|name| matches(part, name)).map(|name| join(&name)));
+            deeper.extend(
+                names
+                    .filter(|name| matches(part, name))
+                    .map(|name| join(&name)),
+            );
         }
         found = deeper;
     }
@@ -181,7 +195,10 @@ fn matches(pattern: &str, text: &str) -> bool {
         for (index, slot) in next.iter_mut().enumerate() {
             let before = index.checked_sub(1);
             let have = before.and_then(|index| text.get(index));
-            let was = before.and_then(|index| reachable.get(index)).copied().unwrap_or(false);
+            let was = before
+                .and_then(|index| reachable.get(index))
+                .copied()
+                .unwrap_or(false);
             any |= reachable.get(index).copied().unwrap_or(false);
             *slot = match wanted {
                 '*' => any,
@@ -208,7 +225,10 @@ mod tests {
              net.ipv4.conf.eth0/1.rp_filter=2\n-net.ipv4.conf.lo.rp_filter\n",
         );
         assert_eq!(problems, [""; 0]);
-        let keys: Vec<&str> = settings.iter().map(|setting| setting.key.as_str()).collect();
+        let keys: Vec<&str> = settings
+            .iter()
+            .map(|setting| setting.key.as_str())
+            .collect();
         assert_eq!(
             keys,
             [
@@ -225,7 +245,8 @@ mod tests {
 
     #[test]
     fn a_broken_line_is_told_and_stops_no_other() {
-        let (settings, problems) = parse("x.conf", "kernel.sysrq\n=1\na../b = 2\nkernel.panic = 5\n");
+        let (settings, problems) =
+            parse("x.conf", "kernel.sysrq\n=1\na../b = 2\nkernel.panic = 5\n");
         assert_eq!(
             problems,
             [
@@ -241,13 +262,20 @@ mod tests {
     fn a_plain_line_goes_before_patterns_and_a_later_one_before_an_earlier() {
         let text = "net.a.x = 1\nnet.*.x = 2\nnet.b.x = 3\n-net.c.x\nnet.b.x = 4\n";
         let (settings, _) = parse("f", text);
-        let expand = |_: &str| ["net/a/x", "net/b/x", "net/c/x", "net/d/x"].map(str::to_owned).to_vec();
+        let expand = |_: &str| {
+            ["net/a/x", "net/b/x", "net/c/x", "net/d/x"]
+                .map(str::to_owned)
+                .to_vec()
+        };
         let resolved = resolve(&settings, expand);
         let values: Vec<(&str, &str)> = resolved
             .iter()
             .map(|(key, setting)| (key.as_str(), setting.value.as_deref().unwrap_or_default()))
             .collect();
-        assert_eq!(values, [("net/a/x", "1"), ("net/b/x", "4"), ("net/d/x", "2")]);
+        assert_eq!(
+            values,
+            [("net/a/x", "1"), ("net/b/x", "4"), ("net/d/x", "2")]
+        );
     }
 
     #[test]
