@@ -94,9 +94,11 @@ pub fn mount_unit(path: &Path) -> Option<UnitName> {
 pub fn path_unit(word: &str, path: &Path) -> Option<UnitName> {
     use std::os::unix::ffi::OsStrExt;
     let mut name = word.to_owned();
-    let parts = path.components().filter_map(|part| match part {
-        std::path::Component::Normal(part) => Some(part.as_bytes()),
-        _ => None,
+    let parts = path.components().filter_map(|part| {
+        let std::path::Component::Normal(part) = part else {
+            return None;
+        };
+        Some(part.as_bytes())
     });
     for part in parts {
         name.push('-');

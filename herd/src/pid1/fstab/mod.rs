@@ -59,6 +59,8 @@ enum LineError {
     Number { field: &'static str, text: String },
     #[error("{point} is the mount point of line {line} already")]
     Twice { point: String, line: usize },
+    #[error("the swap {0:?} is neither a device nor an absolute path")]
+    Swap(String),
     #[error("{0} is swap of line {1} already")]
     SwapTwice(String, usize),
 }
@@ -127,6 +129,9 @@ fn entry(line: usize, text: &[u8]) -> Result<Option<Entry>, LineError> {
         return Ok(None);
     }
     let target = match kind.as_str() {
+        "swap" if !source.starts_with('/') && !texts::is_device(&source) => {
+            return Err(LineError::Swap(source));
+        }
         "swap" => None,
         _ => Some(target(&point)?),
     };
@@ -187,6 +192,8 @@ pub(super) fn unescaped_path(field: &str) -> PathBuf {
 }
 
 #[cfg(test)]
+mod golden;
+#[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
@@ -219,7 +226,7 @@ mod tests {
     fn a_broken_line_is_told_with_its_number_and_stops_no_other() {
         let table = read(
             b"/dev/sda1 /boot\n/dev/sdb1 srv ext4\n/dev/sdc1 /a/../b ext4\n/dev/sdd1 /d ext4 defaults 0 two\n\
-              /dev/sde1 /\xff ext4\n/dev/sdf1 /f ext4\n/dev/sdg1 /f/ ext4\n/s none swap\n/s none swap\n",
+              /dev/sde1 /\xff ext4\n/dev/sdf1 /f ext4\n/dev/sdg1 /f/ ext4\n/s none swap\n/s none swap\nzram none swap\n",
         );
         assert_eq!(
             table.problems,
@@ -231,6 +238,7 @@ mod tests {
                 "line 5 of /etc/fstab is passed over: it is not UTF-8",
                 "line 7 of /etc/fstab is passed over: /f is the mount point of line 6 already",
                 "line 9 of /etc/fstab is passed over: /s is swap of line 8 already",
+                "line 10 of /etc/fstab is passed over: the swap \"zram\" is neither a device nor an absolute path",
             ]
         );
         assert_eq!(table.entries.len(), 2);
@@ -247,12 +255,13 @@ mod tests {
         fn likely_lines_give_sound_units(
             lines in prop::collection::vec(
                 "(/dev/[a-z$%\\\\-]{1,5}|UUID=[0-9a-f]{4}|[a-z:/]{1,9}) (/[a-z%$\\\\\"'-]{0,4}){1,3} \
-                 (ext4|nfs|swap|none|tmpfs) (x-systemd.requires=[a-z/.]{0,6}|bind|nofail|_netdev|ro|pri=3|,){1,4} 0 [012]",
+                 (ext4|nfs|swap|none|tmpfs) (x-systemd\\.requires=[a-z/.]{0,6}|bind|nofail|_netdev|ro|pri=3|,){1,4} 0 [012]",
                 0..6,
             )
         ) {
             let table = read(lines.join("\n").as_bytes());
-            let made = Made::of(&table, &Machine::default());
+            let machine = Machine { herd: "/usr/bin/herd".into(), ..Machine::default() };
+            let made = Made::of(&table, &machine);
             for (name, text) in &made.units {
                 let name = units::UnitName::new(name).unwrap();
                 let source = units::SourceText::new("/run/herd/boot/x.toml", text.as_str());

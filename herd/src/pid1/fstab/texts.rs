@@ -171,13 +171,14 @@ impl Made {
         text.list("requires", &requires);
         text.list("after", &after);
         text.list("wants", order.wants);
-        text.list("before", &names(&wishes.before));
+        text.list("before", names(&wishes.before));
         let mut mounts_for = wishes.mounts_for.clone();
         let above = target.parent().filter(|above| *above != Path::new("/"));
         mounts_for.extend(above.map(|above| above.display().to_string()));
         // A directory that is bound, the file behind a loop device.
         let is_local_path = entry.source.starts_with('/') && !is_remote;
-        if is_local_path && !entry.source.starts_with("/dev/") {
+        let is_plain = !entry.source.split('/').any(|part| part == "..");
+        if is_local_path && is_plain && !entry.source.starts_with("/dev/") {
             mounts_for.push(entry.source.clone());
         }
         mounts_for.sort();
@@ -213,7 +214,7 @@ impl Made {
         };
         let order = order(wishes.is_remote);
         let mut text = Text::new(&format!("Swap on {}, {}", entry.source, of(entry)));
-        text.list("requires", &names(&wishes.requires));
+        text.list("requires", names(&wishes.requires));
         let mut after: Vec<String> = Vec::new();
         if wishes.is_remote {
             after.extend(order.after.iter().map(|name| (*name).to_owned()));
@@ -223,7 +224,7 @@ impl Made {
         }
         after.extend(wishes.after.iter().map(ToString::to_string));
         text.list("after", &after);
-        text.list("before", &names(&wishes.before));
+        text.list("before", names(&wishes.before));
         let mut mounts_for = wishes.mounts_for.clone();
         if !is_device(&entry.source) {
             mounts_for.push(entry.source.clone());
@@ -378,7 +379,7 @@ pub(crate) const TAGS: [(&str, &str); 5] = [
     ("ID=", "/dev/disk/by-id"),
 ];
 
-fn is_device(source: &str) -> bool {
+pub(super) fn is_device(source: &str) -> bool {
     source.starts_with("/dev/") || TAGS.iter().any(|(tag, _)| source.starts_with(tag))
 }
 

@@ -62,10 +62,11 @@ fn replace(directory: &Path, old: &[u8]) -> io::Result<()> {
     fs::create_dir_all(directory)?;
     let temporary = directory.join(format!(".{NAME}"));
     // One that a boot before has left is not ours to follow or to keep the mode of.
-    fs::remove_file(&temporary).or_else(|error| match error.kind() {
-        io::ErrorKind::NotFound => Ok(()),
-        _ => Err(error),
-    })?;
+    if let Err(error) = fs::remove_file(&temporary)
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        return Err(error);
+    }
     let mut file = OpenOptions::new()
         .write(true)
         .create_new(true)
