@@ -1,5 +1,5 @@
-//! Networks of boxes are given back: by a thread of their own, because it takes milliseconds and may
-//! wait for other supervisors of the machine.
+//! Networks of boxes are given back, and their walls put back: by a thread of their own, because it takes milliseconds
+//! and may wait for other supervisors of the machine.
 //!
 //! What is to be given back is a list of ids, which grows by what ends while the thread is at work and
 //! is then taken as a whole: it is never longer than the runs that had a network. A service whose last
@@ -15,9 +15,10 @@ use std::time::Duration;
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd};
 use rustix::fs::{Mode, OFlags};
+use sandbox::network::{Damage, Repaired, Stranger};
 use units::{Unit, UnitName};
 
-use super::runtime::{Stage, Task};
+use super::runtime::{Runtime, Stage, Task};
 use super::{Daemon, group, reason};
 use crate::network::{Joined, NetworkOccasion};
 use crate::supervisor::action::Role;
@@ -52,6 +53,8 @@ struct Queue {
     wanted: Vec<String>,
     /// What nobody gives back any more is to be looked for.
     collects: bool,
+    /// Who has touched the tables of the firewall, which are to be looked at.
+    touched: Option<Stranger>,
     done: Vec<Done>,
     is_closed: bool,
 }
@@ -61,6 +64,24 @@ struct Queue {
 struct Done {
     ids: Vec<String>,
     trouble: Option<Arc<str>>,
+    /// What became of the tables of the firewall, if they were not as they should be.
+    tables: Option<String>,
+}
+
+/// What is to be done at once.
+#[derive(Debug, Default)]
+struct Work {
+    ids: Vec<String>,
+    touched: Option<Stranger>,
+}
+
+impl Queue {
+    fn take_work(&mut self) -> Work {
+        Work {
+            ids: std::mem::take(&mut self.wanted),
+            touched: self.touched.take(),
+        }
+    }
 }
 
 /// The kernel takes interfaces away some time after their namespace's last process, so what a killed
@@ -76,8 +97,20 @@ impl Shared {
 
     fn run(&self) {
         let mut collections = 0;
-        while let Some(ids) = self.take(&mut collections) {
+        let mut broken = None;
+        while let Some(Work { ids, touched }) = self.take(&mut collections) {
+            // What was changed again meanwhile is looked at by the next.
+            let tables = match touched.or_else(|| broken.take()) {
+                Some(by) => look_at_tables(&by).unwrap_or_else(|failure| {
+                    broken = Some(by);
+                    Some(failure)
+                }),
+                None => None,
+            };
             let mut trouble = give_back(&ids);
+            if broken.is_some() && collections == 0 {
+                collections = COLLECTIONS;
+            }
             if trouble.is_some() {
                 // What could not be given back is tried again, as what a killed herd left is.
                 collections = COLLECTIONS;
@@ -93,10 +126,17 @@ impl Shared {
                     Err(error) => trouble = trouble.or(Some(reason(&error))),
                 }
             }
-            if ids.is_empty() && trouble.is_none() {
+            if collections == 0 {
+                broken = None;
+            }
+            if ids.is_empty() && trouble.is_none() && tables.is_none() {
                 continue;
             }
-            self.tell(Done { ids, trouble });
+            self.tell(Done {
+                ids,
+                trouble,
+                tables,
+            });
         }
     }
 
@@ -107,15 +147,15 @@ impl Shared {
     }
 
     /// What is to be done next: nothing to give back is a time to collect. `None` at the end.
-    fn take(&self, collections: &mut u32) -> Option<Vec<String>> {
+    fn take(&self, collections: &mut u32) -> Option<Work> {
         let mut queue = self.lock();
         loop {
             if std::mem::take(&mut queue.collects) {
                 *collections = COLLECTIONS;
-                return Some(std::mem::take(&mut queue.wanted));
+                return Some(queue.take_work());
             }
-            if !queue.wanted.is_empty() {
-                return Some(std::mem::take(&mut queue.wanted));
+            if !queue.wanted.is_empty() || queue.touched.is_some() {
+                return Some(queue.take_work());
             }
             if queue.is_closed {
                 return None;
@@ -130,10 +170,30 @@ impl Shared {
             let (again, timeout) = woken.unwrap_or_else(PoisonError::into_inner);
             queue = again;
             if timeout.timed_out() {
-                return Some(Vec::new());
+                return Some(Work::default());
             }
         }
     }
+}
+
+/// Puts the tables of the firewall back if they are not as they should be; what to say of it, or why it cannot be done.
+fn look_at_tables(by: &Stranger) -> Result<Option<String>, String> {
+    let repaired = sandbox::network::repair();
+    let repaired = repaired.map_err(|error| {
+        let reason = reason(&error);
+        format!("{by} has changed the tables herd of the firewall, and they cannot be put back: {reason}")
+    })?;
+    Ok(repaired.map(|Repaired { damage, boxes }| {
+        let damage = match damage {
+            Damage::Missing => "taken the tables herd of the firewall away",
+            Damage::Changed => "changed the tables herd of the firewall",
+        };
+        let boxes = match boxes {
+            1 => "1 box".to_owned(),
+            more => format!("{more} boxes"),
+        };
+        format!("{by} has {damage}: they are back, with the rules of {boxes}")
+    }))
 }
 
 /// All at once; where one of them cannot be given back, the others still are.
@@ -175,6 +235,12 @@ impl Releaser {
         self.go_on();
     }
 
+    /// Somebody has touched the tables of the firewall. However often, they are looked at once.
+    pub(super) fn look_at_tables(&mut self, by: Stranger) {
+        self.shared.lock().touched = Some(by);
+        self.go_on();
+    }
+
     fn go_on(&mut self) {
         if self.thread.is_none() {
             let shared = Arc::clone(&self.shared);
@@ -183,9 +249,14 @@ impl Releaser {
                 Ok(thread) => self.thread = Some(thread),
                 // The loop has to do it then, rather than nobody.
                 Err(_) => {
-                    let ids = std::mem::take(&mut self.shared.lock().wanted);
+                    let Work { ids, touched } = self.shared.lock().take_work();
+                    let tables = touched.and_then(|by| look_at_tables(&by).unwrap_or_else(Some));
                     let trouble = give_back(&ids);
-                    self.shared.tell(Done { ids, trouble });
+                    self.shared.tell(Done {
+                        ids,
+                        trouble,
+                        tables,
+                    });
                 }
             }
         }
@@ -302,6 +373,7 @@ impl Daemon {
         };
         let is_main = task == Task::Role(Role::Main);
         let own = walls.network.as_private();
+        let watches = own.is_some();
         if is_main {
             let id = own.map(|private| private.id.clone());
             runtime.names_of_network = id.or_else(|| walls.network_names.clone());
@@ -311,6 +383,9 @@ impl Daemon {
             run,
             is_main,
         }));
+        if watches {
+            self.watch_firewall();
+        }
     }
 
     /// A run has ended, or its launch has failed: what it had beside the service's own network goes.
@@ -392,9 +467,17 @@ impl Daemon {
                 self.tell(id, Input::Emptied);
             }
         }
+        let has_network =
+            |runtime: &Runtime| !runtime.leases.is_empty() || !runtime.releasing.is_empty();
+        if !self.runtimes.values().any(has_network) {
+            self.leave_firewall();
+        }
     }
 
     fn tell_trouble(&self, done: &Done) {
+        if let Some(tables) = &done.tables {
+            self.note(tables);
+        }
         if let Some(trouble) = &done.trouble {
             self.note(&format!("a network is not given back: {trouble}"));
         }

@@ -12,11 +12,9 @@ use super::address_pool as pool;
 use super::hand::Hand;
 use super::links::{self, End};
 use super::netlink::Netlink;
-use super::nft;
 use super::registry::Registry;
-use super::rules;
 use super::state::{Around, Bridge, Lease, Leased, State};
-use super::{NetworkError, names, settings};
+use super::{NetworkError, connections, firewall, names, settings};
 use crate::config::{Interface, Link, MacAddress, Port, PrivateNetwork, Protocol, Rates};
 use crate::step::NetworkLease;
 
@@ -328,14 +326,17 @@ fn make_lease(
             made.push(bridge);
         }
     }
-    commit_rules(&before, unsure, &registry.state)?;
-    // Behind the rules that watch what it lets through.
+    firewall::commit(&before, unsure, &registry.state)?;
     for bridge in made {
         settings::bridge(&bridge.device)?;
     }
+    // Behind the rules that watch what it lets through.
+    settings::loopback_ports(&registry.state)?;
     for change in &changes {
         change.make()?;
     }
+    connections::forget_ports(host, &wanted.ports)
+        .map_err(failed("forget connections to the ports"))?;
     let over_host = lease.over_host_tree;
     registry.write_names(&resolv, Some(&wanted.id), over_host)?;
     registry.state.unsure = false;
@@ -422,45 +423,6 @@ fn there_is(answer: io::Result<()>) -> io::Result<()> {
     }
 }
 
-/// Brings the kernel's table to what `after` says.
-fn commit_rules(before: &State, unsure: bool, after: &State) -> Result<(), NetworkError> {
-    let has_rules = |state: &State| !state.networks.is_empty();
-    let mut firewall = match Netlink::netfilter() {
-        Err(error) if error.raw_os_error() == Some(libc::EPROTONOSUPPORT) => {
-            return Err(NetworkError::NoFirewall);
-        }
-        firewall => firewall.map_err(NetworkError::Rules)?,
-    };
-    let mut send = |batch: &nft::Batch| match firewall.batch(batch) {
-        // Without the subsystem in the kernel nobody takes the batch.
-        Err(error) if error.raw_os_error() == Some(libc::EINVAL) && batch.last <= 5 => {
-            Err(NetworkError::NoFirewall)
-        }
-        answer => answer.map_err(NetworkError::Rules),
-    };
-    if !has_rules(after) {
-        return if has_rules(before) || unsure {
-            send(&nft::remove())
-        } else {
-            Ok(())
-        };
-    }
-    let wanted = rules::tables(after);
-    if unsure || !has_rules(before) {
-        return send(&nft::replace(&wanted));
-    }
-    let Some(batch) = nft::change(&rules::tables(before), &wanted) else {
-        return Ok(());
-    };
-    match send(&batch) {
-        // Somebody has cleared the firewall: everybody's rules come back with this change.
-        Err(NetworkError::Rules(error)) if error.raw_os_error() == Some(libc::ENOENT) => {
-            send(&nft::replace(&wanted))
-        }
-        answer => answer,
-    }
-}
-
 /// Takes away the leases of boxes that nobody builds any more and that have gone.
 fn clear(registry: &mut Registry, host: &mut Netlink) -> Result<usize, NetworkError> {
     let mut is_over = |id: &str, lease: &Lease| {
@@ -472,11 +434,24 @@ fn clear(registry: &mut Registry, host: &mut Netlink) -> Result<usize, NetworkEr
         .filter(|(id, lease)| is_over(id, lease))
         .map(|(id, _)| id.clone())
         .collect();
+    let ids: Vec<&str> = over.iter().map(String::as_str).collect();
+    drop_leases(registry, host, &ids).map(|()| over.len())
+}
+
+/// Takes away what these leases have; the first that cannot be ended keeps no other.
+fn drop_leases(
+    registry: &mut Registry,
+    host: &mut Netlink,
+    ids: &[&str],
+) -> Result<(), NetworkError> {
+    let leases = ids.iter().filter_map(|id| registry.state.leases.get(*id));
+    let addresses: Vec<IpAddr> = leases.flat_map(Lease::addresses).collect();
     let mut first = Ok(());
-    for id in &over {
+    for id in ids {
         first = first.and(drop_lease(registry, host, id));
     }
-    first.map(|()| over.len())
+    // Their interfaces have gone, so nothing is added any more; who has their addresses next has to wait until then.
+    first.and(connections::forget(&addresses).map_err(failed("forget connections of a box")))
 }
 
 /// Takes away what the lease of this id has.
@@ -494,7 +469,8 @@ fn drop_lease(registry: &mut Registry, host: &mut Netlink, id: &str) -> Result<(
             answer => answer.map_err(failed(&format!("remove interface {device}")))?,
         }
     }
-    commit_rules(&registry.state, registry.state.unsure, &after)?;
+    firewall::commit(&registry.state, registry.state.unsure, &after)?;
+    settings::loopback_ports(&after)?;
     settings::put_back(&mut after);
     after.unsure = false;
     registry.state = after;
@@ -516,14 +492,9 @@ pub fn release(ids: &[&str]) -> Result<(), NetworkError> {
         return Ok(());
     };
     let mut host = open_route()?;
-    let mut first = Ok(());
-    for id in ids {
-        // One that cannot be ended keeps no other.
-        let ended = drop_lease(&mut registry, &mut host, id);
-        first = first.and(ended);
-    }
+    let ended = drop_leases(&mut registry, &mut host, ids);
     registry.leave()?;
-    first
+    ended
 }
 
 /// Takes away what boxes that are no more have left, because who should have [released](release) them has

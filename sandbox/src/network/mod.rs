@@ -39,22 +39,28 @@ use crate::sys::Errno;
 
 mod address_pool;
 mod apply;
+mod connections;
+mod firewall;
 mod hand;
 mod link_rules;
 mod links;
 mod names;
 mod netlink;
 mod nft;
+mod picture;
 mod registry;
 mod rules;
 mod settings;
 mod state;
 mod trial;
+mod watch;
 
 pub(crate) use apply::Taken;
 pub use apply::{collect, release};
+pub use firewall::{Damage, Repaired, repair};
 pub(crate) use registry::box_directory;
 pub(crate) use trial::tried;
+pub use watch::{Heard, Stranger, Watch};
 
 /// Where everything is written down.
 pub const BASE: &str = "/run/herd/network";
