@@ -54,6 +54,7 @@ mod network_life;
 mod network_reach;
 mod network_refusals;
 mod network_rules;
+mod network_walls;
 mod oneshot;
 mod quickstart;
 mod readiness;

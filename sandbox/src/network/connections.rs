@@ -244,6 +244,6 @@ mod tests {
         let read = entry(&frame).unwrap();
         assert_eq!(read.original.destination_port, 8080);
         assert_eq!(read.original.destination, read.reply.source);
-        assert_eq!(read.named.len(), 4 + 48 + 8);
+        assert_eq!(read.named.len(), 4 + 52 + 8);
     }
 }

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use super::address_pool::bridge_mac;
-use super::links::burst;
+use super::links::SMALLEST_BURST;
 use super::nft::{
     Base, Chain, Expression, FORWARD, HARDWARE_ADDRESS, Header, INPUT, INTERFACE_NAME,
     IPV4_ADDRESS, IPV6_ADDRESS, META_ETHER_TYPE, META_IIFNAME, PREROUTING, Register, Set, Table,
@@ -94,16 +94,16 @@ pub(crate) fn table(state: &State) -> Table {
 
 impl Table {
     /// The box limits what it sends itself, by a queue of its end of the pair, which keeps in step what it holds back. It may
-    /// be able to take that away; what then comes too fast is dropped here. What the queue lets through always passes.
+    /// be able to take that away; what then comes too fast is dropped here: the kernel lets the bytes of a second and
+    /// this burst pass at once, so what the queue lets through always passes.
     fn hold(&mut self, device: &str, rate: u64) {
         let chain = format!("rate-{device}");
         if let Some(set) = self.sets.get_mut(RATES) {
             set.elements.insert(interface(device), Some(chain.clone()));
         }
-        let rate = rate.min(FASTEST);
         let over = Expression::Over {
-            rate,
-            burst: burst(rate).saturating_mul(2),
+            rate: rate.min(FASTEST),
+            burst: SMALLEST_BURST,
             bytes: true,
         };
         let rules = vec![vec![over, Expression::dropped()]];

@@ -207,13 +207,12 @@ const ACK: u16 = 4;
 const CREATE: u16 = 0x400;
 const APPEND: u16 = 0x800;
 
-/// What our batches count from. The kernel tells everybody who listens the number of the message that changed something, and
+/// What our batches count from. The kernel tells everybody who listens the number of the batch that changed something, and
 /// nobody else begins here ("herd").
 const FIRST: u32 = 0x6865_7264;
 const MOST: u32 = 1 << 16;
 
-/// Claims that a change with this number is one of ours. A batch that is longer than all are counts as a stranger's from
-/// there on.
+/// Claims that a batch with a message of this number is one of ours.
 pub(crate) fn is_ours(sequence: u32) -> bool {
     (FIRST..FIRST + MOST).contains(&sequence)
 }

@@ -99,16 +99,16 @@ impl Watch {
     }
 }
 
-/// A change comes as messages of what is new and gone, and then one of who did it.
+/// A change comes as messages of what is new and gone, and then one of who did it, which has the number of the request.
 fn look(frame: &Frame<'_>, is_touched: &mut bool, by: &mut Option<Stranger>) {
     let Some((what, _, body)) = picture::of_nftables(frame) else {
         return;
     };
     if what != NEWGEN {
-        *is_touched |= !nft::is_ours(frame.sequence) && picture::is_of_herds_table(frame);
+        *is_touched |= picture::is_of_herds_table(frame);
         return;
     }
-    if std::mem::take(is_touched) {
+    if std::mem::take(is_touched) && !nft::is_ours(frame.sequence) {
         let pid = picture::attribute(body, 2).and_then(|pid| pid.first_chunk());
         let name = picture::attribute(body, 3).map(|name| {
             let name = name.split(|byte| *byte == 0).next().unwrap_or_default();
