@@ -1,6 +1,6 @@
 //! What others do to the firewall does not open what boxes are denied: herd hears of it and puts its rules back.
 
-use crate::fixture::{Deadline, Net, Output, until_changed};
+use crate::fixture::{Deadline, Herd, Net, Output, until_changed};
 use crate::network_reach::{IDLE, WEB, from_box, from_outside, lacks_something, listens, says};
 
 #[track_caller]
@@ -99,4 +99,25 @@ fn what_others_do_beside_it_makes_herd_do_nothing() {
     assert_eq!(handle(), before);
     let log = net.herd.log("herd").join("\n");
     assert!(!log.contains("firewall"), "{log}");
+}
+
+#[test]
+fn a_box_that_gets_no_name_server_is_told_of() {
+    if lacks_something() {
+        return;
+    }
+    let own = format!("{IDLE}dns = [\"203.0.113.9\"]\n");
+    let builder = Herd::builder()
+        .available("web", IDLE)
+        .available("own", &own);
+    let net = Net::start(builder);
+    let only = "printf 'nameserver 127.0.0.53\\nnameserver ::1\\n' > /etc/resolv.conf";
+    net.host(&["sh", "-c", only]);
+    net.herd.ok(&["start", "web", "own"]);
+    let told = net.herd.wait_log("web", "no name server for the box");
+    assert!(told.ends_with("set `dns` in [network]"), "{told}");
+    let resolv = net.in_box("web", &["cat", "/etc/resolv.conf"]).stdout;
+    assert!(!resolv.contains("nameserver"), "{resolv}");
+    let log = net.herd.log("own").join("\n");
+    assert!(!log.contains("no name server"), "{log}");
 }

@@ -402,6 +402,18 @@ impl Daemon {
         if watches {
             self.watch_firewall();
         }
+        let asks_host = own.is_some_and(|own| own.names && own.dns.is_none());
+        if is_main
+            && asks_host
+            && sandbox::network::name_servers().is_empty()
+            && let Some(name) = self.name(id)
+        {
+            self.say(
+                &name,
+                "no name server for the box: /etc/resolv.conf names none but on the host's loopback, which is not the box's; \
+                 set `dns` in [network]",
+            );
+        }
     }
 
     /// A run has ended, or its launch has failed: what it had beside the service's own network goes.

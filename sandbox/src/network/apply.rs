@@ -363,13 +363,23 @@ fn look_around(
         around.has_ipv6 = settings::has_ipv6();
     }
     if wanted.dns.is_none() {
-        around.dns = names::servers(resolv);
-        if around.dns.is_empty() {
-            let real = fs::read_to_string(names::BEHIND_STUB).unwrap_or_default();
-            around.dns = names::servers(&real);
-        }
+        around.dns = reachable_servers(resolv);
     }
     Ok(around)
+}
+
+/// The name servers that a box gets which names none of its own: those in `/etc/resolv.conf` that are not on the host's
+/// loopback, or else those behind systemd-resolved. Without any the box resolves no names but those of other boxes.
+pub fn name_servers() -> Vec<IpAddr> {
+    reachable_servers(&fs::read_to_string(names::RESOLV).unwrap_or_default())
+}
+
+fn reachable_servers(resolv: &str) -> Vec<IpAddr> {
+    let servers = names::servers(resolv);
+    if !servers.is_empty() {
+        return servers;
+    }
+    names::servers(&fs::read_to_string(names::BEHIND_STUB).unwrap_or_default())
 }
 
 /// Nobody on the host listens there, from whom it would be taken.

@@ -10,7 +10,7 @@ use super::links::SMALLEST_BURST;
 use super::nft::{
     Base, Chain, Expression, FORWARD, HARDWARE_ADDRESS, Header, INPUT, INTERFACE_NAME,
     IPV4_ADDRESS, IPV6_ADDRESS, Kind, META_ETHER_TYPE, META_IIFNAME, PREROUTING, Register, Set,
-    Table, interface, pair,
+    Table, Target, interface, pair,
 };
 use super::state::State;
 
@@ -45,7 +45,7 @@ pub(crate) fn table(state: &State) -> Table {
     let rates = Set {
         key_length: 16,
         key_type: INTERFACE_NAME,
-        jumps: true,
+        kind: Kind::Verdicts,
         elements: BTreeMap::new(),
     };
     table.sets.insert(RATES, rates);
@@ -99,7 +99,8 @@ impl Table {
     fn hold(&mut self, device: &str, rate: u64) {
         let chain = format!("rate-{device}");
         if let Some(set) = self.sets.get_mut(RATES) {
-            set.elements.insert(interface(device), Some(chain.clone()));
+            let to = Target::Chain(chain.clone());
+            set.elements.insert(interface(device), Some(to));
         }
         let over = Expression::Over {
             rate: rate.min(FASTEST),

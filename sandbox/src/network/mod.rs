@@ -25,6 +25,12 @@
 //! [`collect`], which also happens with every new lease: a lease is over when its box's first process has gone and
 //! its interface with it.
 //!
+//! The rules are the walls, and whoever may change the firewall can take them away: `nft flush ruleset` does. Then boxes
+//! reach each other, and whoever a box had been denied, until [`repair`] or the next lease puts the tables back. herd's
+//! supervisor does so at once, by [`Watch`]; who uses this crate without it, or `vb`, does it by hand or lives with it.
+//! So that what listens on the host's loopback is not open then too, `route_localnet` is set for a bridge only as long as a
+//! box on it has a port on a loopback address of the host.
+//!
 //! [`PrivateNetwork::id`]: crate::config::PrivateNetwork::id
 #![forbid(unsafe_code)]
 
@@ -57,7 +63,7 @@ mod trial;
 mod watch;
 
 pub(crate) use apply::Taken;
-pub use apply::{collect, release};
+pub use apply::{collect, name_servers, release};
 pub use firewall::{Damage, Repaired, repair};
 pub use holder::Holder;
 pub(crate) use registry::box_directory;

@@ -252,7 +252,7 @@ pub(crate) const CASES: &[Case] = &[
                     "socat",
                     "-T1",
                     "-u",
-                    "TCP4-LISTEN:90",
+                    "TCP4-LISTEN:90,reuseaddr",
                     "SYSTEM:wc -c",
                 ];
                 serve.args(count).stdout(Stdio::piped());
