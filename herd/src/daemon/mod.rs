@@ -22,6 +22,7 @@ mod paths;
 mod perform;
 mod probes;
 mod reaper;
+mod releaser;
 mod report;
 mod runtime;
 mod signals;
@@ -78,7 +79,7 @@ pub(crate) struct Daemon {
     launcher: Launcher,
     filters: sandbox::seccomp::Memory,
     sink: Sink,
-    releaser: leases::Releaser,
+    releaser: releaser::Releaser,
     /// What tells of changes of the firewall, as long as a service has a network.
     firewall: Option<(sandbox::network::Watch, Token)>,
     firewall_unheard: bool,

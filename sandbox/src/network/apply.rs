@@ -9,6 +9,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use ipnet::IpNet;
 
 use super::address_pool as pool;
+use super::damage;
 use super::hand::Hand;
 use super::holder;
 use super::links::{self, End};
@@ -421,6 +422,7 @@ fn make_bridge(host: &mut Netlink, bridge: &Bridge) -> Result<(), NetworkError> 
     let four = Some((gateway.into(), bridge.subnet.prefix_len()));
     let six = bridge.subnet6;
     let six = six.map(|subnet| (pool::gateway6(subnet).into(), subnet.prefix_len()));
+    settings::address_at_once(&bridge.device)?;
     let addresses = [four, six].into_iter().flatten();
     let addresses = addresses.map(|(address, length)| links::address(index, address, length));
     for request in addresses.chain([links::up(index)]) {
@@ -438,6 +440,7 @@ fn there_is(answer: io::Result<()>) -> io::Result<()> {
 
 /// Takes away the leases of boxes that nobody builds any more and that have gone.
 fn clear(registry: &mut Registry, host: &mut Netlink) -> Result<usize, NetworkError> {
+    damage::heal(registry, host)?;
     let mut is_over = |id: &str, lease: &Lease| {
         let mut links = lease.links.iter();
         !registry.is_live(id) && !links.any(|link| host.index(&link.device).is_ok())
@@ -467,6 +470,19 @@ fn drop_leases(
     first.and(connections::forget(&addresses).map_err(failed("forget connections of a box")))
 }
 
+/// Takes an interface away, if it is there.
+pub(super) fn remove_interface(host: &mut Netlink, device: &str) -> Result<(), NetworkError> {
+    match host.one(links::remove(device)) {
+        Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Ok(()),
+        answer => answer.map_err(failed(&format!("remove interface {device}"))),
+    }
+}
+
+/// Takes herd's tables away, if they are there.
+pub(super) fn remove_rules() -> Result<(), NetworkError> {
+    firewall::commit(&State::default(), true, &State::default())
+}
+
 /// Takes away what the lease of this id has.
 fn drop_lease(registry: &mut Registry, host: &mut Netlink, id: &str) -> Result<(), NetworkError> {
     // What cannot be taken away stays written down, whatever else is.
@@ -477,10 +493,7 @@ fn drop_lease(registry: &mut Registry, host: &mut Netlink, id: &str) -> Result<(
     };
     let devices = lease.links.iter().map(|link| &link.device);
     for device in devices.chain(bridges.iter().map(|bridge| &bridge.device)) {
-        match host.one(links::remove(device)) {
-            Err(error) if error.raw_os_error() == Some(libc::ENODEV) => {}
-            answer => answer.map_err(failed(&format!("remove interface {device}")))?,
-        }
+        remove_interface(host, device)?;
     }
     firewall::commit(&registry.state, registry.state.unsure, &after)?;
     settings::loopback_ports(&after)?;
@@ -505,7 +518,8 @@ pub fn release(ids: &[&str]) -> Result<(), NetworkError> {
         return Ok(());
     };
     let mut host = open_route()?;
-    let ended = drop_leases(&mut registry, &mut host, ids);
+    let healed = damage::heal(&mut registry, &mut host);
+    let ended = healed.and(drop_leases(&mut registry, &mut host, ids));
     registry.leave()?;
     ended
 }
