@@ -257,8 +257,8 @@ pub(crate) fn loopback_ports(state: &State) -> Result<(), NetworkError> {
     };
     for (name, bridge) in &state.networks {
         let led = state.leases.values().any(|lease| {
-            let first = lease.links.first();
-            first.is_some_and(|link| link.network == *name) && lease.ports.iter().any(is_local)
+            let led = state.link_of_ports(&lease.links);
+            led.is_some_and(|link| link.network == *name) && lease.ports.iter().any(is_local)
         });
         let value = if led { "1" } else { "0" };
         let path = Path::new(INTERFACES4)
