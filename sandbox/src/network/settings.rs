@@ -167,18 +167,17 @@ pub(crate) fn put_back(state: &mut State) {
     if !state.networks.is_empty() {
         return;
     }
-    let mut settings = std::mem::take(&mut state.settings);
+    let settings = std::mem::take(&mut state.settings);
     let others_translated = std::mem::take(&mut state.others_translated);
     let has_switched = SWITCHES
         .iter()
         .any(|(switch, _)| settings.contains_key(*switch));
     let is_needed = has_switched && !others_translated && firewall::others_translate();
     // What forwarding changes by itself goes with it; what was set beside it stays right only as long as it is on.
-    let forwarding: BTreeMap<String, Setting> = settings
-        .extract_if(.., |path, _| {
+    let (forwarding, mut settings): (BTreeMap<_, _>, BTreeMap<_, _>) =
+        settings.into_iter().partition(|(path, _)| {
             path == BELIEVES || path.ends_with("/forwarding") || path == FORWARD4
-        })
-        .collect();
+        });
     if is_needed {
         settings.retain(|path, _| path == REDIRECTS);
     } else {
