@@ -18,6 +18,7 @@ pub mod exposure;
 pub mod identity;
 pub mod logs;
 pub mod network;
+pub mod pid1;
 pub mod plain_file;
 pub mod prepare;
 pub mod profile;

@@ -101,6 +101,7 @@ impl Daemon {
             Call::Cat { unit } => self.cat(&unit),
             Call::Rescan => Ok(Reply::Rescan(self.rescan())),
             Call::Networks => self.networks(),
+            Call::Boot => Ok(Reply::Boot(self.boot())),
             Call::Info => Ok(Reply::Info(self.info())),
         };
         self.control.reply(id, outcome);

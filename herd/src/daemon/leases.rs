@@ -259,8 +259,27 @@ impl Daemon {
         Ok((occasion, None))
     }
 
-    /// The network namespace of a unit's main process, and the lease whose names belong to it.
+    /// Where the connections of a unit's probes begin: in the network that its main process has, or has joined, where
+    /// that is not herd's own.
+    pub(super) fn probe_network(&self, unit: &Unit) -> Result<Option<OwnedFd>, Arc<str>> {
+        if !unit.has_network_namespace() {
+            return Ok(None);
+        }
+        let (namespace, _) = self.main_network(&unit.name)?;
+        Ok(Some(namespace).filter(|namespace| !is_own(namespace)))
+    }
+
+    /// As [`Self::main_network`], which is not to be herd's own.
     fn network_of(&self, name: &UnitName) -> Result<(OwnedFd, Option<String>), Arc<str>> {
+        let found = self.main_network(name)?;
+        match is_own(&found.0) {
+            true => Err(format!("{name} has no network of its own to join").into()),
+            false => Ok(found),
+        }
+    }
+
+    /// The network namespace of a unit's main process, and the lease whose names belong to it.
+    fn main_network(&self, name: &UnitName) -> Result<(OwnedFd, Option<String>), Arc<str>> {
         let none = || format!("{name} has no process whose network could be joined");
         let runtime = self
             .supervisor
@@ -279,9 +298,6 @@ impl Daemon {
         let at_once = rustix::event::Timespec::default();
         if rustix::event::poll(&mut end, Some(&at_once)).map_err(|errno| reason(&errno))? > 0 {
             return Err(none().into());
-        }
-        if is_own(&namespace) {
-            return Err(format!("{name} has no network of its own to join").into());
         }
         Ok((
             namespace,

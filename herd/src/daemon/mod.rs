@@ -4,6 +4,7 @@
 //! Nothing here waits: processes end by pidfd, output comes by pipe, launches of boxes report by
 //! socket, and the log files are another thread's. When nothing happens, nothing wakes up.
 
+mod boot;
 mod calls;
 mod checks;
 mod clock;
@@ -118,6 +119,7 @@ pub(crate) struct Daemon {
     clients_unheard: bool,
     exit: Option<u8>,
     started_at: i64,
+    began: Time,
     /// The soft limit that herd itself was started with, for its services.
     open_files: (u64, u64),
 }

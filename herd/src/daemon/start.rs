@@ -31,7 +31,7 @@ use crate::control::server::{self, Server};
 use crate::logs::sink::Setup;
 use crate::logs::{Sink, capture};
 use crate::prepare::{SESSION_VARIABLES, Surface};
-use crate::supervisor::Supervisor;
+use crate::supervisor::{Supervisor, Time};
 use crate::users::Users;
 
 /// Why herd could not begin. Nothing is left behind.
@@ -71,6 +71,7 @@ pub fn run(options: Options) -> Result<u8, StartError> {
     {
         return Err(StartError::NoDirectory(dir.clone()));
     }
+    let began = clock::now();
     // Before we open anything that could be taken for it.
     let inherited = sandbox::inherited_descriptors()
         .map_err(set("look at the descriptors herd was started with"))?;
@@ -78,7 +79,7 @@ pub fn run(options: Options) -> Result<u8, StartError> {
     let signals = Signals::block().map_err(set("read signals from a descriptor"))?;
     let lock = lock(&options.runtime_dir)?;
     let host = Host::detect()?.tried();
-    let (mut daemon, base) = Daemon::begin(options, host, signals, inherited)?;
+    let (mut daemon, base) = Daemon::begin(options, began, host, signals, inherited)?;
     daemon.rescan();
     daemon.turn();
     let code = match daemon.run_loop() {
@@ -139,6 +140,7 @@ const SPARES: usize = 2;
 impl Daemon {
     fn begin(
         options: Options,
+        began: Time,
         host: Host,
         signals: Signals,
         inherited: BTreeMap<u32, OwnedFd>,
@@ -243,6 +245,7 @@ impl Daemon {
             clients_unheard: false,
             exit: None,
             started_at: clock::wall().0,
+            began,
             open_files,
             options,
         };

@@ -10,6 +10,7 @@ use ipnet::IpNet;
 
 use super::address_pool as pool;
 use super::hand::Hand;
+use super::holder;
 use super::links::{self, End};
 use super::netlink::Netlink;
 use super::nft;
@@ -388,6 +389,8 @@ fn is_free(port: &Port) -> Result<(), NetworkError> {
             {
                 return Err(NetworkError::PortInUse {
                     port: *port,
+                    number,
+                    by: holder::of(number, port.protocol),
                     source,
                 });
             }

@@ -40,6 +40,7 @@ use crate::sys::Errno;
 mod address_pool;
 mod apply;
 mod hand;
+mod holder;
 mod link_rules;
 mod links;
 mod names;
@@ -53,6 +54,7 @@ mod trial;
 
 pub(crate) use apply::Taken;
 pub use apply::{collect, release};
+pub use holder::Holder;
 pub(crate) use registry::box_directory;
 pub(crate) use trial::tried;
 
@@ -64,10 +66,17 @@ pub const BASE: &str = "/run/herd/network";
 pub enum NetworkError {
     #[error("cannot use {path}", path = path.display())]
     Registry { path: PathBuf, source: io::Error },
-    #[error("port {port} is taken by {by}")]
-    PortTaken { port: Port, by: String },
-    #[error("port {port} is in use on the host")]
-    PortInUse { port: Port, source: io::Error },
+    #[error("port {port}{} is taken by {by}", of_range(*.port, *.number))]
+    PortTaken { port: Port, number: u16, by: String },
+    #[error("port {port}{} is in use on the host{}", of_range(*.port, *.number), held(.by.as_ref()))]
+    PortInUse {
+        port: Port,
+        /// Which of them.
+        number: u16,
+        /// Who listens there, where that can be found.
+        by: Option<Holder>,
+        source: io::Error,
+    },
     #[error("port {0}: the kernel leads no connection to [::1] elsewhere; 127.0.0.1 it does")]
     Loopback6(Port),
     #[error("a box with the id {0} runs already")]
@@ -128,6 +137,18 @@ pub enum NetworkError {
         value: String,
         source: io::Error,
     },
+}
+
+/// Which port of a range it is; nothing where there is one alone.
+fn of_range(port: Port, number: u16) -> String {
+    match port.count {
+        1 => String::new(),
+        _ => format!(": {number}"),
+    }
+}
+
+fn held(holder: Option<&Holder>) -> String {
+    holder.map_or_else(String::new, |holder| format!(", by {holder}"))
 }
 
 impl NetworkError {

@@ -95,14 +95,15 @@ impl State {
             if port.address == Some(IpAddr::V6(Ipv6Addr::LOCALHOST)) {
                 return Err(NetworkError::Loopback6(*port));
             }
-            let holder = self.leases.values().find(|lease| {
-                let mut ports = lease.ports.iter();
-                ports.any(|taken| taken.clashes_with(port))
+            let mut taken = self.leases.values().flat_map(|lease| {
+                let ports = lease.ports.iter();
+                ports.map(move |taken| (taken, &lease.name))
             });
-            if let Some(holder) = holder {
+            if let Some((taken, by)) = taken.find(|(taken, _)| taken.clashes_with(port)) {
                 return Err(NetworkError::PortTaken {
                     port: *port,
-                    by: holder.name.clone(),
+                    number: port.host.max(taken.host),
+                    by: by.clone(),
                 });
             }
         }
@@ -411,6 +412,12 @@ mod tests {
         assert_eq!(
             error.to_string(),
             "port 127.0.0.1:8080:81/tcp is taken by a"
+        );
+        two.ports = vec!["8000-8100:9000-9100".parse().unwrap()];
+        let error = state.clone().add(&two, &around()).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "port 8000-8100:9000-9100/tcp: 8080 is taken by a"
         );
         two.ports.clear();
         two.interfaces[0].address = Some(address);

@@ -101,7 +101,10 @@ impl Loader<'_> {
             let Some(joined) = unit.entry.as_ref().and_then(|e| e.network_of.as_ref()) else {
                 continue;
             };
-            let Some(other) = units.get(joined).filter(|other| !has_network(other)) else {
+            let Some(other) = units
+                .get(joined)
+                .filter(|other| !other.has_network_namespace())
+            else {
                 continue;
             };
             let sources = self.sources.get(name).map_or(&[][..], Vec::as_slice);
@@ -117,19 +120,4 @@ impl Loader<'_> {
             self.loaded.broken.entry(name).or_default().push(report);
         }
     }
-}
-
-/// Claims that a box of the unit is in another network namespace than herd.
-fn has_network(unit: &Unit) -> bool {
-    let Some(walls) = &unit.walls else {
-        return false;
-    };
-    let joins = |kind| walls.join.iter().any(|join| join.kind == kind);
-    walls.namespaces.net
-        || walls.network != sandbox::config::Network::Host
-        || joins(sandbox::config::NamespaceKind::Net)
-        || unit
-            .entry
-            .as_ref()
-            .is_some_and(|entry| entry.network_of.is_some())
 }

@@ -1,0 +1,3 @@
+//! herd as the first process of a machine or of a container.
+
+pub mod place;

@@ -1,0 +1,259 @@
+//! Machine or container: whether there is a kernel below that is herd's to boot and to switch off, or a manager
+//! outside that started herd and will take its place back.
+//!
+//! [`Place::of`] decides from [`Facts`] alone; [`Facts::read`] collects them, and needs no `/proc`.
+#![forbid(unsafe_code)]
+
+use std::ffi::OsString;
+use std::fmt;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+/// The inode of the initial PID namespace: `PROC_PID_INIT_INO` of the kernel's `include/linux/proc_ns.h`.
+const INITIAL_PID_NAMESPACE: u64 = 0xEFFF_FFFC;
+/// capabilities(7).
+const CAP_SYS_BOOT: u32 = 22;
+
+/// What the decision is made of.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Facts {
+    pub is_process_1: bool,
+    /// `$container`: managers set it for process 1 (systemd's container interface); a machine's kernel hands
+    /// unknown `NAME=value` words of its command line on as environment, so it works there too.
+    pub variable: Option<String>,
+    /// The inode of `/proc/self/ns/pid`; `None` where `/proc` is not mounted yet, as on a machine at first.
+    pub pid_namespace: Option<u64>,
+    pub may_reboot: bool,
+    /// `/run/.containerenv` is there: podman, buildah.
+    pub has_containerenv: bool,
+    /// `/.dockerenv` is there: docker. Images of machines that were made of a container have it too.
+    pub has_dockerenv: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    Machine,
+    Container(Container),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Container {
+    /// `podman`, `docker`, `systemd-nspawn`, …, as far as somebody said so.
+    pub manager: Option<String>,
+    pub sign: Sign,
+}
+
+/// By what a container was known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sign {
+    Variable,
+    PidNamespace,
+    NoReboot,
+    Containerenv,
+    Dockerenv,
+}
+
+impl Place {
+    /// A word of the manager counts first. The first process of the initial PID namespace is a machine's, whatever
+    /// files lie about, unless it may not even reboot; for any other process the files count.
+    pub fn of(facts: &Facts) -> Self {
+        let sign = if facts.variable.is_some() {
+            Some(Sign::Variable)
+        } else if facts
+            .pid_namespace
+            .is_some_and(|inode| inode != INITIAL_PID_NAMESPACE)
+        {
+            Some(Sign::PidNamespace)
+        } else if facts.is_process_1 {
+            (!facts.may_reboot).then_some(Sign::NoReboot)
+        } else if facts.has_containerenv {
+            Some(Sign::Containerenv)
+        } else {
+            facts.has_dockerenv.then_some(Sign::Dockerenv)
+        };
+        let Some(sign) = sign else {
+            return Self::Machine;
+        };
+        let by_file = || match facts {
+            _ if facts.has_containerenv => Some("podman".to_owned()),
+            _ if facts.has_dockerenv => Some("docker".to_owned()),
+            _ => None,
+        };
+        // `container=1` and the like say that it is one, not whose.
+        let said = facts
+            .variable
+            .clone()
+            .filter(|value| !value.is_empty() && !value.bytes().all(|byte| byte.is_ascii_digit()));
+        Self::Container(Container {
+            manager: said.or_else(by_file),
+            sign,
+        })
+    }
+
+    /// Where this process runs.
+    pub fn here() -> Self {
+        Self::of(&Facts::read())
+    }
+
+    pub fn is_container(&self) -> bool {
+        matches!(self, Self::Container(_))
+    }
+}
+
+impl Facts {
+    /// Reads the environment, three files and the capabilities; what cannot be read is not there.
+    pub fn read() -> Self {
+        let text = |value: OsString| value.to_string_lossy().into_owned();
+        let is_there = |path: &str| fs::symlink_metadata(path).is_ok();
+        Self {
+            is_process_1: std::process::id() == 1,
+            variable: std::env::var_os("container")
+                .map(text)
+                .or_else(|| said_to_process_1("/run/systemd/container"))
+                .or_else(|| said_to_process_1("/run/host/container-manager")),
+            pid_namespace: fs::metadata("/proc/self/ns/pid")
+                .ok()
+                .map(|metadata| metadata.ino()),
+            may_reboot: sandbox::capabilities_of_caller()
+                .is_ok_and(|sets| sets.effective & (1 << CAP_SYS_BOOT) != 0),
+            has_containerenv: is_there("/run/.containerenv"),
+            has_dockerenv: is_there("/.dockerenv"),
+        }
+    }
+}
+
+/// Where process 1 or the manager itself keeps `$container` for the others.
+fn said_to_process_1(path: impl AsRef<Path>) -> Option<String> {
+    let text = fs::read_to_string(path).ok()?;
+    Some(text.trim().to_owned())
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Machine => f.write_str("a machine"),
+            Self::Container(Container { manager, sign }) => {
+                f.write_str("a container")?;
+                if let Some(manager) = manager {
+                    write!(f, " of {manager}")?;
+                }
+                write!(f, ", by {sign}")
+            }
+        }
+    }
+}
+
+impl fmt::Display for Sign {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Variable => "the variable `container`",
+            Self::PidNamespace => "a PID namespace that is not the machine's",
+            Self::NoReboot => "the want of CAP_SYS_BOOT",
+            Self::Containerenv => "/run/.containerenv",
+            Self::Dockerenv => "/.dockerenv",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn machine() -> Facts {
+        Facts {
+            is_process_1: true,
+            pid_namespace: Some(INITIAL_PID_NAMESPACE),
+            may_reboot: true,
+            ..Facts::default()
+        }
+    }
+
+    fn sign(facts: &Facts) -> Option<Sign> {
+        match Place::of(facts) {
+            Place::Machine => None,
+            Place::Container(container) => Some(container.sign),
+        }
+    }
+
+    #[test]
+    fn the_first_process_of_a_machine_is_known_with_and_without_proc() {
+        assert_eq!(Place::of(&machine()), Place::Machine);
+        let early = Facts {
+            pid_namespace: None,
+            ..machine()
+        };
+        assert_eq!(Place::of(&early), Place::Machine);
+    }
+
+    #[test]
+    fn a_file_left_in_a_machines_image_makes_no_container_of_it() {
+        let image = Facts {
+            has_dockerenv: true,
+            has_containerenv: true,
+            ..machine()
+        };
+        assert_eq!(Place::of(&image), Place::Machine);
+        let other = Facts {
+            is_process_1: false,
+            ..image
+        };
+        assert_eq!(sign(&other), Some(Sign::Containerenv));
+    }
+
+    #[test]
+    fn each_sign_alone_makes_a_container() {
+        let said = Facts {
+            variable: Some("podman".into()),
+            ..machine()
+        };
+        assert_eq!(sign(&said), Some(Sign::Variable));
+        let namespace = Facts {
+            pid_namespace: Some(4_026_532_201),
+            ..machine()
+        };
+        assert_eq!(sign(&namespace), Some(Sign::PidNamespace));
+        let weak = Facts {
+            may_reboot: false,
+            ..machine()
+        };
+        assert_eq!(sign(&weak), Some(Sign::NoReboot));
+        let docker = Facts {
+            is_process_1: false,
+            has_dockerenv: true,
+            ..machine()
+        };
+        assert_eq!(sign(&docker), Some(Sign::Dockerenv));
+    }
+
+    #[test]
+    fn an_ordinary_process_that_may_not_reboot_is_on_a_machine() {
+        let user = Facts {
+            is_process_1: false,
+            may_reboot: false,
+            ..machine()
+        };
+        assert_eq!(Place::of(&user), Place::Machine);
+    }
+
+    #[test]
+    fn the_manager_is_named_as_far_as_it_is_known() {
+        let text = |facts: &Facts| Place::of(facts).to_string();
+        let mut facts = Facts {
+            variable: Some("systemd-nspawn".into()),
+            ..machine()
+        };
+        assert_eq!(
+            text(&facts),
+            "a container of systemd-nspawn, by the variable `container`"
+        );
+        facts.variable = Some("1".into());
+        assert_eq!(text(&facts), "a container, by the variable `container`");
+        facts.has_containerenv = true;
+        assert_eq!(
+            text(&facts),
+            "a container of podman, by the variable `container`"
+        );
+        assert_eq!(text(&machine()), "a machine");
+    }
+}
