@@ -46,6 +46,7 @@ mod links;
 mod names;
 mod netlink;
 mod nft;
+mod port_rules;
 mod registry;
 mod rules;
 mod settings;

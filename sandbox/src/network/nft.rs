@@ -82,6 +82,7 @@ pub(crate) const IPV4_ADDRESS: u32 = 7;
 pub(crate) const IPV6_ADDRESS: u32 = 8;
 pub(crate) const INTERFACE_NAME: u32 = 41;
 pub(crate) const HARDWARE_ADDRESS: u32 = 9;
+pub(crate) const PROTOCOL: u32 = 12;
 pub(crate) const PORT: u32 = 13;
 /// One kind behind the other.
 pub(crate) const fn pair(first: u32, second: u32) -> u32 {

@@ -151,30 +151,16 @@ class Peer:
         return path
 
     def all(self, what, numbers):
-        """Two at a time, as there are processors: more of them only wait for each other's locks."""
-        waiting, running = list(numbers), {}
-        while waiting or running:
-            while waiting and len(running) < (os.cpu_count() or 1):
-                steps = what(waiting.pop(0))
-                self.go_on(steps, running)
-            pid, status = os.waitpid(-1, 0)
-            if pid not in running:
-                continue
-            steps = running.pop(pid)
-            if status != 0:
-                raise RuntimeError(f'{self.kind}: exit {os.waitstatus_to_exitcode(status)}')
-            self.go_on(steps, running)
-
-    def go_on(self, steps, running):
-        step = next(steps, None)
-        if step is None:
-            return
-        words, environment, text, out = step
-        source, target = self.file(text), os.open(out, os.O_CREAT | os.O_WRONLY | os.O_TRUNC)
-        actions = [(os.POSIX_SPAWN_DUP2, source, 0), (os.POSIX_SPAWN_DUP2, target, 1)]
-        running[os.posix_spawn(words[0], words, environment, file_actions=actions)] = steps
-        os.close(source)
-        os.close(target)
+        """One after the other, as podman has it under its lock: two netavarks at once trip over each other's chains."""
+        for number in numbers:
+            for words, environment, text, out in what(number):
+                source, target = self.file(text), os.open(out, os.O_CREAT | os.O_WRONLY | os.O_TRUNC)
+                actions = [(os.POSIX_SPAWN_DUP2, source, 0), (os.POSIX_SPAWN_DUP2, target, 1)]
+                _, status = os.waitpid(os.posix_spawn(words[0], words, environment, file_actions=actions), 0)
+                os.close(source)
+                os.close(target)
+                if status != 0:
+                    raise RuntimeError(f'{self.kind}: exit {os.waitstatus_to_exitcode(status)}')
 
     def file(self, text):
         made = os.memfd_create('input')

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use sandbox::config::{
-    BindMount, BindSource, Identity, Interface, Lifecycle, Limits, MountAction, Namespaces, Network,
-    Port, PrivateNetwork, Process, Protocol, Root, UserNamespace, Walls,
+    BindMount, BindSource, Identity, Interface, Lifecycle, Limits, MountAction, Namespaces,
+    Network, Port, PrivateNetwork, Process, Protocol, Root, UserNamespace, Walls,
 };
 use sandbox::{Config, Host};
 
