@@ -448,17 +448,22 @@ fn commit_rules(before: &State, unsure: bool, after: &State) -> Result<(), Netwo
             Ok(())
         };
     }
-    let wanted = rules::tables(after);
-    if unsure || !has_rules(before) {
-        return send(&nft::replace(&wanted));
-    }
-    let Some(batch) = nft::change(&rules::tables(before), &wanted) else {
-        return Ok(());
+    let replace = |send: &mut dyn FnMut(&nft::Batch) -> Result<(), NetworkError>| {
+        send(&nft::replace(&rules::tables(after)))
     };
-    match send(&batch) {
+    if unsure {
+        return replace(&mut send);
+    }
+    let (batch, unexpected) = if has_rules(before) {
         // Somebody has cleared the firewall: everybody's rules come back with this change.
-        Err(NetworkError::Rules(error)) if error.raw_os_error() == Some(libc::ENOENT) => {
-            send(&nft::replace(&wanted))
+        (rules::change(before, after), libc::ENOENT)
+    } else {
+        // Somebody has left them.
+        (Some(nft::create(&rules::tables(after))), libc::EEXIST)
+    };
+    match batch.map_or(Ok(()), |batch| send(&batch)) {
+        Err(NetworkError::Rules(error)) if error.raw_os_error() == Some(unexpected) => {
+            replace(&mut send)
         }
         answer => answer,
     }
@@ -493,10 +498,12 @@ fn drop_leases(
     if dropped.is_ok() || ids.len() == 1 {
         return dropped;
     }
-    ids.iter().fold(Ok(()), |first, id| {
+    let mut first = Ok(());
+    for id in ids {
         let ended = drop_together(registry, host, &[id]);
-        first.and(ended)
-    })
+        first = first.and(ended);
+    }
+    first
 }
 
 fn drop_together(

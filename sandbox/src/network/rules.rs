@@ -12,10 +12,10 @@ use ipnet::IpNet;
 
 use super::link_rules;
 use super::nft::{
-    Base, CONNECTION_STATE, CONNECTION_STATUS, Chain, Expression, FORWARD, Header, INPUT,
-    INTERFACE_NAME, IPV4_ADDRESS, IPV6_ADDRESS, Kind, META_FAMILY, META_IIFNAME, META_OIFNAME,
-    META_PROTOCOL, OUTPUT, POSTROUTING, PREROUTING, Register, Set, Table, Tables, Target, Verdict,
-    interface, pair,
+    self, Base, Batch, CONNECTION_STATE, CONNECTION_STATUS, Chain, Expression, FORWARD, Header,
+    INPUT, INTERFACE_NAME, IPV4_ADDRESS, IPV6_ADDRESS, Kind, META_FAMILY, META_IIFNAME,
+    META_OIFNAME, META_PROTOCOL, OUTPUT, POSTROUTING, PREROUTING, Register, Set, Table, Tables,
+    Target, Verdict, interface, pair,
 };
 use super::port_rules;
 use super::state::{Bridge, Lease, State};
@@ -51,6 +51,24 @@ pub(crate) fn tables(state: &State) -> Tables {
         inet: table(state),
         bridge: link_rules::table(state),
     }
+}
+
+/// What turns the rules of `before` into those of `after`; `None` when they are the same. Takes as long as what
+/// differs, and ports, are many: a box without ports that is the same in both adds the same to both.
+pub(crate) fn change(before: &State, after: &State) -> Option<Batch> {
+    let matters = |one: &State, other: &State| {
+        let leases = one
+            .leases
+            .iter()
+            .filter(|(id, lease)| !lease.ports.is_empty() || other.leases.get(*id) != Some(*lease));
+        let clone = |(id, lease): (&String, &Lease)| (id.clone(), lease.clone());
+        tables(&State {
+            networks: one.networks.clone(),
+            leases: leases.map(clone).collect(),
+            ..State::default()
+        })
+    };
+    nft::change(&matters(before, after), &matters(after, before))
 }
 
 fn table(state: &State) -> Table {
@@ -610,4 +628,66 @@ pub(crate) fn destination_port(range: &RangeInclusive<u16>) -> Vec<Expression> {
             last,
         },
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Interface, PrivateNetwork};
+    use crate::network::state::Around;
+
+    fn wanted(id: &str, networks: &[&str], ports: &[&str], access: &[&str]) -> PrivateNetwork {
+        PrivateNetwork {
+            id: id.into(),
+            name: id.into(),
+            interfaces: networks.iter().map(|name| Interface::on(name)).collect(),
+            ports: ports.iter().map(|port| port.parse().unwrap()).collect(),
+            isolate: !access.is_empty(),
+            ..PrivateNetwork::default()
+        }
+    }
+
+    #[test]
+    fn who_stays_as_he_is_adds_nothing_to_a_change_and_takes_nothing_from_it() {
+        let boxes = [
+            wanted("a", &["front"], &[], &[]),
+            wanted(
+                "b",
+                &["front", "back"],
+                &["80:80", "127.0.0.1:8000-8003:9000-9003"],
+                &[],
+            ),
+            wanted("c", &["back"], &[], &["isolate"]),
+            wanted("d", &["front"], &["127.0.0.1:81:81"], &["isolate"]),
+            wanted(
+                "e",
+                &["other"],
+                &["127.0.0.2:8001:9001", "127.0.0.2:81:1"],
+                &[],
+            ),
+        ];
+        let around = Around {
+            has_ipv6: true,
+            ..Around::default()
+        };
+        // Everybody comes, and goes in another order.
+        let mut states = vec![State::default()];
+        for one in &boxes {
+            let mut next = states.last().unwrap().clone();
+            next.add(one, &around).unwrap();
+            states.push(next);
+        }
+        for id in ["b", "e", "a", "d", "c"] {
+            let mut next = states.last().unwrap().clone();
+            next.remove(id).unwrap();
+            states.push(next);
+        }
+        for before in &states {
+            for after in &states {
+                let whole = nft::change(&tables(before), &tables(after));
+                let bytes = |batch: Option<Batch>| batch.map(|batch| batch.bytes);
+                assert_eq!(bytes(change(before, after)), bytes(whole));
+            }
+        }
+    }
 }

@@ -78,7 +78,7 @@ impl Server<'_> {
     fn config_network(&mut self) -> Option<&mut sandbox::config::PrivateNetwork> {
         match &mut self.config.walls.as_mut()?.network {
             Network::Private(private) => Some(private),
-            _ => None,
+            Network::Host | Network::None | Network::Loopback => None,
         }
     }
 
