@@ -49,6 +49,7 @@ mod limits;
 mod logs;
 mod modes;
 mod needs;
+mod network_damage;
 mod network_example;
 mod network_files;
 mod network_life;

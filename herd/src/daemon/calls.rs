@@ -314,6 +314,7 @@ impl Daemon {
         let occasion = Occasion {
             slices: self.slice_limits(&unit),
             network: NetworkOccasion {
+                lease: self.lease_of_main(id).unwrap_or_default(),
                 definitions: network::definitions(&unit, &self.options.search, &self.units.facts)
                     .map_err(refused)?,
                 ..NetworkOccasion::default()

@@ -21,6 +21,7 @@ mod paths;
 mod perform;
 mod probes;
 mod reaper;
+mod releaser;
 mod report;
 mod runtime;
 mod signals;
@@ -77,7 +78,7 @@ pub(crate) struct Daemon {
     launcher: Launcher,
     filters: sandbox::seccomp::Memory,
     sink: Sink,
-    releaser: leases::Releaser,
+    releaser: releaser::Releaser,
     own_name: UnitName,
     poll: Poll,
     sources: Sources,

@@ -18,9 +18,9 @@ use sandbox::{Host, Launcher};
 use units::UnitName;
 
 use super::calls::Waiting;
-use super::leases::Releaser;
 use super::notify::NotifySocket;
 use super::options::{Mode, Options};
+use super::releaser::Releaser;
 use super::runtime::Processes;
 use super::signals::Signals;
 use super::sources::{Source, Sources};

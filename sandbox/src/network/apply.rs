@@ -9,6 +9,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use ipnet::IpNet;
 
 use super::address_pool as pool;
+use super::damage;
 use super::hand::Hand;
 use super::holder;
 use super::links::{self, End};
@@ -410,6 +411,7 @@ fn make_bridge(host: &mut Netlink, bridge: &Bridge) -> Result<(), NetworkError> 
     let four = Some((gateway.into(), bridge.subnet.prefix_len()));
     let six = bridge.subnet6;
     let six = six.map(|subnet| (pool::gateway6(subnet).into(), subnet.prefix_len()));
+    settings::address_at_once(&bridge.device)?;
     let addresses = [four, six].into_iter().flatten();
     let addresses = addresses.map(|(address, length)| links::address(index, address, length));
     for request in addresses.chain([links::up(index)]) {
@@ -471,6 +473,7 @@ fn commit_rules(before: &State, unsure: bool, after: &State) -> Result<(), Netwo
 
 /// Takes away the leases of boxes that nobody builds any more and that have gone.
 fn clear(registry: &mut Registry, host: &mut Netlink) -> Result<usize, NetworkError> {
+    damage::heal(registry, host)?;
     let mut is_over = |id: &str, lease: &Lease| {
         let mut links = lease.links.iter();
         !registry.is_live(id) && !links.any(|link| host.index(&link.device).is_ok())
@@ -482,6 +485,19 @@ fn clear(registry: &mut Registry, host: &mut Netlink) -> Result<usize, NetworkEr
         .collect();
     let ids: Vec<&str> = over.iter().map(String::as_str).collect();
     drop_leases(registry, host, &ids).map(|()| over.len())
+}
+
+/// Takes an interface away, if it is there.
+pub(super) fn remove_interface(host: &mut Netlink, device: &str) -> Result<(), NetworkError> {
+    match host.one(links::remove(device)) {
+        Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Ok(()),
+        answer => answer.map_err(failed(&format!("remove interface {device}"))),
+    }
+}
+
+/// Takes herd's tables away, if they are there.
+pub(super) fn remove_rules() -> Result<(), NetworkError> {
+    commit_rules(&State::default(), true, &State::default())
 }
 
 /// Takes away what these leases have: all in one go, or each by itself where that is refused, so that one that
@@ -543,9 +559,7 @@ fn remove_links(host: &mut Netlink, devices: &[&str]) -> Result<(), NetworkError
     };
     let refused = |device: &str| failed(&format!("remove interface {device}"));
     if let [device] = devices {
-        return is_there(host.one(links::remove(device)))
-            .map(drop)
-            .map_err(refused(device));
+        return remove_interface(host, device);
     }
     let mut any = false;
     for device in devices {
@@ -569,7 +583,8 @@ pub fn release(ids: &[&str]) -> Result<(), NetworkError> {
         return Ok(());
     };
     let mut host = open_route()?;
-    let first = drop_leases(&mut registry, &mut host, ids);
+    let healed = damage::heal(&mut registry, &mut host);
+    let first = healed.and(drop_leases(&mut registry, &mut host, ids));
     registry.leave()?;
     first
 }

@@ -31,7 +31,7 @@ pub(crate) fn chains(state: &State) -> BTreeMap<String, Vec<Vec<Expression>>> {
     let mut all = BTreeMap::new();
     let mut common = vec![by_number()];
     for (id, lease) in &state.leases {
-        let rules = of(lease);
+        let rules = of(state, lease);
         if rules.is_empty() {
             continue;
         }
@@ -131,9 +131,9 @@ fn together(state: &State) -> BTreeSet<&str> {
     found
 }
 
-fn of(lease: &Lease) -> Vec<Vec<Expression>> {
+fn of(state: &State, lease: &Lease) -> Vec<Vec<Expression>> {
     let mut rules = Vec::new();
-    let Some(link) = lease.links.first() else {
+    let Some(link) = state.link_of_ports(&lease.links) else {
         return rules;
     };
     for port in &lease.ports {

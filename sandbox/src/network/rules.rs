@@ -337,7 +337,8 @@ fn output() -> Vec<Vec<Expression>> {
         // And the host speaks to no box by an address that no line knows.
         drop_all(link_local()),
     ];
-    rules.extend(to_a_box());
+    // By address alone: what is led here by a port has, in this hook, the way that it would have gone.
+    rules.extend(to_chains(Vec::new, Side::Destination, [IN4, IN6]));
     rules
 }
 
