@@ -4,21 +4,20 @@ from collections import defaultdict
 
 
 class Results:
-    def __init__(self):
+    """Written down as they come, so that a run that is stopped is not lost."""
+
+    def __init__(self, path):
         self.parts = defaultdict(lambda: defaultdict(list))
+        self.out = open(path, 'w', buffering=1) if path else None
 
     def add(self, part, name, values):
         self.parts[part][name].append(values)
-
-    def write(self, path):
-        with open(path, 'w') as out:
-            for part, names in self.parts.items():
-                for name, rows in names.items():
-                    for row in rows:
-                        out.write('\t'.join([part, name, *(f'{value:.9f}' for value in row)]) + '\n')
+        if self.out:
+            print(part, name, *(f'{value:.9f}' for value in values), sep='\t', file=self.out)
 
     def print(self):
         for part, names in self.parts.items():
+            names = dict(sorted(names.items()))
             kind, _, number = part.partition('-')
             {'place': place, 'many': many, 'whole': whole, 'traffic': traffic}[kind](names, number)
 
