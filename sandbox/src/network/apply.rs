@@ -84,7 +84,7 @@ impl Taken {
             .and_then(|()| plan(&registry.state, &mut host, wanted))
             .inspect_err(|_| {
                 // The first failure is the one to tell.
-                drop_lease(&mut registry, &mut host, id).ok();
+                drop_leases(&mut registry, &mut host, &[id]).ok();
             });
         // A copy of ours must not hold the lock.
         registry.leave()?;
@@ -137,7 +137,7 @@ impl Taken {
     }
 }
 
-fn failed(action: &str) -> impl FnOnce(io::Error) -> NetworkError {
+fn failed(action: &str) -> impl FnOnce(io::Error) -> NetworkError + use<> {
     let action = action.to_owned();
     move |source| NetworkError::Link { action, source }
 }
@@ -454,22 +454,6 @@ fn clear(registry: &mut Registry, host: &mut Netlink) -> Result<usize, NetworkEr
     drop_leases(registry, host, &ids).map(|()| over.len())
 }
 
-/// Takes away what these leases have; the first that cannot be ended keeps no other.
-fn drop_leases(
-    registry: &mut Registry,
-    host: &mut Netlink,
-    ids: &[&str],
-) -> Result<(), NetworkError> {
-    let leases = ids.iter().filter_map(|id| registry.state.leases.get(*id));
-    let addresses: Vec<IpAddr> = leases.flat_map(Lease::addresses).collect();
-    let mut first = Ok(());
-    for id in ids {
-        first = first.and(drop_lease(registry, host, id));
-    }
-    // Their interfaces have gone, so nothing is added any more; who has their addresses next has to wait until then.
-    first.and(connections::forget(&addresses).map_err(failed("forget connections of a box")))
-}
-
 /// Takes an interface away, if it is there.
 pub(super) fn remove_interface(host: &mut Netlink, device: &str) -> Result<(), NetworkError> {
     match host.one(links::remove(device)) {
@@ -483,32 +467,83 @@ pub(super) fn remove_rules() -> Result<(), NetworkError> {
     firewall::commit(&State::default(), true, &State::default())
 }
 
-/// Takes away what the lease of this id has.
-fn drop_lease(registry: &mut Registry, host: &mut Netlink, id: &str) -> Result<(), NetworkError> {
+/// Takes away what these leases have: all in one go, or each by itself where that is refused, so that one that
+/// cannot be ended keeps no other.
+fn drop_leases(
+    registry: &mut Registry,
+    host: &mut Netlink,
+    ids: &[&str],
+) -> Result<(), NetworkError> {
+    if ids.is_empty() {
+        return Ok(());
+    }
+    let leases = ids.iter().filter_map(|id| registry.state.leases.get(*id));
+    let addresses: Vec<IpAddr> = leases.flat_map(Lease::addresses).collect();
+    let mut dropped = drop_together(registry, host, ids);
+    if dropped.is_err() && ids.len() > 1 {
+        dropped = Ok(());
+        for id in ids {
+            let ended = drop_together(registry, host, &[id]);
+            dropped = dropped.and(ended);
+        }
+    }
+    // Their interfaces have gone, so nothing is added any more; who has their addresses next has to wait until then.
+    dropped.and(connections::forget(&addresses).map_err(failed("forget connections of a box")))
+}
+
+fn drop_together(
+    registry: &mut Registry,
+    host: &mut Netlink,
+    ids: &[&str],
+) -> Result<(), NetworkError> {
     // What cannot be taken away stays written down, whatever else is.
     let mut after = registry.state.clone();
-    let Some((lease, bridges)) = after.remove(id) else {
-        registry.forget(id);
-        return registry.write();
-    };
-    let devices = lease.links.iter().map(|link| &link.device);
-    for device in devices.chain(bridges.iter().map(|bridge| &bridge.device)) {
-        remove_interface(host, device)?;
+    let removed: Vec<(Lease, Vec<Bridge>)> = ids.iter().filter_map(|id| after.remove(id)).collect();
+    if !removed.is_empty() {
+        let devices = removed.iter().flat_map(|(lease, bridges)| {
+            let ends = lease.links.iter().map(|link| link.device.as_str());
+            ends.chain(bridges.iter().map(|bridge| bridge.device.as_str()))
+        });
+        remove_links(host, &devices.collect::<Vec<_>>())?;
+        firewall::commit(&registry.state, registry.state.unsure, &after)?;
+        settings::loopback_ports(&after)?;
+        settings::put_back(&mut after);
+        after.unsure = false;
+        registry.state = after;
     }
-    firewall::commit(&registry.state, registry.state.unsure, &after)?;
-    settings::loopback_ports(&after)?;
-    settings::put_back(&mut after);
-    after.unsure = false;
-    registry.state = after;
-    registry.forget(id);
-    if !registry.state.leases.is_empty() {
+    for id in ids {
+        registry.forget(id);
+    }
+    if !removed.is_empty() && !registry.state.leases.is_empty() {
         registry.write_names("", None, false)?;
     }
     registry.write()
 }
 
+/// Removes those of these that are there. To remove interfaces takes the kernel some 20 ms, until every processor has
+/// forgotten them, be it one or a hundred: so those that are to go are brought together first.
+fn remove_links(host: &mut Netlink, devices: &[&str]) -> Result<(), NetworkError> {
+    let is_there = |answer: io::Result<()>| match answer {
+        Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Ok(false),
+        answer => answer.map(|()| true),
+    };
+    let refused = |device: &str| failed(&format!("remove interface {device}"));
+    if let [device] = devices {
+        return remove_interface(host, device);
+    }
+    let mut any = false;
+    for device in devices {
+        any |= is_there(host.one(links::mark_to_remove(device))).map_err(refused(device))?;
+    }
+    if any {
+        let removed = is_there(host.one(links::remove_marked()));
+        removed.map_err(failed("remove interfaces"))?;
+    }
+    Ok(())
+}
+
 /// Ends the leases of these boxes: their interfaces, rules, addresses and files go, and with the last box
-/// of a network its bridge. Those that have none are passed over. Takes a few milliseconds, and waits for
+/// of a network its bridge. Those that have none are passed over. Takes some 20 ms, however many they are, and waits for
 /// others that change networks of the same machine.
 ///
 /// # Errors

@@ -40,18 +40,21 @@ pub(super) fn commit(before: &State, unsure: bool, after: &State) -> Result<(), 
     if !has_rules(after) {
         return firewall.batch(&nft::remove()).map_err(understood);
     }
-    let wanted = rules::tables(after);
-    let mut replace = || firewall.batch(&nft::replace(&wanted)).map_err(understood);
-    if unsure || !has_rules(before) {
-        return replace();
+    if unsure {
+        let batch = nft::replace(&rules::tables(after));
+        return firewall.batch(&batch).map_err(understood);
     }
-    let Some(batch) = nft::change(&rules::tables(before), &wanted) else {
-        return Ok(());
-    };
-    match firewall.batch(&batch) {
+    let (batch, unexpected) = if has_rules(before) {
         // Somebody has cleared the firewall, or a part of it: everybody's rules come back with this change.
-        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {
-            firewall.batch(&nft::replace(&wanted)).map_err(understood)
+        (rules::change(before, after), libc::ENOENT)
+    } else {
+        // Somebody has left them.
+        (Some(nft::create(&rules::tables(after))), libc::EEXIST)
+    };
+    match batch.map_or(Ok(()), |batch| firewall.batch(&batch)) {
+        Err(error) if error.raw_os_error() == Some(unexpected) => {
+            let batch = nft::replace(&rules::tables(after));
+            firewall.batch(&batch).map_err(understood)
         }
         answer => answer.map_err(understood),
     }

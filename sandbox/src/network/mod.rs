@@ -56,6 +56,7 @@ mod names;
 mod netlink;
 mod nft;
 mod picture;
+mod port_rules;
 mod registry;
 mod rules;
 mod settings;
