@@ -11,6 +11,7 @@ use ipnet::IpNet;
 use super::address_pool as pool;
 use super::hand::Hand;
 use super::holder;
+use super::keeper;
 use super::links::{self, End};
 use super::netlink::Netlink;
 use super::nft;
@@ -362,17 +363,31 @@ fn look_around(
         around.has_ipv6 = settings::has_ipv6();
     }
     if wanted.dns.is_none() {
-        around.dns = names::servers(resolv);
-        if around.dns.is_empty() {
-            let real = fs::read_to_string(names::BEHIND_STUB).unwrap_or_default();
-            around.dns = names::servers(&real);
-        }
+        around.dns = servers_of_host(resolv);
     }
     Ok(around)
 }
 
+/// Those that a box reaches: where the host asks itself, those that it asks in turn.
+fn servers_of_host(resolv: &str) -> Vec<IpAddr> {
+    let own = names::servers(resolv);
+    if !own.is_empty() {
+        return own;
+    }
+    names::servers(&fs::read_to_string(names::BEHIND_STUB).unwrap_or_default())
+}
+
+/// A `resolv.conf` of these servers, or of those of the host.
+pub(crate) fn resolv_of_host(servers: Option<&[IpAddr]>) -> String {
+    let resolv = fs::read_to_string(names::RESOLV).unwrap_or_default();
+    match servers {
+        Some(servers) => names::resolv(servers, &resolv),
+        None => names::resolv(&servers_of_host(&resolv), &resolv),
+    }
+}
+
 /// Nobody on the host listens there, from whom it would be taken.
-fn is_free(port: &Port) -> Result<(), NetworkError> {
+pub(super) fn is_free(port: &Port) -> Result<(), NetworkError> {
     let addresses = match port.address {
         Some(address) => vec![address],
         None => vec![Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()],
@@ -384,14 +399,21 @@ fn is_free(port: &Port) -> Result<(), NetworkError> {
                 Protocol::Tcp => TcpListener::bind(socket).map(drop),
                 Protocol::Udp => UdpSocket::bind(socket).map(drop),
             };
-            if let Err(source) = tried
-                && source.kind() == io::ErrorKind::AddrInUse
-            {
+            let Err(source) = tried else {
+                continue;
+            };
+            if source.kind() == io::ErrorKind::AddrInUse {
                 return Err(NetworkError::PortInUse {
                     port: *port,
                     number,
                     by: holder::of(number, port.protocol),
                     source,
+                });
+            }
+            if source.kind() == io::ErrorKind::PermissionDenied {
+                return Err(NetworkError::PortOfRoot {
+                    port: *port,
+                    first: settings::first_port_of_all(),
                 });
             }
         }
@@ -508,6 +530,11 @@ fn drop_lease(registry: &mut Registry, host: &mut Netlink, id: &str) -> Result<(
     registry.write()
 }
 
+/// Nobody but root has leases, or may look at those of root.
+fn may_lease() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
 /// Ends the leases of these boxes: their interfaces, rules, addresses and files go, and with the last box
 /// of a network its bridge. Those that have none are passed over. Takes a few milliseconds, and waits for
 /// others that change networks of the same machine.
@@ -515,11 +542,19 @@ fn drop_lease(registry: &mut Registry, host: &mut Netlink, id: &str) -> Result<(
 /// # Errors
 /// The first thing that could not be taken away; what is left of it is taken away by the next [`collect`].
 pub fn release(ids: &[&str]) -> Result<(), NetworkError> {
+    let mut kept = Ok(());
+    for id in ids {
+        let ended = keeper::wait_for_end(id).map_err(failed("wait until a network has ended"));
+        kept = kept.and(ended);
+    }
+    if !may_lease() {
+        return kept;
+    }
     let Some(mut registry) = Registry::open_existing()? else {
-        return Ok(());
+        return kept;
     };
     let mut host = open_route()?;
-    let mut first = Ok(());
+    let mut first = kept;
     for id in ids {
         // One that cannot be ended keeps no other.
         let ended = drop_lease(&mut registry, &mut host, id);
@@ -535,6 +570,9 @@ pub fn release(ids: &[&str]) -> Result<(), NetworkError> {
 /// # Errors
 /// As [`release`].
 pub fn collect() -> Result<usize, NetworkError> {
+    if !may_lease() {
+        return Ok(0);
+    }
     let Some(mut registry) = Registry::open_existing()? else {
         return Ok(0);
     };

@@ -41,6 +41,7 @@ mod address_pool;
 mod apply;
 mod hand;
 mod holder;
+mod keeper;
 mod link_rules;
 mod links;
 mod names;
@@ -51,12 +52,16 @@ mod rules;
 mod settings;
 mod state;
 mod trial;
+pub(crate) mod user_mode;
 
-pub(crate) use apply::Taken;
+pub(crate) use apply::{Taken, resolv_of_host};
 pub use apply::{collect, release};
 pub use holder::Holder;
+pub(crate) use keeper::Keeper;
+pub(crate) use names::hosts;
 pub(crate) use registry::box_directory;
 pub(crate) use trial::tried;
+pub use user_mode::{UserModeKind, UserModeProgram};
 
 /// Where everything is written down.
 pub const BASE: &str = "/run/herd/network";
@@ -79,6 +84,16 @@ pub enum NetworkError {
     },
     #[error("port {0}: the kernel leads no connection to [::1] elsewhere; 127.0.0.1 it does")]
     Loopback6(Port),
+    #[error(
+        "port {port}: the host gives ports below {first} to root alone (net.ipv4.ip_unprivileged_port_start)"
+    )]
+    PortOfRoot { port: Port, first: u16 },
+    #[error("{program} {words}")]
+    UserMode {
+        program: &'static str,
+        /// How it ended, and what it said.
+        words: String,
+    },
     #[error("a box with the id {0} runs already")]
     IdTaken(String),
     #[error("ports lead to a box on a bridge, and it has none")]
@@ -169,6 +184,8 @@ impl NetworkError {
             Self::NoSubnet | Self::SmallSubnet6 { .. } => return Errno(libc::EADDRNOTAVAIL),
             Self::Foreign(_) => return Errno(libc::EEXIST),
             Self::NoParent(_) => return Errno(libc::ENODEV),
+            Self::PortOfRoot { .. } => return Errno(libc::EACCES),
+            Self::UserMode { .. } => return Errno(libc::ENETDOWN),
             Self::NoFirewall => return Errno(libc::EPROTONOSUPPORT),
             Self::Loopback6(_) => return Errno(libc::EOPNOTSUPP),
             Self::IdTaken(_) => return Errno(libc::EEXIST),

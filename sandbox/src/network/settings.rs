@@ -18,6 +18,15 @@ pub(crate) fn has_ipv6() -> bool {
     read(Path::new("/proc/sys/net/ipv6/conf/default/disable_ipv6")).is_ok_and(|value| value == "0")
 }
 
+/// The lowest port that takes no capability.
+pub(crate) fn first_port_of_all() -> u16 {
+    let value = read(Path::new("/proc/sys/net/ipv4/ip_unprivileged_port_start"));
+    value
+        .ok()
+        .and_then(|value| value.parse().ok())
+        .unwrap_or(1024)
+}
+
 fn read(path: &Path) -> io::Result<String> {
     Ok(fs::read_to_string(path)?.trim().to_owned())
 }
