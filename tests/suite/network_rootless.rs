@@ -88,14 +88,14 @@ fn a_users_box_reaches_the_outside_by_both_protocols_and_families() {
         from_box(&net, "web", "TCP6:[2001:db8:1::2]:7000"),
         "outside for ",
     );
-    let answers = "ip netns exec outside socat UDP4-RECVFROM:7001,fork SYSTEM:'read line; echo by UDP' & \
-                   echo $! > /run/answers";
-    net.host(&["sh", "-c", &format!("{answers} >/dev/null 2>&1 </dev/null")]);
+    let answers = "ip netns exec outside socat UDP4-RECVFROM:7001,fork SYSTEM:'read line; echo by UDP' \
+                   >/dev/null 2>&1 </dev/null & echo $! > /run/answers";
+    net.host(&["sh", "-c", answers]);
     let deadline = Deadline::new();
     while !net.outside(&["ss", "-lunH"]).stdout.contains(":7001 ") {
         assert!(!deadline.left().is_zero(), "nobody listens");
     }
-    let ask = "echo | socat -T3 - UDP4:198.51.100.2:7001";
+    let ask = "echo | socat -t1 -T3 - UDP4:198.51.100.2:7001";
     says(net.in_box("web", &["sh", "-c", ask]), "by UDP");
     net.host(&["sh", "-c", "kill $(cat /run/answers)"]);
     net.herd.ok(&["stop", "web"]);
@@ -130,7 +130,7 @@ fn ports_of_the_host_lead_into_a_users_box() {
             "web for",
         );
     }
-    let ask = "echo | socat -T3 - UDP4:127.0.0.1:5353";
+    let ask = "echo | socat -t1 -T3 - UDP4:127.0.0.1:5353";
     says(net.host.run(&["sh", "-c", ask]), "web by UDP");
     // Its ports are free for the next run at once.
     for _ in 0..3 {
@@ -234,6 +234,10 @@ fn the_program_goes_with_the_box_whoever_ends_it() {
     .ok();
     wait_until_none_is_kept(&net);
     net.assert_nothing_is_left();
+    // What a herd that was killed leaves is for the next one to clear.
+    for socket in ["run/control.sock", "run/notify"] {
+        fs::remove_file(net.herd.path(socket)).unwrap();
+    }
 }
 
 #[test]
@@ -275,7 +279,7 @@ fn without_a_program_the_unit_says_what_to_install() {
     let net = user_without(BOTH, &[("web", &once(IDLE))]);
     assert_eq!(
         failure_of(&net, "web"),
-        "network namespace: without root a network of its own takes a program, and neither pasta nor \
+        "net_namespace: without root a network of its own takes a program, and neither pasta nor \
          slirp4netns is there: install pasta (Debian: package passt)"
     );
     // One that comes later is found without another herd.
@@ -300,7 +304,7 @@ fn slirp4netns_is_taken_where_pasta_is_missing_and_leads_no_ports() {
     );
     assert_eq!(
         failure_of_other(&net, "web"),
-        "network namespace: slirp4netns leads no port to a box, and port 8080:80/tcp is asked for: install \
+        "net_namespace: slirp4netns leads no port to a box, and port 8080:80/tcp is asked for: install \
          pasta (Debian: package passt)"
     );
     net.herd.ok(&["stop", "idle"]);
@@ -345,7 +349,7 @@ fn what_takes_root_is_refused_by_name() {
         ),
     ] {
         let net = user(&[("web", &once(&format!("{IDLE}{key}\n")))]);
-        let told = format!("network namespace: {what}, which takes root");
+        let told = format!("net_namespace: {what}, which takes root");
         assert_eq!(failure_of(&net, "web"), told);
     }
 }
@@ -393,7 +397,7 @@ fn what_runs_beside_a_users_service_is_in_its_network() {
         return;
     }
     let unit = format!(
-        "command_post = [\"/bin/sh\", \"-c\", \"socat - TCP4:127.0.0.1:80 && ip -o addr show dev eth0\"]\nready = {{ command = [\"/bin/sh\", \"-c\", \"socat - TCP4:127.0.0.1:80\"], interval = \"20ms\" }}\n{WEB}"
+        "command_post = [[\"/bin/sh\", \"-c\", \"socat - TCP4:127.0.0.1:80 && ip -o addr show dev eth0\"]]\nready = {{ command = [\"/bin/sh\", \"-c\", \"socat - TCP4:127.0.0.1:80\"], interval = \"20ms\" }}\n{WEB}"
     );
     let net = user(&[
         ("web", &unit),

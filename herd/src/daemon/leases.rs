@@ -312,8 +312,15 @@ impl Daemon {
         let process = main
             .filter(|main| main.stage == Stage::Executed)
             .ok_or_else(none)?;
+        // The box's first process is nobody's to look at but root's.
+        let inner = process.inner.as_ref().filter(|_| !self.host.is_root);
+        let inner = inner.and_then(|inner| Some((inner.pid, inner.pidfd.as_ref()?)));
+        let (pid, pidfd) = match inner {
+            Some((pid, pidfd)) if pid > 0 => (pid, pidfd),
+            Some(_) | None => (process.pid, &process.pidfd),
+        };
         let open = |kind: &str| {
-            let path = format!("/proc/{}/ns/{kind}", process.pid);
+            let path = format!("/proc/{pid}/ns/{kind}");
             let flags = OFlags::RDONLY | OFlags::CLOEXEC;
             rustix::fs::open(&path, flags, Mode::empty())
                 .map_err(|error| format!("cannot open the network of {name}: {error}"))
@@ -322,7 +329,7 @@ impl Daemon {
         // Who is not root gets the right to a network where it belongs.
         let user = (!self.host.is_root).then(|| open("user")).transpose()?;
         // Its number could have become another's before it was opened, not after.
-        let mut end = [PollFd::new(&process.pidfd, PollFlags::IN)];
+        let mut end = [PollFd::new(pidfd, PollFlags::IN)];
         let at_once = rustix::event::Timespec::default();
         if rustix::event::poll(&mut end, Some(&at_once)).map_err(|errno| reason(&errno))? > 0 {
             return Err(none().into());

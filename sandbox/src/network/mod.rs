@@ -25,6 +25,9 @@
 //! [`collect`], which also happens with every new lease: a lease is over when its box's first process has gone and
 //! its interface with it.
 //!
+//! Without root there is no lease, and nothing of the host changes: a program of the system's speaks for the box
+//! ([`UserModeProgram`]), kept by a process that lives as long as the box. [`release`] then waits for its end.
+//!
 //! [`PrivateNetwork::id`]: crate::config::PrivateNetwork::id
 #![forbid(unsafe_code)]
 

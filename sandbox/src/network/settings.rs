@@ -150,6 +150,20 @@ pub(crate) fn bridge(device: &str) -> Result<(), NetworkError> {
     Ok(())
 }
 
+/// In the box's network namespace, where nobody else is on the wire: an address is not asked about for a second
+/// before it is used, in which IPv6 would be dead.
+pub(crate) fn alone_on_the_wire() -> Result<(), NetworkError> {
+    let path = Path::new(INTERFACES6).join("default/accept_dad");
+    if !path.exists() {
+        return Ok(());
+    }
+    fs::write(&path, "0").map_err(|source| NetworkError::Setting {
+        path,
+        value: "0".to_owned(),
+        source,
+    })
+}
+
 /// In the box's network namespace: any port may be bound and anybody be pinged there, which takes a capability
 /// only where it could be held against others.
 pub(crate) fn inside() -> Result<(), NetworkError> {
