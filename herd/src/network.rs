@@ -33,8 +33,8 @@ pub struct Joined {
 const NAMESPACE: Held = Held(0);
 const USER_NAMESPACE: Held = Held(1);
 
-/// What stands for the id in a plan that is only shown.
-const PLANNED: &str = "planned";
+/// What stands for the id in a plan that is only shown: as in the manual, each start has another.
+const PLANNED: &str = "ID";
 
 /// Makes the walls those of this launch.
 pub fn place(walls: &mut Walls, entry: &Entry, occasion: &NetworkOccasion) {

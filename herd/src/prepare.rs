@@ -38,6 +38,8 @@ pub struct Surface {
     pub environment: BTreeMap<String, String>,
     /// Names of it that every service of a user's own herd gets.
     pub inherited: &'static [&'static str],
+    /// What every service of a machine gets, as the kernel's command line says.
+    pub given: Vec<(String, String)>,
     pub is_root: bool,
 }
 
@@ -447,6 +449,9 @@ fn environment(
         all.insert(name.to_owned(), value.to_owned());
     };
     set("PATH", SYSTEM_PATH);
+    for (name, value) in &surface.given {
+        set(name, value);
+    }
     if !boxed {
         for name in surface.inherited {
             if let Some(value) = surface.environment.get(*name) {

@@ -8,6 +8,7 @@ use units::SearchPath;
 use super::Global;
 use super::failure::{Failure, USAGE};
 use crate::control::client::Client;
+use crate::daemon;
 
 /// The directories of the herd that is meant.
 #[derive(Debug, Clone)]
@@ -69,8 +70,17 @@ impl Places {
         let (runtime_dir, log_dir, mut search) = match whose {
             Whose::System => (
                 runtime_dir.unwrap_or_else(|| "/run/herd".into()),
-                log_dir.unwrap_or_else(|| "/var/log/herd".into()),
-                SearchPath::system(),
+                log_dir.unwrap_or_else(|| {
+                    let of_this_boot = PathBuf::from(daemon::LOGS_OF_THIS_BOOT);
+                    match of_this_boot.exists() {
+                        true => of_this_boot,
+                        false => "/var/log/herd".into(),
+                    }
+                }),
+                SearchPath {
+                    boot: crate::pid1::boot_of_this_machine(),
+                    ..SearchPath::system()
+                },
             ),
             Whose::User => (
                 match runtime_dir {

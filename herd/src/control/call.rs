@@ -11,7 +11,7 @@ use super::protocol::{Call, INTERFACE, Job, Refusal, Whom};
 pub const SERVICE_INTERFACE: &str = "org.varlink.service";
 
 /// The members of [`INTERFACE`], as the interface description lists them.
-pub const METHODS: [&str; 18] = [
+pub const METHODS: [&str; 20] = [
     "Status",
     "List",
     "Start",
@@ -26,9 +26,11 @@ pub const METHODS: [&str; 18] = [
     "Plan",
     "Cat",
     "Rescan",
+    "Goal",
     "Shutdown",
     "Watch",
     "Networks",
+    "Boot",
     "Info",
 ];
 
@@ -115,9 +117,11 @@ impl Call {
             Self::Plan { .. } => "Plan",
             Self::Cat { .. } => "Cat",
             Self::Rescan => "Rescan",
+            Self::Goal { .. } => "Goal",
             Self::Shutdown { .. } => "Shutdown",
             Self::Watch { .. } => "Watch",
             Self::Networks => "Networks",
+            Self::Boot => "Boot",
             Self::Info => "Info",
         }
     }
@@ -140,7 +144,8 @@ impl Call {
             Self::Why { unit } | Self::Plan { unit } | Self::Cat { unit } => {
                 json!({ "unit": unit.as_str() })
             }
-            Self::Rescan | Self::Networks | Self::Info => json!({}),
+            Self::Rescan | Self::Networks | Self::Boot | Self::Info => json!({}),
+            Self::Goal { unit, wait } => json!({ "unit": unit.as_str(), "wait": wait }),
             Self::Shutdown { force, wait } => json!({ "force": force, "wait": wait }),
         };
         let method = format!("{INTERFACE}.{}", self.method());
@@ -190,6 +195,10 @@ fn herd_call(member: &str, method: &str, fields: &mut Fields) -> Result<Call, Re
             unit: fields.unit()?,
         },
         "Rescan" => Call::Rescan,
+        "Goal" => Call::Goal {
+            unit: fields.unit()?,
+            wait: fields.flag("wait", true)?,
+        },
         "Shutdown" => Call::Shutdown {
             force: fields.flag("force", false)?,
             wait: fields.flag("wait", true)?,
@@ -198,6 +207,7 @@ fn herd_call(member: &str, method: &str, fields: &mut Fields) -> Result<Call, Re
             units: fields.units()?,
         },
         "Networks" => Call::Networks,
+        "Boot" => Call::Boot,
         "Info" => Call::Info,
         _ => {
             return Err(Refusal::MethodNotFound {

@@ -554,12 +554,17 @@ fn the_description_lists_the_parameters_of_each_method() {
         Call::Plan { unit: unit() },
         Call::Cat { unit: unit() },
         Call::Rescan,
+        Call::Goal {
+            unit: unit(),
+            wait: true,
+        },
         Call::Shutdown {
             force: true,
             wait: true,
         },
         Call::Watch { units: units() },
         Call::Networks,
+        Call::Boot,
         Call::Info,
     ];
     let description = description();
@@ -764,6 +769,25 @@ fn the_description_lists_the_fields_of_each_type() {
             "Networks",
             json_of(NetworksReply::default()),
             json_of(NetworksReply::default()),
+        ),
+        (
+            "type",
+            "BootUnit",
+            json_of(BootUnit {
+                took_usec: Some(1),
+                ..BootUnit::default()
+            }),
+            json_of(BootUnit::default()),
+        ),
+        (
+            "reply",
+            "Boot",
+            json_of(BootReply {
+                kernel_usec: Some(1),
+                finished_usec: Some(1),
+                ..BootReply::default()
+            }),
+            json_of(BootReply::default()),
         ),
         (
             "reply",

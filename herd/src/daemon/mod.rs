@@ -4,6 +4,7 @@
 //! Nothing here waits: processes end by pidfd, output comes by pipe, launches of boxes report by
 //! socket, and the log files are another thread's. When nothing happens, nothing wakes up.
 
+mod boot;
 mod calls;
 mod checks;
 mod clock;
@@ -20,6 +21,7 @@ mod paths;
 mod perform;
 mod probes;
 mod reaper;
+mod releaser;
 mod report;
 mod runtime;
 mod signals;
@@ -41,11 +43,13 @@ use sandbox::{Host, Launcher};
 use units::UnitName;
 
 pub use offline::{NoPlan, exposure, plan};
-pub use options::{Mode, Options};
-pub use start::run;
+pub use options::{Ended, Machine, Mode, Options};
+pub(crate) use report::LOGS_OF_THIS_BOOT;
+pub use start::{StartError, run};
 
 use crate::control::server::Server;
-use crate::logs::{Drained, Sink};
+use crate::logs::{Console, Drained, Sink};
+use crate::pid1::power::Power;
 use crate::prepare::Surface;
 use crate::supervisor::{Event, RunId, ServiceId, Supervisor, Time};
 use crate::users::Users;
@@ -76,7 +80,7 @@ pub(crate) struct Daemon {
     launcher: Launcher,
     filters: sandbox::seccomp::Memory,
     sink: Sink,
-    releaser: leases::Releaser,
+    releaser: releaser::Releaser,
     own_name: UnitName,
     poll: Poll,
     sources: Sources,
@@ -117,7 +121,10 @@ pub(crate) struct Daemon {
     /// once.
     clients_unheard: bool,
     exit: Option<u8>,
+    power: Power,
+    console: Option<Console>,
     started_at: i64,
+    began: Time,
     /// The soft limit that herd itself was started with, for its services.
     open_files: (u64, u64),
 }
@@ -273,6 +280,7 @@ impl Daemon {
                 }
                 Ok(Some(Word::Terminate)) => self.terminate(),
                 Ok(Some(Word::Quit)) => self.inbox.push_back(Event::ShutdownNow),
+                Ok(Some(Word::Power(power))) => self.switch_off(power),
                 Ok(Some(Word::Reload)) => self.rescan_at = Some(clock::now()),
                 Ok(None) => return,
                 Err(error) => return self.note(&format!("cannot read signals: {error}")),
@@ -291,6 +299,13 @@ impl Daemon {
         }
     }
 
+    /// Everything stops in order, and then the machine does that.
+    pub(super) fn switch_off(&mut self, power: Power) {
+        self.power = power;
+        self.note(&format!("{power}: stopping everything in order"));
+        self.inbox.push_back(Event::Shutdown);
+    }
+
     fn notice_files(&mut self) {
         match self.watch.changed() {
             Ok(true) => {
@@ -303,6 +318,9 @@ impl Daemon {
 
     /// A line in herd's own log.
     fn note(&self, text: &str) {
+        if let Some(console) = &self.console {
+            console.say(&self.own_name, text);
+        }
         self.sink.say(&self.own_name, clock::wall(), text);
     }
 

@@ -261,7 +261,7 @@ impl Daemon {
         })
     }
 
-    fn substate(&self, id: ServiceId, state: &State) -> String {
+    pub(super) fn substate(&self, id: ServiceId, state: &State) -> String {
         let waits = self.supervisor.is_waiting(id);
         if waits && (state.is_at_rest() || matches!(state, State::Backoff { .. })) {
             return "waiting".to_owned();
@@ -316,6 +316,9 @@ impl Daemon {
             } => self.say(&name, &format!("{failure}; restarting it")),
             _ => {}
         }
+        if matches!(state, State::Active(_) | State::Failed(_)) && name.as_str() == LOCAL_FS {
+            self.begin_logs(matches!(state, State::Active(_)));
+        }
         if self.has_watchers() {
             let change = StateChange {
                 unit: name.to_string(),
@@ -330,7 +333,32 @@ impl Daemon {
     }
 }
 
+/// Where this is reached, `/var/log` is what it will be.
+pub(super) const LOCAL_FS: &str = "local-fs";
+/// Where logs go if `/var/log` is not to be had: `herd logs` looks here first.
+pub(crate) const LOGS_OF_THIS_BOOT: &str = "/run/log/herd";
+
 impl Daemon {
+    /// On a machine that boots, logs are held back until their directory is there.
+    pub(super) fn begin_logs(&mut self, has_file_systems: bool) {
+        if !self.options.mode.is_machine() {
+            return;
+        }
+        let own = self.options.log_dir.clone();
+        if has_file_systems {
+            match self.sink.begin(&own) {
+                Ok(()) => {
+                    std::fs::remove_dir_all(LOGS_OF_THIS_BOOT).ok();
+                    return;
+                }
+                Err(error) => self.note(&super::reason(&error)),
+            }
+        }
+        if let Err(error) = self.sink.begin(std::path::Path::new(LOGS_OF_THIS_BOOT)) {
+            self.note(&super::reason(&error));
+        }
+    }
+
     /// A unit whose file is gone has come to rest, and is known no more.
     pub(super) fn announce_gone(&mut self, name: &UnitName) {
         self.note(&format!("{name}: stopped, and forgotten with its file"));
@@ -346,7 +374,7 @@ impl Daemon {
     }
 }
 
-fn kind_of(kind: Kind) -> UnitKind {
+pub(super) fn kind_of(kind: Kind) -> UnitKind {
     match kind {
         Kind::Service => UnitKind::Service,
         Kind::Target => UnitKind::Target,
@@ -354,7 +382,7 @@ fn kind_of(kind: Kind) -> UnitKind {
 }
 
 /// systemd's words for herd's states.
-fn state_of(state: &State) -> WireState {
+pub(super) fn state_of(state: &State) -> WireState {
     match state {
         State::Inactive(_) => WireState::Inactive,
         State::Failed(_) => WireState::Failed,

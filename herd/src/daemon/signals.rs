@@ -8,6 +8,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
+use crate::pid1::power::Power;
+
 /// What a signal to herd means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Word {
@@ -17,17 +19,22 @@ pub(super) enum Word {
     Terminate,
     Quit,
     Reload,
+    /// To the first process of a machine alone.
+    Power(Power),
 }
 
 #[derive(Debug)]
-pub(super) struct Signals(SignalFd);
+pub(super) struct Signals {
+    fd: SignalFd,
+    is_machine: bool,
+}
 
 impl Signals {
     /// Blocks the signals for this thread and all that it starts later.
     ///
     /// # Errors
     /// When the kernel gives no signal descriptor.
-    pub(super) fn block() -> io::Result<Self> {
+    pub(super) fn block(is_machine: bool) -> io::Result<Self> {
         let mut set = SigSet::empty();
         for signal in [
             Signal::SIGCHLD,
@@ -44,7 +51,7 @@ impl Signals {
         }
         set.thread_block()?;
         let fd = SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
-        Ok(Self(fd))
+        Ok(Self { fd, is_machine })
     }
 
     /// The next word, until none is left.
@@ -52,10 +59,17 @@ impl Signals {
     /// # Errors
     /// As `read(2)`.
     pub(super) fn next(&mut self) -> io::Result<Option<Word>> {
-        while let Some(info) = self.0.read_signal()? {
+        while let Some(info) = self.fd.read_signal()? {
             let number = i32::try_from(info.ssi_signo).unwrap_or(0);
             match Signal::try_from(number) {
                 Ok(Signal::SIGCHLD) => return Ok(Some(Word::Child)),
+                // The kernel's word for ctrl-alt-del, and for a power supply that ends.
+                Ok(Signal::SIGINT) if self.is_machine => {
+                    return Ok(Some(Word::Power(Power::Reboot)));
+                }
+                Ok(Signal::SIGTERM | Signal::SIGPWR) if self.is_machine => {
+                    return Ok(Some(Word::Power(Power::PowerOff)));
+                }
                 Ok(Signal::SIGTERM | Signal::SIGINT | Signal::SIGPWR) => {
                     return Ok(Some(Word::Terminate));
                 }
@@ -70,6 +84,6 @@ impl Signals {
 
 impl AsFd for Signals {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.fd.as_fd()
     }
 }

@@ -18,9 +18,9 @@ use sandbox::{Host, Launcher};
 use units::UnitName;
 
 use super::calls::Waiting;
-use super::leases::Releaser;
 use super::notify::NotifySocket;
-use super::options::{Mode, Options};
+use super::options::{Ended, Mode, Options};
+use super::releaser::Releaser;
 use super::runtime::Processes;
 use super::signals::Signals;
 use super::sources::{Source, Sources};
@@ -29,9 +29,10 @@ use super::watch::Watch;
 use super::{CLIENT_EVENTS, Daemon, clock};
 use crate::control::server::{self, Server};
 use crate::logs::sink::Setup;
-use crate::logs::{Sink, capture};
+use crate::logs::{Console, Sink, capture};
+use crate::pid1::power::Power;
 use crate::prepare::{SESSION_VARIABLES, Surface};
-use crate::supervisor::Supervisor;
+use crate::supervisor::{Supervisor, Time};
 use crate::users::Users;
 
 /// Why herd could not begin. Nothing is left behind.
@@ -65,20 +66,22 @@ const LAST_WORDS: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 /// `StartError` when it could not begin.
-pub fn run(options: Options) -> Result<u8, StartError> {
+pub fn run(options: Options) -> Result<Ended, StartError> {
     if options.mode == Mode::Foreground
         && let Some(dir) = options.search.enabled.as_ref().filter(|dir| !dir.is_dir())
     {
         return Err(StartError::NoDirectory(dir.clone()));
     }
+    let began = clock::now();
     // Before we open anything that could be taken for it.
     let inherited = sandbox::inherited_descriptors()
         .map_err(set("look at the descriptors herd was started with"))?;
     // Before anything else, so that every thread and no handler has it.
-    let signals = Signals::block().map_err(set("read signals from a descriptor"))?;
+    let signals =
+        Signals::block(options.mode.is_machine()).map_err(set("read signals from a descriptor"))?;
     let lock = lock(&options.runtime_dir)?;
     let host = Host::detect()?.tried();
-    let (mut daemon, base) = Daemon::begin(options, host, signals, inherited)?;
+    let (mut daemon, base) = Daemon::begin(options, began, host, signals, inherited)?;
     daemon.rescan();
     daemon.turn();
     let code = match daemon.run_loop() {
@@ -90,7 +93,10 @@ pub fn run(options: Options) -> Result<u8, StartError> {
     };
     daemon.finish(base.as_ref());
     drop(lock);
-    Ok(code)
+    Ok(Ended {
+        code,
+        power: daemon.power,
+    })
 }
 
 fn set(what: &'static str) -> impl FnOnce(io::Error) -> StartError {
@@ -139,6 +145,7 @@ const SPARES: usize = 2;
 impl Daemon {
     fn begin(
         options: Options,
+        began: Time,
         host: Host,
         signals: Signals,
         inherited: BTreeMap<u32, OwnedFd>,
@@ -153,8 +160,12 @@ impl Daemon {
         let launcher = Launcher::new()?.keep_spares(SPARES);
         let sink = Sink::open(&Setup {
             directory: Some(options.log_dir.clone()),
+            // What a machine boots from can be read only, or be covered by another file system yet.
+            is_later: options.mode.is_machine(),
             echo: options.echo,
         })?;
+        let console = matches!(&options.mode, Mode::Machine(machine) if !machine.is_quiet)
+            .then(Console::open);
         let own_name = UnitName::new("herd").expect("a valid name");
         let poll = Poll::new().map_err(set("make an event queue"))?;
         let control_poll = Poll::new().map_err(set("make an event queue"))?;
@@ -242,10 +253,16 @@ impl Daemon {
             notify_unread: false,
             clients_unheard: false,
             exit: None,
+            power: Power::default(),
+            console,
             started_at: clock::wall().0,
+            began,
             open_files,
             options,
         };
+        if let Mode::Machine(machine) = &daemon.options.mode {
+            notes.splice(0..0, machine.notes.iter().cloned());
+        }
         for note in notes {
             daemon.note(&note);
         }
@@ -438,7 +455,7 @@ pub(super) fn surface(
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect();
     surface_of(
-        options.mode,
+        &options.mode,
         &options.runtime_dir,
         base,
         notify,
@@ -449,7 +466,7 @@ pub(super) fn surface(
 
 /// The directories of services: the machine's for root, the user's own otherwise.
 pub(super) fn surface_of(
-    mode: Mode,
+    mode: &Mode,
     runtime_dir: &Path,
     base: Option<&CgroupName>,
     notify: &Path,
@@ -464,7 +481,7 @@ pub(super) fn surface_of(
             .filter(|path| path.is_absolute())
             .unwrap_or_else(|| home.join(below))
     };
-    let system = is_root && mode != Mode::User;
+    let system = is_root && *mode != Mode::User;
     let pick = |system_path: &str, user: PathBuf| {
         if system {
             PathBuf::from(system_path)
@@ -484,12 +501,16 @@ pub(super) fn surface_of(
         ),
         configuration_base: pick("/etc", own("XDG_CONFIG_HOME", ".config")),
         cgroup_base: base.map(|base| base.0.clone()),
-        inherited: if mode == Mode::System {
+        inherited: if matches!(mode, Mode::System | Mode::Machine(_)) {
             &[]
         } else {
             SESSION_VARIABLES
         },
         environment,
+        given: match mode {
+            Mode::Machine(machine) => machine.environment.clone(),
+            Mode::Foreground | Mode::System | Mode::User => Vec::new(),
+        },
         is_root,
     }
 }

@@ -33,6 +33,20 @@ pub(super) struct Echo {
     shared: Arc<Shared>,
 }
 
+/// herd's own words on the console of a machine.
+#[derive(Debug)]
+pub struct Console(Echo);
+
+impl Console {
+    pub fn open() -> Self {
+        Self(Echo::start(Destination::Console))
+    }
+
+    pub fn say(&self, unit: &UnitName, text: &str) {
+        self.0.show(unit, Kind::Herd, text.as_bytes());
+    }
+}
+
 #[derive(Debug)]
 struct Shared {
     state: Mutex<State>,

@@ -20,6 +20,7 @@ pub mod timestamp;
 mod writer;
 
 pub use capture::{Capture, Drained};
+pub use echo::Console;
 pub use record::{Kind, Record};
 pub use sink::Sink;
 pub use timestamp::Timestamp;

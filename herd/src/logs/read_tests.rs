@@ -24,6 +24,7 @@ fn small_files(directory: &Path, names: &[&str]) -> Sink {
     let sink = Sink::open(&Setup {
         directory: Some(directory.to_owned()),
         echo: false,
+        ..Setup::default()
     })
     .unwrap();
     let policy = LogPolicy {

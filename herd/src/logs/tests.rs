@@ -26,6 +26,7 @@ fn sink(directory: &Path) -> Sink {
     Sink::open(&Setup {
         directory: Some(directory.to_owned()),
         echo: false,
+        ..Setup::default()
     })
     .unwrap()
 }

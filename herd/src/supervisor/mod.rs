@@ -5,6 +5,7 @@
 //! what comes of them as [`event`]s.
 pub mod action;
 mod activation;
+pub mod arrival;
 mod deactivation;
 mod define;
 pub mod event;
@@ -19,6 +20,7 @@ mod tickets;
 pub mod time;
 
 pub use action::Action;
+pub use arrival::Arrival;
 pub use event::{Event, Input, Pid, RunId, ServiceId, Ticket};
 pub use service::Service;
 pub use set::Supervisor;

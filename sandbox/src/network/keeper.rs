@@ -87,7 +87,7 @@ impl Keeper {
     /// In the box's namespaces: has the program begin, and waits until the box has its interface.
     pub(crate) fn connect(&self) -> Result<(), NetworkError> {
         settings::inside()?;
-        settings::alone_on_the_wire()?;
+        settings::address_at_once("default")?;
         let ask = || -> io::Result<Answer> {
             let open = |path: &str| -> io::Result<OwnedFd> {
                 let flags = OFlags::RDONLY | OFlags::CLOEXEC;

@@ -42,6 +42,7 @@ use crate::sys::Errno;
 
 mod address_pool;
 mod apply;
+mod damage;
 mod hand;
 mod holder;
 mod keeper;
@@ -74,6 +75,11 @@ pub const BASE: &str = "/run/herd/network";
 pub enum NetworkError {
     #[error("cannot use {path}", path = path.display())]
     Registry { path: PathBuf, source: io::Error },
+    #[error(
+        "{path} is damaged: what boxes have is not known, and no network changes before the last of them has ended",
+        path = path.display()
+    )]
+    Damaged { path: PathBuf, source: io::Error },
     #[error("port {port}{} is taken by {by}", of_range(*.port, *.number))]
     PortTaken { port: Port, number: u16, by: String },
     #[error("port {port}{} is in use on the host{}", of_range(*.port, *.number), held(.by.as_ref()))]
@@ -101,6 +107,10 @@ pub enum NetworkError {
     IdTaken(String),
     #[error("ports lead to a box on a bridge, and it has none")]
     PortsWithoutBridge,
+    #[error(
+        "port {port}: network {network} is internal, where only the host itself reaches a port: give the port an address of 127.0.0.0/8, or the box another network too"
+    )]
+    PortInside { port: Port, network: String },
     #[error(
         "what goes through an interface that is on no bridge of herd's does not pass the host: nothing can be allowed, denied or limited there"
     )]
@@ -174,6 +184,7 @@ impl NetworkError {
     pub(crate) fn errno(&self) -> Errno {
         let source = match self {
             Self::Registry { source, .. }
+            | Self::Damaged { source, .. }
             | Self::PortInUse { source, .. }
             | Self::Link { source, .. }
             | Self::Rules(source)
@@ -192,7 +203,10 @@ impl NetworkError {
             Self::NoFirewall => return Errno(libc::EPROTONOSUPPORT),
             Self::Loopback6(_) => return Errno(libc::EOPNOTSUPP),
             Self::IdTaken(_) => return Errno(libc::EEXIST),
-            Self::PortsWithoutBridge | Self::RulesWithoutBridge | Self::Twice(_) => {
+            Self::PortsWithoutBridge
+            | Self::PortInside { .. }
+            | Self::RulesWithoutBridge
+            | Self::Twice(_) => {
                 return Errno(libc::EINVAL);
             }
         };

@@ -221,7 +221,7 @@ fn to_ports() -> Vec<Vec<Expression>> {
 fn ports(state: &State) -> Vec<Vec<Expression>> {
     let mut rules = Vec::new();
     for lease in state.leases.values() {
-        let Some(link) = lease.links.first() else {
+        let Some(link) = state.link_of_ports(&lease.links) else {
             continue;
         };
         for port in &lease.ports {
@@ -429,7 +429,8 @@ fn output() -> Vec<Vec<Expression>> {
         // And the host speaks to no box by an address that no line knows.
         drop_all(link_local()),
     ];
-    rules.extend(to_a_box());
+    // By address alone: what is led here by a port has, in this hook, the way that it would have gone.
+    rules.extend(to_chains(Vec::new, Side::Destination, [IN4, IN6]));
     rules
 }
 

@@ -150,10 +150,11 @@ pub(crate) fn bridge(device: &str) -> Result<(), NetworkError> {
     Ok(())
 }
 
-/// In the box's network namespace, where nobody else is on the wire: an address is not asked about for a second
-/// before it is used, in which IPv6 would be dead.
-pub(crate) fn alone_on_the_wire() -> Result<(), NetworkError> {
-    let path = Path::new(INTERFACES6).join("default/accept_dad");
+/// Before the bridge `device` is up, or with `default` any interface of ours where nobody else is on the wire: its link-local address is used at once. Without one the kernel asks for no neighbour, and what
+/// is routed to a box is lost for the second or two in which it would look for others that have it (RFC 4862); a
+/// bridge's hardware address is made from its subnet, which nobody else has.
+pub(crate) fn address_at_once(device: &str) -> Result<(), NetworkError> {
+    let path = PathBuf::from(format!("/proc/sys/net/ipv6/conf/{device}/accept_dad"));
     if !path.exists() {
         return Ok(());
     }
