@@ -108,7 +108,8 @@ fn ports_of_the_host_lead_into_a_users_box() {
     if lacks_program("pasta") {
         return;
     }
-    let ports = "ports = [\"8080:80\", \"127.0.0.1:5353:53/udp\", \"9000-9002:80-82\"]\n";
+    let ports =
+        "ports = [\"8080:80\", \"5353:53/udp\", \"127.0.0.1:7777:80\", \"9000-9002:80-82\"]\n";
     let net = user(&[("web", &format!("{WEB}{ports}"))]);
     net.herd.wait_state("web", "active");
     listens(&net, "web");
@@ -130,8 +131,11 @@ fn ports_of_the_host_lead_into_a_users_box() {
             "web for",
         );
     }
-    let ask = "echo | socat -t1 -T3 - UDP4:127.0.0.1:5353";
-    says(net.host.run(&["sh", "-c", ask]), "web by UDP");
+    says(from_host(&net, "TCP4:127.0.0.1:7777"), "web for");
+    assert_eq!(from_outside(&net, "TCP4:198.51.100.1:7777").stdout, "");
+    // Not from the host's own loopback: Debian 12's pasta loses the answer where the numbers differ.
+    let ask = "echo | socat -t1 -T3 - UDP4:198.51.100.1:5353";
+    says(net.outside(&["sh", "-c", ask]), "web by UDP");
     // Its ports are free for the next run at once.
     for _ in 0..3 {
         net.herd.ok(&["restart", "web"]);
