@@ -12,6 +12,7 @@ use super::address_pool as pool;
 use super::damage;
 use super::hand::Hand;
 use super::holder;
+use super::keeper;
 use super::links::{self, End};
 use super::netlink::Netlink;
 use super::registry::Registry;
@@ -383,8 +384,17 @@ fn reachable_servers(resolv: &str) -> Vec<IpAddr> {
     names::servers(&fs::read_to_string(names::BEHIND_STUB).unwrap_or_default())
 }
 
+/// A `resolv.conf` of these servers, or of those of the host.
+pub(crate) fn resolv_of_host(servers: Option<&[IpAddr]>) -> String {
+    let resolv = fs::read_to_string(names::RESOLV).unwrap_or_default();
+    match servers {
+        Some(servers) => names::resolv(servers, &resolv),
+        None => names::resolv(&reachable_servers(&resolv), &resolv),
+    }
+}
+
 /// Nobody on the host listens there, from whom it would be taken.
-fn is_free(port: &Port) -> Result<(), NetworkError> {
+pub(super) fn is_free(port: &Port) -> Result<(), NetworkError> {
     let addresses = match port.address {
         Some(address) => vec![address],
         None => vec![Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()],
@@ -396,14 +406,21 @@ fn is_free(port: &Port) -> Result<(), NetworkError> {
                 Protocol::Tcp => TcpListener::bind(socket).map(drop),
                 Protocol::Udp => UdpSocket::bind(socket).map(drop),
             };
-            if let Err(source) = tried
-                && source.kind() == io::ErrorKind::AddrInUse
-            {
+            let Err(source) = tried else {
+                continue;
+            };
+            if source.kind() == io::ErrorKind::AddrInUse {
                 return Err(NetworkError::PortInUse {
                     port: *port,
                     number,
                     by: holder::of(number, port.protocol),
                     source,
+                });
+            }
+            if source.kind() == io::ErrorKind::PermissionDenied {
+                return Err(NetworkError::PortOfRoot {
+                    port: *port,
+                    first: settings::first_port_of_all(),
                 });
             }
         }
@@ -520,6 +537,11 @@ fn drop_together(
     registry.write()
 }
 
+/// Nobody but root has leases, or may look at those of root.
+fn may_lease() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
 /// Removes those of these that are there. To remove interfaces takes the kernel some 20 ms, until every processor has
 /// forgotten them, be it one or a hundred: so those that are to go are brought together first.
 fn remove_links(host: &mut Netlink, devices: &[&str]) -> Result<(), NetworkError> {
@@ -549,12 +571,21 @@ fn remove_links(host: &mut Netlink, devices: &[&str]) -> Result<(), NetworkError
 /// # Errors
 /// The first thing that could not be taken away; what is left of it is taken away by the next [`collect`].
 pub fn release(ids: &[&str]) -> Result<(), NetworkError> {
+    let mut kept = Ok(());
+    for id in ids {
+        let ended = keeper::wait_for_end(id).map_err(failed("wait until a network has ended"));
+        kept = kept.and(ended);
+    }
+    if !may_lease() {
+        return kept;
+    }
     let Some(mut registry) = Registry::open_existing()? else {
-        return Ok(());
+        return kept;
     };
     let mut host = open_route()?;
     let healed = damage::heal(&mut registry, &mut host);
-    let ended = healed.and(drop_leases(&mut registry, &mut host, ids));
+    let given_back = drop_leases(&mut registry, &mut host, ids);
+    let ended = kept.and(healed).and(given_back);
     registry.leave()?;
     ended
 }
@@ -565,6 +596,9 @@ pub fn release(ids: &[&str]) -> Result<(), NetworkError> {
 /// # Errors
 /// As [`release`].
 pub fn collect() -> Result<usize, NetworkError> {
+    if !may_lease() {
+        return Ok(0);
+    }
     let Some(mut registry) = Registry::open_existing()? else {
         return Ok(0);
     };
