@@ -104,4 +104,4 @@ pub use sys::descriptors::{
     take as take_descriptor,
 };
 pub use sys::process::exit_now;
-pub use sys::signals::{end_by_closed_pipe, expect_children};
+pub use sys::signals::{end_by_closed_pipe, expect_children, signal_descriptor};

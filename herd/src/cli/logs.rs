@@ -8,7 +8,6 @@ use clap::Args;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Span, Zoned};
-use serde_json::json;
 use units::UnitName;
 
 use super::failure::{Failure, NO_SUCH_UNIT, USAGE, names};
@@ -130,7 +129,12 @@ pub(super) fn logs(
 /// One record in the look that was asked for. To a terminal no control character goes.
 pub(super) fn print_entry(screen: &mut Screen, entry: &Entry, look: Look) -> io::Result<()> {
     if look == Look::Json {
-        return screen.json_line(&as_json(entry));
+        return screen.json_line(&crate::logs::json(
+            entry.at,
+            entry.unit.as_str(),
+            entry.kind,
+            &entry.text,
+        ));
     }
     let mut line = Vec::new();
     if look == Look::Line {
@@ -152,20 +156,6 @@ pub(super) fn print_entry(screen: &mut Screen, entry: &Entry, look: Look) -> io:
     }
     line.push(b'\n');
     screen.bytes(&line)
-}
-
-/// Text that is not UTF-8 becomes an array of numbers, as journald has it.
-fn as_json(entry: &Entry) -> serde_json::Value {
-    let text = match std::str::from_utf8(&entry.text) {
-        Ok(text) => json!(text),
-        Err(_) => json!(entry.text),
-    };
-    json!({
-        "at": entry.at.to_string(),
-        "unit": entry.unit.as_str(),
-        "kind": entry.kind.as_str(),
-        "text": text,
-    })
 }
 
 fn filter(wanted: &LogsArgs) -> Result<Filter, Failure> {

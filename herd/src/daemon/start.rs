@@ -19,8 +19,9 @@ use units::UnitName;
 
 use super::calls::Waiting;
 use super::leases::Releaser;
+use super::manager::{Manager, OWN_VARIABLES};
 use super::notify::NotifySocket;
-use super::options::{Mode, Options};
+use super::options::{HandedOn, Mode, Options};
 use super::runtime::Processes;
 use super::signals::Signals;
 use super::sources::{Source, Sources};
@@ -30,7 +31,7 @@ use super::{CLIENT_EVENTS, Daemon, clock};
 use crate::control::server::{self, Server};
 use crate::logs::sink::Setup;
 use crate::logs::{Sink, capture};
-use crate::prepare::{SESSION_VARIABLES, Surface};
+use crate::prepare::Surface;
 use crate::supervisor::Supervisor;
 use crate::users::Users;
 
@@ -81,6 +82,7 @@ pub fn run(options: Options) -> Result<u8, StartError> {
     let (mut daemon, base) = Daemon::begin(options, host, signals, inherited)?;
     daemon.rescan();
     daemon.turn();
+    daemon.tell_ready();
     let code = match daemon.run_loop() {
         Ok(code) => code,
         Err(error) => {
@@ -89,6 +91,7 @@ pub fn run(options: Options) -> Result<u8, StartError> {
         }
     };
     daemon.finish(base.as_ref());
+    daemon.manager.ended(code);
     drop(lock);
     Ok(code)
 }
@@ -152,7 +155,7 @@ impl Daemon {
         }
         let launcher = Launcher::new()?.keep_spares(SPARES);
         let sink = Sink::open(&Setup {
-            directory: Some(options.log_dir.clone()),
+            directory: options.log_dir.clone(),
             echo: options.echo,
         })?;
         let own_name = UnitName::new("herd").expect("a valid name");
@@ -193,7 +196,7 @@ impl Daemon {
         sources
             .add(registry, &releaser, Source::Networks, readable)
             .map_err(set("watch the sources of events"))?;
-        let mut notes = Vec::new();
+        let mut notes = options.notes.clone();
         let base = cgroup_base(&options, &host, &mut notes);
         let surface = surface(&options, base.as_ref(), &notify_path, &host);
         let null = OpenOptions::new()
@@ -213,13 +216,14 @@ impl Daemon {
             own_name,
             poll,
             sources,
-            supervisor: Supervisor::new(),
+            supervisor: Supervisor::ending(options.ending.clone()),
             inbox: VecDeque::new(),
             runtimes: HashMap::new(),
             processes: Processes::default(),
             probes: HashMap::new(),
             signals,
             notify,
+            manager: Manager::from_environment(),
             watch,
             control,
             control_poll,
@@ -242,6 +246,7 @@ impl Daemon {
             notify_unread: false,
             clients_unheard: false,
             exit: None,
+            wants_restart: false,
             started_at: clock::wall().0,
             open_files,
             options,
@@ -436,6 +441,7 @@ pub(super) fn surface(
 ) -> Surface {
     let environment: BTreeMap<String, String> = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .filter(|(name, _)| !OWN_VARIABLES.contains(&name.as_str()))
         .collect();
     surface_of(
         options.mode,
@@ -443,6 +449,7 @@ pub(super) fn surface(
         base,
         notify,
         host.uid == 0,
+        options.handed_on,
         environment,
     )
 }
@@ -454,6 +461,7 @@ pub(super) fn surface_of(
     base: Option<&CgroupName>,
     notify: &Path,
     is_root: bool,
+    handed_on: HandedOn,
     environment: BTreeMap<String, String>,
 ) -> Surface {
     let home = PathBuf::from(environment.get("HOME").map_or("/", String::as_str));
@@ -484,11 +492,7 @@ pub(super) fn surface_of(
         ),
         configuration_base: pick("/etc", own("XDG_CONFIG_HOME", ".config")),
         cgroup_base: base.map(|base| base.0.clone()),
-        inherited: if mode == Mode::System {
-            &[]
-        } else {
-            SESSION_VARIABLES
-        },
+        handed_on,
         environment,
         is_root,
     }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use units::UnitName;
 use units::unit::{LogPolicy, LogTarget};
 
+use super::echo::Format;
 use super::files::LogDir;
 use super::record::{Kind, Record};
 use super::timestamp::Timestamp;
@@ -44,8 +45,8 @@ pub struct Sink {
 pub struct Setup {
     /// Where the files go; made with mode 0750. Without one nothing is kept.
     pub directory: Option<PathBuf>,
-    /// Every line is also shown on stdout (`herd run`).
-    pub echo: bool,
+    /// How every line is also shown on stdout (`herd run`).
+    pub echo: Option<Format>,
 }
 
 #[derive(Debug, thiserror::Error)]

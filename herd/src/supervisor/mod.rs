@@ -7,6 +7,7 @@ pub mod action;
 mod activation;
 mod deactivation;
 mod define;
+pub mod ending;
 pub mod event;
 pub mod explain;
 mod freeze;
@@ -19,6 +20,7 @@ mod tickets;
 pub mod time;
 
 pub use action::Action;
+pub use ending::EndPolicy;
 pub use event::{Event, Input, Pid, RunId, ServiceId, Ticket};
 pub use service::Service;
 pub use set::Supervisor;
