@@ -30,8 +30,8 @@ pub struct Joined {
 /// The only descriptor that is held for a service.
 pub const NAMESPACE: Held = Held(0);
 
-/// What stands for the id in a plan that is only shown.
-const PLANNED: &str = "planned";
+/// What stands for the id in a plan that is only shown: as in the manual, each start has another.
+const PLANNED: &str = "ID";
 
 /// Makes the walls those of this launch.
 pub fn place(walls: &mut Walls, entry: &Entry, occasion: &NetworkOccasion) {

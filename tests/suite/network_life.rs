@@ -203,3 +203,26 @@ fn herds_own_end_leaves_nothing() {
     net.herd.wait_end();
     net.assert_nothing_is_left();
 }
+
+#[test]
+fn what_kill_mode_leaves_alive_keeps_the_network_and_takes_it_along_at_its_end() {
+    if lacks_something() {
+        return;
+    }
+    let web = "command = [\"/bin/sh\", \"-c\", \"setsid sleep 1000 & echo left $!; exec sleep 1000\"]\n\
+               kill_mode = \"process\"\nboxed = true\n\
+               box.namespaces = [\"net\", \"mount\"]\n\
+               [network]\nmode = \"bridge\"\nports = [\"8080:80\"]\n";
+    let net = Net::with(&[("web", web)]);
+    let line = net.herd.wait_log("web", "left ");
+    let left = line.rsplit(' ').next().unwrap();
+    net.herd.ok(&["stop", "web"]);
+    assert_eq!(net.herd.state("web"), "inactive");
+    let made = net.made();
+    assert!(
+        made.iter().any(|line| line.contains("herd-default")),
+        "{made:#?}"
+    );
+    net.host(&["kill", "-KILL", left]);
+    net.wait_until_nothing_is_left();
+}

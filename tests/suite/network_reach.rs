@@ -148,6 +148,19 @@ fn published_ports_lead_into_the_box_from_everywhere() {
 }
 
 #[test]
+fn the_first_packet_of_ipv6_reaches_a_box_on_a_new_network() {
+    if lacks_something() {
+        return;
+    }
+    let web = format!("{WEB}ports = [\"8080:80\"]\n");
+    let net = Net::with(&[("web", &web)]);
+    listens(&net, "web");
+    // A lost one is sent again after a second.
+    let to = "TCP6:[2001:db8:1::1]:8080,connect-timeout=0.9";
+    says(net.outside(&["socat", "-T3", "-", to]), "web for");
+}
+
+#[test]
 fn a_port_of_one_address_is_a_port_of_that_address_alone() {
     if lacks_something() {
         return;
@@ -208,6 +221,19 @@ fn status_and_network_show_where_a_box_is() {
     let plan = net.herd.ok(&["plan", "web"]);
     let step = "take a place on network default for eth0, with the host's ports 8080:80/tcp\n";
     assert!(plan.contains(step), "{plan}");
+    // What it has is shown as it is; what each start has anew, as the manual calls it.
+    let links = net.host(&["ip", "-o", "link"]);
+    let (_, end) = links.split_once(": hv").unwrap();
+    let own = format!(
+        "/run/herd/network/box-{}/hosts",
+        end.split('.').next().unwrap()
+    );
+    assert!(plan.contains(&own), "{plan}");
+    net.herd.ok(&["stop", "web"]);
+    let plan = net.herd.ok(&["plan", "web"]);
+    assert!(plan.contains("/run/herd/network/box-ID/hosts"), "{plan}");
+    assert!(!plan.contains(&own), "{plan}");
+    net.herd.ok(&["start", "web"]);
     let security = net.herd.ok(&["security", "web"]);
     assert!(security.contains("has a network of its own"), "{security}");
 }

@@ -234,14 +234,85 @@ fn a_join_is_of_a_unit_that_has_a_network() {
 
 #[test]
 fn two_units_with_one_port_are_told_of() {
-    let one = boxed("mode = \"bridge\"\nports = [\"8080:80\"]");
-    let two = boxed("mode = \"bridge\"\nports = [\"8000-8090:8000-8090\"]");
-    let output = check(&[("one", &one), ("two", &two)]);
-    let text = format!("{}{}", output.stdout, output.stderr);
-    let told = "warning: one publishes port 8000-8090:8000-8090/tcp too\n";
-    assert!(text.contains(told), "{text}");
-    assert!(text.contains("set/two.toml:5"), "{text}");
-    let excluding = format!("conflicts = [\"one\"]\n{two}");
-    let output = check(&[("one", &one), ("two", &excluding)]);
+    let one = boxed("mode = \"bridge\"\nports = [\"53/udp\", \"8080:80\"]");
+    for (two, port) in [
+        ("\"8000-8090:9000-9090\"", "8080/tcp"),
+        ("\"127.0.0.1:8080:1\"", "8080/tcp"),
+        ("\"1\", \"[2001:db8::1]:50-60:50-60/udp\"", "53/udp"),
+    ] {
+        let two = boxed(&format!("mode = \"bridge\"\nports = [{two}]"));
+        let output = check(&[("one", &one), ("two", &two)]);
+        let text = format!("{}{}", output.stdout, output.stderr);
+        let told = format!("warning: one publishes port {port} too\n");
+        assert!(text.contains(&told), "{text}");
+        assert!(text.contains("set/two.toml:5:"), "{text}");
+        let hint = "it does at set/one.toml:5; only one of them can run: choose another, or say `conflicts = [\"one\"]`\n";
+        assert!(text.contains(hint), "{text}");
+        let excluding = format!("conflicts = [\"one\"]\n{two}");
+        let output = check(&[("one", &one), ("two", &excluding)]);
+        assert!(!output.stdout.contains("publishes"), "{output:?}");
+    }
+    for two in ["\"8080:80/udp\"", "\"8081-8090:80-89\"", "\"53\""] {
+        let two = boxed(&format!("mode = \"bridge\"\nports = [{two}]"));
+        let output = check(&[("one", &one), ("two", &two)]);
+        assert!(!output.stdout.contains("publishes"), "{output:?}");
+    }
+    // Addresses of their own do not meet.
+    let two = boxed("mode = \"bridge\"\nports = [\"127.0.0.1:80\"]");
+    let three = boxed("mode = \"bridge\"\nports = [\"127.0.0.2:80\"]");
+    let output = check(&[("two", &two), ("three", &three)]);
     assert!(!output.stdout.contains("publishes"), "{output:?}");
+}
+
+#[test]
+fn two_units_with_one_address_are_told_of() {
+    let on = |network: &str, keys: &str| {
+        boxed(&format!(
+            "mode = \"bridge\"\nbridge = \"{network}\"\n{keys}"
+        ))
+    };
+    let wire = |kind: &str| {
+        boxed(&format!(
+            "mode = \"{kind}:eth0\"\naddress = \"10.0.0.2/24\""
+        ))
+    };
+    let mac = "mac = \"02:00:00:00:00:01\"";
+    for (one, two, told) in [
+        (
+            on("lan", "address = \"10.0.0.2\""),
+            on("lan", "address = \"10.0.0.2\""),
+            "one has address 10.0.0.2 on network lan too",
+        ),
+        (
+            on("lan", "address6 = \"fd00::2\""),
+            on("lan", "address6 = \"fd00:0::2\""),
+            "one has address fd00::2 on network lan too",
+        ),
+        (
+            on("lan", mac),
+            on("lan", mac),
+            "one has hardware address 02:00:00:00:00:01 on network lan too",
+        ),
+        (
+            wire("macvlan"),
+            wire("ipvlan"),
+            "one has address 10.0.0.2 on the wire of eth0 too",
+        ),
+    ] {
+        let output = check(&[("one", &one), ("two", &two)]);
+        let text = format!("{}{}", output.stdout, output.stderr);
+        assert!(text.contains(&format!("warning: {told}\n")), "{text}");
+        assert!(text.contains("set/two.toml:"), "{text}");
+        assert!(text.contains("it does at set/one.toml:"), "{text}");
+        let excluding = format!("conflicts = [\"two\"]\n{one}");
+        let output = check(&[("one", &excluding), ("two", &two)]);
+        assert!(!output.stdout.contains(" too"), "{output:?}");
+    }
+    for (one, two) in [
+        (on("lan", mac), on("wan", mac)),
+        (on("lan", "address = \"10.0.0.2\""), wire("macvlan")),
+    ] {
+        let output = check(&[("one", &one), ("two", &two)]);
+        assert!(!output.stdout.contains(" too"), "{output:?}");
+    }
 }

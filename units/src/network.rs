@@ -6,13 +6,14 @@
 )]
 
 use ipnet::{Ipv4Net, Ipv6Net};
-use sandbox::config::BridgeNetwork;
+use sandbox::config::{BridgeNetwork, NamespaceKind, Network};
 use toml::de::{DeTable, DeValue};
 
 use crate::diagnostic::{Diagnostic, Severity, SourceText};
 use crate::keys::nearest;
 use crate::name::UnitName;
 use crate::reader::{Item, Reader};
+use crate::unit::Unit;
 use crate::value::specifier::{Facts, Specifiers};
 
 /// A network as its file has it.
@@ -39,6 +40,23 @@ pub fn network_name(text: &str) -> Result<(), NetworkNameError> {
     match text.len() <= 32 && text.starts_with(begins) && text.chars().all(fits) {
         true => Ok(()),
         false => Err(NetworkNameError),
+    }
+}
+
+impl Unit {
+    /// Claims that a box of the unit is in another network namespace than herd.
+    pub fn has_network_namespace(&self) -> bool {
+        let Some(walls) = &self.walls else {
+            return false;
+        };
+        let joins = |kind| walls.join.iter().any(|join| join.kind == kind);
+        walls.namespaces.net
+            || walls.network != Network::Host
+            || joins(NamespaceKind::Net)
+            || self
+                .entry
+                .as_ref()
+                .is_some_and(|entry| entry.network_of.is_some())
     }
 }
 

@@ -4,6 +4,8 @@
 //! is printed once, here. A closed pipe is success: who pipes into `head` wants no complaint.
 
 mod add;
+mod blame;
+mod boot_chart;
 mod cat;
 mod check;
 mod completions;
@@ -19,6 +21,7 @@ mod now;
 mod phrases;
 mod places;
 mod plan;
+mod plot;
 mod run;
 mod screen;
 mod security;
@@ -151,6 +154,10 @@ pub enum Verb {
     /// Print the logs of units, interleaved by time.
     #[command(visible_alias = "log")]
     Logs(logs::LogsArgs),
+    /// Say which units took how long to come up first, the slowest first.
+    Blame,
+    /// Print the boot as a picture (SVG).
+    Plot,
     /// Say in a sentence why a unit is in its state.
     Why { unit: String },
     /// Say what this machine can and cannot do for a box.
@@ -299,6 +306,8 @@ fn verb(cli: &Cli, screen: &mut Screen) -> Result<ExitCode, Failure> {
         Verb::Security { units } => security::security(&places()?, screen, units),
         Verb::Logs(wanted) => logs::logs(&places()?, screen, wanted),
         Verb::Why { unit } => why::why(&places()?, screen, unit),
+        Verb::Blame => blame::blame(&places()?, screen),
+        Verb::Plot => plot::plot(&places()?, screen),
         Verb::Doctor { strict } => doctor::doctor(screen, *strict),
         Verb::IsActive {
             all: true, quiet, ..

@@ -60,6 +60,19 @@ pub(super) fn duration(micros: i64) -> String {
     parts.join(" ")
 }
 
+/// A short time as precisely as it matters: `0.42ms`, `12.3ms`, `1.204s`, `1min 5s`.
+pub(super) fn span(micros: i64) -> String {
+    let micros = micros.max(0);
+    match micros {
+        0..1_000 => format!("0.{:02}ms", micros / 10),
+        1_000..1_000_000 => format!("{}.{}ms", micros / 1_000, micros / 100 % 10),
+        1_000_000..60_000_000 => {
+            format!("{}.{:03}s", micros / 1_000_000, micros / 1_000 % 1_000)
+        }
+        _ => duration(micros),
+    }
+}
+
 /// `12.3M`, in powers of 1024.
 pub(super) fn size(bytes: i64) -> String {
     const WORDS: [&str; 5] = ["K", "M", "G", "T", "P"];
@@ -102,6 +115,21 @@ mod tests {
         }
         assert_eq!(relative(0, 5_000_000), "5s ago");
         assert_eq!(relative(5_000_000, 0), "in 5s");
+    }
+
+    #[test]
+    fn short_times_are_precise() {
+        let cases = [
+            (0, "0.00ms"),
+            (420, "0.42ms"),
+            (12_345, "12.3ms"),
+            (1_204_999, "1.204s"),
+            (59_999_999, "59.999s"),
+            (65_000_000, "1min 5s"),
+        ];
+        for (micros, text) in cases {
+            assert_eq!(span(micros), text);
+        }
     }
 
     #[test]

@@ -64,6 +64,7 @@ fn is_harmless(request: &Request) -> bool {
             | Call::List { .. }
             | Call::Why { .. }
             | Call::Networks
+            | Call::Boot
             | Call::Info => true,
             Call::Start(_)
             | Call::Stop(_)

@@ -11,7 +11,7 @@ use super::protocol::{Call, INTERFACE, Job, Refusal, Whom};
 pub const SERVICE_INTERFACE: &str = "org.varlink.service";
 
 /// The members of [`INTERFACE`], as the interface description lists them.
-pub const METHODS: [&str; 18] = [
+pub const METHODS: [&str; 19] = [
     "Status",
     "List",
     "Start",
@@ -29,6 +29,7 @@ pub const METHODS: [&str; 18] = [
     "Shutdown",
     "Watch",
     "Networks",
+    "Boot",
     "Info",
 ];
 
@@ -118,6 +119,7 @@ impl Call {
             Self::Shutdown { .. } => "Shutdown",
             Self::Watch { .. } => "Watch",
             Self::Networks => "Networks",
+            Self::Boot => "Boot",
             Self::Info => "Info",
         }
     }
@@ -140,7 +142,7 @@ impl Call {
             Self::Why { unit } | Self::Plan { unit } | Self::Cat { unit } => {
                 json!({ "unit": unit.as_str() })
             }
-            Self::Rescan | Self::Networks | Self::Info => json!({}),
+            Self::Rescan | Self::Networks | Self::Boot | Self::Info => json!({}),
             Self::Shutdown { force, wait } => json!({ "force": force, "wait": wait }),
         };
         let method = format!("{INTERFACE}.{}", self.method());
@@ -198,6 +200,7 @@ fn herd_call(member: &str, method: &str, fields: &mut Fields) -> Result<Call, Re
             units: fields.units()?,
         },
         "Networks" => Call::Networks,
+        "Boot" => Call::Boot,
         "Info" => Call::Info,
         _ => {
             return Err(Refusal::MethodNotFound {

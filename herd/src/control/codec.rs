@@ -157,6 +157,7 @@ mod tests {
             Just(Call::Rescan),
             (any::<bool>(), any::<bool>()).prop_map(|(force, wait)| Call::Shutdown { force, wait }),
             names().prop_map(|units| Call::Watch { units }),
+            Just(Call::Boot),
             Just(Call::Info),
         ]
     }

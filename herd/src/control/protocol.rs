@@ -69,6 +69,8 @@ pub enum Call {
     },
     /// The networks that have boxes.
     Networks,
+    /// How all units first came up.
+    Boot,
     Info,
 }
 
@@ -101,6 +103,7 @@ pub enum Reply {
     Rescan(RescanReply),
     Watch(StateChange),
     Networks(NetworksReply),
+    Boot(BootReply),
     Info(Info),
     /// Start, Stop, Restart, Reload, Kill, ResetFailed, Shutdown.
     Done(Empty),
@@ -157,6 +160,37 @@ pub struct NetworkBox {
     pub ports: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address6: Option<String>,
+}
+
+/// How units first came up. Moments are microseconds after herd began.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct BootReply {
+    /// By the moment they began; units that were never started are not among them.
+    pub units: Vec<BootUnit>,
+    /// How long the kernel, and what it ran before herd, had taken; only of the herd that booted the
+    /// machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kernel_usec: Option<i64>,
+    /// When nothing was on its way any more for the first time. Units that began later are no part
+    /// of the boot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finished_usec: Option<i64>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct BootUnit {
+    pub name: String,
+    pub kind: UnitKind,
+    /// As it is now.
+    pub state: State,
+    pub substate: String,
+    /// Its turn had come.
+    pub begun_usec: i64,
+    /// What it is ordered after.
+    pub after: Vec<String>,
+    /// Until it was active or, done or failed, at rest; absent while it is on its way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub took_usec: Option<i64>,
 }
 
 /// `why web`: one sentence each, the nearest cause first.

@@ -560,6 +560,7 @@ fn the_description_lists_the_parameters_of_each_method() {
         },
         Call::Watch { units: units() },
         Call::Networks,
+        Call::Boot,
         Call::Info,
     ];
     let description = description();
@@ -764,6 +765,25 @@ fn the_description_lists_the_fields_of_each_type() {
             "Networks",
             json_of(NetworksReply::default()),
             json_of(NetworksReply::default()),
+        ),
+        (
+            "type",
+            "BootUnit",
+            json_of(BootUnit {
+                took_usec: Some(1),
+                ..BootUnit::default()
+            }),
+            json_of(BootUnit::default()),
+        ),
+        (
+            "reply",
+            "Boot",
+            json_of(BootReply {
+                kernel_usec: Some(1),
+                finished_usec: Some(1),
+                ..BootReply::default()
+            }),
+            json_of(BootReply::default()),
         ),
         (
             "reply",

@@ -101,6 +101,7 @@ impl Daemon {
             Call::Cat { unit } => self.cat(&unit),
             Call::Rescan => Ok(Reply::Rescan(self.rescan())),
             Call::Networks => self.networks(),
+            Call::Boot => Ok(Reply::Boot(self.boot())),
             Call::Info => Ok(Reply::Info(self.info())),
         };
         self.control.reply(id, outcome);
@@ -313,6 +314,7 @@ impl Daemon {
         let occasion = Occasion {
             slices: self.slice_limits(&unit),
             network: NetworkOccasion {
+                lease: self.lease_of_main(id).unwrap_or_default(),
                 definitions: network::definitions(&unit, &self.options.search, &self.units.facts)
                     .map_err(refused)?,
                 ..NetworkOccasion::default()

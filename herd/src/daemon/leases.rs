@@ -1,22 +1,16 @@
-//! Networks of boxes are given back: by a thread of their own, because it takes milliseconds and may
-//! wait for other supervisors of the machine.
-//!
-//! What is to be given back is a list of ids, which grows by what ends while the thread is at work and
-//! is then taken as a whole: it is never longer than the runs that had a network. A service whose last
+//! Networks of boxes: taken by launches, and given back by a thread of their own. A service whose last
 //! process has ended is told to be empty once its network has been given back, so that its next run
 //! finds its ports and addresses free.
 #![forbid(unsafe_code)]
 
-use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
-use std::time::Duration;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 
-use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd};
+use rustix::event::{PollFd, PollFlags};
 use rustix::fs::{Mode, OFlags};
 use units::{Unit, UnitName};
 
+use super::releaser::Done;
 use super::runtime::{Stage, Task};
 use super::{Daemon, group, reason};
 use crate::network::{Joined, NetworkOccasion};
@@ -30,190 +24,6 @@ pub(super) struct Lease {
     pub run: RunId,
     /// The service's own, kept until the service has no process left.
     pub is_main: bool,
-}
-
-/// The thread, from the first network on.
-#[derive(Debug)]
-pub(super) struct Releaser {
-    shared: Arc<Shared>,
-    thread: Option<JoinHandle<()>>,
-}
-
-#[derive(Debug)]
-struct Shared {
-    queue: Mutex<Queue>,
-    more: Condvar,
-    /// An eventfd that the loop listens to: something is done.
-    done: OwnedFd,
-}
-
-#[derive(Debug, Default)]
-struct Queue {
-    wanted: Vec<String>,
-    /// What nobody gives back any more is to be looked for.
-    collects: bool,
-    done: Vec<Done>,
-    is_closed: bool,
-}
-
-/// Given back, or tried.
-#[derive(Debug)]
-struct Done {
-    ids: Vec<String>,
-    trouble: Option<Arc<str>>,
-}
-
-/// The kernel takes interfaces away some time after their namespace's last process, so what a killed
-/// herd has left is looked for a few times: 10 ms after the first, and then twice as long each.
-const COLLECTIONS: u32 = 8;
-const FIRST_WAIT: Duration = Duration::from_millis(5);
-
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Queue> {
-        // Nothing in there is half done when a thread panics.
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn run(&self) {
-        let mut collections = 0;
-        while let Some(ids) = self.take(&mut collections) {
-            let mut trouble = give_back(&ids);
-            if trouble.is_some() {
-                // What could not be given back is tried again, as what a killed herd left is.
-                collections = COLLECTIONS;
-            }
-            if collections > 0 {
-                collections -= 1;
-                match sandbox::network::collect() {
-                    Ok(_) => {
-                        // Others' are no reason to go on looking, but they are not told apart.
-                        let is_left = sandbox::network::networks().is_ok_and(|all| !all.is_empty());
-                        collections = if is_left { collections } else { 0 };
-                    }
-                    Err(error) => trouble = trouble.or(Some(reason(&error))),
-                }
-            }
-            if ids.is_empty() && trouble.is_none() {
-                continue;
-            }
-            self.tell(Done { ids, trouble });
-        }
-    }
-
-    fn tell(&self, done: Done) {
-        self.lock().done.push(done);
-        // It counts to 2^64; a write that fails would have said nothing new.
-        rustix::io::write(&self.done, &1_u64.to_ne_bytes()).ok();
-    }
-
-    /// What is to be done next: nothing to give back is a time to collect. `None` at the end.
-    fn take(&self, collections: &mut u32) -> Option<Vec<String>> {
-        let mut queue = self.lock();
-        loop {
-            if std::mem::take(&mut queue.collects) {
-                *collections = COLLECTIONS;
-                return Some(std::mem::take(&mut queue.wanted));
-            }
-            if !queue.wanted.is_empty() {
-                return Some(std::mem::take(&mut queue.wanted));
-            }
-            if queue.is_closed {
-                return None;
-            }
-            if *collections == 0 {
-                let woken = self.more.wait(queue);
-                queue = woken.unwrap_or_else(PoisonError::into_inner);
-                continue;
-            }
-            let wait = FIRST_WAIT * (1 << (COLLECTIONS - *collections));
-            let woken = self.more.wait_timeout(queue, wait);
-            let (again, timeout) = woken.unwrap_or_else(PoisonError::into_inner);
-            queue = again;
-            if timeout.timed_out() {
-                return Some(Vec::new());
-            }
-        }
-    }
-}
-
-/// All at once; where one of them cannot be given back, the others still are.
-fn give_back(ids: &[String]) -> Option<Arc<str>> {
-    if ids.is_empty() {
-        return None;
-    }
-    let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
-    let error = sandbox::network::release(&ids).err()?;
-    Some(reason(&error))
-}
-
-impl Releaser {
-    /// Nothing runs before there is something to do.
-    ///
-    /// # Errors
-    /// As `eventfd(2)`.
-    pub(super) fn new() -> io::Result<Self> {
-        let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
-        let shared = Shared {
-            queue: Mutex::default(),
-            more: Condvar::new(),
-            done: eventfd(0, flags)?,
-        };
-        Ok(Self {
-            shared: Arc::new(shared),
-            thread: None,
-        })
-    }
-
-    /// What a herd that was killed has left goes.
-    pub(super) fn collect(&mut self) {
-        self.shared.lock().collects = true;
-        self.go_on();
-    }
-
-    fn give_back(&mut self, ids: impl IntoIterator<Item = String>) {
-        self.shared.lock().wanted.extend(ids);
-        self.go_on();
-    }
-
-    fn go_on(&mut self) {
-        if self.thread.is_none() {
-            let shared = Arc::clone(&self.shared);
-            let builder = std::thread::Builder::new().name("networks".to_owned());
-            match builder.spawn(move || shared.run()) {
-                Ok(thread) => self.thread = Some(thread),
-                // The loop has to do it then, rather than nobody.
-                Err(_) => {
-                    let ids = std::mem::take(&mut self.shared.lock().wanted);
-                    let trouble = give_back(&ids);
-                    self.shared.tell(Done { ids, trouble });
-                }
-            }
-        }
-        self.shared.more.notify_one();
-    }
-
-    fn take_done(&self) -> Vec<Done> {
-        // The count says nothing; without one there is nothing to take.
-        rustix::io::read(&self.shared.done, &mut [0_u8; 8]).ok();
-        std::mem::take(&mut self.shared.lock().done)
-    }
-
-    /// Waits until everything has been given back.
-    fn close(&mut self) -> Vec<Done> {
-        self.shared.lock().is_closed = true;
-        self.shared.more.notify_one();
-        if let Some(thread) = self.thread.take() {
-            // A panic has been printed by the thread itself.
-            thread.join().ok();
-        }
-        self.take_done()
-    }
-}
-
-impl AsFd for Releaser {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.shared.done.as_fd()
-    }
 }
 
 impl Daemon {
@@ -259,8 +69,34 @@ impl Daemon {
         Ok((occasion, None))
     }
 
-    /// The network namespace of a unit's main process, and the lease whose names belong to it.
+    /// The id of the lease that a service's main process has, while it has one.
+    pub(super) fn lease_of_main(&self, id: ServiceId) -> Option<String> {
+        let mut leases = self.runtimes.get(&id)?.leases.iter();
+        let main = leases.rfind(|lease| lease.is_main)?;
+        Some(main.id.clone())
+    }
+
+    /// Where the connections of a unit's probes begin: in the network that its main process has, or has joined, where
+    /// that is not herd's own.
+    pub(super) fn probe_network(&self, unit: &Unit) -> Result<Option<OwnedFd>, Arc<str>> {
+        if !unit.has_network_namespace() {
+            return Ok(None);
+        }
+        let (namespace, _) = self.main_network(&unit.name)?;
+        Ok(Some(namespace).filter(|namespace| !is_own(namespace)))
+    }
+
+    /// As [`Self::main_network`], which is not to be herd's own.
     fn network_of(&self, name: &UnitName) -> Result<(OwnedFd, Option<String>), Arc<str>> {
+        let found = self.main_network(name)?;
+        match is_own(&found.0) {
+            true => Err(format!("{name} has no network of its own to join").into()),
+            false => Ok(found),
+        }
+    }
+
+    /// The network namespace of a unit's main process, and the lease whose names belong to it.
+    fn main_network(&self, name: &UnitName) -> Result<(OwnedFd, Option<String>), Arc<str>> {
         let none = || format!("{name} has no process whose network could be joined");
         let runtime = self
             .supervisor
@@ -279,9 +115,6 @@ impl Daemon {
         let at_once = rustix::event::Timespec::default();
         if rustix::event::poll(&mut end, Some(&at_once)).map_err(|errno| reason(&errno))? > 0 {
             return Err(none().into());
-        }
-        if is_own(&namespace) {
-            return Err(format!("{name} has no network of its own to join").into());
         }
         Ok((
             namespace,

@@ -4,6 +4,7 @@
 //! Nothing here waits: processes end by pidfd, output comes by pipe, launches of boxes report by
 //! socket, and the log files are another thread's. When nothing happens, nothing wakes up.
 
+mod boot;
 mod calls;
 mod checks;
 mod clock;
@@ -21,6 +22,7 @@ mod paths;
 mod perform;
 mod probes;
 mod reaper;
+mod releaser;
 mod report;
 mod runtime;
 mod signals;
@@ -79,7 +81,7 @@ pub(crate) struct Daemon {
     launcher: Launcher,
     filters: sandbox::seccomp::Memory,
     sink: Sink,
-    releaser: leases::Releaser,
+    releaser: releaser::Releaser,
     own_name: UnitName,
     poll: Poll,
     sources: Sources,
@@ -124,6 +126,7 @@ pub(crate) struct Daemon {
     /// The one who started herd is to start it again.
     wants_restart: bool,
     started_at: i64,
+    began: Time,
     /// The soft limit that herd itself was started with, for its services.
     open_files: (u64, u64),
 }

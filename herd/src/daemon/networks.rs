@@ -37,7 +37,9 @@ impl Daemon {
     pub(super) fn boxes_on_networks(&self, ids: &[ServiceId]) -> Boxes {
         let has_lease = |id: &ServiceId| {
             let runtime = self.runtimes.get(id);
-            runtime.is_some_and(|runtime| !runtime.leases.is_empty())
+            runtime.is_some_and(|runtime| {
+                !runtime.leases.is_empty() || runtime.names_of_network.is_some()
+            })
         };
         if !ids.iter().any(has_lease) {
             return Boxes::new();
@@ -48,15 +50,22 @@ impl Daemon {
         boxes.map(|one| (one.id.clone(), one)).collect()
     }
 
-    /// The addresses of a service, and its ports.
+    /// The addresses of a service, and its ports; of one that has joined another's network, the addresses that it
+    /// shares.
     pub(super) fn place_on_networks(
         &self,
         id: ServiceId,
         boxes: &Boxes,
     ) -> (Vec<NetworkAddress>, Vec<String>) {
-        let leases = self.runtimes.get(&id).map_or(&[][..], |have| &have.leases);
+        let runtime = self.runtimes.get(&id);
+        let leases = runtime.map_or(&[][..], |have| &have.leases);
         let main = leases.iter().rfind(|lease| lease.is_main);
-        let Some(own) = main.and_then(|lease| boxes.get(&lease.id)) else {
+        let joined = || {
+            let running = runtime.filter(|have| have.main.is_some());
+            running.and_then(|have| have.names_of_network.as_ref())
+        };
+        let lease = main.map(|lease| &lease.id).or_else(joined);
+        let Some(own) = lease.and_then(|lease| boxes.get(lease)) else {
             return (Vec::new(), Vec::new());
         };
         let addresses = own.ends.iter().map(|end| NetworkAddress {
@@ -64,7 +73,8 @@ impl Daemon {
             address: end.address.to_string(),
             address6: end.address6.map(|six| six.to_string()),
         });
-        let ports = own.ports.iter().map(ToString::to_string);
+        let published = main.map_or(&[][..], |_| &own.ports);
+        let ports = published.iter().map(ToString::to_string);
         (addresses.collect(), ports.collect())
     }
 }

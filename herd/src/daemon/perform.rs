@@ -326,7 +326,11 @@ impl Daemon {
         let waiting: Vec<ServiceId> = self
             .runtimes
             .iter()
-            .filter(|(_, runtime)| runtime.awaits_empty && runtime.group_watch.is_none())
+            .filter(|(_, runtime)| runtime.group_watch.is_none())
+            .filter(|(_, runtime)| {
+                let is_at_rest = runtime.main.is_none() && !runtime.leases.is_empty();
+                runtime.awaits_empty || is_at_rest
+            })
             .map(|(id, _)| *id)
             .collect();
         for id in waiting {
@@ -467,8 +471,12 @@ impl Daemon {
         runtime.sessions.clear();
         runtime.invocation.clear();
         runtime.awaits_empty = false;
+        // What `kill_mode` left alive has its network until the last of it has gone.
+        let keeps_network = !runtime.leases.is_empty();
         self.release_identity(id);
-        self.forget_group_watch(id);
+        if !keeps_network {
+            self.forget_group_watch(id);
+        }
         let Some(runtime) = self.runtimes.get_mut(&id) else {
             return;
         };

@@ -1,5 +1,5 @@
 //! Probes of readiness and health, without ever waiting for one: each is a connection in the loop,
-//! or a process like any other.
+//! or a process like any other. Where the unit has a network of its own, connections begin in it.
 #![forbid(unsafe_code)]
 
 use std::io::{self, Read, Write};
@@ -9,6 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use mio::net::{TcpStream, UnixStream};
+use rustix::thread::LinkNameSpaceType;
 use units::unit::Probe;
 
 /// A probe under way.
@@ -43,14 +44,18 @@ pub(super) enum Progress {
 const MAX_ANSWER: usize = 1024;
 
 impl Connection {
-    /// Begins a probe of the network kind; `None` says that the answer is already known.
+    /// Begins a probe of the network kind, in this network namespace where one is given; `None` says that the
+    /// answer is already known.
     ///
     /// # Errors
     /// The reason why the probe does not succeed.
-    pub(super) fn open(probe: &Probe) -> Result<Option<Self>, Arc<str>> {
+    pub(super) fn open(
+        probe: &Probe,
+        network: Option<BorrowedFd<'_>>,
+    ) -> Result<Option<Self>, Arc<str>> {
         match probe {
             Probe::Tcp(address) => {
-                let stream = connect(address)?;
+                let stream = connect(address, network)?;
                 Ok(Some(Self {
                     stream: Stream::Tcp(stream),
                     talk: None,
@@ -67,7 +72,7 @@ impl Connection {
                 } else {
                     format!("{host}:80")
                 };
-                let stream = connect(&address)?;
+                let stream = connect(&address, network)?;
                 let request = format!(
                     "GET {path} HTTP/1.0\r\nHost: {host}\r\nUser-Agent: herd\r\nConnection: close\r\n\r\n"
                 );
@@ -191,7 +196,7 @@ fn exists(path: &Path) -> Result<(), Arc<str>> {
     }
 }
 
-fn connect(address: &str) -> Result<TcpStream, Arc<str>> {
+fn connect(address: &str, network: Option<BorrowedFd<'_>>) -> Result<TcpStream, Arc<str>> {
     let parsed = match address.strip_prefix("localhost:") {
         Some(port) => port
             .parse()
@@ -202,7 +207,29 @@ fn connect(address: &str) -> Result<TcpStream, Arc<str>> {
     let Some(parsed) = parsed else {
         return Err(format!("{address} is no address and port").into());
     };
-    TcpStream::connect(parsed).map_err(|error| words(&format!("connect to {address}"), &error))
+    let connecting = match network {
+        None => TcpStream::connect(parsed),
+        Some(network) => connect_in(network, parsed)?,
+    };
+    connecting.map_err(|error| words(&format!("connect to {address}"), &error))
+}
+
+/// A socket stays in the namespace that it was made in, so that a thread is there for as long as `socket(2)` and the
+/// beginning of `connect(2)` take, which wait for nobody.
+fn connect_in(network: BorrowedFd<'_>, to: SocketAddr) -> Result<io::Result<TcpStream>, Arc<str>> {
+    let there = || {
+        let kind = Some(LinkNameSpaceType::Network);
+        rustix::thread::move_into_link_name_space(network, kind)
+            .map_err(|errno| words("enter the network of the box", &errno.into()))?;
+        Ok(TcpStream::connect(to))
+    };
+    std::thread::scope(|scope| {
+        let builder = std::thread::Builder::new().name("probe".to_owned());
+        let thread = builder.spawn_scoped(scope, there);
+        let thread = thread.map_err(|error| words("start a thread", &error))?;
+        let panicked = |_| Err(Arc::from("connect: the thread of the probe has panicked"));
+        thread.join().unwrap_or_else(panicked)
+    })
 }
 
 fn words(what: &str, error: &io::Error) -> Arc<str> {

@@ -261,7 +261,7 @@ impl Daemon {
         })
     }
 
-    fn substate(&self, id: ServiceId, state: &State) -> String {
+    pub(super) fn substate(&self, id: ServiceId, state: &State) -> String {
         let waits = self.supervisor.is_waiting(id);
         if waits && (state.is_at_rest() || matches!(state, State::Backoff { .. })) {
             return "waiting".to_owned();
@@ -346,7 +346,7 @@ impl Daemon {
     }
 }
 
-fn kind_of(kind: Kind) -> UnitKind {
+pub(super) fn kind_of(kind: Kind) -> UnitKind {
     match kind {
         Kind::Service => UnitKind::Service,
         Kind::Target => UnitKind::Target,
@@ -354,7 +354,7 @@ fn kind_of(kind: Kind) -> UnitKind {
 }
 
 /// systemd's words for herd's states.
-fn state_of(state: &State) -> WireState {
+pub(super) fn state_of(state: &State) -> WireState {
     match state {
         State::Inactive(_) => WireState::Inactive,
         State::Failed(_) => WireState::Failed,

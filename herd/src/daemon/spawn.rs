@@ -64,7 +64,10 @@ impl Daemon {
                     Err(why)
                 }
             },
-            _ => match Connection::open(&probe) {
+            _ => match self.probe_network(&unit).and_then(|network| {
+                let network = network.as_ref().map(AsFd::as_fd);
+                Connection::open(&probe, network)
+            }) {
                 Ok(None) => Ok(()),
                 Ok(Some(connection)) => {
                     let interest = Interest::READABLE | Interest::WRITABLE;

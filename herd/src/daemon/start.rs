@@ -18,10 +18,10 @@ use sandbox::{Host, Launcher};
 use units::UnitName;
 
 use super::calls::Waiting;
-use super::leases::Releaser;
 use super::manager::{Manager, OWN_VARIABLES};
 use super::notify::NotifySocket;
 use super::options::{HandedOn, Mode, Options};
+use super::releaser::Releaser;
 use super::runtime::Processes;
 use super::signals::Signals;
 use super::sources::{Source, Sources};
@@ -32,7 +32,7 @@ use crate::control::server::{self, Server};
 use crate::logs::sink::Setup;
 use crate::logs::{Sink, capture};
 use crate::prepare::Surface;
-use crate::supervisor::Supervisor;
+use crate::supervisor::{Supervisor, Time};
 use crate::users::Users;
 
 /// Why herd could not begin. Nothing is left behind.
@@ -72,6 +72,7 @@ pub fn run(options: Options) -> Result<u8, StartError> {
     {
         return Err(StartError::NoDirectory(dir.clone()));
     }
+    let began = clock::now();
     // Before we open anything that could be taken for it.
     let inherited = sandbox::inherited_descriptors()
         .map_err(set("look at the descriptors herd was started with"))?;
@@ -79,7 +80,7 @@ pub fn run(options: Options) -> Result<u8, StartError> {
     let signals = Signals::block().map_err(set("read signals from a descriptor"))?;
     let lock = lock(&options.runtime_dir)?;
     let host = Host::detect()?.tried();
-    let (mut daemon, base) = Daemon::begin(options, host, signals, inherited)?;
+    let (mut daemon, base) = Daemon::begin(options, began, host, signals, inherited)?;
     daemon.rescan();
     daemon.turn();
     daemon.tell_ready();
@@ -142,6 +143,7 @@ const SPARES: usize = 2;
 impl Daemon {
     fn begin(
         options: Options,
+        began: Time,
         host: Host,
         signals: Signals,
         inherited: BTreeMap<u32, OwnedFd>,
@@ -248,6 +250,7 @@ impl Daemon {
             exit: None,
             wants_restart: false,
             started_at: clock::wall().0,
+            began,
             open_files,
             options,
         };

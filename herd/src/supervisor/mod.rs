@@ -5,6 +5,7 @@
 //! what comes of them as [`event`]s.
 pub mod action;
 mod activation;
+pub mod arrival;
 mod deactivation;
 mod define;
 pub mod ending;
@@ -20,6 +21,7 @@ mod tickets;
 pub mod time;
 
 pub use action::Action;
+pub use arrival::Arrival;
 pub use ending::EndPolicy;
 pub use event::{Event, Input, Pid, RunId, ServiceId, Ticket};
 pub use service::Service;

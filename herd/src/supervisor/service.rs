@@ -27,6 +27,7 @@ use std::time::Duration;
 use units::Unit;
 
 use super::action::{Action, Purpose, Role, Whom};
+use super::arrival::Arrival;
 use super::event::{ExitStatus, Input, Notice, RunId, ServiceId};
 use super::policy::{self, GOOD_RUN, StartWindow};
 use super::state::{
@@ -61,6 +62,7 @@ pub struct Service {
     pub(super) next_unit: Option<Arc<Unit>>,
     pub(super) state: State,
     pub(super) since: Time,
+    arrival: Option<Arrival>,
     /// Restarts since the last good run: what the delay and `max_retries` count.
     pub(super) streak: u32,
     /// Restarts in all, for status.
@@ -82,6 +84,7 @@ impl Service {
             next_unit: None,
             state: State::Inactive(Rest::NeverStarted),
             since: now,
+            arrival: None,
             streak: 0,
             restarts: 0,
             last_exit: None,
@@ -107,6 +110,11 @@ impl Service {
     /// When the present state began.
     pub fn since(&self) -> Time {
         self.since
+    }
+
+    /// How it first came up, once its turn had come.
+    pub fn arrival(&self) -> Option<Arrival> {
+        self.arrival
     }
 
     /// Restarts since the first start.
@@ -173,6 +181,7 @@ impl Service {
         {
             self.streak = 0;
         }
+        self.arrival = Arrival::after(self.arrival, &state, step.now);
         self.state = state;
         self.since = step.now;
         self.tell(step);

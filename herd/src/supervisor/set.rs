@@ -151,6 +151,12 @@ impl Supervisor {
         self.entries.iter().flatten().map(|entry| &entry.service)
     }
 
+    /// What the unit is ordered after, and waits for when it starts.
+    pub fn predecessors(&self, id: ServiceId) -> impl Iterator<Item = &UnitName> {
+        let before = self.ties(id).predecessors.iter();
+        before.filter_map(|other| self.service(*other).map(|service| &service.unit().name))
+    }
+
     pub fn is_shutting_down(&self) -> bool {
         self.shutting_down.is_some()
     }

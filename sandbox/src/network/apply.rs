@@ -9,7 +9,9 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use ipnet::IpNet;
 
 use super::address_pool as pool;
+use super::damage;
 use super::hand::Hand;
+use super::holder;
 use super::links::{self, End};
 use super::netlink::Netlink;
 use super::nft;
@@ -388,6 +390,8 @@ fn is_free(port: &Port) -> Result<(), NetworkError> {
             {
                 return Err(NetworkError::PortInUse {
                     port: *port,
+                    number,
+                    by: holder::of(number, port.protocol),
                     source,
                 });
             }
@@ -407,6 +411,7 @@ fn make_bridge(host: &mut Netlink, bridge: &Bridge) -> Result<(), NetworkError> 
     let four = Some((gateway.into(), bridge.subnet.prefix_len()));
     let six = bridge.subnet6;
     let six = six.map(|subnet| (pool::gateway6(subnet).into(), subnet.prefix_len()));
+    settings::address_at_once(&bridge.device)?;
     let addresses = [four, six].into_iter().flatten();
     let addresses = addresses.map(|(address, length)| links::address(index, address, length));
     for request in addresses.chain([links::up(index)]) {
@@ -463,6 +468,7 @@ fn commit_rules(before: &State, unsure: bool, after: &State) -> Result<(), Netwo
 
 /// Takes away the leases of boxes that nobody builds any more and that have gone.
 fn clear(registry: &mut Registry, host: &mut Netlink) -> Result<usize, NetworkError> {
+    damage::heal(registry, host)?;
     let mut is_over = |id: &str, lease: &Lease| {
         let mut links = lease.links.iter();
         !registry.is_live(id) && !links.any(|link| host.index(&link.device).is_ok())
@@ -479,6 +485,19 @@ fn clear(registry: &mut Registry, host: &mut Netlink) -> Result<usize, NetworkEr
     first.map(|()| over.len())
 }
 
+/// Takes an interface away, if it is there.
+pub(super) fn remove_interface(host: &mut Netlink, device: &str) -> Result<(), NetworkError> {
+    match host.one(links::remove(device)) {
+        Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Ok(()),
+        answer => answer.map_err(failed(&format!("remove interface {device}"))),
+    }
+}
+
+/// Takes herd's tables away, if they are there.
+pub(super) fn remove_rules() -> Result<(), NetworkError> {
+    commit_rules(&State::default(), true, &State::default())
+}
+
 /// Takes away what the lease of this id has.
 fn drop_lease(registry: &mut Registry, host: &mut Netlink, id: &str) -> Result<(), NetworkError> {
     // What cannot be taken away stays written down, whatever else is.
@@ -489,10 +508,7 @@ fn drop_lease(registry: &mut Registry, host: &mut Netlink, id: &str) -> Result<(
     };
     let devices = lease.links.iter().map(|link| &link.device);
     for device in devices.chain(bridges.iter().map(|bridge| &bridge.device)) {
-        match host.one(links::remove(device)) {
-            Err(error) if error.raw_os_error() == Some(libc::ENODEV) => {}
-            answer => answer.map_err(failed(&format!("remove interface {device}")))?,
-        }
+        remove_interface(host, device)?;
     }
     commit_rules(&registry.state, registry.state.unsure, &after)?;
     settings::put_back(&mut after);
@@ -516,7 +532,7 @@ pub fn release(ids: &[&str]) -> Result<(), NetworkError> {
         return Ok(());
     };
     let mut host = open_route()?;
-    let mut first = Ok(());
+    let mut first = damage::heal(&mut registry, &mut host);
     for id in ids {
         // One that cannot be ended keeps no other.
         let ended = drop_lease(&mut registry, &mut host, id);

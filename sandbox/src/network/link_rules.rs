@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use super::address_pool::bridge_mac;
 use super::nft::{
     Base, Chain, Expression, FORWARD, HARDWARE_ADDRESS, Header, INPUT, INTERFACE_NAME,
-    IPV4_ADDRESS, IPV6_ADDRESS, META_ETHER_TYPE, META_IIFNAME, PREROUTING, Register, Set, Table,
-    interface, pair,
+    IPV4_ADDRESS, IPV6_ADDRESS, Kind, META_ETHER_TYPE, META_IIFNAME, PREROUTING, Register, Set,
+    Table, interface, pair,
 };
 use super::state::State;
 
@@ -35,7 +35,7 @@ pub(crate) fn table(state: &State) -> Table {
         let set = Set {
             key_length: length,
             key_type: kind,
-            jumps: false,
+            kind: Kind::Set,
             elements: BTreeMap::new(),
         };
         table.sets.insert(name, set);

@@ -39,7 +39,9 @@ use crate::sys::Errno;
 
 mod address_pool;
 mod apply;
+mod damage;
 mod hand;
+mod holder;
 mod link_rules;
 mod links;
 mod names;
@@ -53,6 +55,7 @@ mod trial;
 
 pub(crate) use apply::Taken;
 pub use apply::{collect, release};
+pub use holder::Holder;
 pub(crate) use registry::box_directory;
 pub(crate) use trial::tried;
 
@@ -64,16 +67,32 @@ pub const BASE: &str = "/run/herd/network";
 pub enum NetworkError {
     #[error("cannot use {path}", path = path.display())]
     Registry { path: PathBuf, source: io::Error },
-    #[error("port {port} is taken by {by}")]
-    PortTaken { port: Port, by: String },
-    #[error("port {port} is in use on the host")]
-    PortInUse { port: Port, source: io::Error },
+    #[error(
+        "{path} is damaged: what boxes have is not known, and no network changes before the last of them has ended",
+        path = path.display()
+    )]
+    Damaged { path: PathBuf, source: io::Error },
+    #[error("port {port}{} is taken by {by}", of_range(*.port, *.number))]
+    PortTaken { port: Port, number: u16, by: String },
+    #[error("port {port}{} is in use on the host{}", of_range(*.port, *.number), held(.by.as_ref()))]
+    PortInUse {
+        port: Port,
+        /// Which of them.
+        number: u16,
+        /// Who listens there, where that can be found.
+        by: Option<Holder>,
+        source: io::Error,
+    },
     #[error("port {0}: the kernel leads no connection to [::1] elsewhere; 127.0.0.1 it does")]
     Loopback6(Port),
     #[error("a box with the id {0} runs already")]
     IdTaken(String),
     #[error("ports lead to a box on a bridge, and it has none")]
     PortsWithoutBridge,
+    #[error(
+        "port {port}: network {network} is internal, where only the host itself reaches a port: give the port an address of 127.0.0.0/8, or the box another network too"
+    )]
+    PortInside { port: Port, network: String },
     #[error(
         "what goes through an interface that is on no bridge of herd's does not pass the host: nothing can be allowed, denied or limited there"
     )]
@@ -130,11 +149,24 @@ pub enum NetworkError {
     },
 }
 
+/// Which port of a range it is; nothing where there is one alone.
+fn of_range(port: Port, number: u16) -> String {
+    match port.count {
+        1 => String::new(),
+        _ => format!(": {number}"),
+    }
+}
+
+fn held(holder: Option<&Holder>) -> String {
+    holder.map_or_else(String::new, |holder| format!(", by {holder}"))
+}
+
 impl NetworkError {
     /// The kernel's reason, or the number that comes nearest to ours.
     pub(crate) fn errno(&self) -> Errno {
         let source = match self {
             Self::Registry { source, .. }
+            | Self::Damaged { source, .. }
             | Self::PortInUse { source, .. }
             | Self::Link { source, .. }
             | Self::Rules(source)
@@ -151,7 +183,10 @@ impl NetworkError {
             Self::NoFirewall => return Errno(libc::EPROTONOSUPPORT),
             Self::Loopback6(_) => return Errno(libc::EOPNOTSUPP),
             Self::IdTaken(_) => return Errno(libc::EEXIST),
-            Self::PortsWithoutBridge | Self::RulesWithoutBridge | Self::Twice(_) => {
+            Self::PortsWithoutBridge
+            | Self::PortInside { .. }
+            | Self::RulesWithoutBridge
+            | Self::Twice(_) => {
                 return Errno(libc::EINVAL);
             }
         };

@@ -27,15 +27,33 @@ pub(crate) struct Table {
     pub(crate) chains: BTreeMap<String, Chain>,
 }
 
-/// Keys, each with the chain that is jumped to for it where the set is a map of verdicts.
+/// Keys, each with what it leads to where the set is a map.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Set {
     /// Bytes.
     pub(crate) key_length: u32,
     /// What `nft list` shows keys as (`datatype.h` of nftables): nothing to the kernel.
     pub(crate) key_type: u32,
-    pub(crate) jumps: bool,
-    pub(crate) elements: BTreeMap<Vec<u8>, Option<String>>,
+    pub(crate) kind: Kind,
+    pub(crate) elements: BTreeMap<Vec<u8>, Option<Target>>,
+}
+
+/// What the keys of a set lead to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Kind {
+    /// Nothing: they are in it, or are not.
+    #[default]
+    Set,
+    Verdicts,
+    /// Values of this kind and so many bytes.
+    Values(u32, u32),
+}
+
+/// What one key leads to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Target {
+    Chain(String),
+    Value(Vec<u8>),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -64,6 +82,7 @@ pub(crate) const IPV4_ADDRESS: u32 = 7;
 pub(crate) const IPV6_ADDRESS: u32 = 8;
 pub(crate) const INTERFACE_NAME: u32 = 41;
 pub(crate) const HARDWARE_ADDRESS: u32 = 9;
+pub(crate) const PORT: u32 = 13;
 /// One kind behind the other.
 pub(crate) const fn pair(first: u32, second: u32) -> u32 {
     first << 6 | second
@@ -104,6 +123,12 @@ pub(crate) enum Expression {
         from: Register,
         first: Vec<u8>,
         last: Vec<u8>,
+    },
+    /// Ends the rule where the key is not in the map; its value goes to the register given.
+    Mapped {
+        map: &'static str,
+        from: Register,
+        to: Register,
     },
     /// Ends the rule where the key is not in the set, or is `inverted`; a map's verdict is passed.
     Lookup {
@@ -155,7 +180,7 @@ pub(crate) enum Verdict {
 pub(crate) enum Register {
     One,
     Two,
-    /// Behind an IPv4 address in the first.
+    /// Behind four bytes in the first, as of an IPv4 address.
     OneBehind4,
 }
 
@@ -382,14 +407,19 @@ impl Batch {
             string(bytes, 2, name);
             const MAP: u32 = 8;
             const VERDICTS: u32 = 0xffff_ff00;
-            if set.jumps {
+            let leads_to = match set.kind {
+                Kind::Set => None,
+                Kind::Verdicts => Some((VERDICTS, 16)),
+                Kind::Values(kind, length) => Some((kind, length)),
+            };
+            if leads_to.is_some() {
                 number(bytes, 3, MAP);
             }
             number(bytes, 4, set.key_type);
             number(bytes, 5, set.key_length);
-            if set.jumps {
-                number(bytes, 6, VERDICTS);
-                number(bytes, 7, 16);
+            if let Some((kind, length)) = leads_to {
+                number(bytes, 6, kind);
+                number(bytes, 7, length);
             }
             number(bytes, 10, id);
             if set.key_type == INTERFACE_NAME {
@@ -405,7 +435,7 @@ impl Batch {
         what: u16,
         flags: u16,
         set: &str,
-        elements: impl Iterator<Item = (&'a Vec<u8>, &'a Option<String>)>,
+        elements: impl Iterator<Item = (&'a Vec<u8>, &'a Option<Target>)>,
     ) {
         // An attribute has 64 KiB at most.
         const AT_ONCE: usize = 256;
@@ -418,9 +448,13 @@ impl Batch {
                     for (key, to) in part {
                         nest(bytes, 1, |bytes| {
                             nest(bytes, 1, |bytes| attribute(bytes, 1, key));
-                            if let Some(chain) = to {
-                                let jump = Verdict::Jump(chain.clone());
-                                nest(bytes, 2, |bytes| verdict(bytes, &jump));
+                            match to {
+                                None => {}
+                                Some(Target::Chain(chain)) => {
+                                    let jump = Verdict::Jump(chain.clone());
+                                    nest(bytes, 2, |bytes| verdict(bytes, &jump));
+                                }
+                                Some(Target::Value(data)) => value(bytes, 2, data),
                             }
                         });
                     }
@@ -629,6 +663,11 @@ impl Expression {
                 number(bytes, 2, 0);
                 value(bytes, 3, first);
                 value(bytes, 4, last);
+            }),
+            Self::Mapped { map, from, to } => named(bytes, "lookup", |bytes| {
+                string(bytes, 1, map);
+                number(bytes, 2, from.number());
+                number(bytes, 3, to.number());
             }),
             Self::Lookup {
                 set,

@@ -33,6 +33,8 @@ pub(crate) struct Registry {
     directory: PathBuf,
     _lock: File,
     pub(crate) state: State,
+    /// What was written down cannot be read, and no box is there any more that it could be about.
+    pub(crate) is_damaged: bool,
 }
 
 fn failed(path: &Path) -> impl FnOnce(io::Error) -> NetworkError + '_ {
@@ -126,12 +128,42 @@ impl Registry {
     }
 
     fn read(directory: PathBuf, lock: File) -> Result<Self, NetworkError> {
-        let state = read_state(&directory.join("state.json"))?;
-        Ok(Self {
+        let mut registry = Self {
             directory,
             _lock: lock,
-            state,
-        })
+            state: State::default(),
+            is_damaged: false,
+        };
+        match read_state(&registry.directory.join("state.json")) {
+            Ok(state) => registry.state = state,
+            // What a box has is not to be had twice, and is not to be taken from it.
+            Err(NetworkError::Damaged { .. })
+                if !registry.ids().iter().any(|id| registry.is_live(id)) =>
+            {
+                registry.is_damaged = true;
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(registry)
+    }
+
+    /// Of all boxes that have or had a lease.
+    pub(crate) fn ids(&self) -> Vec<String> {
+        self.names_with(".live")
+    }
+
+    /// The networks that have a hosts file.
+    pub(crate) fn named_networks(&self) -> Vec<String> {
+        self.names_with(".hosts")
+    }
+
+    fn names_with(&self, ending: &str) -> Vec<String> {
+        let entries = fs::read_dir(&self.directory).into_iter().flatten();
+        let names = entries.flatten().filter_map(|entry| {
+            let name = entry.file_name();
+            Some(name.to_str()?.strip_suffix(ending)?.to_owned())
+        });
+        names.collect()
     }
 
     /// Writes down what there is.
@@ -270,16 +302,9 @@ impl Registry {
     }
 
     fn remove_unused_hosts(&self) {
-        let Ok(entries) = fs::read_dir(&self.directory) else {
-            return;
-        };
-        for entry in entries.flatten() {
-            let name = entry.file_name();
-            let Some(network) = name.to_str().and_then(|name| name.strip_suffix(".hosts")) else {
-                continue;
-            };
-            if !self.state.networks.contains_key(network) {
-                fs::remove_file(entry.path()).ok();
+        for network in self.named_networks() {
+            if !self.state.networks.contains_key(&network) {
+                fs::remove_file(self.shared_hosts(&network)).ok();
             }
         }
     }
@@ -316,5 +341,17 @@ fn read_state(path: &Path) -> Result<State, NetworkError> {
     file.take(LONGEST)
         .read_to_end(&mut bytes)
         .map_err(failed(path))?;
-    serde_json::from_slice(&bytes).map_err(|error| failed(path)(error.into()))
+    let damaged = |source| NetworkError::Damaged {
+        path: path.to_owned(),
+        source,
+    };
+    let state: State = serde_json::from_slice(&bytes).map_err(|error| damaged(error.into()))?;
+    // A list would do for it too, as serde reads.
+    match bytes.trim_ascii_start().starts_with(b"{") && state.is_sound() {
+        true => Ok(state),
+        false => Err(damaged(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "it does not hold together",
+        ))),
+    }
 }

@@ -13,9 +13,9 @@ use ipnet::IpNet;
 use super::link_rules;
 use super::nft::{
     Base, CONNECTION_STATE, CONNECTION_STATUS, Chain, Expression, FORWARD, Header, INPUT,
-    INTERFACE_NAME, IPV4_ADDRESS, IPV6_ADDRESS, META_FAMILY, META_IIFNAME, META_OIFNAME,
-    META_PROTOCOL, OUTPUT, POSTROUTING, PREROUTING, Register, Set, Table, Tables, Verdict,
-    interface, pair,
+    INTERFACE_NAME, IPV4_ADDRESS, IPV6_ADDRESS, Kind, META_FAMILY, META_IIFNAME, META_OIFNAME,
+    META_PROTOCOL, OUTPUT, PORT, POSTROUTING, PREROUTING, Register, Set, Table, Tables, Target,
+    Verdict, interface, pair,
 };
 use super::state::{Bridge, Lease, State};
 use crate::config::{Access, Direction, Peer, Port, Protocol, Verdict as Word};
@@ -27,6 +27,7 @@ const IN4: &str = "in4";
 const IN6: &str = "in6";
 const ITSELF4: &str = "itself4";
 const ITSELF6: &str = "itself6";
+const SHIFTED: &str = "shifted";
 
 const ESTABLISHED_OR_RELATED: u32 = 2 | 4;
 const DESTINATION_CHANGED: u32 = 1 << 5;
@@ -93,30 +94,31 @@ fn base(kind: &'static str, hook: u32, priority: i32) -> Option<Base> {
 }
 
 fn sets() -> BTreeMap<&'static str, Set> {
-    let of = |key_type: u32, key_length: u32, jumps: bool| Set {
+    let of = |key_type: u32, key_length: u32, kind: Kind| Set {
         key_type,
         key_length,
-        jumps,
+        kind,
         elements: BTreeMap::new(),
     };
     let mut sets = BTreeMap::from([
-        (BRIDGES, of(INTERFACE_NAME, 16, false)),
-        (ITSELF4, of(pair(IPV4_ADDRESS, IPV4_ADDRESS), 8, false)),
-        (ITSELF6, of(pair(IPV6_ADDRESS, IPV6_ADDRESS), 32, false)),
+        (BRIDGES, of(INTERFACE_NAME, 16, Kind::Set)),
+        (ITSELF4, of(pair(IPV4_ADDRESS, IPV4_ADDRESS), 8, Kind::Set)),
+        (ITSELF6, of(pair(IPV6_ADDRESS, IPV6_ADDRESS), 32, Kind::Set)),
+        (SHIFTED, of(pair(PORT, PORT), 8, Kind::Values(PORT, 2))),
     ]);
     for name in [OUT4, IN4] {
-        sets.insert(name, of(IPV4_ADDRESS, 4, true));
+        sets.insert(name, of(IPV4_ADDRESS, 4, Kind::Verdicts));
     }
     for name in [OUT6, IN6] {
-        sets.insert(name, of(IPV6_ADDRESS, 16, true));
+        sets.insert(name, of(IPV6_ADDRESS, 16, Kind::Verdicts));
     }
     sets
 }
 
 impl Table {
-    fn put(&mut self, set: &'static str, key: Vec<u8>, jump: Option<String>) {
+    fn put(&mut self, set: &'static str, key: Vec<u8>, to: Option<Target>) {
         if let Some(set) = self.sets.get_mut(set) {
-            set.elements.insert(key, jump);
+            set.elements.insert(key, to);
         }
     }
 
@@ -131,10 +133,11 @@ impl Table {
         if rules.is_empty() {
             return;
         }
+        let chain = || Some(Target::Chain(name.clone()));
         for link in &lease.links {
-            self.put(maps.0, link.address.octets().to_vec(), Some(name.clone()));
+            self.put(maps.0, link.address.octets().to_vec(), chain());
             if let Some(six) = link.address6 {
-                self.put(maps.1, six.octets().to_vec(), Some(name.clone()));
+                self.put(maps.1, six.octets().to_vec(), chain());
             }
         }
         self.chains.insert(name, Chain { base: None, rules });
@@ -148,6 +151,13 @@ impl Table {
                 if let Some(six) = link.address6 {
                     self.put(ITSELF6, [six.octets(), six.octets()].concat(), None);
                 }
+            }
+        }
+        for port in lease.ports.iter().filter(|port| is_shifted_range(port)) {
+            for (host, inside) in port.on_host().zip(port.inside..) {
+                let inside = Target::Value(inside.to_be_bytes().to_vec());
+                let by = shift(port);
+                self.put(SHIFTED, [by, in_register(host)].concat(), Some(inside));
             }
         }
         self.chain(
@@ -211,7 +221,7 @@ fn to_ports() -> Vec<Vec<Expression>> {
 fn ports(state: &State) -> Vec<Vec<Expression>> {
     let mut rules = Vec::new();
     for lease in state.leases.values() {
-        let Some(link) = lease.links.first() else {
+        let Some(link) = state.link_of_ports(&lease.links) else {
             continue;
         };
         for port in &lease.ports {
@@ -228,7 +238,24 @@ fn ports(state: &State) -> Vec<Vec<Expression>> {
     rules
 }
 
-/// A range that keeps its numbers is one rule; one that is shifted is one for each number.
+/// More than one port, which have other numbers in the box.
+fn is_shifted_range(port: &Port) -> bool {
+    port.count > 1 && port.host != port.inside
+}
+
+/// How far the numbers of a range are moved, modulo 2^16, as the first part of a key. The map has it so that every
+/// range that is moved as far as another one shares what it has with it, whosever it is.
+fn shift(port: &Port) -> Vec<u8> {
+    in_register(port.inside.wrapping_sub(port.host))
+}
+
+/// As part of a key of more than one: filled up to four bytes.
+fn in_register(number: u16) -> Vec<u8> {
+    let [high, low] = number.to_be_bytes();
+    vec![high, low, 0, 0]
+}
+
+/// One rule, however many ports it is: the kernel knows no sum, so that a map has what is moved.
 fn lead(rules: &mut Vec<Vec<Expression>>, port: &Port, to: IpAddr) {
     let ipv6 = to.is_ipv6();
     let start = || {
@@ -266,21 +293,35 @@ fn lead(rules: &mut Vec<Vec<Expression>>, port: &Port, to: IpAddr) {
         rules.push(parts);
         return;
     }
-    for step in 0..port.count {
-        let mut parts = start();
-        let number = port.host + step;
-        parts.extend(destination_port(&(number..=number)));
-        let value = (port.inside + step).to_be_bytes().to_vec();
+    let mut parts = start();
+    parts.extend(destination_port(&port.on_host()));
+    if is_shifted_range(port) {
+        let by = port.inside.wrapping_sub(port.host).to_be_bytes().to_vec();
         parts.extend([
-            load(to),
             Expression::Value {
+                to: Register::One,
+                value: by,
+            },
+            Expression::Payload {
+                of: Header::Transport,
+                offset: 2,
+                length: 2,
+                to: Register::OneBehind4,
+            },
+            Expression::Mapped {
+                map: SHIFTED,
+                from: Register::One,
                 to: Register::Two,
-                value,
             },
         ]);
-        parts.push(destination(Some(Register::Two)));
-        rules.push(parts);
+    } else {
+        parts.push(Expression::Value {
+            to: Register::Two,
+            value: port.inside.to_be_bytes().to_vec(),
+        });
     }
+    parts.extend([load(to), destination(Some(Register::Two))]);
+    rules.push(parts);
 }
 
 fn postrouting(bridges: &[&Bridge]) -> Vec<Vec<Expression>> {
@@ -388,7 +429,8 @@ fn output() -> Vec<Vec<Expression>> {
         // And the host speaks to no box by an address that no line knows.
         drop_all(link_local()),
     ];
-    rules.extend(to_a_box());
+    // By address alone: what is led here by a port has, in this hook, the way that it would have gone.
+    rules.extend(to_chains(Vec::new, Side::Destination, [IN4, IN6]));
     rules
 }
 

@@ -141,6 +141,21 @@ pub(crate) fn bridge(device: &str) -> Result<(), NetworkError> {
     Ok(())
 }
 
+/// Before the bridge is up: its link-local address is used at once. Without one the kernel asks for no neighbour, and what
+/// is routed to a box is lost for the second or two in which it would look for others that have it (RFC 4862); a
+/// bridge's hardware address is made from its subnet, which nobody else has.
+pub(crate) fn address_at_once(device: &str) -> Result<(), NetworkError> {
+    let path = PathBuf::from(format!("/proc/sys/net/ipv6/conf/{device}/accept_dad"));
+    if !path.exists() {
+        return Ok(());
+    }
+    fs::write(&path, "0").map_err(|source| NetworkError::Setting {
+        path,
+        value: "0".to_owned(),
+        source,
+    })
+}
+
 /// In the box's network namespace: any port may be bound and anybody be pinged there, which takes a capability
 /// only where it could be held against others.
 pub(crate) fn inside() -> Result<(), NetworkError> {

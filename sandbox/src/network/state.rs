@@ -13,8 +13,10 @@ use crate::config::{
     Access, BridgeNetwork, Interface, Link, MacAddress, Port, PrivateNetwork, Rates,
 };
 
-/// All of it: what the rules of the firewall are made from.
+/// All of it: what the rules of the firewall are made from. It is read by other versions of herd than the one that
+/// wrote it: what comes to be later needs a default, here and below.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub(crate) struct State {
     /// By name; each has a bridge for as long as it has a box.
     pub(crate) networks: BTreeMap<String, Bridge>,
@@ -31,12 +33,14 @@ pub(crate) struct Bridge {
     pub(crate) device: String,
     pub(crate) subnet: Ipv4Net,
     pub(crate) subnet6: Option<Ipv6Net>,
+    #[serde(default)]
     pub(crate) internal: bool,
     pub(crate) mtu: Option<u32>,
 }
 
 /// What one box has.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub(crate) struct Lease {
     pub(crate) name: String,
     /// Those on bridges, in the order of the box's interfaces.
@@ -82,6 +86,14 @@ pub(crate) struct Around {
 }
 
 impl State {
+    /// Claims that it could have been made by [`Self::add`]: boxes are on networks that are there, which have places.
+    pub(crate) fn is_sound(&self) -> bool {
+        let mut links = self.leases.values().flat_map(|lease| &lease.links);
+        let mut subnets = self.networks.values().map(|bridge| bridge.subnet);
+        links.all(|link| self.networks.contains_key(&link.network))
+            && subnets.all(|subnet| (1..=29).contains(&subnet.prefix_len()))
+    }
+
     /// Adds what a box wants.
     pub(crate) fn add(
         &mut self,
@@ -95,14 +107,15 @@ impl State {
             if port.address == Some(IpAddr::V6(Ipv6Addr::LOCALHOST)) {
                 return Err(NetworkError::Loopback6(*port));
             }
-            let holder = self.leases.values().find(|lease| {
-                let mut ports = lease.ports.iter();
-                ports.any(|taken| taken.clashes_with(port))
+            let mut taken = self.leases.values().flat_map(|lease| {
+                let ports = lease.ports.iter();
+                ports.map(move |taken| (taken, &lease.name))
             });
-            if let Some(holder) = holder {
+            if let Some((taken, by)) = taken.find(|(taken, _)| taken.clashes_with(port)) {
                 return Err(NetworkError::PortTaken {
                     port: *port,
-                    by: holder.name.clone(),
+                    number: port.host.max(taken.host),
+                    by: by.clone(),
                 });
             }
         }
@@ -125,9 +138,7 @@ impl State {
             let bridge = self.bridge(network, around)?.clone();
             links.push(self.address(wanted, index, interface, &bridge, &network.name)?);
         }
-        if links.is_empty() && !wanted.ports.is_empty() {
-            return Err(NetworkError::PortsWithoutBridge);
-        }
+        self.lead_ports(&wanted.ports, &links)?;
         let lease = Lease {
             name: wanted.name.clone(),
             links,
@@ -141,6 +152,35 @@ impl State {
         };
         self.leases.insert(wanted.id.clone(), lease);
         Ok(())
+    }
+
+    /// Refuses ports that would lead nowhere.
+    fn lead_ports(&self, ports: &[Port], links: &[Leased]) -> Result<(), NetworkError> {
+        if ports.is_empty() {
+            return Ok(());
+        }
+        let Some(link) = self.link_of_ports(links) else {
+            return Err(NetworkError::PortsWithoutBridge);
+        };
+        let is_internal = |name: &str| self.networks.get(name).is_none_or(|one| one.internal);
+        let is_loopback = |port: &Port| port.address.is_some_and(|address| address.is_loopback());
+        match ports.iter().find(|port| !is_loopback(port)) {
+            Some(port) if is_internal(&link.network) => Err(NetworkError::PortInside {
+                port: *port,
+                network: link.network.clone(),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Where a box's ports lead: to its first network that leads outside, by which it also answers; where it has none
+    /// to its first.
+    pub(crate) fn link_of_ports<'a>(&self, links: &'a [Leased]) -> Option<&'a Leased> {
+        let leads = |link: &&Leased| {
+            let bridge = self.networks.get(&link.network);
+            bridge.is_some_and(|bridge| !bridge.internal)
+        };
+        links.iter().find(leads).or_else(|| links.first())
     }
 
     /// The network of this name as it is, or as it comes to be.
@@ -412,6 +452,12 @@ mod tests {
             error.to_string(),
             "port 127.0.0.1:8080:81/tcp is taken by a"
         );
+        two.ports = vec!["8000-8100:9000-9100".parse().unwrap()];
+        let error = state.clone().add(&two, &around()).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "port 8000-8100:9000-9100/tcp: 8080 is taken by a"
+        );
         two.ports.clear();
         two.interfaces[0].address = Some(address);
         let error = state.clone().add(&two, &around()).unwrap_err();
@@ -470,5 +516,45 @@ mod tests {
         let told =
             "network lan: 192.168.1.0/24 overlaps 192.168.0.0/16, to which the host has a route";
         assert_eq!(error.to_string(), told);
+    }
+
+    /// As it was first written. Nothing may be asked for that is not in it.
+    const FIRST_FORM: &str = r#"{"networks":{"default":{"device":"herd-default","subnet":"10.216.248.0/22","subnet6":"fd12:542e:3409:c5fe::/64","internal":false,"mtu":null}},"leases":{"1f2e3d4c":{"name":"web","links":[{"network":"default","device":"hv1f2e3d4c.0","address":"10.216.249.2","address6":"fd12:542e:3409:c5fe::102","mac":[2,0,10,216,249,2]}],"ports":[{"address":"127.0.0.1","host":8080,"inside":80,"count":1,"protocol":"Tcp"}],"isolate":true,"access":[{"verdict":"Allow","direction":"In","peer":{"Subnet":"198.51.100.0/24"},"ports":{"start":443,"end":443},"protocol":"Tcp"}],"rates":{"out":null,"into":1048576,"connections":null},"dns":["203.0.113.9"],"hosts":[["db","10.0.0.1"]],"names":true}},"settings":{"/proc/sys/net/ipv4/ip_forward":{"before":"0","ours":"1"}},"unsure":false}"#;
+
+    #[test]
+    fn what_the_first_herd_wrote_is_read_by_every_later_one() {
+        let state: State = serde_json::from_str(FIRST_FORM).unwrap();
+        assert!(state.is_sound());
+        let lease = &state.leases["1f2e3d4c"];
+        assert_eq!(lease.links[0].device, "hv1f2e3d4c.0");
+        assert_eq!(lease.ports[0].to_string(), "127.0.0.1:8080:80/tcp");
+        assert!(lease.isolate && lease.names);
+        // Written again it is the same, with what came later.
+        let again = serde_json::to_string(&state).unwrap();
+        assert_eq!(serde_json::from_str::<State>(&again).unwrap(), state);
+    }
+
+    #[test]
+    fn what_is_missing_has_a_default_and_what_is_not_known_is_passed_over() {
+        let bare = r#"{"networks":{"lan":{"device":"herd-lan","subnet":"10.1.0.0/24","later":1}},
+            "leases":{"1":{"name":"web","links":[{"network":"lan","device":"hv1.0",
+            "address":"10.1.0.2","mac":[2,0,10,1,0,2],"later":{}}]}},"later":[]}"#;
+        let state: State = serde_json::from_str(bare).unwrap();
+        assert_eq!(state.leases["1"].ports, []);
+        assert_eq!(state.networks["lan"].subnet6, None);
+        assert_eq!(
+            serde_json::from_str::<State>("{}").unwrap(),
+            State::default()
+        );
+    }
+
+    #[test]
+    fn what_does_not_hold_together_is_not_sound() {
+        let mut state: State = serde_json::from_str(FIRST_FORM).unwrap();
+        state.networks.clear();
+        assert!(!state.is_sound());
+        let mut state: State = serde_json::from_str(FIRST_FORM).unwrap();
+        state.networks.get_mut("default").unwrap().subnet = "10.0.0.1/32".parse().unwrap();
+        assert!(!state.is_sound());
     }
 }

@@ -407,9 +407,13 @@ pub(crate) const CARRIED: &[Case] = &[
         assert!(
             failure
                 .to_string()
-                .contains("port 9090:80/tcp is in use on the host (step"),
+                .contains("port 9090:80/tcp is in use on the host, by "),
             "{failure}"
         );
+        let failure = outcome(&with_ports("bb", &["9000-9100:80-180"])).failure;
+        let failure = failure.unwrap().to_string();
+        let told = "port 9000-9100:80-180/tcp: 9090 is in use on the host, by ";
+        assert!(failure.contains(told), "{failure}");
         server.stop();
     }),
     ("a_box_in_a_user_namespace_has_a_network_too", || {
@@ -641,6 +645,45 @@ pub(crate) const CASES: &[Case] = &[
                 .contains("refused")
         );
         server.stop();
+    }),
+    ("a_range_with_other_numbers_in_the_box_is_one_rule", || {
+        let world = World::new();
+        let before = machine();
+        let server = Running::start(&with_ports(
+            "aa",
+            &["8000-8999:10-1009", "9053-9055:79-81/udp"],
+        ));
+        let other = Running::start(&with_ports(
+            "bb",
+            &["192.0.2.1:7000-7001:80-81", "10070-10079:11069-11078"],
+        ));
+        let rules = run("nft", &["list", "chain", "inet", "herd", "ports"]);
+        let dnat = rules.lines().filter(|line| line.contains("dnat")).count();
+        // Both families, but for the one that has an address.
+        assert_eq!(dnat, 7, "{rules}");
+        let led = world.outside(&asking("192.0.2.1", 8070));
+        assert!(led.contains("TCP4 192.0.2.2\n"), "{led}");
+        let led = world.outside(&asking("192.0.2.1", 9054));
+        assert!(led.contains("UDP4 192.0.2.2\n"), "{led}");
+        let led = world.outside(&asking("[2001:db8::1]", 8070));
+        assert!(led.contains("TCP6 [2001"), "{led}");
+        let led = world.outside(&asking("192.0.2.1", 7000));
+        assert!(led.contains("TCP4 192.0.2.2\n"), "{led}");
+        for nothing in [8069, 8071, 9000, 9054] {
+            let led = world.outside(&once("192.0.2.1", nothing));
+            assert!(led.contains("refused"), "{nothing}: {led}");
+        }
+        server.stop();
+        let map = run("nft", &["list", "map", "inet", "herd", "shifted"]);
+        assert_eq!(
+            map.matches(" : ").count(),
+            12 + 1,
+            "what was of one is gone: {map}"
+        );
+        let led = world.outside(&asking("192.0.2.1", 7000));
+        assert!(led.contains("TCP4 192.0.2.2\n"), "{led}");
+        other.stop();
+        assert_eq!(machine(), before);
     }),
     (
         "a_box_reaches_the_world_behind_the_hosts_address_and_not_the_other_way_round",

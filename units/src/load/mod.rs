@@ -5,6 +5,7 @@
 //! apply, by file name. A broken file is reported and hides no other.
 #![forbid(unsafe_code)]
 
+mod claims;
 mod file;
 mod host;
 mod networks;
@@ -62,7 +63,7 @@ pub fn load(search: &SearchPath, facts: &Facts) -> Loaded {
     loader.resolve_aliases();
     loader.refuse_missing();
     loader.refuse_joins_of_the_host();
-    loader.warn_of_ports();
+    loader.warn_of_claims();
     loader.install();
     loader.loaded
 }

@@ -1,4 +1,4 @@
-//! Files of networks: one each, `NAME.toml` in the directory of networks; and what units publish twice.
+//! Files of networks: one each, `NAME.toml` in the directory of networks; and joins of those that have none.
 #![forbid(unsafe_code)]
 
 use std::path::Path;
@@ -7,9 +7,8 @@ use super::Loader;
 use super::file::{FileError, list, read_source};
 use super::resolve::place;
 use super::search_path::SearchPath;
-use crate::diagnostic::{Diagnostic, Severity};
+use crate::diagnostic::Diagnostic;
 use crate::network::{NetworkDefinition, parse_network};
-use crate::unit::Unit;
 use crate::value::specifier::Facts;
 
 /// The definition of the network of this name; `None` when it has no file, and everything is chosen.
@@ -56,43 +55,6 @@ fn report(path: &Path, error: &FileError) -> Diagnostic {
 }
 
 impl Loader<'_> {
-    /// Two units that want one port of the host cannot both run.
-    pub(super) fn warn_of_ports(&mut self) {
-        let units: Vec<_> = self.loaded.units.values().cloned().collect();
-        for (index, unit) in units.iter().enumerate() {
-            for other in units.get(..index).unwrap_or_default() {
-                if let Some(report) = self.port_of_both(unit, other) {
-                    self.loaded.diagnostics.push(report);
-                }
-            }
-        }
-    }
-
-    fn port_of_both(&self, unit: &Unit, other: &Unit) -> Option<Diagnostic> {
-        let ports = |unit: &Unit| {
-            let network = unit.walls.as_ref()?.network.as_private()?;
-            Some(network.ports.clone())
-        };
-        let (mine, theirs) = (ports(unit)?, ports(other)?);
-        let excludes = |one: &Unit, two: &Unit| one.dependencies.conflicts.contains(&two.name);
-        if excludes(unit, other) || excludes(other, unit) {
-            return None;
-        }
-        let taken = |port: &&sandbox::config::Port| theirs.iter().any(|one| one.clashes_with(port));
-        let port = mine.iter().find(taken)?;
-        let sources = self.sources.get(&unit.name).map_or(&[][..], Vec::as_slice);
-        let mut report = place(sources, "network.ports", "")
-            .unwrap_or_else(|| Diagnostic::of_file(&unit.source.path, ""));
-        report.severity = Severity::Warning;
-        report.message = format!("{} publishes port {port} too", other.name);
-        let hint = format!(
-            "only one of them can run; choose another port, or say `conflicts = [\"{}\"]`",
-            other.name
-        );
-        report.hint = Some(hint);
-        Some(report)
-    }
-
     /// Units that join the network of one that has none of its own are in error.
     pub(super) fn refuse_joins_of_the_host(&mut self) {
         let units = &self.loaded.units;
@@ -101,7 +63,10 @@ impl Loader<'_> {
             let Some(joined) = unit.entry.as_ref().and_then(|e| e.network_of.as_ref()) else {
                 continue;
             };
-            let Some(other) = units.get(joined).filter(|other| !has_network(other)) else {
+            let Some(other) = units
+                .get(joined)
+                .filter(|other| !other.has_network_namespace())
+            else {
                 continue;
             };
             let sources = self.sources.get(name).map_or(&[][..], Vec::as_slice);
@@ -117,19 +82,4 @@ impl Loader<'_> {
             self.loaded.broken.entry(name).or_default().push(report);
         }
     }
-}
-
-/// Claims that a box of the unit is in another network namespace than herd.
-fn has_network(unit: &Unit) -> bool {
-    let Some(walls) = &unit.walls else {
-        return false;
-    };
-    let joins = |kind| walls.join.iter().any(|join| join.kind == kind);
-    walls.namespaces.net
-        || walls.network != sandbox::config::Network::Host
-        || joins(sandbox::config::NamespaceKind::Net)
-        || unit
-            .entry
-            .as_ref()
-            .is_some_and(|entry| entry.network_of.is_some())
 }

@@ -150,13 +150,22 @@ fn dependency_lists(unit: &Unit) -> [(&'static str, &Vec<UnitName>); 11] {
 
 /// A diagnostic without words at the entry of `key` that reads `text`.
 pub(super) fn place(sources: &[SourceText], key: &str, text: &str) -> Option<Diagnostic> {
+    place_of(sources, key, |one| one == text)
+}
+
+/// As [`place`], of the first entry that is meant.
+pub(super) fn place_of(
+    sources: &[SourceText],
+    key: &str,
+    is_meant: impl Fn(&str) -> bool,
+) -> Option<Diagnostic> {
     let document = Document::read(sources, &mut Vec::new());
     let entry = document.find(key)?;
     let items = entry.value.get_ref().as_array();
     let mut named = items
         .into_iter()
         .flatten()
-        .filter(|item| item.get_ref().as_str() == Some(text));
+        .filter(|item| item.get_ref().as_str().is_some_and(&is_meant));
     let span = named.next().map(toml::Spanned::span);
     Some(Diagnostic {
         severity: Severity::Error,

@@ -1,0 +1,322 @@
+//! The thread that gives networks back: it takes milliseconds and may wait for other supervisors of the machine.
+//!
+//! What is to be given back is a list of ids, which grows by what ends while the thread is at work and
+//! is then taken as a whole: it is never longer than the runs that had a network.
+#![forbid(unsafe_code)]
+
+use std::any::Any;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use rustix::event::{EventfdFlags, eventfd};
+use sandbox::network::NetworkError;
+
+use super::reason;
+
+/// The thread, from the first network on.
+#[derive(Debug)]
+pub(super) struct Releaser {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    hands: Hands,
+    queue: Mutex<Queue>,
+    more: Condvar,
+    /// An eventfd that the loop listens to: something is done.
+    done: OwnedFd,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    wanted: Vec<String>,
+    /// What nobody gives back any more is to be looked for.
+    collects: bool,
+    done: Vec<Done>,
+    is_closed: bool,
+}
+
+/// What the thread does.
+#[derive(Debug, Clone, Copy)]
+struct Hands {
+    release: fn(&[&str]) -> Result<(), NetworkError>,
+    collect: fn() -> Result<usize, NetworkError>,
+    is_any_left: fn() -> bool,
+}
+
+impl Hands {
+    const REAL: Self = Self {
+        release: sandbox::network::release,
+        collect: sandbox::network::collect,
+        is_any_left: || sandbox::network::networks().is_ok_and(|all| !all.is_empty()),
+    };
+}
+
+/// Given back, or tried.
+#[derive(Debug)]
+pub(super) struct Done {
+    pub(super) ids: Vec<String>,
+    pub(super) trouble: Option<Arc<str>>,
+}
+
+/// The kernel takes interfaces away some time after their namespace's last process, so what a killed
+/// herd has left is looked for a few times: 10 ms after the first, and then twice as long each.
+const COLLECTIONS: u32 = 8;
+const FIRST_WAIT: Duration = Duration::from_millis(5);
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        // Nothing in there is half done when a thread panics.
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// To the end. Who panics on the way is told of, and what it was about is counted as tried: nobody waits for it for
+    /// ever, and it is looked for again.
+    fn run(&self) {
+        let mut collections = 0;
+        while let Some(ids) = self.take(&mut collections) {
+            let mut step = "give back";
+            let turn = AssertUnwindSafe(|| self.turn(&ids, &mut collections, &mut step));
+            let trouble = catch_unwind(turn).unwrap_or_else(|panic| {
+                if !ids.is_empty() {
+                    collections = COLLECTIONS;
+                }
+                Some(format!("the step \"{step}\" panicked: {}", words(&*panic)).into())
+            });
+            if !ids.is_empty() || trouble.is_some() {
+                self.tell(Done { ids, trouble });
+            }
+        }
+    }
+
+    fn turn(
+        &self,
+        ids: &[String],
+        collections: &mut u32,
+        step: &mut &'static str,
+    ) -> Option<Arc<str>> {
+        let mut trouble = self.give_back(ids);
+        if trouble.is_some() {
+            // What could not be given back is tried again, as what a killed herd left is.
+            *collections = COLLECTIONS;
+        }
+        if *collections > 0 {
+            *collections -= 1;
+            *step = "collect";
+            match (self.hands.collect)() {
+                // Others' are no reason to go on looking, but they are not told apart.
+                Ok(_) if !(self.hands.is_any_left)() => *collections = 0,
+                Ok(_) => {}
+                Err(error) => trouble = trouble.or(Some(reason(&error))),
+            }
+        }
+        trouble
+    }
+
+    /// All at once; where one of them cannot be given back, the others still are.
+    fn give_back(&self, ids: &[String]) -> Option<Arc<str>> {
+        if ids.is_empty() {
+            return None;
+        }
+        let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+        let error = (self.hands.release)(&ids).err()?;
+        Some(reason(&error))
+    }
+
+    fn tell(&self, done: Done) {
+        self.lock().done.push(done);
+        // It counts to 2^64; a write that fails would have said nothing new.
+        rustix::io::write(&self.done, &1_u64.to_ne_bytes()).ok();
+    }
+
+    /// What is to be done next: nothing to give back is a time to collect. `None` at the end.
+    fn take(&self, collections: &mut u32) -> Option<Vec<String>> {
+        let mut queue = self.lock();
+        loop {
+            if std::mem::take(&mut queue.collects) {
+                *collections = COLLECTIONS;
+                return Some(std::mem::take(&mut queue.wanted));
+            }
+            if !queue.wanted.is_empty() {
+                return Some(std::mem::take(&mut queue.wanted));
+            }
+            if queue.is_closed {
+                return None;
+            }
+            if *collections == 0 {
+                let woken = self.more.wait(queue);
+                queue = woken.unwrap_or_else(PoisonError::into_inner);
+                continue;
+            }
+            let wait = FIRST_WAIT * (1 << (COLLECTIONS - *collections));
+            let woken = self.more.wait_timeout(queue, wait);
+            let (again, timeout) = woken.unwrap_or_else(PoisonError::into_inner);
+            queue = again;
+            if timeout.timed_out() {
+                return Some(Vec::new());
+            }
+        }
+    }
+}
+
+/// What a panic says, in one line.
+fn words(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+    text.unwrap_or("without a word").replace('\n', " ")
+}
+
+impl Releaser {
+    /// Nothing runs before there is something to do.
+    ///
+    /// # Errors
+    /// As `eventfd(2)`.
+    pub(super) fn new() -> io::Result<Self> {
+        Self::with(Hands::REAL)
+    }
+
+    fn with(hands: Hands) -> io::Result<Self> {
+        let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
+        let shared = Shared {
+            hands,
+            queue: Mutex::default(),
+            more: Condvar::new(),
+            done: eventfd(0, flags)?,
+        };
+        Ok(Self {
+            shared: Arc::new(shared),
+            thread: None,
+        })
+    }
+
+    /// What a herd that was killed has left goes.
+    pub(super) fn collect(&mut self) {
+        self.shared.lock().collects = true;
+        self.go_on();
+    }
+
+    pub(super) fn give_back(&mut self, ids: impl IntoIterator<Item = String>) {
+        self.shared.lock().wanted.extend(ids);
+        self.go_on();
+    }
+
+    fn go_on(&mut self) {
+        // One that has ended without being told to has another after it.
+        if self.thread.as_ref().is_none_or(JoinHandle::is_finished) {
+            let shared = Arc::clone(&self.shared);
+            let builder = std::thread::Builder::new().name("networks".to_owned());
+            match builder.spawn(move || shared.run()) {
+                Ok(thread) => self.thread = Some(thread),
+                // The loop has to do it then, rather than nobody.
+                Err(_) => {
+                    let ids = std::mem::take(&mut self.shared.lock().wanted);
+                    let trouble = self.shared.give_back(&ids);
+                    self.shared.tell(Done { ids, trouble });
+                }
+            }
+        }
+        self.shared.more.notify_one();
+    }
+
+    pub(super) fn take_done(&self) -> Vec<Done> {
+        // The count says nothing; without one there is nothing to take.
+        rustix::io::read(&self.shared.done, &mut [0_u8; 8]).ok();
+        std::mem::take(&mut self.shared.lock().done)
+    }
+
+    /// Waits until everything has been given back.
+    pub(super) fn close(&mut self) -> Vec<Done> {
+        self.shared.lock().is_closed = true;
+        self.shared.more.notify_one();
+        if let Some(thread) = self.thread.take() {
+            // A panic has been printed by the thread itself.
+            thread.join().ok();
+        }
+        self.take_done()
+    }
+}
+
+impl AsFd for Releaser {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.shared.done.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hands() -> Hands {
+        Hands {
+            release: |_| Ok(()),
+            collect: || Ok(0),
+            is_any_left: || false,
+        }
+    }
+
+    /// Waits for what the loop would be woken by.
+    fn next(releaser: &Releaser) -> Vec<Done> {
+        use rustix::event::{PollFd, PollFlags, poll};
+        poll(&mut [PollFd::new(releaser, PollFlags::IN)], None).unwrap();
+        releaser.take_done()
+    }
+
+    #[test]
+    fn a_panic_on_the_way_is_told_by_its_step_and_the_next_is_given_back() {
+        let release = |ids: &[&str]| match ids {
+            ["bad"] => panic!("{} is\nbad", ids[0]),
+            _ => Ok(()),
+        };
+        let mut releaser = Releaser::with(Hands { release, ..hands() }).unwrap();
+        releaser.give_back(["bad".to_owned()]);
+        let done = next(&releaser);
+        assert_eq!(done[0].ids, ["bad"]);
+        let told = "the step \"give back\" panicked: bad is bad";
+        assert_eq!(done[0].trouble.as_deref(), Some(told));
+        releaser.give_back(["good".to_owned()]);
+        let done = next(&releaser);
+        assert_eq!(
+            (&done[0].ids[0], &done[0].trouble),
+            (&"good".to_owned(), &None)
+        );
+        assert!(releaser.close().is_empty());
+    }
+
+    #[test]
+    fn looking_for_what_is_left_may_panic_as_often_as_it_is_tried() {
+        let collect = || panic!("no");
+        let mut releaser = Releaser::with(Hands { collect, ..hands() }).unwrap();
+        releaser.collect();
+        let mut told = Vec::new();
+        while told.len() < COLLECTIONS as usize {
+            told.extend(next(&releaser));
+        }
+        assert!(
+            told.iter().all(|done| {
+                done.trouble.as_deref() == Some("the step \"collect\" panicked: no")
+            })
+        );
+        releaser.give_back(["good".to_owned()]);
+        assert_eq!(next(&releaser)[0].trouble, None);
+        assert!(releaser.close().is_empty());
+    }
+
+    #[test]
+    fn a_thread_that_has_ended_has_another_after_it() {
+        let mut releaser = Releaser::with(hands()).unwrap();
+        let ended = std::thread::spawn(|| {});
+        while !ended.is_finished() {
+            std::thread::yield_now();
+        }
+        releaser.thread = Some(ended);
+        releaser.give_back(["good".to_owned()]);
+        assert_eq!(next(&releaser)[0].ids, ["good"]);
+        assert!(releaser.close().is_empty());
+    }
+}
