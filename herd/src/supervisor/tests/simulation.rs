@@ -84,6 +84,7 @@ impl Simulation {
 
     fn end(&mut self) -> Result<(), String> {
         self.ledger.shutdown_at = Some(self.world.now);
+        let jumped = self.jumped;
         let at_once = self.random.percent(25);
         self.tell(if at_once {
             Event::ShutdownNow
@@ -102,7 +103,6 @@ impl Simulation {
             self.tell(again)?;
         }
         if let (Some(limit), Some(began)) = (self.limit, self.ledger.shutdown_at) {
-            let jumped = self.jumped;
             self.until(began + limit + Duration::from_secs(1))?;
             if self.world.exits.is_empty() && self.jumped == jumped && !is_late {
                 return Err(format!("the stop took longer than {limit:?} and a second"));
