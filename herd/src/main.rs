@@ -11,6 +11,9 @@ fn main() -> ExitCode {
         return ExitCode::from(herd::cli::refuse_setuid());
     }
     let words: Vec<_> = std::env::args_os().collect();
+    if herd::pid1::is_called(&words) {
+        return herd::pid1::main(&words);
+    }
     match herd::vb::as_doctor(&words) {
         Some(words) => herd::cli::main(words),
         None => herd::cli::main(words),

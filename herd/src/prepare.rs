@@ -38,6 +38,8 @@ pub struct Surface {
     pub environment: BTreeMap<String, String>,
     /// What of it every service gets.
     pub handed_on: HandedOn,
+    /// What every service of a machine gets, as the kernel's command line says.
+    pub given: Vec<(String, String)>,
     pub is_root: bool,
 }
 
@@ -459,6 +461,9 @@ fn environment(
         all.insert(name.to_owned(), value.to_owned());
     };
     set("PATH", SYSTEM_PATH);
+    for (name, value) in &surface.given {
+        set(name, value);
+    }
     let handed_on: &mut dyn Iterator<Item = &str> = match surface.handed_on {
         HandedOn::All => &mut surface.environment.keys().map(String::as_str),
         HandedOn::Session if !boxed => &mut SESSION_VARIABLES.iter().copied().chain(["PATH"]),

@@ -99,9 +99,11 @@ pub use namespaces::NamespaceIds;
 pub use plan::{Carrier, GivenUp, Plan};
 pub use profile::{Profile, with_profile};
 pub use sys::capabilities::{CapabilitySets, of_caller as capabilities_of_caller};
+pub use sys::crash::{catch_crashes, stay_alive};
 pub use sys::descriptors::{
     inherited as inherited_descriptors, is_open, keep as keep_descriptors, start_bare,
     take as take_descriptor,
 };
+pub use sys::network::bring_loopback_up;
 pub use sys::process::exit_now;
 pub use sys::signals::{end_by_closed_pipe, expect_children, signal_descriptor};

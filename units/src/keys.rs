@@ -188,7 +188,7 @@ const fn refused(
 }
 
 #[rustfmt::skip]
-pub static KEYS: [Key; 327] = [
+pub static KEYS: [Key; 328] = [
     key(Identity, "description", "text", "", "what the unit is, in a few words, shown by herd status"),
     key(Identity, "documentation", "list of text", "[]", "where to read more: URIs and man pages"),
     key(Identity, "kind", "\"service\", \"target\"", "\"service\"", "a service runs something; a target is a point that others order themselves around"),
@@ -253,6 +253,7 @@ pub static KEYS: [Key; 327] = [
     key(Dependencies, "on_failure", "list of units", "[]", "started when this unit fails"),
     key(Dependencies, "on_success", "list of units", "[]", "started when this unit ends well"),
     key(Dependencies, "requires_mounts_for", "list of paths", "[]", "paths whose file systems must be mounted"),
+    key(Dependencies, "default_dependencies", "true, false", "true", "where herd boots the machine: start after sysinit and basic, and a target after what it wants"),
     key(Dependencies, "stop_when_unneeded", "true, false", "false", "stop once no active unit requires or wants it"),
     key(Dependencies, "refuse_manual_start", "true, false", "false", "only a dependency may start it"),
     key(Dependencies, "refuse_manual_stop", "true, false", "false", "only a dependency may stop it"),

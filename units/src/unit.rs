@@ -167,6 +167,8 @@ pub struct Dependencies {
     pub stop_when_unneeded: bool,
     pub refuse_manual_start: bool,
     pub refuse_manual_stop: bool,
+    /// Without the order that herd gives units of a machine it boots.
+    pub no_default_dependencies: bool,
 }
 
 /// Restart policy, limits of time, signals. Defaults are the language's, not zero.

@@ -128,12 +128,7 @@ fn drop_ins(places: &Places, unit: &UnitName) -> Result<Vec<PathBuf>, Failure> {
 }
 
 fn directories(places: &Places) -> Vec<PathBuf> {
-    let search = &places.search;
-    [&search.enabled, &search.available, &search.vendor]
-        .into_iter()
-        .flatten()
-        .cloned()
-        .collect()
+    places.search.directories().map(Path::to_owned).collect()
 }
 
 fn list(directories: &[PathBuf]) -> String {

@@ -155,6 +155,7 @@ mod tests {
                 available: Some(root.join("available")),
                 vendor: None,
                 networks: None,
+                boot: None,
                 explicit: true,
             },
         }

@@ -78,6 +78,11 @@ pub(super) fn shutdown(places: &Places, screen: &mut Screen, force: bool, wait: 
     }
 }
 
+pub(super) fn goal(places: &Places, screen: &mut Screen, unit: &str, wait: bool) -> Outcome {
+    let unit = name(unit)?;
+    run(places, screen, &Call::Goal { unit, wait }, !wait)
+}
+
 pub(super) fn rescan(places: &Places, screen: &mut Screen) -> Outcome {
     let mut client = places.connect()?;
     let reply: RescanReply = client.call(&Call::Rescan, Some(ANSWER_TIMEOUT))?;

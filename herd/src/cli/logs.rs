@@ -15,7 +15,7 @@ use super::now::now;
 use super::places::Places;
 use super::screen::{Colour, Screen};
 use crate::control::client::ANSWER_TIMEOUT;
-use crate::control::protocol::{Call, WhyReply};
+use crate::control::protocol::{Call, Info, WhyReply};
 use crate::logs::escape::sanitise;
 use crate::logs::follow::Follow;
 use crate::logs::read::{self, Entry, Filter, Needle};
@@ -82,7 +82,13 @@ pub(super) fn logs(
         .then(|| Follow::new(directory, follow_units))
         .transpose()
         .map_err(cannot_read)?;
-    let there = read::units(directory).map_err(cannot_read)?;
+    let there = read::units(directory);
+    if there.as_ref().map_or(true, Vec::is_empty) && keeps_none(places) {
+        let message = "this herd keeps no log files; its lines are on its own output";
+        let hint = "ask the container's engine, or give herd a --log-dir";
+        return Err(Failure::failed(message).hint(hint));
+    }
+    let there = there.map_err(cannot_read)?;
     if !wanted.follow
         && let Some(unknown) = asked
             .iter()
@@ -156,6 +162,14 @@ pub(super) fn print_entry(screen: &mut Screen, entry: &Entry, look: Look) -> io:
     }
     line.push(b'\n');
     screen.bytes(&line)
+}
+
+/// A herd in a container that has no place for them.
+fn keeps_none(places: &Places) -> bool {
+    let info = places
+        .connect()
+        .and_then(|mut client| Ok(client.call::<Info>(&Call::Info, Some(ANSWER_TIMEOUT))?));
+    info.is_ok_and(|info| info.log_dir.is_empty())
 }
 
 fn filter(wanted: &LogsArgs) -> Result<Filter, Failure> {

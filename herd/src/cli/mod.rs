@@ -190,6 +190,14 @@ pub enum Verb {
         #[command(subcommand)]
         action: network::Action,
     },
+    /// Bring the machine to a unit and what belongs to it: rescue, multi-user, default.
+    #[command(visible_alias = "isolate")]
+    Goal {
+        unit: String,
+        /// Return at once instead of when it is done.
+        #[arg(long)]
+        no_wait: bool,
+    },
     /// Stop everything in order, and herd.
     Shutdown {
         /// Kill at once.
@@ -317,6 +325,7 @@ fn verb(cli: &Cli, screen: &mut Screen) -> Result<ExitCode, Failure> {
         }
         Verb::IsFailed { units, quiet } => is_state::is_failed(&places()?, screen, units, *quiet),
         Verb::Network { action } => network::network(&places()?, screen, action),
+        Verb::Goal { unit, no_wait } => job::goal(&places()?, screen, unit, !*no_wait),
         Verb::Shutdown { force, no_wait } => job::shutdown(&places()?, screen, *force, !*no_wait),
         Verb::Add {
             name,

@@ -9,6 +9,7 @@ use super::Global;
 use super::failure::{Failure, USAGE};
 use super::spare;
 use crate::control::client::Client;
+use crate::daemon;
 
 /// The directories of the herd that is meant.
 #[derive(Debug, Clone)]
@@ -153,7 +154,13 @@ fn usual_runtime_dir(whose: Whose) -> Result<PathBuf, Failure> {
 
 fn usual_log_dir(whose: Whose) -> Result<PathBuf, Failure> {
     match whose {
-        Whose::System => Ok("/var/log/herd".into()),
+        Whose::System => {
+            let of_this_boot = PathBuf::from(daemon::LOGS_OF_THIS_BOOT);
+            Ok(match of_this_boot.exists() {
+                true => of_this_boot,
+                false => "/var/log/herd".into(),
+            })
+        }
         Whose::User => {
             let state = directory("XDG_STATE_HOME", Some(".local/state"), "--log-dir")?;
             Ok(state.join("herd/log"))
@@ -163,7 +170,10 @@ fn usual_log_dir(whose: Whose) -> Result<PathBuf, Failure> {
 
 fn search_path(global: &Global, whose: Whose) -> Result<SearchPath, Failure> {
     let mut search = match whose {
-        Whose::System => SearchPath::system(),
+        Whose::System => SearchPath {
+            boot: crate::pid1::boot_of_this_machine(),
+            ..SearchPath::system()
+        },
         Whose::User => SearchPath::user(&directory(
             "XDG_CONFIG_HOME",
             Some(".config"),

@@ -180,7 +180,7 @@ pub(super) fn daemon(global: &Global) -> Result<ExitCode, Failure> {
 
 fn become_manager(options: Options) -> Result<ExitCode, Failure> {
     match daemon::run(options) {
-        Ok(code) => Ok(ExitCode::from(code)),
+        Ok(ended) => Ok(ExitCode::from(ended.code)),
         Err(error) => Err(Failure::failed(crate::prepare::chain(&error).to_string())),
     }
 }

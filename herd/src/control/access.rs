@@ -77,6 +77,7 @@ fn is_harmless(request: &Request) -> bool {
             | Call::Plan { .. }
             | Call::Cat { .. }
             | Call::Rescan
+            | Call::Goal { .. }
             | Call::Shutdown { .. }
             | Call::Watch { .. } => false,
         },

@@ -11,7 +11,7 @@ use super::protocol::{Call, INTERFACE, Job, Refusal, Whom};
 pub const SERVICE_INTERFACE: &str = "org.varlink.service";
 
 /// The members of [`INTERFACE`], as the interface description lists them.
-pub const METHODS: [&str; 19] = [
+pub const METHODS: [&str; 20] = [
     "Status",
     "List",
     "Start",
@@ -26,6 +26,7 @@ pub const METHODS: [&str; 19] = [
     "Plan",
     "Cat",
     "Rescan",
+    "Goal",
     "Shutdown",
     "Watch",
     "Networks",
@@ -116,6 +117,7 @@ impl Call {
             Self::Plan { .. } => "Plan",
             Self::Cat { .. } => "Cat",
             Self::Rescan => "Rescan",
+            Self::Goal { .. } => "Goal",
             Self::Shutdown { .. } => "Shutdown",
             Self::Watch { .. } => "Watch",
             Self::Networks => "Networks",
@@ -143,6 +145,7 @@ impl Call {
                 json!({ "unit": unit.as_str() })
             }
             Self::Rescan | Self::Networks | Self::Boot | Self::Info => json!({}),
+            Self::Goal { unit, wait } => json!({ "unit": unit.as_str(), "wait": wait }),
             Self::Shutdown { force, wait } => json!({ "force": force, "wait": wait }),
         };
         let method = format!("{INTERFACE}.{}", self.method());
@@ -192,6 +195,10 @@ fn herd_call(member: &str, method: &str, fields: &mut Fields) -> Result<Call, Re
             unit: fields.unit()?,
         },
         "Rescan" => Call::Rescan,
+        "Goal" => Call::Goal {
+            unit: fields.unit()?,
+            wait: fields.flag("wait", true)?,
+        },
         "Shutdown" => Call::Shutdown {
             force: fields.flag("force", false)?,
             wait: fields.flag("wait", true)?,

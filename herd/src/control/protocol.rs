@@ -58,6 +58,11 @@ pub enum Call {
     },
     /// Reads the unit directories again, as if inotify had spoken.
     Rescan,
+    /// What the machine is to come to; what does not belong to it stops.
+    Goal {
+        unit: UnitName,
+        wait: bool,
+    },
     Shutdown {
         /// Kill at once instead of stopping in order.
         force: bool,
@@ -105,7 +110,7 @@ pub enum Reply {
     Networks(NetworksReply),
     Boot(BootReply),
     Info(Info),
-    /// Start, Stop, Restart, Reload, Kill, ResetFailed, Shutdown.
+    /// Start, Stop, Restart, Reload, Kill, ResetFailed, Goal, Shutdown.
     Done(Empty),
 }
 

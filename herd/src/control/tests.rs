@@ -554,6 +554,10 @@ fn the_description_lists_the_parameters_of_each_method() {
         Call::Plan { unit: unit() },
         Call::Cat { unit: unit() },
         Call::Rescan,
+        Call::Goal {
+            unit: unit(),
+            wait: true,
+        },
         Call::Shutdown {
             force: true,
             wait: true,

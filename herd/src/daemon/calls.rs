@@ -100,11 +100,39 @@ impl Daemon {
             Call::Plan { unit } => self.plan(&unit),
             Call::Cat { unit } => self.cat(&unit),
             Call::Rescan => Ok(Reply::Rescan(self.rescan())),
+            Call::Goal { unit, wait } => match self.aim(&unit) {
+                Ok(units) => return self.job(id, Verb::Start, Job { units, wait }),
+                Err(refusal) => Err(refusal),
+            },
             Call::Networks => self.networks(),
             Call::Boot => Ok(Reply::Boot(self.boot())),
             Call::Info => Ok(Reply::Info(self.info())),
         };
         self.control.reply(id, outcome);
+    }
+
+    /// From now on the machine is to come to that; says what has to be started for it.
+    fn aim(&mut self, goal: &UnitName) -> Result<Vec<UnitName>, Refusal> {
+        let refused = |reason: String| Refusal::Refused { reason };
+        let Some(boot) = &mut self.options.search.boot else {
+            let reason = "herd did not boot this machine; start and stop units instead";
+            return Err(refused(reason.to_owned()));
+        };
+        let before = boot.clone();
+        boot.goal = goal.clone();
+        boot.alone = crate::pid1::is_alone(goal.as_str());
+        let alone = boot.alone;
+        if let Err(problem) = self.bring_in(goal) {
+            self.options.search.boot = Some(before);
+            return Err(refused(problem));
+        }
+        self.note(&format!("the goal is {goal} now"));
+        self.rescan();
+        let mut units = vec![goal.clone()];
+        if !alone {
+            units.extend(self.supervisor.enabled().filter(|name| name != goal));
+        }
+        Ok(units)
     }
 
     fn failed_units(&self) -> Vec<UnitName> {
@@ -350,9 +378,9 @@ impl Daemon {
         Info {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: i32::try_from(std::process::id()).unwrap_or(0),
-            mode: match self.options.mode {
+            mode: match &self.options.mode {
                 super::Mode::Foreground => WireMode::Foreground,
-                super::Mode::System => WireMode::System,
+                super::Mode::System | super::Mode::Machine(_) => WireMode::System,
                 super::Mode::User => WireMode::User,
             },
             runtime_dir: self.options.runtime_dir.display().to_string(),

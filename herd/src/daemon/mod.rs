@@ -44,11 +44,13 @@ use sandbox::{Host, Launcher};
 use units::UnitName;
 
 pub use offline::{NoPlan, exposure, plan};
-pub use options::{HandedOn, Mode, Options};
-pub use start::run;
+pub use options::{Ended, HandedOn, Machine, Mode, Options};
+pub(crate) use report::LOGS_OF_THIS_BOOT;
+pub use start::{StartError, run};
 
 use crate::control::server::Server;
-use crate::logs::{Drained, Sink};
+use crate::logs::{Console, Drained, Sink};
+use crate::pid1::power::Power;
 use crate::prepare::Surface;
 use crate::supervisor::{Event, RunId, ServiceId, Supervisor, Time};
 use crate::users::Users;
@@ -125,6 +127,8 @@ pub(crate) struct Daemon {
     exit: Option<u8>,
     /// The one who started herd is to start it again.
     wants_restart: bool,
+    power: Power,
+    console: Option<Console>,
     started_at: i64,
     began: Time,
     /// The soft limit that herd itself was started with, for its services.
@@ -286,6 +290,7 @@ impl Daemon {
                 }
                 Ok(Some(Word::Terminate)) => self.terminate(),
                 Ok(Some(Word::Quit)) => self.inbox.push_back(Event::ShutdownNow),
+                Ok(Some(Word::Power(power))) => self.switch_off(power),
                 Ok(Some(Word::Reload)) => {
                     self.tell_reloading();
                     self.rescan_at = Some(clock::now());
@@ -316,6 +321,13 @@ impl Daemon {
         self.shutdown_event(at_once);
     }
 
+    /// Everything stops in order, and then the machine does that.
+    pub(super) fn switch_off(&mut self, power: Power) {
+        self.power = power;
+        self.note(&format!("{power}: stopping everything in order"));
+        self.shutdown_event(false);
+    }
+
     fn notice_files(&mut self) {
         match self.watch.changed() {
             Ok(true) => {
@@ -328,6 +340,9 @@ impl Daemon {
 
     /// A line in herd's own log.
     fn note(&self, text: &str) {
+        if let Some(console) = &self.console {
+            console.say(&self.own_name, text);
+        }
         self.sink.say(&self.own_name, clock::wall(), text);
     }
 

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use units::load::SearchPath;
 
 use crate::logs::Format;
+use crate::pid1::power::Power;
 pub use crate::prepare::HandedOn;
 use crate::supervisor::EndPolicy;
 
@@ -27,7 +28,7 @@ pub struct Options {
     pub notes: Vec<String>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Mode {
     /// `herd run DIR`.
     Foreground,
@@ -35,4 +36,31 @@ pub enum Mode {
     System,
     /// `herd daemon --user`.
     User,
+    /// The first process of a machine.
+    Machine(Machine),
+}
+
+/// What a boot gave on the way.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Machine {
+    /// Said as soon as there is a log.
+    pub notes: Vec<String>,
+    /// What every service has in its environment, unless it says otherwise.
+    pub environment: Vec<(String, String)>,
+    /// The console hears of failures only.
+    pub is_quiet: bool,
+}
+
+impl Mode {
+    pub fn is_machine(&self) -> bool {
+        matches!(self, Self::Machine(_))
+    }
+}
+
+/// How herd ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ended {
+    pub code: u8,
+    /// What the machine is to do now.
+    pub power: Power,
 }

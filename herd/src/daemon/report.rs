@@ -316,6 +316,9 @@ impl Daemon {
             } => self.say(&name, &format!("{failure}; restarting it")),
             _ => {}
         }
+        if matches!(state, State::Active(_) | State::Failed(_)) && name.as_str() == LOCAL_FS {
+            self.begin_logs(matches!(state, State::Active(_)));
+        }
         if self.has_watchers() {
             let change = StateChange {
                 unit: name.to_string(),
@@ -330,7 +333,31 @@ impl Daemon {
     }
 }
 
+/// Where this is reached, `/var/log` is what it will be.
+pub(super) const LOCAL_FS: &str = "local-fs";
+/// Where logs go if `/var/log` is not to be had: `herd logs` looks here first.
+pub(crate) const LOGS_OF_THIS_BOOT: &str = "/run/log/herd";
+
 impl Daemon {
+    /// On a machine that boots, logs are held back until their directory is there.
+    pub(super) fn begin_logs(&mut self, has_file_systems: bool) {
+        if !self.options.mode.is_machine() {
+            return;
+        }
+        if has_file_systems && let Some(own) = self.options.log_dir.clone() {
+            match self.sink.begin(&own) {
+                Ok(()) => {
+                    std::fs::remove_dir_all(LOGS_OF_THIS_BOOT).ok();
+                    return;
+                }
+                Err(error) => self.note(&super::reason(&error)),
+            }
+        }
+        if let Err(error) = self.sink.begin(std::path::Path::new(LOGS_OF_THIS_BOOT)) {
+            self.note(&super::reason(&error));
+        }
+    }
+
     /// A unit whose file is gone has come to rest, and is known no more.
     pub(super) fn announce_gone(&mut self, name: &UnitName) {
         self.note(&format!("{name}: stopped, and forgotten with its file"));

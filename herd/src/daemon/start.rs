@@ -20,7 +20,7 @@ use units::UnitName;
 use super::calls::Waiting;
 use super::manager::{Manager, OWN_VARIABLES};
 use super::notify::NotifySocket;
-use super::options::{HandedOn, Mode, Options};
+use super::options::{Ended, Mode, Options};
 use super::releaser::Releaser;
 use super::runtime::Processes;
 use super::signals::Signals;
@@ -30,8 +30,9 @@ use super::watch::Watch;
 use super::{CLIENT_EVENTS, Daemon, clock};
 use crate::control::server::{self, Server};
 use crate::logs::sink::Setup;
-use crate::logs::{Sink, capture};
-use crate::prepare::Surface;
+use crate::logs::{Console, Sink, capture};
+use crate::pid1::power::Power;
+use crate::prepare::{HandedOn, Surface};
 use crate::supervisor::{Supervisor, Time};
 use crate::users::Users;
 
@@ -66,7 +67,7 @@ const LAST_WORDS: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 /// `StartError` when it could not begin.
-pub fn run(options: Options) -> Result<u8, StartError> {
+pub fn run(options: Options) -> Result<Ended, StartError> {
     if options.mode == Mode::Foreground
         && let Some(dir) = options.search.enabled.as_ref().filter(|dir| !dir.is_dir())
     {
@@ -77,7 +78,8 @@ pub fn run(options: Options) -> Result<u8, StartError> {
     let inherited = sandbox::inherited_descriptors()
         .map_err(set("look at the descriptors herd was started with"))?;
     // Before anything else, so that every thread and no handler has it.
-    let signals = Signals::block().map_err(set("read signals from a descriptor"))?;
+    let signals =
+        Signals::block(options.mode.is_machine()).map_err(set("read signals from a descriptor"))?;
     let lock = lock(&options.runtime_dir)?;
     let host = Host::detect()?.tried();
     let (mut daemon, base) = Daemon::begin(options, began, host, signals, inherited)?;
@@ -94,7 +96,10 @@ pub fn run(options: Options) -> Result<u8, StartError> {
     daemon.finish(base.as_ref());
     daemon.manager.ended(code);
     drop(lock);
-    Ok(code)
+    Ok(Ended {
+        code,
+        power: daemon.power,
+    })
 }
 
 fn set(what: &'static str) -> impl FnOnce(io::Error) -> StartError {
@@ -158,8 +163,12 @@ impl Daemon {
         let launcher = Launcher::new()?.keep_spares(SPARES);
         let sink = Sink::open(&Setup {
             directory: options.log_dir.clone(),
+            // What a machine boots from can be read only, or be covered by another file system yet.
+            is_later: options.mode.is_machine(),
             echo: options.echo,
         })?;
+        let console = matches!(&options.mode, Mode::Machine(machine) if !machine.is_quiet)
+            .then(Console::open);
         let own_name = UnitName::new("herd").expect("a valid name");
         let poll = Poll::new().map_err(set("make an event queue"))?;
         let control_poll = Poll::new().map_err(set("make an event queue"))?;
@@ -249,11 +258,16 @@ impl Daemon {
             clients_unheard: false,
             exit: None,
             wants_restart: false,
+            power: Power::default(),
+            console,
             started_at: clock::wall().0,
             began,
             open_files,
             options,
         };
+        if let Mode::Machine(machine) = &daemon.options.mode {
+            notes.splice(0..0, machine.notes.iter().cloned());
+        }
         for note in notes {
             daemon.note(&note);
         }
@@ -447,7 +461,7 @@ pub(super) fn surface(
         .filter(|(name, _)| !OWN_VARIABLES.contains(&name.as_str()))
         .collect();
     surface_of(
-        options.mode,
+        &options.mode,
         &options.runtime_dir,
         base,
         notify,
@@ -459,7 +473,7 @@ pub(super) fn surface(
 
 /// The directories of services: the machine's for root, the user's own otherwise.
 pub(super) fn surface_of(
-    mode: Mode,
+    mode: &Mode,
     runtime_dir: &Path,
     base: Option<&CgroupName>,
     notify: &Path,
@@ -475,7 +489,7 @@ pub(super) fn surface_of(
             .filter(|path| path.is_absolute())
             .unwrap_or_else(|| home.join(below))
     };
-    let system = is_root && mode != Mode::User;
+    let system = is_root && *mode != Mode::User;
     let pick = |system_path: &str, user: PathBuf| {
         if system {
             PathBuf::from(system_path)
@@ -497,6 +511,10 @@ pub(super) fn surface_of(
         cgroup_base: base.map(|base| base.0.clone()),
         handed_on,
         environment,
+        given: match mode {
+            Mode::Machine(machine) => machine.environment.clone(),
+            Mode::Foreground | Mode::System | Mode::User => Vec::new(),
+        },
         is_root,
     }
 }

@@ -2,7 +2,6 @@
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 
 use units::diagnostic::{Diagnostic, render_all};
@@ -79,7 +78,17 @@ impl Daemon {
             }
         }
         self.units.complaints = text;
-        if !loaded.complete {
+        let is_first = self.units.digests.is_empty() && self.options.search.boot.is_some();
+        if is_first
+            && !loaded
+                .units
+                .keys()
+                .any(|name| name.as_str() == super::report::LOCAL_FS)
+        {
+            self.begin_logs(false);
+        }
+        // A machine boots without a unit of its own too: nothing runs yet that could be lost.
+        if !loaded.complete && !is_first {
             // The directory itself is gone or cannot be read: what runs is left alone.
             self.note("the unit directory cannot be read; everything stays as it is");
             return reply;
@@ -116,10 +125,7 @@ impl Daemon {
     }
 
     pub(super) fn cover_directories(&mut self) {
-        let search = &self.options.search;
-        let directories = [&search.enabled, &search.available, &search.vendor];
-        self.watch
-            .cover(directories.into_iter().flatten().map(|path| path.as_path()));
+        self.watch.cover(self.options.search.directories());
     }
 
     /// Makes sure that a unit named by a client is known, reading it and all it needs if it is not
@@ -214,9 +220,6 @@ pub(super) fn all_diagnostics(loaded: &Loaded) -> Vec<Diagnostic> {
 
 /// Directories of a search path, for `Info`.
 pub(super) fn directories(search: &SearchPath) -> Vec<String> {
-    [&search.enabled, &search.available, &search.vendor]
-        .into_iter()
-        .flatten()
-        .map(|path: &std::path::PathBuf| Path::new(path).display().to_string())
-        .collect()
+    let directories = search.directories();
+    directories.map(|path| path.display().to_string()).collect()
 }

@@ -47,6 +47,22 @@ pub(super) struct Echo {
     shared: Arc<Shared>,
 }
 
+/// herd's own words on the console of a machine.
+#[derive(Debug)]
+pub struct Console(Echo);
+
+impl Console {
+    pub fn open() -> Self {
+        Self(Echo::start(Destination::Console, Format::Prefix, false))
+    }
+
+    pub fn say(&self, unit: &UnitName, text: &str) {
+        // A prefixed line has no time.
+        self.0
+            .show(unit, Timestamp::default(), Kind::Herd, text.as_bytes());
+    }
+}
+
 #[derive(Debug)]
 struct Shared {
     state: Mutex<State>,

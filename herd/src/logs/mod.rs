@@ -20,7 +20,7 @@ pub mod timestamp;
 mod writer;
 
 pub use capture::{Capture, Drained};
-pub use echo::Format;
+pub use echo::{Console, Format};
 pub use record::{Kind, Record};
 pub use sink::Sink;
 pub use timestamp::Timestamp;

@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -45,6 +45,8 @@ pub struct Sink {
 pub struct Setup {
     /// Where the files go; made with mode 0750. Without one nothing is kept.
     pub directory: Option<PathBuf>,
+    /// The directory is opened by [`Sink::begin`]; until then lines wait in the queue.
+    pub is_later: bool,
     /// How every line is also shown on stdout (`herd run`).
     pub echo: Option<Format>,
 }
@@ -90,6 +92,10 @@ struct State {
     is_waiting: bool,
     wants_room: bool,
     waker: Option<mio::Waker>,
+    /// The directory is not there yet.
+    is_held: bool,
+    /// One that was opened since, for the writer.
+    directory: Option<LogDir>,
     is_closing: bool,
     is_done: bool,
 }
@@ -145,13 +151,17 @@ impl Sink {
     pub fn open(setup: &Setup) -> Result<Self, OpenError> {
         let directory = match &setup.directory {
             None => None,
+            Some(_) if setup.is_later => None,
             Some(path) => Some(LogDir::open(path).map_err(|source| OpenError::Directory {
                 path: path.clone(),
                 source,
             })?),
         };
         let shared = Arc::new(Shared {
-            state: Mutex::default(),
+            state: Mutex::new(State {
+                is_held: setup.is_later,
+                ..State::default()
+            }),
             work: Condvar::new(),
             done: Condvar::new(),
         });
@@ -162,6 +172,22 @@ impl Sink {
             .spawn(move || writer.run())
             .map_err(OpenError::Thread)?;
         Ok(Self { shared })
+    }
+
+    /// Opens the directory that was not there at first, and lets the writer begin.
+    ///
+    /// # Errors
+    /// [`OpenError::Directory`]; lines go on waiting.
+    pub fn begin(&self, directory: &Path) -> Result<(), OpenError> {
+        let opened = LogDir::open(directory).map_err(|source| OpenError::Directory {
+            path: directory.to_owned(),
+            source,
+        })?;
+        let mut state = self.shared.lock();
+        state.directory = Some(opened);
+        state.is_held = false;
+        self.shared.work.notify_all();
+        Ok(())
     }
 
     /// Records one line; `text` is cut at the longest record.
@@ -269,12 +295,14 @@ impl Shared {
     }
 
     /// Waits for records and takes them all; `None` is the end.
-    pub(super) fn take(&self) -> Option<(Queue, Vec<News>)> {
+    pub(super) fn take(&self) -> Option<(Queue, Vec<News>, Option<LogDir>)> {
         let mut state = self.lock();
         loop {
-            if !state.queue.entries.is_empty() {
+            let is_held = state.is_held && !state.is_closing;
+            if !state.queue.entries.is_empty() && !is_held {
                 let queue = std::mem::take(&mut state.queue);
-                return Some((queue, std::mem::take(&mut state.news)));
+                let news = std::mem::take(&mut state.news);
+                return Some((queue, news, state.directory.take()));
             }
             if state.is_closing {
                 return None;

@@ -25,7 +25,7 @@ fn name(text: &str) -> UnitName {
 fn sink(directory: &Path) -> Sink {
     Sink::open(&Setup {
         directory: Some(directory.to_owned()),
-        echo: None,
+        ..Setup::default()
     })
     .unwrap()
 }

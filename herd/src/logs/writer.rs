@@ -75,7 +75,10 @@ impl Writer {
     }
 
     pub(super) fn run(&mut self) {
-        while let Some((queue, news)) = self.shared.take() {
+        while let Some((queue, news, directory)) = self.shared.take() {
+            if let Some(directory) = directory {
+                self.move_to(directory);
+            }
             for one in news {
                 self.learn(one);
             }
@@ -90,6 +93,15 @@ impl Writer {
             echo.close();
         }
         self.shared.finished();
+    }
+
+    /// Files that are open lie in the old place.
+    fn move_to(&mut self, directory: LogDir) {
+        self.directory = Some(directory);
+        self.open.clear();
+        for unit in self.units.iter_mut().flatten() {
+            unit.file = None;
+        }
     }
 
     fn learn(&mut self, news: News) {

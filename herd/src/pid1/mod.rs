@@ -1,3 +1,160 @@
 //! herd as the first process of a machine or of a container.
+//!
+//! ```text
+//! kernel ──▶ early ──▶ mounts, console, names, clock          what no unit can do
+//!            builtin ─▶ /run/herd/boot/*.toml                 units that the binary brings along
+//!            daemon ──▶ goal: sysinit ─▶ basic ─▶ services ─▶ multi-user
+//!            power ◀── everything stopped in reverse order    what no unit can do any more
+//! ```
+//! Everything of a boot that can be a unit is one: `herd status`, `herd why`, `herd blame`, drop-ins and
+//! masks work on it as on any other. What fails here is a note and not an end; what cannot go on at all
+//! ends in a shell on the console (`sandbox::stay_alive`), never in a panic of the kernel.
+#![forbid(unsafe_code)]
 
+mod builtin;
+mod command_line;
+mod early;
+mod mounts;
 pub mod place;
+pub mod power;
+
+use std::ffi::{CString, OsString};
+use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use units::SearchPath;
+use units::load::Boot;
+
+use crate::daemon::{self, HandedOn, Machine, Mode, Options};
+use crate::supervisor::EndPolicy;
+use command_line::Wishes;
+
+pub use command_line::is_alone;
+pub use early::{CLOCK, FIRST_BOOT};
+use place::Place;
+
+/// The first arguments with which a kernel or a user starts an init, whatever it is called.
+const WISHES: [&str; 13] = [
+    "rescue",
+    "single",
+    "emergency",
+    "auto",
+    "s",
+    "S",
+    "-b",
+    "1",
+    "2",
+    "3",
+    "4",
+    "5",
+    "splash",
+];
+
+/// Claims that this is the first process, and was started as an init: by that name, without a word, or
+/// with one that inits know. `herd run DIR` and other verbs stay what they are.
+pub fn is_called(words: &[OsString]) -> bool {
+    std::process::id() == 1 && is_init(words)
+}
+
+fn is_init(words: &[OsString]) -> bool {
+    let name = words.first().map(Path::new).and_then(Path::file_name);
+    let first = words.get(1).and_then(|word| word.to_str());
+    name.is_some_and(|name| name == "init")
+        || words.len() < 2
+        || first.is_some_and(|first| WISHES.contains(&first) || first.contains('='))
+}
+
+/// Boots the machine and switches it off, or serves the container.
+pub fn main(words: &[OsString]) -> ExitCode {
+    if Place::here().is_container() {
+        return crate::cli::main(["herd", "run"].map(OsString::from));
+    }
+    let outcome = catch_unwind(AssertUnwindSafe(|| boot(words)));
+    let reason = match outcome {
+        Ok(error) => format!("it could not begin: {}", crate::prepare::chain(&error)),
+        Err(_) => "a bug in herd".to_owned(),
+    };
+    let reason = CString::new(reason.replace('\0', " ")).unwrap_or_default();
+    sandbox::stay_alive(&reason)
+}
+
+/// Returns only if herd could not begin.
+fn boot(words: &[OsString]) -> daemon::StartError {
+    let mut notes = Vec::new();
+    if let Err(error) = sandbox::catch_crashes() {
+        notes.push(format!("cannot catch crashes of our own: {error}"));
+    }
+    notes.extend(early::prepare());
+    let wishes = wishes(words);
+    notes.extend(wishes.complaints.iter().cloned());
+    let directory = PathBuf::from(builtin::DIRECTORY);
+    if let Err(error) = builtin::write(&directory, &wishes, &builtin::consoles()) {
+        notes.push(format!("cannot write the units of the boot: {error}"));
+    }
+    let search = SearchPath {
+        boot: Some(Boot {
+            directory,
+            goal: wishes.goal,
+            alone: wishes.alone,
+            masked: wishes.masked,
+        }),
+        ..SearchPath::system()
+    };
+    let ended = daemon::run(Options {
+        mode: Mode::Machine(Machine {
+            notes,
+            environment: wishes.environment,
+            is_quiet: wishes.quiet,
+        }),
+        runtime_dir: "/run/herd".into(),
+        log_dir: Some("/var/log/herd".into()),
+        search,
+        echo: None,
+        handed_on: HandedOn::None,
+        ending: EndPolicy::default(),
+        notes: Vec::new(),
+    });
+    match ended {
+        Ok(end) => power::end_machine(end.power),
+        Err(error) => error,
+    }
+}
+
+/// The boot whose units lie in `/run/herd/boot`, for verbs that read unit files themselves.
+pub fn boot_of_this_machine() -> Option<Boot> {
+    let directory = PathBuf::from(builtin::DIRECTORY);
+    directory.is_dir().then(|| Boot {
+        directory,
+        goal: Wishes::of([]).goal,
+        alone: false,
+        masked: Vec::new(),
+    })
+}
+
+/// Of the kernel's command line and of our own arguments, which stand there too but for those of
+/// `init=/bin/sh`-like boots.
+fn wishes(words: &[OsString]) -> Wishes {
+    let line = fs::read_to_string("/proc/cmdline").unwrap_or_default();
+    let mut heard = command_line::words(&line);
+    let own = words.iter().skip(1).filter_map(|word| word.to_str());
+    heard.extend(own.map(str::to_owned));
+    Wishes::of(heard.iter().map(String::as_str))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_init_is_known_by_name_or_by_what_it_is_told() {
+        let of = |words: &[&str]| is_init(&words.iter().map(OsString::from).collect::<Vec<_>>());
+        assert!(of(&["/sbin/init"]));
+        assert!(of(&["init", "rescue"]));
+        assert!(of(&["/usr/bin/herd"]));
+        assert!(of(&["/usr/bin/herd", "emergency"]));
+        assert!(!of(&["/usr/bin/herd", "run", "/etc/herd/enabled"]));
+        assert!(!of(&["herd", "status"]));
+    }
+}

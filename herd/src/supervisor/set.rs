@@ -151,6 +151,13 @@ impl Supervisor {
         self.entries.iter().flatten().map(|entry| &entry.service)
     }
 
+    /// Units wanted by a file, sound or not.
+    pub fn enabled(&self) -> impl Iterator<Item = UnitName> {
+        let entries = self.entries.iter().flatten();
+        let enabled = entries.filter(|entry| entry.enabled && !entry.gone && !entry.broken);
+        enabled.map(|entry| entry.service.unit().name.clone())
+    }
+
     /// What the unit is ordered after, and waits for when it starts.
     pub fn predecessors(&self, id: ServiceId) -> impl Iterator<Item = &UnitName> {
         let before = self.ties(id).predecessors.iter();

@@ -7,6 +7,7 @@
 pub(crate) mod bpf;
 pub(crate) mod capabilities;
 pub(crate) mod clone;
+pub(crate) mod crash;
 pub(crate) mod descriptors;
 mod early;
 pub(crate) mod exec;

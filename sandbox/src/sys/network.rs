@@ -18,6 +18,14 @@ struct InterfaceFlags {
     rest: [u8; 22],
 }
 
+/// Brings the loopback interface of the caller's network namespace up.
+///
+/// # Errors
+/// As `socket(2)` and `SIOCSIFFLAGS` (netdevice(7)); `EPERM` without CAP_NET_ADMIN.
+pub fn bring_loopback_up() -> std::io::Result<()> {
+    loopback_up().map_err(Into::into)
+}
+
 /// Brings `lo` of this network namespace up.
 pub(crate) fn loopback_up() -> Result<(), Errno> {
     let socket = rustix::net::socket_with(

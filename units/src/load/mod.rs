@@ -1,14 +1,15 @@
 //! Finding and reading unit files: the one place of the crate that does I/O.
 //!
-//! The units of the enabled directory are the roots. Every unit they name is looked for in
-//! `enabled`, `available` and `vendor`, in this order, and so on from there. Drop-ins of all three
-//! apply, by file name. A broken file is reported and hides no other.
+//! The units of the enabled directory are the roots, and on a machine that boots its goal. Every unit
+//! they name is looked for in `enabled`, `available`, `vendor` and `boot`, in this order, and so on
+//! from there. Drop-ins of all apply, by file name. A broken file is reported and hides no other.
 #![forbid(unsafe_code)]
 
 mod claims;
 mod file;
 mod host;
 mod networks;
+mod order;
 mod resolve;
 mod search_path;
 
@@ -25,7 +26,8 @@ use crate::value::specifier::Facts;
 pub use file::FileError;
 pub use host::host_facts;
 pub use networks::{network_definition, network_names};
-pub use search_path::SearchPath;
+pub use order::{mount_unit, path_unit};
+pub use search_path::{Boot, SearchPath};
 
 use file::{Trust, list, read_source};
 
@@ -65,6 +67,7 @@ pub fn load(search: &SearchPath, facts: &Facts) -> Loaded {
     loader.refuse_joins_of_the_host();
     loader.warn_of_claims();
     loader.install();
+    loader.order_boot();
     loader.loaded
 }
 
@@ -139,8 +142,25 @@ impl<'a> Loader<'a> {
         }
     }
 
-    /// The names in the enabled directory.
+    /// The names in the enabled directory, and a boot's goal.
     fn roots(&mut self) -> Vec<UnitName> {
+        let boot = self.search.boot.as_ref();
+        let goal = boot.map(|boot| boot.goal.clone());
+        self.loaded.enabled.extend(goal.clone());
+        let mut names: Vec<UnitName> = goal.into_iter().collect();
+        if boot.is_some_and(|boot| boot.alone) {
+            self.loaded.complete = true;
+        } else {
+            let enabled = self.enabled_units();
+            // A machine without a single unit of its own still boots.
+            self.loaded.complete |= boot.is_some();
+            names.extend(enabled);
+        }
+        names
+    }
+
+    /// The names in the enabled directory.
+    fn enabled_units(&mut self) -> Vec<UnitName> {
         let Some(directory) = self.search.enabled.as_deref() else {
             self.loaded.complete = true;
             return Vec::new();
@@ -206,6 +226,14 @@ impl<'a> Loader<'a> {
     /// The unit's own file: `NAME.toml` of the strongest directory that has it, else its
     /// template's. A file that cannot be used leaves a problem and stands before weaker ones.
     fn find(&self, name: &UnitName, problems: &mut Vec<Diagnostic>) -> Option<Option<SourceText>> {
+        let masked = self
+            .search
+            .boot
+            .as_ref()
+            .map_or(&[][..], |boot| &boot.masked);
+        if masked.contains(name) {
+            return None;
+        }
         for name in [Some(name.clone()), name.template()].into_iter().flatten() {
             for directory in self.search.directories() {
                 let path = directory.join(format!("{name}.toml"));
@@ -258,7 +286,9 @@ impl<'a> Loader<'a> {
             &d.on_failure,
             &d.on_success,
         ];
-        let named = named.into_iter().flatten().cloned().collect();
+        let mounts = self.mounts_for(&d.requires_mounts_for);
+        let named = named.into_iter().flatten().cloned();
+        let named = named.chain(mounts.iter().cloned()).collect();
         for alias in unit.install.iter().flat_map(|install| &install.aliases) {
             let previous = self.loaded.aliases.insert(alias.clone(), name.clone());
             if let Some(other) = previous {
@@ -267,6 +297,12 @@ impl<'a> Loader<'a> {
                 report.severity = Severity::Warning;
                 self.loaded.diagnostics.push(report);
             }
+        }
+        let mut unit = unit;
+        if !mounts.is_empty() {
+            let dependencies = Arc::make_mut(&mut unit.dependencies);
+            dependencies.after.extend(mounts.iter().cloned());
+            dependencies.requires.extend(mounts);
         }
         self.loaded.units.insert(name, Arc::new(unit));
         named

@@ -5,6 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::file::Trust;
+use crate::name::UnitName;
 use crate::value::specifier::Facts;
 
 /// Where units are looked for; each directory may be missing.
@@ -16,8 +17,23 @@ pub struct SearchPath {
     pub vendor: Option<PathBuf>,
     /// Files of networks, no units.
     pub networks: Option<PathBuf>,
+    /// What a machine boots with; `None` of a herd that is not its first process.
+    pub boot: Option<Boot>,
     /// The user named the directory on the command line: its owner's files are believed too.
     pub explicit: bool,
+}
+
+/// What the first process of a machine starts beside the enabled units.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Boot {
+    /// Units that herd brought along or made of `/etc/fstab`; weaker than every other directory.
+    pub directory: PathBuf,
+    /// The unit that is started.
+    pub goal: UnitName,
+    /// The goal and what it pulls up is all: enabled units stay down (`rescue`, `emergency`).
+    pub alone: bool,
+    /// Units that are not to be there, whatever names them.
+    pub masked: Vec<UnitName>,
 }
 
 impl SearchPath {
@@ -28,6 +44,7 @@ impl SearchPath {
             available: Some("/etc/herd/available".into()),
             vendor: Some("/usr/lib/herd/units".into()),
             networks: Some("/etc/herd/networks".into()),
+            boot: None,
             explicit: false,
         }
     }
@@ -39,6 +56,7 @@ impl SearchPath {
             available: Some(configuration.join("herd/available")),
             vendor: Some("/usr/lib/herd/user".into()),
             networks: Some(configuration.join("herd/networks")),
+            boot: None,
             explicit: false,
         }
     }
@@ -55,10 +73,11 @@ impl SearchPath {
     }
 
     /// From the strongest to the weakest.
-    pub(super) fn directories(&self) -> impl DoubleEndedIterator<Item = &Path> {
+    pub fn directories(&self) -> impl DoubleEndedIterator<Item = &Path> {
         [&self.enabled, &self.available, &self.vendor]
             .into_iter()
             .filter_map(Option::as_deref)
+            .chain(self.boot.as_ref().map(|boot| boot.directory.as_path()))
     }
 
     /// As root only root's files and our own are believed; a user may believe whom they like.

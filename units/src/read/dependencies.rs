@@ -66,6 +66,10 @@ pub(super) fn read(draft: &mut Draft, reader: &mut Reader<'_>, name: &str, item:
             dependencies.refuse_manual_stop = reader.boolean(item).unwrap_or_default();
             return true;
         }
+        "default_dependencies" => {
+            dependencies.no_default_dependencies = !reader.boolean(item).unwrap_or(true);
+            return true;
+        }
         _ => return false,
     };
     *names = reader.unit_names(item);

@@ -23,6 +23,7 @@ impl Tree {
             available: Some(root.path().join("available")),
             vendor: Some(root.path().join("vendor")),
             networks: Some(root.path().join("networks")),
+            boot: None,
             explicit: false,
         };
         let tree = Self { root, search };

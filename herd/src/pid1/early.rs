@@ -1,0 +1,173 @@
+//! What a machine needs before the first unit: console, names, limits, a clock that does not run backwards.
+//!
+//! Nothing here is fatal. What was not possible is a note, said once the log is there.
+#![forbid(unsafe_code)]
+
+use std::fs;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use rustix::fs::{Mode, OFlags, open};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::time::{ClockId, Timespec, clock_gettime, clock_settime};
+
+use super::mounts;
+
+/// Says that this is the first boot of an image, for `condition.first_boot`.
+pub const FIRST_BOOT: &str = "/run/herd/first-boot";
+/// Touched at every end: time never goes back behind it.
+pub const CLOCK: &str = "/var/lib/herd/clock";
+/// What systemd gives; services start with the soft limit they always had.
+const OPEN_FILES: u64 = 524_288;
+
+/// Prepares the machine; says what was not possible.
+pub(super) fn prepare() -> Vec<String> {
+    rustix::process::umask(Mode::from_raw_mode(0o022));
+    let mut notes = mounts::mount_early();
+    let mut tell = |what: &str, result: io::Result<()>| {
+        if let Err(error) = result {
+            notes.push(format!("cannot {what}: {error}"));
+        }
+    };
+    // The kernel may have opened none, or one on a /dev that is covered by now.
+    tell("open the console", open_console());
+    rustix::process::setsid().ok();
+    tell(
+        "change to /",
+        rustix::process::chdir("/").map_err(Into::into),
+    );
+    tell(
+        "hear of ctrl-alt-del",
+        nix::sys::reboot::set_cad_enabled(false).map_err(Into::into),
+    );
+    tell("set the name of the host", set_host_name());
+    tell("give the machine an id", give_machine_id());
+    tell(
+        "bring the loopback interface up",
+        sandbox::bring_loopback_up(),
+    );
+    tell("set the clock", hold_clock());
+    raise_limits();
+    notes
+}
+
+/// `/dev/console` as 0, 1 and 2, or `/dev/null` where there is none.
+fn open_console() -> io::Result<()> {
+    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let console = open("/dev/console", flags, Mode::empty());
+    let (fd, outcome): (OwnedFd, _) = match console {
+        Ok(fd) => (fd, Ok(())),
+        Err(error) => (open("/dev/null", flags, Mode::empty())?, Err(error.into())),
+    };
+    rustix::stdio::dup2_stdin(fd.as_fd())?;
+    rustix::stdio::dup2_stdout(fd.as_fd())?;
+    rustix::stdio::dup2_stderr(fd.as_fd())?;
+    outcome
+}
+
+/// hostname(5): the first line that is no comment.
+fn set_host_name() -> io::Result<()> {
+    let text = match fs::read_to_string("/etc/hostname") {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+        Err(error) => return Err(error),
+    };
+    match host_name(&text) {
+        Some(name) => Ok(nix::unistd::sethostname(name)?),
+        // One that the kernel was started with stays.
+        None if rustix::system::uname().nodename().to_bytes() != b"(none)" => Ok(()),
+        None => Ok(nix::unistd::sethostname("localhost")?),
+    }
+}
+
+fn host_name(text: &str) -> Option<&str> {
+    let mut lines = text.lines().map(str::trim);
+    lines.find(|line| !line.is_empty() && !line.starts_with('#'))
+}
+
+/// machine-id(5): 128 random bits, kept in `/etc/machine-id`; for this boot alone where that cannot be
+/// written, and then on a file of `/run` bound over it.
+fn give_machine_id() -> io::Result<()> {
+    const PATH: &str = "/etc/machine-id";
+    let text = fs::read_to_string(PATH).unwrap_or_default();
+    let text = text.trim();
+    if is_machine_id(text) {
+        return Ok(());
+    }
+    fs::create_dir_all("/run/herd")?;
+    fs::write(FIRST_BOOT, "")?;
+    let mut bytes = [0_u8; 16];
+    fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    // As systemd does: a valid random UUID (RFC 9562, version 4).
+    bytes[6] = (bytes[6] & 0x0f) | 0x40;
+    bytes[8] = (bytes[8] & 0x3f) | 0x80;
+    let id: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let line = format!("{id}\n");
+    if fs::write(PATH, &line).is_ok() {
+        return Ok(());
+    }
+    fs::write("/run/machine-id", &line)?;
+    // Without a file to put it on, programs find it nowhere; that is what the note says.
+    nix::mount::mount(
+        Some("/run/machine-id"),
+        PATH,
+        None::<&str>,
+        nix::mount::MsFlags::MS_BIND,
+        None::<&str>,
+    )?;
+    Ok(())
+}
+
+fn is_machine_id(text: &str) -> bool {
+    text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// A clock without a battery begins in 1970; files from the future and certificates not yet valid follow.
+fn hold_clock() -> io::Result<()> {
+    let changed = |path: &Path| fs::metadata(path).map(|metadata| metadata.mtime()).ok();
+    let known = [Path::new(CLOCK), Path::new("/proc/self/exe")];
+    let Some(floor) = known.into_iter().filter_map(changed).max() else {
+        return Ok(());
+    };
+    if clock_gettime(ClockId::Realtime).tv_sec >= floor {
+        return Ok(());
+    }
+    let time = Timespec {
+        tv_sec: floor,
+        tv_nsec: 0,
+    };
+    Ok(clock_settime(ClockId::Realtime, time)?)
+}
+
+/// The kernel gives its first process 4,096 descriptors at most.
+fn raise_limits() {
+    let before = getrlimit(Resource::Nofile);
+    if before.maximum.is_some_and(|hard| hard < OPEN_FILES) {
+        let raised = Rlimit {
+            current: before.current,
+            maximum: Some(OPEN_FILES),
+        };
+        // Without the right to it the old limit is what there is.
+        setrlimit(Resource::Nofile, raised).ok();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_name_is_the_first_line_that_says_something() {
+        assert_eq!(host_name("# mine\n\n  web1 \nweb2\n"), Some("web1"));
+        assert_eq!(host_name("# none\n"), None);
+    }
+
+    #[test]
+    fn a_machine_id_has_32_hexadecimal_digits() {
+        assert!(is_machine_id("0123456789abcdef0123456789abcdef"));
+        assert!(!is_machine_id("uninitialized"));
+        assert!(!is_machine_id("0123456789abcdef0123456789abcdeg"));
+    }
+}

@@ -1,0 +1,190 @@
+//! The order of a machine's boot, which units need not spell out.
+//!
+//! As systemd's default dependencies: a service starts once the machine is set up (`sysinit` and
+//! `basic`), a target is reached once what it wants is there, and `multi-user` once everything enabled
+//! is. An order that a unit gives itself goes before: nothing here closes a circle.
+#![forbid(unsafe_code)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::{Boot, Loader};
+use crate::name::UnitName;
+use crate::unit::{Dependencies, Kind, Unit};
+
+type Units = BTreeMap<UnitName, Arc<Unit>>;
+
+/// What every service of a machine waits for.
+const SET_UP: [&str; 2] = ["sysinit", "basic"];
+/// Reached when everything enabled is up.
+const ALL_UP: &str = "multi-user";
+
+impl Loader<'_> {
+    pub(super) fn order_boot(&mut self) {
+        if let Some(boot) = &self.search.boot {
+            order(&mut self.loaded.units, &self.loaded.enabled, boot);
+        }
+    }
+
+    /// The units that mount what lies above the paths, as far as the boot has them.
+    pub(super) fn mounts_for(&self, paths: &[PathBuf]) -> Vec<UnitName> {
+        let Some(boot) = &self.search.boot else {
+            return Vec::new();
+        };
+        let above = paths.iter().flat_map(|path| path.ancestors());
+        let names: BTreeSet<UnitName> = above.filter_map(mount_unit).collect();
+        let is_there = |name: &UnitName| boot.directory.join(format!("{name}.toml")).exists();
+        names.into_iter().filter(is_there).collect()
+    }
+}
+
+/// The name of the unit that mounts on a path: `mount-srv-data` for `/srv/data`.
+///
+/// As `systemd-escape --path`: `/` becomes `-`, and what may not stand in a name or would be read
+/// as a separator its bytes, `\x2d`. The root is `mount-root`; `None` when the name is too long.
+pub fn mount_unit(path: &Path) -> Option<UnitName> {
+    path_unit("mount", path)
+}
+
+/// As [`mount_unit`], with another first word.
+pub fn path_unit(word: &str, path: &Path) -> Option<UnitName> {
+    use std::os::unix::ffi::OsStrExt;
+    let mut name = word.to_owned();
+    let parts = path.components().filter_map(|part| match part {
+        std::path::Component::Normal(part) => Some(part.as_bytes()),
+        _ => None,
+    });
+    for part in parts {
+        name.push('-');
+        for byte in part {
+            if byte.is_ascii_alphanumeric() || b"_.:".contains(byte) {
+                name.push(char::from(*byte));
+            } else {
+                name.push_str(&format!("\\x{byte:02x}"));
+            }
+        }
+    }
+    if name == word {
+        name.push_str("-root");
+    }
+    UnitName::new(&name).ok()
+}
+
+fn order(units: &mut Units, enabled: &BTreeSet<UnitName>, boot: &Boot) {
+    let mut later = Later::of(units);
+    let is_of_boot = |unit: &Unit| unit.source.path.starts_with(&boot.directory);
+    let names: Vec<UnitName> = units.keys().cloned().collect();
+
+    // Those that the set-up itself comes after do not wait for it.
+    let set_up: Vec<UnitName> = SET_UP
+        .iter()
+        .filter_map(|name| known(units, name))
+        .collect();
+    for target in &set_up {
+        let after_it = |unit: &Unit| !is_of_boot(unit) && unit.name != *target;
+        for name in &names {
+            let waits = units
+                .get(name)
+                .is_some_and(|unit| after_it(unit) && !unit.dependencies.no_default_dependencies);
+            if waits
+                && !set_up
+                    .iter()
+                    .any(|target| later.than(name).contains(target))
+            {
+                change(units, name, |dependencies| {
+                    push(&mut dependencies.after, target)
+                });
+            }
+        }
+    }
+    // The edges that came are all from `sysinit` and `basic`, to units they did not lead to yet.
+    later = Later::of(units);
+
+    for name in &names {
+        let Some(unit) = units.get(name).filter(|unit| is_ordering_target(unit)) else {
+            continue;
+        };
+        let d = &unit.dependencies;
+        let mut awaited: Vec<UnitName> = d.wants.iter().chain(&d.requires).cloned().collect();
+        if name.as_str() == ALL_UP {
+            awaited.extend(enabled.iter().filter(|name| **name != boot.goal).cloned());
+        }
+        // Taken out of the list: who is in it twice, or comes after us by a way of its own.
+        let mut passed = later.than(name);
+        passed.insert(name.clone());
+        passed.extend(d.after.iter().cloned());
+        awaited.retain(|other| {
+            let spared = units
+                .get(other)
+                .is_none_or(|other| other.dependencies.no_default_dependencies);
+            !spared && passed.insert(other.clone())
+        });
+        for other in &awaited {
+            later.add(other, name);
+        }
+        change(units, name, |dependencies| {
+            dependencies.after.extend(awaited)
+        });
+    }
+}
+
+fn is_ordering_target(unit: &Unit) -> bool {
+    unit.kind == Kind::Target && !unit.dependencies.no_default_dependencies
+}
+
+fn known(units: &Units, name: &str) -> Option<UnitName> {
+    let name = UnitName::new(name).ok()?;
+    units.contains_key(&name).then_some(name)
+}
+
+fn change(units: &mut Units, name: &UnitName, change: impl FnOnce(&mut Dependencies)) {
+    if let Some(unit) = units.get_mut(name) {
+        change(Arc::make_mut(&mut Arc::make_mut(unit).dependencies));
+    }
+}
+
+fn push(list: &mut Vec<UnitName>, name: &UnitName) {
+    if !list.contains(name) {
+        list.push(name.clone());
+    }
+}
+
+/// For each unit those that start only once it is ready.
+struct Later(BTreeMap<UnitName, Vec<UnitName>>);
+
+impl Later {
+    fn of(units: &Units) -> Self {
+        let mut later = Self(BTreeMap::new());
+        for (name, unit) in units {
+            for earlier in &unit.dependencies.after {
+                later.add(earlier, name);
+            }
+            for other in &unit.dependencies.before {
+                later.add(name, other);
+            }
+        }
+        later
+    }
+
+    fn add(&mut self, earlier: &UnitName, later: &UnitName) {
+        self.0
+            .entry(earlier.clone())
+            .or_default()
+            .push(later.clone());
+    }
+
+    /// All that start after it, directly or not.
+    fn than(&self, name: &UnitName) -> BTreeSet<UnitName> {
+        let mut found = BTreeSet::new();
+        let mut todo = vec![name];
+        while let Some(next) = todo.pop() {
+            for other in self.0.get(next).into_iter().flatten() {
+                if found.insert(other.clone()) {
+                    todo.push(other);
+                }
+            }
+        }
+        found
+    }
+}
