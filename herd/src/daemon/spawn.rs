@@ -99,11 +99,14 @@ impl Daemon {
     fn try_spawn(&mut self, id: ServiceId, run: RunId, task: Task) -> Result<(), Arc<str>> {
         let unit = self.unit(id).ok_or("the unit is gone")?;
         let is_main = task == Task::Role(Role::Main);
-        let (mut prepared, namespace) = self.prepare(id, &unit, task)?;
+        let (mut prepared, namespaces) = self.prepare(id, &unit, task)?;
         if starts_frozen(&unit) && prepared.config.cgroup.is_none() {
             return Err(format!("limits.freeze: {}", super::freeze::NO_GROUP).into());
         }
         self.add_open_files(&mut prepared);
+        if !self.host.is_root && wants_network(&prepared.config) {
+            self.host.look_for_programs();
+        }
         let plan = sandbox::compile_with(&prepared.config, &self.host, &mut self.filters)
             .map_err(|e| reason(&e))?;
         if is_main {
@@ -156,7 +159,7 @@ impl Daemon {
         if let (Some(number), Some((_, write))) = (prepared.ready_fd, &ready_pipe) {
             passed.push((number, write.as_fd()));
         }
-        let held: Vec<BorrowedFd<'_>> = namespace.iter().map(AsFd::as_fd).collect();
+        let held: Vec<BorrowedFd<'_>> = namespaces.iter().map(AsFd::as_fd).collect();
         let files = Files {
             stdin: stdin.as_ref().map_or(self.null.as_fd(), AsFd::as_fd),
             stdout: stdout.as_ref().map_or(self.null.as_fd(), AsFd::as_fd),
@@ -252,7 +255,7 @@ impl Daemon {
         id: ServiceId,
         unit: &Unit,
         task: Task,
-    ) -> Result<(Prepared, Option<OwnedFd>), Arc<str>> {
+    ) -> Result<(Prepared, Vec<OwnedFd>), Arc<str>> {
         self.refresh_users();
         let is_main = task == Task::Role(Role::Main);
         let first = matches!(
@@ -273,7 +276,7 @@ impl Daemon {
         }
         let ends = matches!(task, Task::Role(Role::Stop(_) | Role::StopPost(_)));
         self.allot(id, unit)?;
-        let (network, namespace) = self.network_occasion(id, unit, task)?;
+        let (network, namespaces) = self.network_occasion(id, unit, task)?;
         let runtime = self.runtime(id).ok_or("the unit is gone")?;
         let occasion = Occasion {
             main_pid: main_pid.filter(|_| !is_main),
@@ -307,7 +310,7 @@ impl Daemon {
             }
             Task::Adopted => return Err("an adopted process is not started".into()),
         };
-        Ok((prepared.map_err(|error| reason(&error))?, namespace))
+        Ok((prepared.map_err(|error| reason(&error))?, namespaces))
     }
 
     /// What targets that herd knows say of the slices above the unit.
@@ -680,6 +683,11 @@ impl Daemon {
             Err(error) => self.note(&format!("{}; the users known before stay", reason(&error))),
         }
     }
+}
+
+fn wants_network(config: &sandbox::Config) -> bool {
+    let walls = config.walls.as_ref();
+    walls.is_some_and(|walls| walls.network.as_private().is_some())
 }
 
 fn starts_frozen(unit: &Unit) -> bool {
