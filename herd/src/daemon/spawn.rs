@@ -9,7 +9,7 @@ use mio::Interest;
 use rustix::fs::OFlags;
 use sandbox::config::{CgroupLimits, CgroupName, Resource, Rlimit};
 use sandbox::status::{self, Message};
-use sandbox::{Carrier, Files};
+use sandbox::{Carrier, Files, LaunchError, StepFailure};
 use units::Unit;
 use units::unit::{Input as Stdin, LogTarget, Output, Surroundings};
 
@@ -21,7 +21,7 @@ use super::{Daemon, paths, reason};
 use crate::logs::{Capture, capture};
 use crate::prepare::{self, Occasion, Prepared};
 use crate::supervisor::action::{Purpose, Role};
-use crate::supervisor::{Input, Pid, RunId, ServiceId};
+use crate::supervisor::{Input, Pid, RunId, ServiceId, ending};
 
 impl Daemon {
     pub(super) fn spawn(&mut self, id: ServiceId, run: RunId, role: Role) {
@@ -32,7 +32,11 @@ impl Daemon {
             {
                 self.say(&name, &format!("{}: {why}", super::reaper::key_of(role)));
             }
-            self.tell(id, Input::SpawnFailed { run, why });
+            let code = self
+                .runtimes
+                .get(&id)
+                .map_or(ending::NOT_STARTED, |runtime| runtime.launch_code);
+            self.tell(id, Input::SpawnFailed { run, why, code });
         }
     }
 
@@ -124,6 +128,7 @@ impl Daemon {
         }
         if let Some(runtime) = self.runtimes.get_mut(&id) {
             runtime.is_empty = false;
+            runtime.launch_code = ending::NOT_STARTED;
         }
         self.takes_network(id, run, task, &prepared.config);
         self.wake_for_launch(id)?;
@@ -166,10 +171,7 @@ impl Daemon {
             held: &held,
             own: &[],
         };
-        let launched = self
-            .launcher
-            .launch(&plan, files)
-            .map_err(|error| reason(&error));
+        let launched = self.launcher.launch(&plan, files);
         let group = plan.cgroup().cloned();
         let Some(runtime) = self.runtimes.get_mut(&id) else {
             return Err("the unit is gone".into());
@@ -180,7 +182,12 @@ impl Daemon {
         }
         runtime.uid = prepared.config.identity.uid.or(runtime.uid);
         runtime.owns_runtime_directories |= !around.directories.is_empty();
-        let launched = launched?;
+        let launched = launched.map_err(|error| {
+            if let LaunchError::Step(failure) = &error {
+                runtime.launch_code = code_of(failure);
+            }
+            reason(&error)
+        })?;
         runtime.sessions.push(launched.pid);
         if is_main {
             runtime.main = Some(run);
@@ -474,7 +481,9 @@ impl Daemon {
                 }
             };
             match message {
-                Message::Failed(failure) => self.launch_failed(run, &reason(&failure)),
+                Message::Failed(failure) => {
+                    self.launch_failed(run, &reason(&failure), code_of(&failure));
+                }
                 Message::Executing => {
                     if let Some(process) = self.processes.get_mut(run) {
                         process.stage = Stage::Executing;
@@ -537,7 +546,7 @@ impl Daemon {
         }
     }
 
-    fn launch_failed(&mut self, run: RunId, why: &Arc<str>) {
+    fn launch_failed(&mut self, run: RunId, why: &Arc<str>, code: u8) {
         let Some(process) = self.processes.get_mut(run) else {
             return;
         };
@@ -552,6 +561,7 @@ impl Daemon {
                     Input::SpawnFailed {
                         run,
                         why: Arc::clone(why),
+                        code,
                     },
                 );
             }
@@ -710,5 +720,14 @@ pub(super) fn new_invocation() -> String {
     match rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::NONBLOCK) {
         Ok(16) => bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
         _ => format!("{:032x}", super::clock::now().as_micros()),
+    }
+}
+
+/// What a launch that failed means as an exit code, in the words of shells.
+fn code_of(failure: &StepFailure) -> u8 {
+    match failure.errno {
+        _ if !failure.is_command => ending::NOT_STARTED,
+        libc::ENOENT | libc::ENOTDIR => ending::NO_SUCH_PROGRAM,
+        _ => ending::CANNOT_EXECUTE,
     }
 }
