@@ -62,8 +62,16 @@ pub(super) fn definitions(loaded: &Loaded) -> Definitions {
 }
 
 impl Daemon {
-    /// Somebody asks for it: on a machine fstab is looked at, too, which is nobody's to change a boot by merely writing to.
+    /// Somebody asks for it.
     pub(super) fn look_again(&mut self) -> RescanReply {
+        let notes = self.look_at_table();
+        let mut reply = self.rescan();
+        reply.diagnostics.extend(notes);
+        reply
+    }
+
+    /// On a machine, the units of fstab made anew. Nobody changes a boot by merely writing to that file.
+    pub(super) fn look_at_table(&self) -> Vec<String> {
         let notes = match &self.options.mode {
             Mode::Machine(machine) => crate::pid1::look_at_fstab(&machine.fstab),
             Mode::Foreground | Mode::System | Mode::User => Vec::new(),
@@ -71,9 +79,7 @@ impl Daemon {
         for note in &notes {
             self.note(note);
         }
-        let mut reply = self.rescan();
-        reply.diagnostics.extend(notes);
-        reply
+        notes
     }
 
     /// Reads the unit directories again and hands the result to the supervisor.
