@@ -7,13 +7,18 @@ use crate::logs::Timestamp;
 use crate::supervisor::Time;
 
 /// Now, on the clock that the supervisor lives by (`CLOCK_BOOTTIME`: it goes on in suspend).
-pub(super) fn now() -> Time {
+pub(crate) fn now() -> Time {
     Time::from_micros(micros(ClockId::Boottime))
 }
 
 /// Now, as people say it: microseconds since 1970.
 pub(super) fn wall() -> Timestamp {
     Timestamp(i64::try_from(micros(ClockId::Realtime)).unwrap_or(i64::MAX))
+}
+
+/// Microseconds of `CLOCK_MONOTONIC`, as the notify protocol tells time.
+pub(super) fn monotonic_micros() -> u64 {
+    micros(ClockId::Monotonic)
 }
 
 /// When `time` was or will be, as people say it, by today's difference between the clocks.

@@ -5,19 +5,27 @@ use std::path::PathBuf;
 
 use units::load::SearchPath;
 
-use super::clock;
+use crate::logs::Format;
 use crate::pid1::power::Power;
-use crate::supervisor::Time;
+pub use crate::prepare::HandedOn;
+use crate::supervisor::{EndPolicy, Time};
 
 #[derive(Debug, Clone)]
 pub struct Options {
     pub mode: Mode,
     /// Control socket, notify socket, lock.
     pub runtime_dir: PathBuf,
-    pub log_dir: PathBuf,
+    /// Where log files go; without one none are kept.
+    pub log_dir: Option<PathBuf>,
     pub search: SearchPath,
-    /// Show the services' lines on stdout (`herd run`).
-    pub echo: bool,
+    /// Show the services' lines on stdout (`herd run`), in this form.
+    pub echo: Option<Format>,
+    /// What of herd's own environment every service gets.
+    pub handed_on: HandedOn,
+    /// What ends herd, beside being told to.
+    pub ending: EndPolicy,
+    /// What had to be chosen otherwise than is usual; the first words in herd's log.
+    pub notes: Vec<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,16 +51,8 @@ pub struct Machine {
     pub is_quiet: bool,
     /// When the boot was herd's.
     pub began: Time,
-}
-
-impl Machine {
-    /// To be made first of all: the boot is herd's from this moment on.
-    pub fn begin() -> Self {
-        Self {
-            began: clock::now(),
-            ..Self::default()
-        }
-    }
+    /// How fstab is read, for when it is read again.
+    pub fstab: crate::pid1::fstab::Machine,
 }
 
 impl Mode {

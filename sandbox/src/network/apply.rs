@@ -12,13 +12,12 @@ use super::address_pool as pool;
 use super::damage;
 use super::hand::Hand;
 use super::holder;
+use super::keeper;
 use super::links::{self, End};
 use super::netlink::Netlink;
-use super::nft;
 use super::registry::Registry;
-use super::rules;
 use super::state::{Around, Bridge, Lease, Leased, State};
-use super::{NetworkError, names, settings};
+use super::{NetworkError, connections, firewall, names, settings};
 use crate::config::{Interface, Link, MacAddress, Port, PrivateNetwork, Protocol, Rates};
 use crate::step::NetworkLease;
 
@@ -86,7 +85,7 @@ impl Taken {
             .and_then(|()| plan(&registry.state, &mut host, wanted))
             .inspect_err(|_| {
                 // The first failure is the one to tell.
-                drop_lease(&mut registry, &mut host, id).ok();
+                drop_leases(&mut registry, &mut host, &[id]).ok();
             });
         // A copy of ours must not hold the lock.
         registry.leave()?;
@@ -139,7 +138,7 @@ impl Taken {
     }
 }
 
-fn failed(action: &str) -> impl FnOnce(io::Error) -> NetworkError {
+fn failed(action: &str) -> impl FnOnce(io::Error) -> NetworkError + use<> {
     let action = action.to_owned();
     move |source| NetworkError::Link { action, source }
 }
@@ -330,14 +329,17 @@ fn make_lease(
             made.push(bridge);
         }
     }
-    commit_rules(&before, unsure, &registry.state)?;
-    // Behind the rules that watch what it lets through.
+    firewall::commit(&before, unsure, &registry.state)?;
     for bridge in made {
         settings::bridge(&bridge.device)?;
     }
+    // Behind the rules that watch what it lets through.
+    settings::loopback_ports(&registry.state)?;
     for change in &changes {
         change.make()?;
     }
+    connections::forget_ports(host, &wanted.ports)
+        .map_err(failed("forget connections to the ports"))?;
     let over_host = lease.over_host_tree;
     registry.write_names(&resolv, Some(&wanted.id), over_host)?;
     registry.state.unsure = false;
@@ -363,17 +365,36 @@ fn look_around(
         around.has_ipv6 = settings::has_ipv6();
     }
     if wanted.dns.is_none() {
-        around.dns = names::servers(resolv);
-        if around.dns.is_empty() {
-            let real = fs::read_to_string(names::BEHIND_STUB).unwrap_or_default();
-            around.dns = names::servers(&real);
-        }
+        around.dns = reachable_servers(resolv);
     }
     Ok(around)
 }
 
+/// The name servers that a box gets which names none of its own: those in `/etc/resolv.conf` that are not on the host's
+/// loopback, or else those behind systemd-resolved. Without any the box resolves no names but those of other boxes.
+pub fn name_servers() -> Vec<IpAddr> {
+    reachable_servers(&fs::read_to_string(names::RESOLV).unwrap_or_default())
+}
+
+fn reachable_servers(resolv: &str) -> Vec<IpAddr> {
+    let servers = names::servers(resolv);
+    if !servers.is_empty() {
+        return servers;
+    }
+    names::servers(&fs::read_to_string(names::BEHIND_STUB).unwrap_or_default())
+}
+
+/// A `resolv.conf` of these servers, or of those of the host.
+pub(crate) fn resolv_of_host(servers: Option<&[IpAddr]>) -> String {
+    let resolv = fs::read_to_string(names::RESOLV).unwrap_or_default();
+    match servers {
+        Some(servers) => names::resolv(servers, &resolv),
+        None => names::resolv(&reachable_servers(&resolv), &resolv),
+    }
+}
+
 /// Nobody on the host listens there, from whom it would be taken.
-fn is_free(port: &Port) -> Result<(), NetworkError> {
+pub(super) fn is_free(port: &Port) -> Result<(), NetworkError> {
     let addresses = match port.address {
         Some(address) => vec![address],
         None => vec![Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()],
@@ -385,14 +406,21 @@ fn is_free(port: &Port) -> Result<(), NetworkError> {
                 Protocol::Tcp => TcpListener::bind(socket).map(drop),
                 Protocol::Udp => UdpSocket::bind(socket).map(drop),
             };
-            if let Err(source) = tried
-                && source.kind() == io::ErrorKind::AddrInUse
-            {
+            let Err(source) = tried else {
+                continue;
+            };
+            if source.kind() == io::ErrorKind::AddrInUse {
                 return Err(NetworkError::PortInUse {
                     port: *port,
                     number,
                     by: holder::of(number, port.protocol),
                     source,
+                });
+            }
+            if source.kind() == io::ErrorKind::PermissionDenied {
+                return Err(NetworkError::PortOfRoot {
+                    port: *port,
+                    first: settings::first_port_of_all(),
                 });
             }
         }
@@ -427,45 +455,6 @@ fn there_is(answer: io::Result<()>) -> io::Result<()> {
     }
 }
 
-/// Brings the kernel's table to what `after` says.
-fn commit_rules(before: &State, unsure: bool, after: &State) -> Result<(), NetworkError> {
-    let has_rules = |state: &State| !state.networks.is_empty();
-    let mut firewall = match Netlink::netfilter() {
-        Err(error) if error.raw_os_error() == Some(libc::EPROTONOSUPPORT) => {
-            return Err(NetworkError::NoFirewall);
-        }
-        firewall => firewall.map_err(NetworkError::Rules)?,
-    };
-    let mut send = |batch: &nft::Batch| match firewall.batch(batch) {
-        // Without the subsystem in the kernel nobody takes the batch.
-        Err(error) if error.raw_os_error() == Some(libc::EINVAL) && batch.last <= 5 => {
-            Err(NetworkError::NoFirewall)
-        }
-        answer => answer.map_err(NetworkError::Rules),
-    };
-    if !has_rules(after) {
-        return if has_rules(before) || unsure {
-            send(&nft::remove())
-        } else {
-            Ok(())
-        };
-    }
-    let wanted = rules::tables(after);
-    if unsure || !has_rules(before) {
-        return send(&nft::replace(&wanted));
-    }
-    let Some(batch) = nft::change(&rules::tables(before), &wanted) else {
-        return Ok(());
-    };
-    match send(&batch) {
-        // Somebody has cleared the firewall: everybody's rules come back with this change.
-        Err(NetworkError::Rules(error)) if error.raw_os_error() == Some(libc::ENOENT) => {
-            send(&nft::replace(&wanted))
-        }
-        answer => answer,
-    }
-}
-
 /// Takes away the leases of boxes that nobody builds any more and that have gone.
 fn clear(registry: &mut Registry, host: &mut Netlink) -> Result<usize, NetworkError> {
     damage::heal(registry, host)?;
@@ -478,11 +467,8 @@ fn clear(registry: &mut Registry, host: &mut Netlink) -> Result<usize, NetworkEr
         .filter(|(id, lease)| is_over(id, lease))
         .map(|(id, _)| id.clone())
         .collect();
-    let mut first = Ok(());
-    for id in &over {
-        first = first.and(drop_lease(registry, host, id));
-    }
-    first.map(|()| over.len())
+    let ids: Vec<&str> = over.iter().map(String::as_str).collect();
+    drop_leases(registry, host, &ids).map(|()| over.len())
 }
 
 /// Takes an interface away, if it is there.
@@ -495,51 +481,113 @@ pub(super) fn remove_interface(host: &mut Netlink, device: &str) -> Result<(), N
 
 /// Takes herd's tables away, if they are there.
 pub(super) fn remove_rules() -> Result<(), NetworkError> {
-    commit_rules(&State::default(), true, &State::default())
+    firewall::commit(&State::default(), true, &State::default())
 }
 
-/// Takes away what the lease of this id has.
-fn drop_lease(registry: &mut Registry, host: &mut Netlink, id: &str) -> Result<(), NetworkError> {
+/// Takes away what these leases have: all in one go, or each by itself where that is refused, so that one that
+/// cannot be ended keeps no other.
+fn drop_leases(
+    registry: &mut Registry,
+    host: &mut Netlink,
+    ids: &[&str],
+) -> Result<(), NetworkError> {
+    if ids.is_empty() {
+        return Ok(());
+    }
+    let leases = ids.iter().filter_map(|id| registry.state.leases.get(*id));
+    let addresses: Vec<IpAddr> = leases.flat_map(Lease::addresses).collect();
+    let mut dropped = drop_together(registry, host, ids);
+    if dropped.is_err() && ids.len() > 1 {
+        dropped = Ok(());
+        for id in ids {
+            let ended = drop_together(registry, host, &[id]);
+            dropped = dropped.and(ended);
+        }
+    }
+    // Their interfaces have gone, so nothing is added any more; who has their addresses next has to wait until then.
+    dropped.and(connections::forget(&addresses).map_err(failed("forget connections of a box")))
+}
+
+fn drop_together(
+    registry: &mut Registry,
+    host: &mut Netlink,
+    ids: &[&str],
+) -> Result<(), NetworkError> {
     // What cannot be taken away stays written down, whatever else is.
     let mut after = registry.state.clone();
-    let Some((lease, bridges)) = after.remove(id) else {
-        registry.forget(id);
-        return registry.write();
-    };
-    let devices = lease.links.iter().map(|link| &link.device);
-    for device in devices.chain(bridges.iter().map(|bridge| &bridge.device)) {
-        remove_interface(host, device)?;
+    let removed: Vec<(Lease, Vec<Bridge>)> = ids.iter().filter_map(|id| after.remove(id)).collect();
+    if !removed.is_empty() {
+        let devices = removed.iter().flat_map(|(lease, bridges)| {
+            let ends = lease.links.iter().map(|link| link.device.as_str());
+            ends.chain(bridges.iter().map(|bridge| bridge.device.as_str()))
+        });
+        remove_links(host, &devices.collect::<Vec<_>>())?;
+        firewall::commit(&registry.state, registry.state.unsure, &after)?;
+        settings::loopback_ports(&after)?;
+        settings::put_back(&mut after);
+        after.unsure = false;
+        registry.state = after;
     }
-    commit_rules(&registry.state, registry.state.unsure, &after)?;
-    settings::put_back(&mut after);
-    after.unsure = false;
-    registry.state = after;
-    registry.forget(id);
-    if !registry.state.leases.is_empty() {
+    for id in ids {
+        registry.forget(id);
+    }
+    if !removed.is_empty() && !registry.state.leases.is_empty() {
         registry.write_names("", None, false)?;
     }
     registry.write()
 }
 
+/// Nobody but root has leases, or may look at those of root.
+fn may_lease() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// Removes those of these that are there. To remove interfaces takes the kernel some 20 ms, until every processor has
+/// forgotten them, be it one or a hundred: so those that are to go are brought together first.
+fn remove_links(host: &mut Netlink, devices: &[&str]) -> Result<(), NetworkError> {
+    let is_there = |answer: io::Result<()>| match answer {
+        Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Ok(false),
+        answer => answer.map(|()| true),
+    };
+    let refused = |device: &str| failed(&format!("remove interface {device}"));
+    if let [device] = devices {
+        return remove_interface(host, device);
+    }
+    let mut any = false;
+    for device in devices {
+        any |= is_there(host.one(links::mark_to_remove(device))).map_err(refused(device))?;
+    }
+    if any {
+        let removed = is_there(host.one(links::remove_marked()));
+        removed.map_err(failed("remove interfaces"))?;
+    }
+    Ok(())
+}
+
 /// Ends the leases of these boxes: their interfaces, rules, addresses and files go, and with the last box
-/// of a network its bridge. Those that have none are passed over. Takes a few milliseconds, and waits for
+/// of a network its bridge. Those that have none are passed over. Takes some 20 ms, however many they are, and waits for
 /// others that change networks of the same machine.
 ///
 /// # Errors
 /// The first thing that could not be taken away; what is left of it is taken away by the next [`collect`].
 pub fn release(ids: &[&str]) -> Result<(), NetworkError> {
+    let mut kept = Ok(());
+    for id in ids {
+        let ended = keeper::wait_for_end(id).map_err(failed("wait until a network has ended"));
+        kept = kept.and(ended);
+    }
+    if !may_lease() {
+        return kept;
+    }
     let Some(mut registry) = Registry::open_existing()? else {
-        return Ok(());
+        return kept;
     };
     let mut host = open_route()?;
-    let mut first = damage::heal(&mut registry, &mut host);
-    for id in ids {
-        // One that cannot be ended keeps no other.
-        let ended = drop_lease(&mut registry, &mut host, id);
-        first = first.and(ended);
-    }
+    let healed = damage::heal(&mut registry, &mut host);
+    let given_back = drop_leases(&mut registry, &mut host, ids);
+    let ended = kept.and(healed).and(given_back);
     registry.leave()?;
-    first
+    ended
 }
 
 /// Takes away what boxes that are no more have left, because who should have [released](release) them has
@@ -548,6 +596,9 @@ pub fn release(ids: &[&str]) -> Result<(), NetworkError> {
 /// # Errors
 /// As [`release`].
 pub fn collect() -> Result<usize, NetworkError> {
+    if !may_lease() {
+        return Ok(0);
+    }
     let Some(mut registry) = Registry::open_existing()? else {
         return Ok(0);
     };

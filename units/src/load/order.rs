@@ -1,7 +1,7 @@
 //! The order of a machine's boot, which units need not spell out.
 //!
-//! As systemd's default dependencies: a service starts once the machine is set up (`sysinit` and
-//! `basic`), a target is reached once what it wants is there, and `multi-user` once everything enabled
+//! As systemd's default dependencies: a service starts once the machine is set up (`sysinit`, which it
+//! requires, and `basic`), a target is reached once what it wants is there, and `multi-user` once everything enabled
 //! is. An order that a unit gives itself goes before: nothing here closes a circle.
 #![forbid(unsafe_code)]
 
@@ -17,6 +17,8 @@ type Units = BTreeMap<UnitName, Arc<Unit>>;
 
 /// What every service of a machine waits for.
 const SET_UP: [&str; 2] = ["sysinit", "basic"];
+/// Without it nothing starts: what a service would find instead of its disks is not what it looks for.
+const NEEDED: &str = "sysinit";
 /// Reached when everything enabled is up.
 const ALL_UP: &str = "multi-user";
 
@@ -27,16 +29,57 @@ impl Loader<'_> {
         }
     }
 
-    /// The units that mount what lies above the paths, as far as the boot has them.
-    pub(super) fn mounts_for(&self, paths: &[PathBuf]) -> Vec<UnitName> {
-        let Some(boot) = &self.search.boot else {
-            return Vec::new();
-        };
-        let above = paths.iter().flat_map(|path| path.ancestors());
-        let names: BTreeSet<UnitName> = above.filter_map(mount_unit).collect();
-        let is_there = |name: &UnitName| boot.directory.join(format!("{name}.toml")).exists();
-        names.into_iter().filter(is_there).collect()
+    /// What the set-up of the machine is, for a unit that waits for it.
+    pub(super) fn set_up_for(&self, unit: &Unit) -> Vec<UnitName> {
+        let waits = self.search.boot.as_ref().is_some_and(|boot| {
+            !unit.source.path.starts_with(&boot.directory)
+                && !unit.dependencies.no_default_dependencies
+        });
+        let names = SET_UP.iter().filter(|_| waits);
+        names.filter_map(|name| UnitName::new(name).ok()).collect()
     }
+
+    /// What a boot adds to a unit: the mounts it needs, and names in `NAME.wants` and `NAME.requires` beside
+    /// the boot's units. Unlike a drop-in that takes no list of the unit's away.
+    pub(super) fn tie(&self, unit: &mut Unit) {
+        let Some(boot) = &self.search.boot else {
+            return;
+        };
+        let mounts = mounts_for(boot, &unit.dependencies.requires_mounts_for);
+        let wanted = names_in(boot, &unit.name, "wants");
+        let required = names_in(boot, &unit.name, "requires");
+        if mounts.is_empty() && wanted.is_empty() && required.is_empty() {
+            return;
+        }
+        let dependencies = Arc::make_mut(&mut unit.dependencies);
+        for name in mounts.iter().chain(&required) {
+            push(&mut dependencies.requires, name);
+        }
+        for name in &mounts {
+            push(&mut dependencies.after, name);
+        }
+        for name in &wanted {
+            push(&mut dependencies.wants, name);
+        }
+    }
+}
+
+/// The units that mount what lies above the paths, as far as the boot has them.
+fn mounts_for(boot: &Boot, paths: &[PathBuf]) -> Vec<UnitName> {
+    let above = paths.iter().flat_map(|path| path.ancestors());
+    let names: BTreeSet<UnitName> = above.filter_map(mount_unit).collect();
+    let is_there = |name: &UnitName| boot.directory.join(format!("{name}.toml")).exists();
+    names.into_iter().filter(is_there).collect()
+}
+
+fn names_in(boot: &Boot, unit: &UnitName, how: &str) -> Vec<UnitName> {
+    let directory = boot.directory.join(format!("{unit}.{how}"));
+    // Few units have one.
+    let files = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    let names = files.filter_map(|file| UnitName::new(file.file_name().to_str()?).ok());
+    let mut names: Vec<UnitName> = names.collect();
+    names.sort();
+    names
 }
 
 /// The name of the unit that mounts on a path: `mount-srv-data` for `/srv/data`.
@@ -51,11 +94,8 @@ pub fn mount_unit(path: &Path) -> Option<UnitName> {
 pub fn path_unit(word: &str, path: &Path) -> Option<UnitName> {
     use std::os::unix::ffi::OsStrExt;
     let mut name = word.to_owned();
-    let parts = path.components().filter_map(|part| match part {
-        std::path::Component::Normal(part) => Some(part.as_bytes()),
-        _ => None,
-    });
-    for part in parts {
+    let parts = path.as_os_str().as_bytes().split(|byte| *byte == b'/');
+    for part in parts.filter(|part| !part.is_empty() && *part != b".") {
         name.push('-');
         for byte in part {
             if byte.is_ascii_alphanumeric() || b"_.:".contains(byte) {
@@ -93,7 +133,10 @@ fn order(units: &mut Units, enabled: &BTreeSet<UnitName>, boot: &Boot) {
                     .any(|target| later.than(name).contains(target))
             {
                 change(units, name, |dependencies| {
-                    push(&mut dependencies.after, target)
+                    push(&mut dependencies.after, target);
+                    if target.as_str() == NEEDED {
+                        push(&mut dependencies.requires, target);
+                    }
                 });
             }
         }
