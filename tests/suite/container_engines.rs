@@ -22,7 +22,8 @@ impl Podman {
         let directory = tempfile::Builder::new().prefix("herd-").tempdir().unwrap();
         // Old crun refuses a machine with both kinds of cgroups.
         let script = format!(
-            "umount -R /sys/fs/cgroup/unified 2>/dev/null; mount -t tmpfs herd-test /run && \
+            "umount -R /sys/fs/cgroup/unified 2>/dev/null; \
+             for place in /run /dev/shm /var/lib; do mount -t tmpfs herd-test $place || exit; done; \
              touch {}/holds && exec sleep infinity",
             directory.path().display()
         );
