@@ -62,6 +62,7 @@ mod network_reach;
 mod network_refusals;
 mod network_rootless;
 mod network_rules;
+mod network_walls;
 mod oneshot;
 mod quickstart;
 mod readiness;

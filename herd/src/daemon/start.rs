@@ -234,6 +234,8 @@ impl Daemon {
             filters: sandbox::seccomp::Memory::default(),
             sink,
             releaser,
+            firewall: None,
+            firewall_unheard: false,
             own_name,
             poll,
             sources,

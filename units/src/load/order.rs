@@ -63,11 +63,8 @@ pub fn mount_unit(path: &Path) -> Option<UnitName> {
 pub fn path_unit(word: &str, path: &Path) -> Option<UnitName> {
     use std::os::unix::ffi::OsStrExt;
     let mut name = word.to_owned();
-    let parts = path.components().filter_map(|part| match part {
-        std::path::Component::Normal(part) => Some(part.as_bytes()),
-        _ => None,
-    });
-    for part in parts {
+    let parts = path.as_os_str().as_bytes().split(|byte| *byte == b'/');
+    for part in parts.filter(|part| !part.is_empty() && *part != b".") {
         name.push('-');
         for byte in part {
             if byte.is_ascii_alphanumeric() || b"_.:".contains(byte) {
