@@ -39,6 +39,7 @@ mod box_system_calls;
 mod box_user;
 mod boxes;
 mod container_end;
+mod container_engines;
 mod container_poor;
 mod container_talk;
 mod control;
