@@ -155,6 +155,7 @@ impl Compiler<'_> {
         self.warnings.extend(given_up);
         let set = namespaces(walls)?;
         let users = privileges::decide(self.config, walls, self.host, set)?;
+        privileges::network_ends_at_the_box(walls, self.host, &users)?;
         self.directories(&users.outside(&self.config.identity, self.host)?)?;
         self.enter(walls, set, &users)?;
         self.take_part()?;
@@ -287,6 +288,7 @@ impl Compiler<'_> {
         self.steps.push(Step::TakeNetwork(Box::new(NetworkLease {
             network: network.clone(),
             by_hand,
+            ends_with_first: set.has_pid() && !walls.as_pid_1,
             over_host_tree: walls.root.is_host(),
         })));
         Ok(())

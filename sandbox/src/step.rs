@@ -167,6 +167,8 @@ pub(crate) struct NetworkLease {
     pub(crate) network: PrivateNetwork,
     /// A user namespace lies between, behind which nothing of the host's can be made.
     pub(crate) by_hand: bool,
+    /// The end of the box's first process is that of every one of its processes.
+    pub(crate) ends_with_first: bool,
     /// Names files are put over the host's own, where it has them.
     pub(crate) over_host_tree: bool,
 }

@@ -184,6 +184,16 @@ impl Daemon {
         if watches {
             self.watch_firewall();
         }
+        let ports = own.map_or(&[][..], |own| &own.ports).iter();
+        let nowhere = ports.filter(|port| sandbox::network::is_nowhere(port));
+        if let Some(name) = self.name(id) {
+            for port in nowhere {
+                self.say(
+                    &name,
+                    &format!("port {port}: the host has no such address, and nobody reaches the port before it does"),
+                );
+            }
+        }
         let asks_host = own.is_some_and(|own| own.names && own.dns.is_none());
         if is_main
             && asks_host

@@ -271,6 +271,8 @@ pub enum NetworkSyntax {
         "{0:?}: the kernel leads no connection to [::1] elsewhere; write 127.0.0.1, or no address"
     )]
     Loopback6(String),
+    #[error("{0:?}: nobody comes to a port by a multicast, broadcast, link-local or IPv4-mapped address")]
+    PortAddress(String),
     #[error("{0:?}: ports are 1 to 65535")]
     PortNumber(String),
     #[error("{0:?}: both ranges need the same length")]
@@ -337,6 +339,16 @@ fn with_protocol(text: &str) -> Result<(&str, Option<Protocol>), NetworkSyntax> 
     }
 }
 
+/// Not one that means several hosts, or several links, or that is written as another family's.
+fn may_be_asked(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(four) => !four.is_multicast() && !four.is_broadcast(),
+        IpAddr::V6(six) => {
+            !six.is_multicast() && !six.is_unicast_link_local() && six.to_ipv4_mapped().is_none()
+        }
+    }
+}
+
 impl FromStr for Port {
     type Err = NetworkSyntax;
 
@@ -360,6 +372,9 @@ impl FromStr for Port {
         };
         if address == Some(IpAddr::V6(Ipv6Addr::LOCALHOST)) {
             return Err(NetworkSyntax::Loopback6(text.to_owned()));
+        }
+        if address.is_some_and(|address| !may_be_asked(address)) {
+            return Err(NetworkSyntax::PortAddress(text.to_owned()));
         }
         let read = |part: &str| {
             let range = ports(part).ok_or_else(no_port)?;

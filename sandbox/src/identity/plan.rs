@@ -208,6 +208,7 @@ fn alone(
     })
 }
 
+const CAP_NET_ADMIN: u8 = 12;
 const CAP_SYS_ADMIN: u8 = 21;
 const CAP_SYS_RESOURCE: u8 = 24;
 
@@ -277,6 +278,24 @@ pub(crate) fn reaches_mounts(config: &Config, walls: &Walls, host: &Host, users:
     let in_reach = given || !walls.no_new_privileges;
     privileged && !second && in_reach && walls.capability_bounding_set.contains(&CAP_SYS_ADMIN)
 }
+
+/// Refuses a box that could rule the host's network from its own: where no user namespace is in between, who may
+/// change one end of a link may change what is around the other end too (`IFLA_TARGET_NETNSID`, Linux 5.0).
+pub(crate) fn network_ends_at_the_box(
+    walls: &Walls,
+    host: &Host,
+    users: &Users,
+) -> Result<(), CompileError> {
+    let leads_out = walls.network.as_private().is_some() || walls.network_names.is_some();
+    let may_change = walls.capability_bounding_set.contains(&CAP_NET_ADMIN);
+    match host.is_root && *users == Users::Same && leads_out && may_change {
+        true => Err(refuse(Wall::NetNamespace, RULES_THE_HOST)),
+        false => Ok(()),
+    }
+}
+
+const RULES_THE_HOST: &str = "CAP_NET_ADMIN reaches from such a network into the host's where the box has no user \
+                              namespace: set `private_users = \"pick\"`, or leave the capability out";
 
 /// Users, groups and capabilities, from what the set-up needed to what the program is to have.
 pub(crate) fn privileges(

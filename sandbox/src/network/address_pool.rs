@@ -114,13 +114,16 @@ pub(crate) fn bridge_mac(subnet: Ipv4Net) -> MacAddress {
     MacAddress([0x02, 0x69, a, b, c, d])
 }
 
+/// What the names of all bridges begin with.
+pub(crate) const DEVICE_PREFIX: &str = "herd-";
+
 /// The name of a network's bridge: `herd-` and the name, where that is no longer than the kernel lets it be.
 pub(crate) fn device(network: &str) -> String {
-    let plain = format!("herd-{network}");
+    let plain = format!("{DEVICE_PREFIX}{network}");
     if plain.len() < libc::IFNAMSIZ && plain.is_ascii() {
         plain
     } else {
-        format!("herd-{:010x}", hash(network) & 0xff_ffff_ffff)
+        format!("{DEVICE_PREFIX}{:010x}", hash(network) & 0xff_ffff_ffff)
     }
 }
 

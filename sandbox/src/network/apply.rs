@@ -17,7 +17,7 @@ use super::links::{self, End};
 use super::netlink::Netlink;
 use super::registry::Registry;
 use super::state::{Around, Bridge, Lease, Leased, State};
-use super::{NetworkError, connections, firewall, names, settings};
+use super::{NetworkError, connections, firewall, names, settings, strangers};
 use crate::config::{Interface, Link, MacAddress, Port, PrivateNetwork, Protocol, Rates};
 use crate::step::NetworkLease;
 
@@ -299,15 +299,25 @@ fn by_parent(index: u32, interface: &Interface, has_default: &mut bool) -> Way {
 fn make_lease(
     registry: &mut Registry,
     host: &mut Netlink,
-    lease: &NetworkLease,
+    lease_of: &NetworkLease,
 ) -> Result<(), NetworkError> {
-    let wanted = &lease.network;
+    let wanted = &lease_of.network;
     let before = registry.state.clone();
     let resolv = fs::read_to_string(names::RESOLV).unwrap_or_default();
     let around = look_around(host, &before, wanted, &resolv)?;
     // What is refused here has changed nothing.
     let mut wanted_state = before.clone();
-    wanted_state.add(wanted, &around)?;
+    let added = wanted_state.add(wanted, &around);
+    added.map_err(|error| by_a_former_run(error, registry))?;
+    if let Some(lease) = wanted_state.leases.get_mut(&wanted.id) {
+        lease.ends_with_first = lease_of.ends_with_first;
+    }
+    if before.networks.is_empty() && !wanted_state.networks.is_empty() {
+        // Its tables have the same names as ours.
+        if let Some(device) = strangers::box_of_another_herd(&before) {
+            return Err(NetworkError::OtherHerd(device));
+        }
+    }
     for (name, bridge) in &wanted_state.networks {
         if !before.networks.contains_key(name) && host.index(&bridge.device).is_ok() {
             return Err(NetworkError::Foreign(bridge.device.clone()));
@@ -340,10 +350,21 @@ fn make_lease(
     }
     connections::forget_ports(host, &wanted.ports)
         .map_err(failed("forget connections to the ports"))?;
-    let over_host = lease.over_host_tree;
+    let over_host = lease_of.over_host_tree;
     registry.write_names(&resolv, Some(&wanted.id), over_host)?;
     registry.state.unsure = false;
     registry.write()
+}
+
+/// Says that who has it is no more, where only its network is left.
+fn by_a_former_run(mut error: NetworkError, registry: &Registry) -> NetworkError {
+    if let NetworkError::PortTaken { by, .. } | NetworkError::AddressTaken { by, .. } = &mut error {
+        let mut of_name = registry.state.leases.iter().filter(|(_, lease)| lease.name == *by);
+        if of_name.all(|(id, lease)| !lease.ends_with_first && !registry.is_live(id)) {
+            *by = format!("{by}, or by what a former run of it has left in its network");
+        }
+    }
+    error
 }
 
 fn look_around(
@@ -391,6 +412,15 @@ pub(crate) fn resolv_of_host(servers: Option<&[IpAddr]>) -> String {
         Some(servers) => names::resolv(servers, &resolv),
         None => names::resolv(&reachable_servers(&resolv), &resolv),
     }
+}
+
+/// Claims that the host has not the address of this port, as far as can be told: nobody reaches the port there.
+pub fn is_nowhere(port: &Port) -> bool {
+    let Some(address) = port.address else {
+        return false;
+    };
+    let tried = UdpSocket::bind(SocketAddr::new(address, 0));
+    tried.is_err_and(|error| error.kind() == io::ErrorKind::AddrNotAvailable)
 }
 
 /// Nobody on the host listens there, from whom it would be taken.
@@ -455,12 +485,15 @@ fn there_is(answer: io::Result<()>) -> io::Result<()> {
     }
 }
 
-/// Takes away the leases of boxes that nobody builds any more and that have gone.
+/// Takes away the leases of boxes that nobody builds any more and that have gone. Somebody else may still be in the
+/// network of such a box, as `nsenter(1)` is: the box's end is taken from there. Only where a box has no first process
+/// whose end is everybody's does its interface say that somebody is left.
 fn clear(registry: &mut Registry, host: &mut Netlink) -> Result<usize, NetworkError> {
     damage::heal(registry, host)?;
     let mut is_over = |id: &str, lease: &Lease| {
         let mut links = lease.links.iter();
-        !registry.is_live(id) && !links.any(|link| host.index(&link.device).is_ok())
+        !registry.is_live(id)
+            && (lease.ends_with_first || !links.any(|link| host.index(&link.device).is_ok()))
     };
     let leases = registry.state.leases.iter();
     let over: Vec<String> = leases
@@ -571,21 +604,17 @@ fn remove_links(host: &mut Netlink, devices: &[&str]) -> Result<(), NetworkError
 /// # Errors
 /// The first thing that could not be taken away; what is left of it is taken away by the next [`collect`].
 pub fn release(ids: &[&str]) -> Result<(), NetworkError> {
-    let mut kept = Ok(());
-    for id in ids {
-        let ended = keeper::wait_for_end(id).map_err(failed("wait until a network has ended"));
-        kept = kept.and(ended);
-    }
+    // Nobody keeps a network of root's.
     if !may_lease() {
-        return kept;
+        return keeper::wait_for_ends(ids).map_err(failed("wait until a network has ended"));
     }
     let Some(mut registry) = Registry::open_existing()? else {
-        return kept;
+        return Ok(());
     };
     let mut host = open_route()?;
     let healed = damage::heal(&mut registry, &mut host);
     let given_back = drop_leases(&mut registry, &mut host, ids);
-    let ended = kept.and(healed).and(given_back);
+    let ended = healed.and(given_back);
     registry.leave()?;
     ended
 }

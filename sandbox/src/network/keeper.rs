@@ -25,6 +25,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags};
@@ -150,28 +151,39 @@ fn mark(id: &str) -> io::Result<OwnedFd> {
 }
 
 /// Somebody who has taken the name of a keeper holds nobody up for longer.
-const PATIENCE: Timespec = Timespec {
-    tv_sec: 5,
-    tv_nsec: 0,
-};
+const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Waits until the keeper of this box has ended, and with it its program. At once where there is none.
+/// Waits until the keepers of these boxes have ended, and with them their programs: for all at once, and not for those
+/// of other users, who may call themselves what they like. At once where there is none.
 ///
 /// # Errors
-/// `ETIMEDOUT` where it does not end.
-pub(super) fn wait_for_end(id: &str) -> io::Result<()> {
-    let socket = stream()?;
-    if rustix::net::connect(&socket, &name_of_mark(id)?).is_err() {
-        return Ok(());
-    }
-    loop {
-        match poll(&mut [PollFd::new(&socket, PollFlags::IN)], Some(&PATIENCE)) {
-            Ok(0) => return Err(io::ErrorKind::TimedOut.into()),
-            Ok(_) => return Ok(()),
-            Err(rustix::io::Errno::INTR) => {}
-            Err(errno) => return Err(errno.into()),
+/// `ETIMEDOUT` where one does not end.
+pub(super) fn wait_for_ends(ids: &[&str]) -> io::Result<()> {
+    let mut keepers = Vec::new();
+    for id in ids {
+        let socket = stream()?;
+        if rustix::net::connect(&socket, &name_of_mark(id)?).is_ok() {
+            let credentials = rustix::net::sockopt::socket_peercred(&socket)?;
+            keepers.extend((credentials.uid == rustix::process::geteuid()).then_some(socket));
         }
     }
+    let end = Instant::now() + PATIENCE;
+    while !keepers.is_empty() {
+        let left = end.saturating_duration_since(Instant::now());
+        let left = Timespec::try_from(left).map_err(io::Error::other)?;
+        let mut all: Vec<_> = keepers
+            .iter()
+            .map(|keeper| PollFd::new(keeper, PollFlags::IN))
+            .collect();
+        match poll(&mut all, Some(&left)) {
+            Ok(0) => return Err(io::ErrorKind::TimedOut.into()),
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+        let mut lives = all.iter().map(|one| one.revents().is_empty()).collect::<Vec<_>>().into_iter();
+        keepers.retain(|_| lives.next().unwrap_or_default());
+    }
+    Ok(())
 }
 
 fn serve(

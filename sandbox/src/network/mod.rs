@@ -65,12 +65,13 @@ mod registry;
 mod rules;
 mod settings;
 mod state;
+mod strangers;
 mod trial;
 pub(crate) mod user_mode;
 mod watch;
 
 pub(crate) use apply::{Taken, resolv_of_host};
-pub use apply::{collect, name_servers, release};
+pub use apply::{collect, is_nowhere, name_servers, release};
 pub use firewall::{Damage, Repaired, repair};
 pub use holder::Holder;
 pub(crate) use keeper::Keeper;
@@ -164,6 +165,10 @@ pub enum NetworkError {
     NoSubnet,
     #[error("an interface {0} is there already that is not herd's")]
     Foreign(String),
+    #[error(
+        "interface {0} is of a box of another herd in this network namespace, whose /run is not ours: herds that share a network share /run/herd too"
+    )]
+    OtherHerd(String),
     #[error("the host has no interface {0}")]
     NoParent(String),
     #[error("cannot {action}")]
@@ -209,7 +214,7 @@ impl NetworkError {
                 return Errno(libc::EADDRNOTAVAIL);
             }
             Self::NoSubnet | Self::SmallSubnet6 { .. } => return Errno(libc::EADDRNOTAVAIL),
-            Self::Foreign(_) => return Errno(libc::EEXIST),
+            Self::Foreign(_) | Self::OtherHerd(_) => return Errno(libc::EEXIST),
             Self::NoParent(_) => return Errno(libc::ENODEV),
             Self::PortOfRoot { .. } => return Errno(libc::EACCES),
             Self::UserMode { .. } => return Errno(libc::ENETDOWN),

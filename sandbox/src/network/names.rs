@@ -30,13 +30,17 @@ pub(crate) fn hosts(names: &[(IpAddr, String)], more: &[(String, IpAddr)]) -> St
 pub(crate) const RESOLV: &str = "/etc/resolv.conf";
 pub(crate) const BEHIND_STUB: &str = "/run/systemd/resolve/resolv.conf";
 
-/// The name servers of a `resolv.conf` that a box can reach too: none on the host's loopback.
+/// The name servers of a `resolv.conf` that a box can reach too: none on the host's loopback, nor of one of its links
+/// (`fe80::1%wan0`), which is not a box's.
 pub(crate) fn servers(resolv: &str) -> Vec<IpAddr> {
     resolv
         .lines()
         .filter_map(|line| line.strip_prefix("nameserver"))
-        .filter_map(|rest| rest.trim().split('%').next()?.parse::<IpAddr>().ok())
-        .filter(|address| !address.is_loopback() && !address.is_unspecified())
+        .filter_map(|rest| rest.split_ascii_whitespace().next()?.parse::<IpAddr>().ok())
+        .filter(|address| {
+            let of_a_link = matches!(address, IpAddr::V6(six) if six.is_unicast_link_local());
+            !of_a_link && !address.is_loopback() && !address.is_unspecified()
+        })
         .collect()
 }
 
@@ -65,8 +69,8 @@ mod tests {
             "# by systemd-resolved\nnameserver 127.0.0.53\noptions edns0 trust-ad\nsearch lan\n";
         assert_eq!(servers(stub), Vec::<IpAddr>::new());
         let real: Vec<IpAddr> =
-            servers("nameserver 192.0.2.1\nnameserver fe80::1%eth0\nnameserver x\n");
-        assert_eq!(real.len(), 2);
+            servers("nameserver 192.0.2.1\nnameserver fe80::1%eth0\nnameserver fe80::1\nnameserver x\n");
+        assert_eq!(real.len(), 1);
         let text = resolv(&real[..1], stub);
         assert_eq!(
             text,

@@ -57,6 +57,8 @@ pub(crate) struct Lease {
     pub(crate) hosts: Vec<(String, IpAddr)>,
     /// The box has a hosts file.
     pub(crate) names: bool,
+    /// No process of the box outlives the first one, which has the lock.
+    pub(crate) ends_with_first: bool,
 }
 
 /// One end of a box on a bridge.
@@ -152,6 +154,7 @@ impl State {
             dns: wanted.dns.clone().unwrap_or_else(|| around.dns.clone()),
             hosts: wanted.hosts.clone(),
             names: wanted.names,
+            ends_with_first: false,
         };
         self.leases.insert(wanted.id.clone(), lease);
         Ok(())

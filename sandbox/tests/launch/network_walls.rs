@@ -12,7 +12,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
 use sandbox::Config;
-use sandbox::config::{Access, Rates, Verdict};
+use sandbox::config::{Access, Rates, UserNamespace, Verdict};
 use sandbox::network::{self, Damage, Repaired, Watch};
 
 use crate::fixture::Case;
@@ -29,6 +29,8 @@ fn with_capabilities(config: &mut Config) {
     walls.capability_bounding_set = [NET_ADMIN, NET_RAW].map(Into::into).to_vec();
     walls.ambient_capabilities = walls.capability_bounding_set.clone();
     walls.system_calls.filter = None;
+    // Without one they would be the host's too.
+    walls.user_namespace = Some(UserNamespace::default());
 }
 
 /// A connection from a box, by which lines are sent and come back.
