@@ -82,6 +82,65 @@ fn what_a_killed_herd_has_left_goes_when_it_comes_back() {
 }
 
 #[test]
+fn a_unit_with_a_port_starts_at_once_when_a_killed_herd_comes_back() {
+    if lacks_something() {
+        return;
+    }
+    let web = format!("{WEB}ports = [\"8080:80\"]\n");
+    let mut net = Net::with(&[("web", &web)]);
+    listens(&net, "web");
+    // Somebody looks into the box, and stays.
+    let pid = net.herd.main_pid("web").to_string();
+    let mut look = net.host.command();
+    look.args(["nsenter", "-t", &pid, "-n", "sleep", "1000"]);
+    let mut left = look.spawn().unwrap();
+    let entered = format!("/proc/{}/ns/net", left.id());
+    let own = std::fs::read_link(format!("/proc/{pid}/ns/net")).unwrap();
+    let deadline = Deadline::new();
+    while std::fs::read_link(&entered).unwrap() != own {
+        assert!(!deadline.left().is_zero());
+    }
+    net.herd.signal(nix::sys::signal::Signal::SIGKILL);
+    assert_eq!(net.herd.wait_end().signal(), Some(9));
+    net.restart();
+    net.herd.wait_state("web", "active");
+    let to = "TCP4:198.51.100.1:8080,retry=99,interval=0.05";
+    says(from_outside(&net, to), "web for 198.51.100.2\n");
+    let made = net.made();
+    let ends = made
+        .iter()
+        .filter(|line| line.starts_with("hv") && line.ends_with(':'));
+    assert_eq!(ends.count(), 1, "{made:#?}");
+    left.kill().unwrap();
+    left.wait().unwrap();
+    net.herd.ok(&["stop", "web"]);
+    net.wait_until_nothing_is_left();
+}
+
+#[test]
+fn a_box_that_asks_is_answered_through_restarts_of_the_other() {
+    if lacks_something() {
+        return;
+    }
+    let asks = IDLE.replace(
+        "[\"/bin/sleep\", \"1000\"]",
+        "[\"/bin/sh\", \"-c\", \"while :; do socat -T3 - TCP4:web:80,retry=999,interval=0.01; done\"]",
+    );
+    let net = Net::with(&[("web", WEB), ("asks", &asks)]);
+    for _ in 0..3 {
+        net.herd.wait_state("web", "active");
+        net.herd.ok(&["restart", "web"]);
+        let before = net.herd.out("asks").len();
+        let deadline = Deadline::new();
+        while net.herd.out("asks").len() <= before + 1 {
+            assert!(!deadline.left().is_zero(), "{before} answers");
+        }
+        let out = net.herd.out("asks");
+        assert!(out.iter().all(|line| line.starts_with("web for ")), "{out:?}");
+    }
+}
+
+#[test]
 fn a_joined_box_is_at_its_units_localhost_and_comes_back_with_it() {
     if lacks_something() {
         return;

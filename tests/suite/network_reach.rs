@@ -237,3 +237,40 @@ fn status_and_network_show_where_a_box_is() {
     let security = net.herd.ok(&["security", "web"]);
     assert!(security.contains("has a network of its own"), "{security}");
 }
+
+/// Answers every question about an address with 192.0.2.7, and nothing else.
+const RESOLVER: &str = "perl -e 'use IO::Socket::INET; \
+    my $s = IO::Socket::INET->new(LocalAddr => \"203.0.113.9\", LocalPort => 53, Proto => \"udp\") or die; \
+    while ($s->recv(my $q, 512)) { my ($name) = substr($q, 12) =~ /^((?:[\\x01-\\x3f].*?)?\\x00)/s; \
+    my $kind = unpack(\"n\", substr($q, 12 + length $name, 2)); \
+    my $end = substr($q, 12, length($name) + 4); my $a = $kind == 1; \
+    $s->send(substr($q, 0, 2) . pack(\"n5\", 0x8180, 1, $a, 0, 0) . $end . \
+    ($a ? pack(\"nnnNnC4\", 0xc00c, 1, 1, 60, 4, 192, 0, 2, 7) : \"\")); }'";
+
+#[test]
+fn a_name_is_resolved_by_the_server_in_the_boxs_resolv_conf() {
+    if lacks_something() || !needs::program("perl") {
+        return;
+    }
+    let net = Net::with(&[("web", IDLE)]);
+    net.herd.wait_state("web", "active");
+    let mut resolver = net.host.command();
+    resolver.args([
+        "ip",
+        "netns",
+        "exec",
+        "outside",
+        "sh",
+        "-c",
+        &format!("exec {RESOLVER}"),
+    ]);
+    let mut resolver = resolver.spawn().unwrap();
+    let deadline = crate::fixture::Deadline::new();
+    while !net.outside(&["ss", "-lunH"]).stdout.contains(":53 ") {
+        assert!(!deadline.left().is_zero(), "nobody resolves");
+    }
+    let told = net.in_box("web", &["getent", "ahostsv4", "somebody.example"]);
+    resolver.kill().unwrap();
+    resolver.wait().unwrap();
+    says(told, "192.0.2.7");
+}

@@ -80,6 +80,21 @@ fn every_wrong_value_is_told_by_kind() {
             "write \"8080:80\", \"127.0.0.1:5353:53/udp\", \"[2001:db8::1]:8443:443\" or \"8000-8010:8000-8010\"",
         ),
         (
+            "mode = \"bridge\"\nports = [\"224.0.0.1:80:80\"]",
+            "\"224.0.0.1:80:80\": nobody comes to a port by a multicast, broadcast, link-local or IPv4-mapped address",
+            "",
+        ),
+        (
+            "mode = \"bridge\"\nports = [\"[fe80::1]:80:80\"]",
+            "\"[fe80::1]:80:80\": nobody comes to a port by a multicast, broadcast, link-local or IPv4-mapped address",
+            "",
+        ),
+        (
+            "mode = \"bridge\"\nports = [\"[::ffff:127.0.0.1]:80:80\"]",
+            "\"[::ffff:127.0.0.1]:80:80\": nobody comes to a port by a multicast, broadcast, link-local or IPv4-mapped address",
+            "",
+        ),
+        (
             "mode = \"bridge\"\nports = [\"70000:80\"]",
             "\"70000:80\": ports are 1 to 65535",
             "",
@@ -314,5 +329,38 @@ fn two_units_with_one_address_are_told_of() {
     ] {
         let output = check(&[("one", &one), ("two", &two)]);
         assert!(!output.stdout.contains(" too"), "{output:?}");
+    }
+}
+
+#[test]
+fn a_capability_over_a_network_that_leads_out_needs_a_user_namespace() {
+    if !crate::needs::root() {
+        return;
+    }
+    let with = |network: &str, more: &str| {
+        let keys = format!("[box]\nambient_capabilities = [\"CAP_NET_ADMIN\"]\n{more}");
+        format!("{}{keys}", boxed(network))
+    };
+    let wire = "mode = \"macvlan:eth0\"\naddress = \"10.0.0.2/24\"";
+    for network in ["mode = \"bridge\"", wire] {
+        let output = check(&[("web", &with(network, ""))]);
+        let text = format!("{}{}", output.stdout, output.stderr);
+        assert_eq!(output.code, 1, "{text}");
+        let told = "error: CAP_NET_ADMIN reaches from such a network into the host's where the box has no user namespace\n";
+        assert!(text.contains(told), "{text}");
+        let hint = "set `private_users = \"pick\"` in [box], or leave the capability out";
+        assert!(text.contains(hint), "{text}");
+        let output = check(&[("web", &with(network, "private_users = \"pick\"\n"))]);
+        assert_eq!(output.code, 0, "{output:?}");
+    }
+    let joins = with("mode = \"join:web\"", "");
+    let output = check(&[("web", &boxed("mode = \"bridge\"")), ("side", &joins)]);
+    assert!(
+        format!("{output:?}").contains("CAP_NET_ADMIN reaches"),
+        "{output:?}"
+    );
+    for network in ["mode = \"loopback\"", "mode = \"host\""] {
+        let output = check(&[("web", &with(network, ""))]);
+        assert_eq!(output.code, 0, "{output:?}");
     }
 }

@@ -271,7 +271,9 @@ pub enum NetworkSyntax {
         "{0:?}: the kernel leads no connection to [::1] elsewhere; write 127.0.0.1, or no address"
     )]
     Loopback6(String),
-    #[error("{0:?}: nobody comes to a port by a multicast, broadcast, link-local or IPv4-mapped address")]
+    #[error(
+        "{0:?}: nobody comes to a port by a multicast, broadcast, link-local or IPv4-mapped address"
+    )]
     PortAddress(String),
     #[error("{0:?}: ports are 1 to 65535")]
     PortNumber(String),

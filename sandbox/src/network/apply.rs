@@ -359,7 +359,11 @@ fn make_lease(
 /// Says that who has it is no more, where only its network is left.
 fn by_a_former_run(mut error: NetworkError, registry: &Registry) -> NetworkError {
     if let NetworkError::PortTaken { by, .. } | NetworkError::AddressTaken { by, .. } = &mut error {
-        let mut of_name = registry.state.leases.iter().filter(|(_, lease)| lease.name == *by);
+        let mut of_name = registry
+            .state
+            .leases
+            .iter()
+            .filter(|(_, lease)| lease.name == *by);
         if of_name.all(|(id, lease)| !lease.ends_with_first && !registry.is_live(id)) {
             *by = format!("{by}, or by what a former run of it has left in its network");
         }

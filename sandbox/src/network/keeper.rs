@@ -180,7 +180,11 @@ pub(super) fn wait_for_ends(ids: &[&str]) -> io::Result<()> {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(errno) => return Err(errno.into()),
         }
-        let mut lives = all.iter().map(|one| one.revents().is_empty()).collect::<Vec<_>>().into_iter();
+        let mut lives = all
+            .iter()
+            .map(|one| one.revents().is_empty())
+            .collect::<Vec<_>>()
+            .into_iter();
         keepers.retain(|_| lives.next().unwrap_or_default());
     }
     Ok(())

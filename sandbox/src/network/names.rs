@@ -68,8 +68,9 @@ mod tests {
         let stub =
             "# by systemd-resolved\nnameserver 127.0.0.53\noptions edns0 trust-ad\nsearch lan\n";
         assert_eq!(servers(stub), Vec::<IpAddr>::new());
-        let real: Vec<IpAddr> =
-            servers("nameserver 192.0.2.1\nnameserver fe80::1%eth0\nnameserver fe80::1\nnameserver x\n");
+        let real: Vec<IpAddr> = servers(
+            "nameserver 192.0.2.1\nnameserver fe80::1%eth0\nnameserver fe80::1\nnameserver x\n",
+        );
         assert_eq!(real.len(), 1);
         let text = resolv(&real[..1], stub);
         assert_eq!(

@@ -30,7 +30,9 @@ fn among(table: &str, state: &State) -> Option<String> {
 
 /// As `state::host_device` writes it.
 fn is_end_of_a_box(name: &str) -> bool {
-    let parts = name.strip_prefix("hv").and_then(|rest| rest.split_once('.'));
+    let parts = name
+        .strip_prefix("hv")
+        .and_then(|rest| rest.split_once('.'));
     parts.is_some_and(|(id, index)| {
         (1..=10).contains(&id.len())
             && id.bytes().all(|byte| byte.is_ascii_alphanumeric())
@@ -46,7 +48,10 @@ mod tests {
     fn the_end_of_a_box_beside_a_bridge_is_anothers() {
         let table = |names: &[&str]| {
             let lines = names.iter().map(|name| format!("{name:>6}: 0 0\n"));
-            format!("Inter-|   Receive\n face |bytes\n{}", lines.collect::<String>())
+            format!(
+                "Inter-|   Receive\n face |bytes\n{}",
+                lines.collect::<String>()
+            )
         };
         let none = State::default();
         let both = table(&["lo", "herd-default", "hv1f2e3d4c.0"]);

@@ -27,6 +27,7 @@ mod layers;
 mod lifecycle;
 mod mounts;
 mod network;
+mod network_leases;
 mod network_walls;
 mod session;
 mod spare;
@@ -54,6 +55,7 @@ fn main() {
         mounts::CASES,
         network::CASES,
         network::CARRIED,
+        network_leases::CASES,
         network_walls::CASES,
         identity::CASES,
         join::CASES,
@@ -72,6 +74,7 @@ fn main() {
         boxed::CASES,
         mounts::CASES,
         network::CARRIED,
+        network_leases::CASES,
         network_walls::CASES,
         lifecycle::CASES,
         session::CASES,

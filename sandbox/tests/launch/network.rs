@@ -158,7 +158,7 @@ impl Drop for World {
 pub(crate) struct Running {
     id: String,
     pub(crate) pid: u32,
-    pidfd: OwnedFd,
+    pub(crate) pidfd: OwnedFd,
     _status: OwnedFd,
     _launcher: Launcher,
 }

@@ -8,6 +8,7 @@ use sandbox::config::NamespaceKind;
 
 use super::Check;
 use crate::read::{Draft, NetworkKeys, NetworkMode};
+use crate::unit::PrivateUsers;
 
 /// All but `mode`.
 const KEYS: [&str; 15] = [
@@ -47,6 +48,7 @@ impl Check<'_, '_, '_> {
         if !draft.boxed || is_unread {
             return;
         }
+        self.ends_at_the_box(draft);
         let keys = &draft.network;
         match &keys.mode {
             None | Some(NetworkMode::Host) => {
@@ -77,6 +79,44 @@ impl Check<'_, '_, '_> {
                 }
                 self.on_a_wire(keys, "ipvlan");
             }
+        }
+    }
+
+    /// Without a user namespace in between, a link that leads out of the box is a way for `CAP_NET_ADMIN` too.
+    fn ends_at_the_box(&mut self, draft: &Draft) {
+        const CAP_NET_ADMIN: u8 = 12;
+        let (Some(walls), Some(mode)) = (&draft.unit.walls, &draft.network.mode) else {
+            return;
+        };
+        let leads_out = match mode {
+            NetworkMode::Bridge
+            | NetworkMode::MacVlan(_)
+            | NetworkMode::IpVlan(_)
+            | NetworkMode::Join(_) => true,
+            NetworkMode::Host
+            | NetworkMode::None
+            | NetworkMode::Loopback
+            | NetworkMode::Path(_) => false,
+        };
+        let made = draft.unit.entry.as_ref();
+        let made = made
+            .is_some_and(|entry| entry.private_users != PrivateUsers::No || entry.disable_userns);
+        let joined = walls
+            .join
+            .iter()
+            .any(|join| join.kind == NamespaceKind::User);
+        let users = made || joined || walls.user_namespace.is_some() || walls.namespaces.user;
+        // A user's herd always makes one.
+        let is_root = self.reader.specifiers.facts.uid == "0";
+        let may_change = walls.capability_bounding_set.contains(&CAP_NET_ADMIN);
+        if is_root && leads_out && may_change && !users {
+            let path = match self.given("box.capability_bounding_set") {
+                true => "box.capability_bounding_set",
+                false => "box.ambient_capabilities",
+            };
+            let message = "CAP_NET_ADMIN reaches from such a network into the host's where the box has no user namespace";
+            let hint = "set `private_users = \"pick\"` in [box], or leave the capability out";
+            self.error(path, message, hint);
         }
     }
 
