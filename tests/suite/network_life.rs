@@ -136,7 +136,10 @@ fn a_box_that_asks_is_answered_through_restarts_of_the_other() {
             assert!(!deadline.left().is_zero(), "{before} answers");
         }
         let out = net.herd.out("asks");
-        assert!(out.iter().all(|line| line.starts_with("web for ")), "{out:?}");
+        assert!(
+            out.iter().all(|line| line.starts_with("web for ")),
+            "{out:?}"
+        );
     }
 }
 

@@ -11,7 +11,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::event::{EventfdFlags, eventfd};
 use sandbox::network::{Damage, NetworkError, Repaired, Stranger};
@@ -54,6 +54,10 @@ struct Hands {
     collect: fn() -> Result<usize, NetworkError>,
     is_any_left: fn() -> bool,
     repair: fn() -> Result<Option<Repaired>, NetworkError>,
+    /// Who keeps us from networks at this moment.
+    held_by: fn() -> Option<String>,
+    /// How long nothing is said of them.
+    patience: Duration,
 }
 
 impl Hands {
@@ -62,6 +66,8 @@ impl Hands {
         collect: sandbox::network::collect,
         is_any_left: || sandbox::network::networks().is_ok_and(|all| !all.is_empty()),
         repair: sandbox::network::repair,
+        held_by: sandbox::network::held_by,
+        patience: Duration::from_secs(1),
     };
 }
 
@@ -180,9 +186,25 @@ impl Shared {
         if ids.is_empty() {
             return None;
         }
+        self.tell_who_holds();
         let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
         let error = (self.hands.release)(&ids).err()?;
         Some(reason(&error))
+    }
+
+    /// Waits a little for who has the networks, and then says who it is.
+    fn tell_who_holds(&self) {
+        let end = Instant::now() + self.hands.patience;
+        while let Some(holder) = (self.hands.held_by)() {
+            if Instant::now() >= end {
+                return self.tell(Done {
+                    ids: Vec::new(),
+                    trouble: Some(held(&holder)),
+                    tables: None,
+                });
+            }
+            std::thread::park_timeout(FIRST_WAIT);
+        }
     }
 
     fn tell(&self, done: Done) {
@@ -220,6 +242,14 @@ impl Shared {
             }
         }
     }
+}
+
+fn held(holder: &str) -> Arc<str> {
+    format!(
+        "{holder} keeps the lock of {}, for which networks wait",
+        sandbox::network::BASE
+    )
+    .into()
 }
 
 /// What was done, in one line.
@@ -311,15 +341,33 @@ impl Releaser {
         std::mem::take(&mut self.shared.lock().done)
     }
 
-    /// Waits until everything has been given back.
+    /// Waits until everything has been given back, but no longer than ten times as long as nothing is said of who holds
+    /// it up: the next herd finds what is left.
     pub(super) fn close(&mut self) -> Vec<Done> {
         self.shared.lock().is_closed = true;
         self.shared.more.notify_one();
+        let mut late = None;
         if let Some(thread) = self.thread.take() {
-            // A panic has been printed by the thread itself.
-            thread.join().ok();
+            let end = Instant::now() + 10 * self.shared.hands.patience;
+            while !thread.is_finished() && late.is_none() {
+                let holder = || (self.shared.hands.held_by)();
+                if Instant::now() >= end {
+                    late = holder();
+                }
+                std::thread::park_timeout(FIRST_WAIT);
+            }
+            if late.is_none() {
+                // A panic has been printed by the thread itself.
+                thread.join().ok();
+            }
         }
-        self.take_done()
+        let mut done = self.take_done();
+        done.extend(late.map(|holder| Done {
+            ids: Vec::new(),
+            trouble: Some(held(&holder)),
+            tables: None,
+        }));
+        done
     }
 }
 
@@ -339,6 +387,8 @@ mod tests {
             collect: || Ok(0),
             is_any_left: || false,
             repair: || Ok(None),
+            held_by: || None,
+            patience: Duration::from_millis(20),
         }
     }
 
@@ -420,6 +470,24 @@ mod tests {
             ]
         );
         assert!(releaser.close().is_empty());
+    }
+
+    #[test]
+    fn who_keeps_networks_from_being_given_back_is_named_and_holds_up_no_end() {
+        let release = |_: &[&str]| loop {
+            std::thread::park();
+        };
+        let held_by = || Some("nft (process 7)".to_owned());
+        let hands = Hands {
+            release,
+            held_by,
+            ..hands()
+        };
+        let mut releaser = Releaser::with(hands).unwrap();
+        releaser.give_back(["web".to_owned()]);
+        let told = "nft (process 7) keeps the lock of /run/herd/network, for which networks wait";
+        assert_eq!(next(&releaser)[0].trouble.as_deref(), Some(told));
+        assert_eq!(releaser.close()[0].trouble.as_deref(), Some(told));
     }
 
     #[test]

@@ -7,11 +7,22 @@ use std::fs;
 use crate::config::Protocol;
 
 /// A process that has a port.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Holder {
     pub pid: u32,
     /// What the kernel calls it; a program can choose that itself.
     pub name: String,
+}
+
+impl Holder {
+    /// `None` where there is no such process.
+    pub(super) fn named(pid: u32) -> Option<Self> {
+        let name = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
+        Some(Self {
+            pid,
+            name: name.trim_end().to_owned(),
+        })
+    }
 }
 
 impl fmt::Display for Holder {
@@ -39,10 +50,9 @@ pub(super) fn of(port: u16, protocol: Protocol) -> Option<Holder> {
     let pids = fs::read_dir("/proc").ok()?.flatten();
     let mut pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     let pid = pids.find(|pid| has_one(*pid, &sockets))?;
-    let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
     Some(Holder {
         pid,
-        name: name.trim_end().to_owned(),
+        ..Holder::named(pid).unwrap_or_default()
     })
 }
 

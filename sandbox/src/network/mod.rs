@@ -77,6 +77,7 @@ pub use holder::Holder;
 pub(crate) use keeper::Keeper;
 pub(crate) use names::hosts;
 pub(crate) use registry::box_directory;
+pub use registry::held_by;
 pub(crate) use trial::tried;
 pub use user_mode::{UserModeKind, UserModeProgram};
 pub use watch::{Heard, Stranger, Watch};

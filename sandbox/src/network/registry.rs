@@ -25,6 +25,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::FlockOperation;
 
+use super::holder::Holder;
 use super::names;
 use super::state::{Lease, State};
 use super::{BASE, NetworkError};
@@ -73,6 +74,32 @@ fn written_cookie(lock: &Path) -> Option<u64> {
 fn is_of_another(lock: &Path) -> bool {
     let written = written_cookie(lock);
     written.is_some_and(|written| namespace_cookie().is_ok_and(|own| own != written))
+}
+
+/// Who keeps others from the registry of our network namespace at this moment, in words; `None` where nobody does.
+pub fn held_by() -> Option<String> {
+    let file = File::open(own_directory().ok()?.join("lock")).ok()?;
+    let shared = rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared);
+    if shared != Err(rustix::io::Errno::WOULDBLOCK) {
+        return None;
+    }
+    let inode = file.metadata().ok()?.ino().to_string();
+    let locks = fs::read_to_string("/proc/locks").unwrap_or_default();
+    let pid = locks.lines().find_map(|line| holder_in(line, &inode));
+    let holder = pid.and_then(Holder::named);
+    Some(holder.map_or_else(
+        || "a process that is not seen here".to_owned(),
+        |holder| holder.to_string(),
+    ))
+}
+
+/// Who has a lock on the file of this number, by a line of `proc_locks(5)`; not who waits for one.
+fn holder_in(line: &str, inode: &str) -> Option<u32> {
+    let mut fields = line.split_ascii_whitespace().skip(1);
+    let (kind, _, _) = (fields.next()?, fields.next()?, fields.next()?);
+    let pid = fields.next()?.parse().ok()?;
+    let file = fields.next()?.rsplit(':').next()?;
+    (kind == "FLOCK" && file == inode).then_some(pid)
 }
 
 /// Takes away what is written down of a namespace that has gone, and all it had with it, but for the lock, which we have.
@@ -401,5 +428,24 @@ fn read_state(path: &Path) -> Result<State, NetworkError> {
             io::ErrorKind::InvalidData,
             "it does not hold together",
         ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_has_a_lock_is_found_and_not_who_waits() {
+        let held = "4: FLOCK  ADVISORY  WRITE 712 00:1a:5678 0 EOF";
+        assert_eq!(holder_in(held, "5678"), Some(712));
+        for other in [
+            "4: -> FLOCK  ADVISORY  WRITE 713 00:1a:5678 0 EOF",
+            "5: POSIX  ADVISORY  WRITE 714 00:1a:5678 0 EOF",
+            "6: FLOCK  ADVISORY  WRITE 715 00:1a:56789 0 EOF",
+            "",
+        ] {
+            assert_eq!(holder_in(other, "5678"), None, "{other}");
+        }
     }
 }
