@@ -25,10 +25,13 @@ pub struct NetworkOccasion {
 pub struct Joined {
     /// The lease whose `/etc/hosts` and `/etc/resolv.conf` go with it.
     pub names: Option<String>,
+    /// With the user namespace that it belongs to, as held descriptor 1.
+    pub with_user: bool,
 }
 
-/// The only descriptor that is held for a service.
-pub const NAMESPACE: Held = Held(0);
+/// What is held for a service in another's network.
+const NAMESPACE: Held = Held(0);
+const USER_NAMESPACE: Held = Held(1);
 
 /// What stands for the id in a plan that is only shown: as in the manual, each start has another.
 const PLANNED: &str = "ID";
@@ -44,6 +47,16 @@ pub fn place(walls: &mut Walls, entry: &Entry, occasion: &NetworkOccasion) {
             from: NamespaceSource::Descriptor(NAMESPACE),
         });
         let joined = occasion.joined.as_ref();
+        if joined.is_some_and(|joined| joined.with_user) {
+            walls.namespaces.user = false;
+            walls.join.push(Join {
+                kind: NamespaceKind::User,
+                from: NamespaceSource::Descriptor(USER_NAMESPACE),
+            });
+            // Without root a box's names are in its own memory.
+            walls.network_names = None;
+            return;
+        }
         walls.network_names = joined.and_then(|joined| joined.names.clone());
         return;
     }

@@ -36,11 +36,23 @@ pub struct Surface {
     pub cgroup_base: Option<String>,
     /// herd's own environment, for `pass_environment`.
     pub environment: BTreeMap<String, String>,
-    /// Names of it that every service of a user's own herd gets.
-    pub inherited: &'static [&'static str],
+    /// What of it every service gets.
+    pub handed_on: HandedOn,
     /// What every service of a machine gets, as the kernel's command line says.
     pub given: Vec<(String, String)>,
     pub is_root: bool,
+}
+
+/// What of herd's own environment every service gets, beside what its unit says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum HandedOn {
+    /// Nothing.
+    #[default]
+    None,
+    /// What belongs to the user's session, and only services without a box.
+    Session,
+    /// All of it: a container's environment is how the container is configured.
+    All,
 }
 
 /// What differs from one start to the next.
@@ -117,7 +129,7 @@ const PROTOCOL_VARIABLES: &[&str] = &[
 ];
 
 /// What a user's own herd hands on to services that are not boxed: the session, not everything.
-pub const SESSION_VARIABLES: &[&str] = &[
+const SESSION_VARIABLES: &[&str] = &[
     "LANG",
     "LANGUAGE",
     "LC_ALL",
@@ -452,18 +464,14 @@ fn environment(
     for (name, value) in &surface.given {
         set(name, value);
     }
-    if !boxed {
-        for name in surface.inherited {
-            if let Some(value) = surface.environment.get(*name) {
-                set(name, value);
-            }
-        }
-        if let Some(path) = surface
-            .environment
-            .get("PATH")
-            .filter(|_| !surface.inherited.is_empty())
-        {
-            set("PATH", path);
+    let handed_on: &mut dyn Iterator<Item = &str> = match surface.handed_on {
+        HandedOn::All => &mut surface.environment.keys().map(String::as_str),
+        HandedOn::Session if !boxed => &mut SESSION_VARIABLES.iter().copied().chain(["PATH"]),
+        HandedOn::Session | HandedOn::None => &mut std::iter::empty(),
+    };
+    for name in handed_on {
+        if let Some(value) = surface.environment.get(name) {
+            set(name, value);
         }
     }
     let own = if surface.is_root {

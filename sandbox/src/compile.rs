@@ -22,14 +22,15 @@ use std::path::PathBuf;
 
 use crate::cgroup;
 use crate::config::{
-    Bind, CgroupLimits, Config, Identity, Keyring, Lifecycle, NamespaceKind, Network, ProtectHome,
-    ProtectProc, ProtectSystem, TimeOffsets, Wall, Walls,
+    Bind, CgroupLimits, Config, Data, Identity, Keyring, Lifecycle, MountAction, NamespaceKind,
+    Network, ProtectHome, ProtectProc, ProtectSystem, TimeOffsets, Wall, Walls,
 };
 use crate::filesystem;
 use crate::host::Host;
 use crate::identity::plan::{self as privileges, Users};
 use crate::identity::{MapError, join};
 use crate::landlock::{self, LandlockStep};
+use crate::network::user_mode;
 use crate::paths::{absolute, c_string};
 use crate::plan::{Carrier, GivenUp, Plan};
 use crate::process::{identity, owned_directory, program, scheduling, working_directory};
@@ -149,7 +150,7 @@ impl Compiler<'_> {
         // The filter is asked for as a whole, whatever else cannot be had.
         let asked = walls;
         let (mut walls, given_up) = relax(asked, self.host)?;
-        names_of_network(&mut walls);
+        names_of_network(&mut walls, self.host);
         let walls = &walls;
         self.warnings.extend(given_up);
         let set = namespaces(walls)?;
@@ -274,10 +275,11 @@ impl Compiler<'_> {
             return Ok(());
         };
         if !self.host.is_root {
-            return Err(CompileError::Wall {
-                wall: Wall::NetNamespace,
-                reason: "interfaces that lead outside take root".to_owned(),
-            });
+            let wall = Wall::NetNamespace;
+            let kept = user_mode::plan(network, self.host);
+            let kept = kept.map_err(|reason| CompileError::Wall { wall, reason })?;
+            self.steps.push(Step::KeepNetwork(Box::new(kept)));
+            return Ok(());
         }
         let by_hand = users.is_mapped_from_outside()
             || matches!(users, Users::Alone { .. } | Users::Joined)
@@ -353,6 +355,8 @@ impl Compiler<'_> {
     fn needs_first_process(&self) -> bool {
         let lifecycle = &self.config.lifecycle;
         let holds = lifecycle.sync.is_some() || !lifecycle.lock_files.is_empty();
+        let keeps = |step: &Step| matches!(step, Step::KeepNetwork(_));
+        let holds = holds || self.steps.iter().any(keeps);
         // Who stops is seen by its parent alone.
         holds || self.config.process.foreground
     }
@@ -579,7 +583,25 @@ pub(crate) fn namespaces(walls: &Walls) -> Result<NamespaceSet, CompileError> {
 }
 
 /// The `hosts` and `resolv.conf` of the box's network are put over those it would see.
-fn names_of_network(walls: &mut Walls) {
+fn names_of_network(walls: &mut Walls, host: &Host) {
+    if let Some(network) = walls.network.as_private().filter(|_| !host.is_root) {
+        if network.names {
+            let hosts = crate::network::hosts(&[], &network.hosts);
+            let all = [
+                ("/etc/hosts", Data::Bytes(hosts.into_bytes())),
+                ("/etc/resolv.conf", Data::NameServers(network.dns.clone())),
+            ];
+            walls
+                .mounts
+                .extend(all.map(|(target, data)| MountAction::BindData {
+                    target: target.into(),
+                    mode: 0o644,
+                    data,
+                    read_only: true,
+                }));
+        }
+        return;
+    }
     let own = walls.network.as_private().filter(|network| network.names);
     let own = own.map(|network| &network.id);
     let Some(id) = own.or(walls.network_names.as_ref()) else {

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::config::Namespaces;
+use crate::network::UserModeProgram;
 use crate::relax::covers_proc;
 use crate::sys::{capabilities, probe_clone};
 
@@ -49,6 +50,9 @@ pub struct Host {
     pub landlock_abi: u32,
     pub seccomp: bool,
     pub overlay: bool,
+    /// What gives boxes networks of their own without root.
+    #[serde(default)]
+    pub user_mode: Option<UserModeProgram>,
     pub cgroups: Cgroups,
 }
 
@@ -158,6 +162,7 @@ impl Host {
             seccomp: probe_clone::has_seccomp_filter(),
             overlay: fs::read_to_string("/proc/filesystems")
                 .is_ok_and(|text| text.lines().any(|line| line.ends_with("\toverlay"))),
+            user_mode: user_mode(),
             cgroups: cgroups::detect()?,
         })
     }
@@ -194,8 +199,14 @@ impl Host {
             landlock_abi: 0,
             seccomp: true,
             overlay: true,
+            user_mode: None,
             cgroups: Cgroups::default(),
         })
+    }
+
+    /// Looks again for programs, which can be installed at any time.
+    pub fn look_for_programs(&mut self) {
+        self.user_mode = user_mode();
     }
 
     /// What a kernel of today has: for hosts written by hand.
@@ -254,6 +265,10 @@ impl Architecture {
             None
         }
     }
+}
+
+fn user_mode() -> Option<UserModeProgram> {
+    UserModeProgram::find(|path| path.is_file())
 }
 
 fn namespaces() -> Namespaces {
@@ -319,6 +334,7 @@ impl Host {
             landlock_abi: 7,
             seccomp: true,
             overlay: true,
+            user_mode: None,
             cgroups: Cgroups::default(),
         }
     }

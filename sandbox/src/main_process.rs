@@ -296,6 +296,7 @@ pub(crate) fn perform(step: &Step, prepared: &Prepared) -> Result<(), Errno> {
         | Step::Domainname(_)
         | Step::Loopback
         | Step::TakeNetwork(_)
+        | Step::KeepNetwork(_)
         | Step::Connect
         | Step::Mount(_)
         | Step::Gate
@@ -360,6 +361,12 @@ impl Descriptors {
         self.moves
             .last()
             .map_or(0, |last| last.to.saturating_add(1))
+    }
+
+    /// Where what goes to `target` comes from.
+    pub(crate) fn source_of(&self, target: RawFd) -> Option<RawFd> {
+        let mut moves = self.moves.iter();
+        moves.find(|one| one.to == target).map(|one| one.from)
     }
 
     /// Unshares the table if it is shared.

@@ -15,6 +15,7 @@ use crate::filesystem::MountStep;
 use crate::identity::join::JoinStep;
 use crate::identity::maps::{Alone, Maps};
 use crate::landlock::LandlockStep;
+use crate::network::user_mode::UserNetwork;
 use crate::seccomp;
 
 /// A step. Paths and strings are in the kernel's own form, so that walking the steps of a bare
@@ -28,6 +29,8 @@ pub(crate) enum Step {
     JoinCgroup(CgroupPlan),
     /// In the caller's network namespace.
     TakeNetwork(Box<NetworkLease>),
+    /// The same without root, by a program that is started once there is a box.
+    KeepNetwork(Box<UserNetwork>),
     /// The caller's own tree is still ours.
     Join(Vec<JoinStep>),
     /// Kept by the walker until it is joined, behind the set-up.
@@ -334,6 +337,7 @@ impl fmt::Display for Step {
             Self::OomScore(score) => write!(f, "set the out-of-memory score to {score}"),
             Self::CreateCgroup(plan) => write!(f, "create {plan}"),
             Self::TakeNetwork(lease) => lease.network.fmt(f),
+            Self::KeepNetwork(wanted) => wanted.fmt(f),
             Self::Connect => {
                 f.write_str("bring up lo and the box's interfaces, with addresses and routes")
             }

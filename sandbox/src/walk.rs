@@ -17,7 +17,7 @@ use crate::identity::maps::Maps;
 use crate::init;
 use crate::main_process::{NOT_EXECUTED, Prepared, give_directory, open_directory, perform};
 use crate::namespaces::NamespaceIds;
-use crate::network::{NetworkError, Taken};
+use crate::network::{Keeper, NetworkError, Taken};
 use crate::plan::{Carrier, Plan};
 use crate::status::{self, Wire};
 use crate::step::{NamespaceSet, Step};
@@ -132,6 +132,8 @@ pub(crate) struct Walker<'a> {
     second_user: Option<OwnedFd>,
     /// The box's place on networks, until it is connected.
     network: Option<Taken>,
+    /// Who has a program lead it outside.
+    keeper: Option<Keeper>,
     mounts: Mounts,
 }
 
@@ -155,6 +157,7 @@ impl<'a> Walker<'a> {
             host_proc: None,
             second_user: None,
             network: None,
+            keeper: None,
             mounts: Mounts::default(),
         }
     }
@@ -274,7 +277,17 @@ impl<'a> Walker<'a> {
                 self.network = Some(Taken::take(lease)?);
                 Ok(())
             }
+            Step::KeepNetwork(wanted) => {
+                let log = self.prepared.descriptors.source_of(libc::STDERR_FILENO);
+                self.keeper = Some(Keeper::start(wanted, log)?);
+                Ok(())
+            }
             Step::Connect => {
+                if let Some(keeper) = self.keeper.take() {
+                    keeper.connect()?;
+                    self.kept.push(keeper.into_channel());
+                    return Ok(());
+                }
                 let mut taken = self.network.take().ok_or(Errno(libc::EBADF))?;
                 taken.connect()?;
                 self.kept.extend(taken.take_live());

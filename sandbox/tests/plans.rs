@@ -32,6 +32,7 @@ fn root(cgroups: Cgroups) -> Host {
         landlock_abi: 7,
         seccomp: true,
         overlay: true,
+        user_mode: None,
         cgroups,
     }
 }

@@ -2,7 +2,7 @@
 
 use std::os::unix::process::ExitStatusExt;
 
-use crate::fixture::{Herd, Net};
+use crate::fixture::{Deadline, Herd, Net};
 use crate::network_reach::{
     IDLE, WEB, from_box, from_host, from_outside, lacks_something, listens, says,
 };
@@ -224,5 +224,43 @@ fn what_kill_mode_leaves_alive_keeps_the_network_and_takes_it_along_at_its_end()
         "{made:#?}"
     );
     net.host(&["kill", "-KILL", left]);
+    net.wait_until_nothing_is_left();
+}
+
+/// A usual run of the tests has time for 50; `tests/dev networks-long` is 1,000.
+#[test]
+fn descriptors_and_processes_stay_as_many_over_many_networks() {
+    if lacks_something() {
+        return;
+    }
+    let runs = std::env::var("HERD_NETWORK_RUNS").ok();
+    let runs: u32 = runs.and_then(|runs| runs.parse().ok()).unwrap_or(50);
+    let job = "command = \"/bin/true\"\noneshot = true\nboxed = true\n\
+               [network]\nmode = \"bridge\"\nports = [\"8080:80\"]\nallow = [\"dns\"]\nrate_in = \"1M\"\n";
+    let net = Net::start(Herd::builder().available("job", job));
+    // What one start needs for good is there then.
+    for _ in 0..3 {
+        net.herd.ok(&["start", "job"]);
+    }
+    net.herd.wait_state("job", "inactive");
+    let herd = net.herd.pid();
+    let open = || {
+        let descriptors = std::fs::read_dir(format!("/proc/{herd}/fd")).unwrap();
+        let children = format!("/proc/{herd}/task/{herd}/children");
+        let children = std::fs::read_to_string(children).unwrap();
+        (descriptors.count(), children.split_whitespace().count())
+    };
+    let before = open();
+    for _ in 0..runs {
+        net.herd.ok(&["start", "job"]);
+    }
+    let deadline = Deadline::new();
+    loop {
+        let now = open();
+        if now.0 <= before.0 && now.1 <= before.1 {
+            break;
+        }
+        assert!(!deadline.left().is_zero(), "{before:?}, {now:?} now");
+    }
     net.wait_until_nothing_is_left();
 }

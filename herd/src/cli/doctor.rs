@@ -5,16 +5,25 @@ use std::process::ExitCode;
 use sandbox::Host;
 use sandbox::host::doctor::{Finding, Report, State, Subject, examine};
 
+use serde::Serialize;
+
 use super::failure::Failure;
 use super::screen::{Colour, Screen};
+use crate::pid1::place::Place;
 
 /// A wall that cannot be built is a finding, not a failure of the verb, unless it is asked to be.
 pub(super) fn doctor(screen: &mut Screen, strict: bool) -> Result<ExitCode, Failure> {
     let host = Host::detect().map_err(|error| Failure::failed(error.to_string()))?;
     let report = examine(&host);
+    let place = Place::here().to_string();
     if screen.json {
-        screen.document(&report)?;
+        let here = Here {
+            place: &place,
+            report: &report,
+        };
+        screen.document(&here)?;
     } else {
+        screen.line(format!("in {place}"))?;
         show(screen, &report)?;
     }
     Ok(if strict && !report.strict_ready {
@@ -22,6 +31,13 @@ pub(super) fn doctor(screen: &mut Screen, strict: bool) -> Result<ExitCode, Fail
     } else {
         ExitCode::SUCCESS
     })
+}
+
+#[derive(Serialize)]
+struct Here<'a> {
+    place: &'a str,
+    #[serde(flatten)]
+    report: &'a Report,
 }
 
 fn show(screen: &mut Screen, report: &Report) -> Result<(), Failure> {

@@ -7,7 +7,8 @@ use super::failure::{FAILED, Failure, NO_SUCH_UNIT, names};
 use super::places::Places;
 use super::screen::Screen;
 use crate::control::client::{ANSWER_TIMEOUT, ClientError};
-use crate::control::protocol::{Call, Refusal, State, StatusReply};
+use crate::control::protocol::{Call, ListEntry, ListReply, Refusal, State, StatusReply};
+use serde_json::json;
 
 pub(super) fn is_active(
     places: &Places,
@@ -26,6 +27,48 @@ pub(super) fn is_failed(
     quiet: bool,
 ) -> Result<ExitCode, Failure> {
     is(places, screen, units, quiet, |state| state == State::Failed)
+}
+
+/// For health checks: 0 when everything that should be up is, else 1 and who is not.
+pub(super) fn all_are_active(
+    places: &Places,
+    screen: &mut Screen,
+    quiet: bool,
+) -> Result<ExitCode, Failure> {
+    let call = Call::List {
+        all: false,
+        usage: false,
+    };
+    let mut reply: ListReply = places.connect()?.call(&call, Some(ANSWER_TIMEOUT))?;
+    reply.units.retain(|unit| !is_well(unit));
+    if !quiet && screen.json {
+        let entry = |unit: &ListEntry| json!({ "name": unit.name, "state": unit.state, "substate": unit.substate });
+        let entries: Vec<_> = reply.units.iter().map(entry).collect();
+        screen.document(&entries)?;
+    } else if !quiet {
+        for unit in &reply.units {
+            let state = unit.state.as_str();
+            screen.line(format!("{}: {state} ({})", unit.name, unit.substate))?;
+        }
+    }
+    Ok(if reply.units.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(FAILED)
+    })
+}
+
+/// A oneshot that has done its work and a unit whose conditions do not hold are as they should be; so is one that
+/// nobody has asked for.
+fn is_well(unit: &ListEntry) -> bool {
+    match unit.state {
+        State::Active | State::Reloading => true,
+        State::Inactive => {
+            let is_done = matches!(unit.substate.as_str(), "completed" | "skipped");
+            is_done || !(unit.enabled || unit.broken)
+        }
+        State::Activating | State::Deactivating | State::Failed => false,
+    }
 }
 
 fn is(

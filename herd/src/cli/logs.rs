@@ -8,7 +8,6 @@ use clap::Args;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Span, Zoned};
-use serde_json::json;
 use units::UnitName;
 
 use super::failure::{Failure, NO_SUCH_UNIT, USAGE, names};
@@ -16,7 +15,7 @@ use super::now::now;
 use super::places::Places;
 use super::screen::{Colour, Screen};
 use crate::control::client::ANSWER_TIMEOUT;
-use crate::control::protocol::{Call, WhyReply};
+use crate::control::protocol::{Call, Info, WhyReply};
 use crate::logs::escape::sanitise;
 use crate::logs::follow::Follow;
 use crate::logs::read::{self, Entry, Filter, Needle};
@@ -83,7 +82,13 @@ pub(super) fn logs(
         .then(|| Follow::new(directory, follow_units))
         .transpose()
         .map_err(cannot_read)?;
-    let there = read::units(directory).map_err(cannot_read)?;
+    let there = read::units(directory);
+    if there.as_ref().map_or(true, Vec::is_empty) && keeps_none(places) {
+        let message = "this herd keeps no log files; its lines are on its own output";
+        let hint = "ask the container's engine, or give herd a --log-dir";
+        return Err(Failure::failed(message).hint(hint));
+    }
+    let there = there.map_err(cannot_read)?;
     if !wanted.follow
         && let Some(unknown) = asked
             .iter()
@@ -130,7 +135,12 @@ pub(super) fn logs(
 /// One record in the look that was asked for. To a terminal no control character goes.
 pub(super) fn print_entry(screen: &mut Screen, entry: &Entry, look: Look) -> io::Result<()> {
     if look == Look::Json {
-        return screen.json_line(&as_json(entry));
+        return screen.json_line(&crate::logs::json(
+            entry.at,
+            entry.unit.as_str(),
+            entry.kind,
+            &entry.text,
+        ));
     }
     let mut line = Vec::new();
     if look == Look::Line {
@@ -154,18 +164,12 @@ pub(super) fn print_entry(screen: &mut Screen, entry: &Entry, look: Look) -> io:
     screen.bytes(&line)
 }
 
-/// Text that is not UTF-8 becomes an array of numbers, as journald has it.
-fn as_json(entry: &Entry) -> serde_json::Value {
-    let text = match std::str::from_utf8(&entry.text) {
-        Ok(text) => json!(text),
-        Err(_) => json!(entry.text),
-    };
-    json!({
-        "at": entry.at.to_string(),
-        "unit": entry.unit.as_str(),
-        "kind": entry.kind.as_str(),
-        "text": text,
-    })
+/// A herd in a container that has no place for them.
+fn keeps_none(places: &Places) -> bool {
+    let info = places
+        .connect()
+        .and_then(|mut client| Ok(client.call::<Info>(&Call::Info, Some(ANSWER_TIMEOUT))?));
+    info.is_ok_and(|info| info.log_dir.is_empty())
 }
 
 fn filter(wanted: &LogsArgs) -> Result<Filter, Failure> {

@@ -25,6 +25,7 @@ mod plot;
 mod run;
 mod screen;
 mod security;
+mod spare;
 mod status;
 mod table;
 mod watch;
@@ -89,10 +90,7 @@ pub struct Global {
 pub enum Verb {
     /// Run the units of a directory in the foreground; ctrl-c stops them in order.
     #[command(visible_aliases = ["fg", "foreground"])]
-    Run {
-        /// Every unit in it is started; without one, the enabled units are.
-        dir: Option<PathBuf>,
-    },
+    Run(run::RunArgs),
     /// Be the service manager of the machine, or with --user your own.
     Daemon,
     /// Show how units are: a table of all, or everything about some.
@@ -168,10 +166,13 @@ pub enum Verb {
         #[arg(long)]
         strict: bool,
     },
-    /// Exit 0 when one of the units is active.
+    /// Exit 0 when one of the units is active; with --all, when all that should be are.
     IsActive {
-        #[arg(required = true)]
+        #[arg(required_unless_present = "all")]
         units: Vec<String>,
+        /// Every enabled unit and what it needs; prints those that are not active.
+        #[arg(short, long, conflicts_with = "units")]
+        all: bool,
         /// Print nothing.
         #[arg(short, long)]
         quiet: bool,
@@ -290,7 +291,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn verb(cli: &Cli, screen: &mut Screen) -> Result<ExitCode, Failure> {
     let places = || Places::find(&cli.global);
     match &cli.verb {
-        Verb::Run { dir } => run::run(&cli.global, dir.as_deref()),
+        Verb::Run(wanted) => run::run(&cli.global, wanted),
         Verb::Daemon => run::daemon(&cli.global),
         Verb::Status { units, all, lines } => {
             status::status(&places()?, screen, units, *all, *lines)
@@ -316,7 +317,12 @@ fn verb(cli: &Cli, screen: &mut Screen) -> Result<ExitCode, Failure> {
         Verb::Blame => blame::blame(&places()?, screen),
         Verb::Plot => plot::plot(&places()?, screen),
         Verb::Doctor { strict } => doctor::doctor(screen, *strict),
-        Verb::IsActive { units, quiet } => is_state::is_active(&places()?, screen, units, *quiet),
+        Verb::IsActive {
+            all: true, quiet, ..
+        } => is_state::all_are_active(&places()?, screen, *quiet),
+        Verb::IsActive { units, quiet, .. } => {
+            is_state::is_active(&places()?, screen, units, *quiet)
+        }
         Verb::IsFailed { units, quiet } => is_state::is_failed(&places()?, screen, units, *quiet),
         Verb::Network { action } => network::network(&places()?, screen, action),
         Verb::Goal { unit, no_wait } => job::goal(&places()?, screen, unit, !*no_wait),

@@ -7,6 +7,7 @@ use units::SearchPath;
 
 use super::Global;
 use super::failure::{Failure, USAGE};
+use super::spare;
 use crate::control::client::Client;
 use crate::daemon;
 
@@ -18,6 +19,17 @@ pub(super) struct Places {
     pub(super) log_dir: PathBuf,
     pub(super) search: SearchPath,
 }
+
+/// What `herd run` starts with.
+#[derive(Debug)]
+pub(super) struct ToRun {
+    pub(super) runtime_dir: PathBuf,
+    pub(super) log_dir: Option<PathBuf>,
+    pub(super) search: SearchPath,
+    pub(super) notes: Vec<String>,
+}
+
+const SOCKET: &str = "control.sock";
 
 /// Whose herd a verb is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,70 +71,55 @@ impl Places {
     }
 
     fn of(global: &Global, whose: Whose) -> Result<Self, Failure> {
-        let chosen = |option: &Option<PathBuf>, variable: &str| {
-            let from_environment = || env::var_os(variable).map(PathBuf::from);
-            option
-                .clone()
-                .or_else(|| from_environment().filter(|path| !path.as_os_str().is_empty()))
-        };
-        let runtime_dir = chosen(&global.runtime_dir, "HERD_RUNTIME_DIR");
-        let log_dir = chosen(&global.log_dir, "HERD_LOG_DIR");
-        let (runtime_dir, log_dir, mut search) = match whose {
-            Whose::System => (
-                runtime_dir.unwrap_or_else(|| "/run/herd".into()),
-                log_dir.unwrap_or_else(|| {
-                    let of_this_boot = PathBuf::from(daemon::LOGS_OF_THIS_BOOT);
-                    match of_this_boot.exists() {
-                        true => of_this_boot,
-                        false => "/var/log/herd".into(),
-                    }
-                }),
-                SearchPath {
-                    boot: crate::pid1::boot_of_this_machine(),
-                    ..SearchPath::system()
-                },
-            ),
-            Whose::User => (
-                match runtime_dir {
+        let runtime_dir = match chosen(&global.runtime_dir, "HERD_RUNTIME_DIR") {
+            Some(path) => path,
+            None => match usual_runtime_dir(whose) {
+                Ok(path) if path.join(SOCKET).exists() => path,
+                usual => match spare::in_use() {
                     Some(path) => path,
-                    None => directory("XDG_RUNTIME_DIR", None, "--runtime-dir")?.join("herd"),
+                    None => usual?,
                 },
-                match log_dir {
-                    Some(path) => path,
-                    None => directory("XDG_STATE_HOME", Some(".local/state"), "--log-dir")?
-                        .join("herd/log"),
-                },
-                SearchPath::user(&directory(
-                    "XDG_CONFIG_HOME",
-                    Some(".config"),
-                    "--enabled-dir",
-                )?),
-            ),
+            },
         };
-        for (option, place) in [
-            (&global.enabled_dir, &mut search.enabled),
-            (&global.available_dir, &mut search.available),
-            (&global.vendor_dir, &mut search.vendor),
-        ] {
-            if let Some(path) = option {
-                *place = Some(absolute(path)?);
-                search.explicit = true;
-            }
-        }
-        // Beside the enabled units, as in the machine's own directories.
-        if let (Some(_), Some(enabled)) = (&global.enabled_dir, &search.enabled) {
-            search.networks = enabled.parent().map(|above| above.join("networks"));
-        }
         Ok(Self {
             is_user: whose == Whose::User,
             runtime_dir: absolute(&runtime_dir)?,
-            log_dir: absolute(&log_dir)?,
+            log_dir: absolute(&match chosen(&global.log_dir, "HERD_LOG_DIR") {
+                Some(path) => path,
+                None => usual_log_dir(whose)?,
+            })?,
+            search: search_path(global, whose)?,
+        })
+    }
+
+    /// Those of `herd run`, which makes do with what it finds: a root that cannot be written, a user without a
+    /// home. What was chosen otherwise than is usual is said in `notes`.
+    pub(super) fn to_run(global: &Global, directory: Option<&Path>) -> Result<ToRun, Failure> {
+        let is_user = global.user || !(rustix::process::geteuid().is_root() || global.system);
+        let whose = if is_user { Whose::User } else { Whose::System };
+        let mut notes = Vec::new();
+        let runtime_dir = match chosen(&global.runtime_dir, "HERD_RUNTIME_DIR") {
+            Some(path) => path,
+            None => spare::runtime_dir(usual_runtime_dir(whose), &mut notes)?,
+        };
+        let log_dir = match chosen(&global.log_dir, "HERD_LOG_DIR") {
+            Some(path) => Some(path),
+            None => spare::log_dir(usual_log_dir(whose), &mut notes),
+        };
+        let search = match directory {
+            Some(directory) => SearchPath::directory(directory.to_owned()),
+            None => search_path(global, whose)?,
+        };
+        Ok(ToRun {
+            runtime_dir: absolute(&runtime_dir)?,
+            log_dir: log_dir.as_deref().map(absolute).transpose()?,
             search,
+            notes,
         })
     }
 
     pub(super) fn socket(&self) -> PathBuf {
-        self.runtime_dir.join("control.sock")
+        self.runtime_dir.join(SOCKET)
     }
 
     pub(super) fn connect(&self) -> Result<Client, Failure> {
@@ -138,6 +135,66 @@ impl Places {
         let path = self.search.available.as_deref();
         path.ok_or_else(|| Failure::failed("there is no directory of available units"))
     }
+}
+
+/// What an option or a variable says.
+fn chosen(option: &Option<PathBuf>, variable: &str) -> Option<PathBuf> {
+    let from_environment = || env::var_os(variable).map(PathBuf::from);
+    option
+        .clone()
+        .or_else(|| from_environment().filter(|path| !path.as_os_str().is_empty()))
+}
+
+fn usual_runtime_dir(whose: Whose) -> Result<PathBuf, Failure> {
+    match whose {
+        Whose::System => Ok("/run/herd".into()),
+        Whose::User => Ok(directory("XDG_RUNTIME_DIR", None, "--runtime-dir")?.join("herd")),
+    }
+}
+
+fn usual_log_dir(whose: Whose) -> Result<PathBuf, Failure> {
+    match whose {
+        Whose::System => {
+            let of_this_boot = PathBuf::from(daemon::LOGS_OF_THIS_BOOT);
+            Ok(match of_this_boot.exists() {
+                true => of_this_boot,
+                false => "/var/log/herd".into(),
+            })
+        }
+        Whose::User => {
+            let state = directory("XDG_STATE_HOME", Some(".local/state"), "--log-dir")?;
+            Ok(state.join("herd/log"))
+        }
+    }
+}
+
+fn search_path(global: &Global, whose: Whose) -> Result<SearchPath, Failure> {
+    let mut search = match whose {
+        Whose::System => SearchPath {
+            boot: crate::pid1::boot_of_this_machine(),
+            ..SearchPath::system()
+        },
+        Whose::User => SearchPath::user(&directory(
+            "XDG_CONFIG_HOME",
+            Some(".config"),
+            "--enabled-dir",
+        )?),
+    };
+    for (option, place) in [
+        (&global.enabled_dir, &mut search.enabled),
+        (&global.available_dir, &mut search.available),
+        (&global.vendor_dir, &mut search.vendor),
+    ] {
+        if let Some(path) = option {
+            *place = Some(absolute(path)?);
+            search.explicit = true;
+        }
+    }
+    // Beside the enabled units, as in the machine's own directories.
+    if let (Some(_), Some(enabled)) = (&global.enabled_dir, &search.enabled) {
+        search.networks = enabled.parent().map(|above| above.join("networks"));
+    }
+    Ok(search)
 }
 
 /// Absolute and without `..`, which the paths that units make of it (`%Y`) may not have.

@@ -10,7 +10,8 @@ use super::places::Places;
 use super::screen::Screen;
 use crate::control::client::ANSWER_TIMEOUT;
 use crate::control::protocol::{Call, PlanReply};
-use crate::daemon::{self, Mode, NoPlan, Options};
+use crate::daemon::{self, HandedOn, Mode, NoPlan, Options};
+use crate::supervisor::EndPolicy;
 
 pub(super) fn plan(places: &Places, screen: &mut Screen, unit: &str) -> Result<ExitCode, Failure> {
     let unit = name(unit)?;
@@ -44,9 +45,16 @@ pub(super) fn offline_options(places: &Places) -> Options {
             Mode::System
         },
         runtime_dir: places.runtime_dir.clone(),
-        log_dir: places.log_dir.clone(),
+        log_dir: Some(places.log_dir.clone()),
         search: places.search.clone(),
-        echo: false,
+        echo: None,
+        handed_on: if places.is_user {
+            HandedOn::Session
+        } else {
+            HandedOn::None
+        },
+        ending: EndPolicy::default(),
+        notes: Vec::new(),
     }
 }
 

@@ -1,52 +1,180 @@
 //! `herd run` and `herd daemon`: becoming the service manager.
 
-use std::path::Path;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
-use units::SearchPath;
+use clap::{Args, ValueEnum};
+use units::value::duration::parse_duration;
+use units::{SearchPath, UnitName};
 
 use super::Global;
-use super::failure::Failure;
+use super::failure::{FAILED, Failure, NO_SUCH_UNIT, names};
 use super::places::{Places, absolute};
-use crate::daemon::{self, Mode, Options};
+use crate::daemon::{self, HandedOn, Mode, Options};
+use crate::logs::Format;
+use crate::pid1::place::Place;
+use crate::supervisor::EndPolicy;
 
-pub(super) fn run(global: &Global, directory: Option<&Path>) -> Result<ExitCode, Failure> {
-    let places = Places::to_start(global)?;
-    let search = match directory {
-        Some(directory) => {
-            let directory = absolute(directory)?;
-            let metadata = std::fs::metadata(&directory)
-                .map_err(|error| Failure::file("read", &directory, &error))?;
-            if !metadata.is_dir() {
-                let message = format!("{} is no directory", directory.display());
-                return Err(Failure::failed(message).hint("herd run takes a directory of units"));
-            }
-            SearchPath::directory(directory)
-        }
-        None => places.search.clone(),
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// Every unit in it is started; without one, the enabled units are.
+    pub(super) dir: Option<PathBuf>,
+    /// End when this unit has ended for good, with its exit code; can be given again.
+    #[arg(long, value_name = "UNIT")]
+    exit_with: Vec<String>,
+    /// What to do when nothing runs any more [exit as process 1 of a container, else stay].
+    #[arg(long, value_name = "WHAT")]
+    when_done: Option<WhenDone>,
+    /// How long stopping everything may take [8s as process 1 of a container, else as the units say].
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    stop_timeout: Option<Limit>,
+    /// What lines on stdout look like.
+    #[arg(long, value_name = "FORMAT")]
+    log_format: Option<LogFormat>,
+    /// What services get of herd's own environment [all as process 1 of a container, else session].
+    #[arg(long, value_name = "WHAT")]
+    environment: Option<Environment>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum WhenDone {
+    Exit,
+    Stay,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum LogFormat {
+    Prefix,
+    Plain,
+    Json,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Environment {
+    All,
+    Session,
+    None,
+}
+
+/// `None` is `infinity`.
+#[derive(Debug, Clone, Copy)]
+struct Limit(Option<Duration>);
+
+fn time(text: &str) -> Result<Limit, String> {
+    match parse_duration(text) {
+        Ok(limit) => Ok(Limit(limit)),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// docker and podman send SIGKILL 10 s after SIGTERM. What has not ended after 8 s is killed, which has one second
+/// more; then the last lines are written.
+const CONTAINER_STOP: Duration = Duration::from_secs(8);
+
+pub(super) fn run(global: &Global, wanted: &RunArgs) -> Result<ExitCode, Failure> {
+    let directory = match &wanted.dir {
+        Some(directory) => Some(existing(directory)?),
+        None => None,
     };
+    let places = Places::to_run(global, directory.as_deref())?;
+    let place = Place::here();
+    let is_init = std::process::id() == 1 && place.is_container();
+    let with = BTreeSet::from_iter(names(&wanted.exit_with)?);
+    for name in &with {
+        is_sound(&places.search, name)?;
+    }
+    let when_done = match wanted.when_done {
+        Some(WhenDone::Exit) => true,
+        Some(WhenDone::Stay) => false,
+        None => is_init,
+    };
+    let stop_within = match wanted.stop_timeout {
+        Some(Limit(limit)) => limit,
+        None => is_init.then_some(CONTAINER_STOP),
+    };
+    let format = match wanted.log_format {
+        Some(LogFormat::Prefix) => Format::Prefix,
+        Some(LogFormat::Plain) => Format::Plain,
+        Some(LogFormat::Json) => Format::Json,
+        None if global.json => Format::Json,
+        None => Format::Prefix,
+    };
+    let handed_on = match wanted.environment {
+        Some(Environment::All) => HandedOn::All,
+        Some(Environment::Session) => HandedOn::Session,
+        Some(Environment::None) => HandedOn::None,
+        None if is_init => HandedOn::All,
+        None => HandedOn::Session,
+    };
+    let mut notes = places.notes;
+    if is_init {
+        notes.insert(0, format!("process 1 of {place}"));
+    }
     become_manager(Options {
         mode: Mode::Foreground,
         runtime_dir: places.runtime_dir,
         log_dir: places.log_dir,
-        search,
-        echo: true,
+        search: places.search,
+        echo: Some(format),
+        handed_on,
+        ending: EndPolicy {
+            with,
+            when_done,
+            stop_within,
+        },
+        notes,
     })
+}
+
+fn existing(directory: &Path) -> Result<PathBuf, Failure> {
+    let directory = absolute(directory)?;
+    let metadata =
+        std::fs::metadata(&directory).map_err(|error| Failure::file("read", &directory, &error))?;
+    if !metadata.is_dir() {
+        let message = format!("{} is no directory", directory.display());
+        return Err(Failure::failed(message).hint("herd run takes a directory of units"));
+    }
+    Ok(directory)
+}
+
+/// herd would wait for ever for the end of a unit that is not there.
+fn is_sound(search: &SearchPath, name: &UnitName) -> Result<(), Failure> {
+    let parsed = units::load_one(search, name, &units::host_facts());
+    if parsed.unit.is_some() {
+        return Ok(());
+    }
+    let is_missing = parsed
+        .diagnostics
+        .iter()
+        .any(|diagnostic| diagnostic.message.starts_with("there is no unit"));
+    let code = if is_missing { NO_SUCH_UNIT } else { FAILED };
+    let texts: Vec<String> = parsed
+        .diagnostics
+        .iter()
+        .map(|diagnostic| diagnostic.render(false).trim_end().to_owned())
+        .collect();
+    let message = format!("--exit-with {name}: {}", texts.join("\n"));
+    Err(Failure::new(code, message))
 }
 
 pub(super) fn daemon(global: &Global) -> Result<ExitCode, Failure> {
     let places = Places::to_start(global)?;
-    let mode = if places.is_user {
-        Mode::User
+    let (mode, handed_on) = if places.is_user {
+        (Mode::User, HandedOn::Session)
     } else {
-        Mode::System
+        (Mode::System, HandedOn::None)
     };
     become_manager(Options {
         mode,
         runtime_dir: places.runtime_dir,
-        log_dir: places.log_dir,
+        log_dir: Some(places.log_dir),
         search: places.search,
-        echo: false,
+        echo: None,
+        handed_on,
+        ending: EndPolicy::default(),
+        notes: Vec::new(),
     })
 }
 

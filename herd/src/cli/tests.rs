@@ -57,11 +57,11 @@ fn the_manual_tells_of_every_option() {
 fn the_seeds_words_are_understood() {
     assert!(matches!(
         parse("herd fg units").verb,
-        Verb::Run { dir: Some(_) }
+        Verb::Run(run::RunArgs { dir: Some(_), .. })
     ));
     assert!(matches!(
         parse("herd foreground").verb,
-        Verb::Run { dir: None }
+        Verb::Run(run::RunArgs { dir: None, .. })
     ));
     assert!(matches!(parse("herd log web").verb, Verb::Logs(_)));
     assert!(matches!(parse("herd show web").verb, Verb::Status { .. }));

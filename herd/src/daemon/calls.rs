@@ -384,7 +384,10 @@ impl Daemon {
                 super::Mode::User => WireMode::User,
             },
             runtime_dir: self.options.runtime_dir.display().to_string(),
-            log_dir: self.options.log_dir.display().to_string(),
+            log_dir: match &self.options.log_dir {
+                Some(path) => path.display().to_string(),
+                None => String::new(),
+            },
             unit_dirs: units_at_hand::directories(&self.options.search),
             started_at: self.started_at,
             uptime_usec: clock::wall().0 - self.started_at,

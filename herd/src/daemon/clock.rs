@@ -16,6 +16,11 @@ pub(super) fn wall() -> Timestamp {
     Timestamp(i64::try_from(micros(ClockId::Realtime)).unwrap_or(i64::MAX))
 }
 
+/// Microseconds of `CLOCK_MONOTONIC`, as the notify protocol tells time.
+pub(super) fn monotonic_micros() -> u64 {
+    micros(ClockId::Monotonic)
+}
+
 /// When `time` was or will be, as people say it, by today's difference between the clocks.
 pub(super) fn to_wall(time: Time) -> i64 {
     let now_boot = i64::try_from(now().as_micros()).unwrap_or(i64::MAX);

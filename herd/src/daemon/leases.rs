@@ -26,6 +26,26 @@ pub(super) struct Lease {
     pub is_main: bool,
 }
 
+/// The network that the main process of a unit has.
+#[derive(Debug)]
+struct MainNetwork {
+    namespace: OwnedFd,
+    /// The user namespace that it belongs to, where that has to be joined first.
+    user: Option<OwnedFd>,
+    /// The lease whose names belong to it.
+    names: Option<String>,
+}
+
+/// Of a launch in this network, with what is held for it.
+fn joined(mut occasion: NetworkOccasion, main: MainNetwork) -> (NetworkOccasion, Vec<OwnedFd>) {
+    occasion.joined = Some(Joined {
+        names: main.names,
+        with_user: main.user.is_some(),
+    });
+    let held = [Some(main.namespace), main.user];
+    (occasion, held.into_iter().flatten().collect())
+}
+
 impl Daemon {
     /// Which network a launch has, and the descriptor that it joins.
     pub(super) fn network_occasion(
@@ -33,7 +53,7 @@ impl Daemon {
         id: ServiceId,
         unit: &Unit,
         task: Task,
-    ) -> Result<(NetworkOccasion, Option<OwnedFd>), Arc<str>> {
+    ) -> Result<(NetworkOccasion, Vec<OwnedFd>), Arc<str>> {
         let mut occasion = NetworkOccasion::default();
         let command = match task {
             Task::Role(role) => crate::prepare::command_of(unit, role).ok(),
@@ -41,22 +61,19 @@ impl Daemon {
         };
         let is_unboxed = command.is_some_and(|command| command.unboxed);
         let Some(walls) = unit.walls.as_ref().filter(|_| !is_unboxed) else {
-            return Ok((occasion, None));
+            return Ok((occasion, Vec::new()));
         };
         let entry = unit.entry.as_deref();
         if let Some(other) = entry.and_then(|entry| entry.network_of.as_ref()) {
-            let (namespace, names) = self.network_of(other)?;
-            occasion.joined = Some(Joined { names });
-            return Ok((occasion, Some(namespace)));
+            return Ok(joined(occasion, self.network_of(other)?));
         }
         if walls.network.as_private().is_none() {
-            return Ok((occasion, None));
+            return Ok((occasion, Vec::new()));
         }
         if task != Task::Role(Role::Main) {
             // What runs beside the main process is where it is.
-            if let Ok((namespace, names)) = self.network_of(&unit.name) {
-                occasion.joined = Some(Joined { names });
-                return Ok((occasion, Some(namespace)));
+            if let Ok(own) = self.network_of(&unit.name) {
+                return Ok(joined(occasion, own));
             }
             occasion.is_aside = true;
         }
@@ -66,7 +83,7 @@ impl Daemon {
             Some(runtime) if !occasion.is_aside => short(&runtime.invocation),
             _ => short(&super::spawn::new_invocation()),
         };
-        Ok((occasion, None))
+        Ok((occasion, Vec::new()))
     }
 
     /// The id of the lease that a service's main process has, while it has one.
@@ -82,21 +99,27 @@ impl Daemon {
         if !unit.has_network_namespace() {
             return Ok(None);
         }
-        let (namespace, _) = self.main_network(&unit.name)?;
-        Ok(Some(namespace).filter(|namespace| !is_own(namespace)))
+        let main = self.main_network(&unit.name)?;
+        if is_own(&main.namespace) {
+            return Ok(None);
+        }
+        match main.user {
+            None => Ok(Some(main.namespace)),
+            Some(_) => Err("a probe inside of a network that is not root's is a command".into()),
+        }
     }
 
     /// As [`Self::main_network`], which is not to be herd's own.
-    fn network_of(&self, name: &UnitName) -> Result<(OwnedFd, Option<String>), Arc<str>> {
+    fn network_of(&self, name: &UnitName) -> Result<MainNetwork, Arc<str>> {
         let found = self.main_network(name)?;
-        match is_own(&found.0) {
+        match is_own(&found.namespace) {
             true => Err(format!("{name} has no network of its own to join").into()),
             false => Ok(found),
         }
     }
 
     /// The network namespace of a unit's main process, and the lease whose names belong to it.
-    fn main_network(&self, name: &UnitName) -> Result<(OwnedFd, Option<String>), Arc<str>> {
+    fn main_network(&self, name: &UnitName) -> Result<MainNetwork, Arc<str>> {
         let none = || format!("{name} has no process whose network could be joined");
         let runtime = self
             .supervisor
@@ -106,20 +129,33 @@ impl Daemon {
         let process = main
             .filter(|main| main.stage == Stage::Executed)
             .ok_or_else(none)?;
-        let path = format!("/proc/{}/ns/net", process.pid);
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-        let namespace = rustix::fs::open(&path, flags, Mode::empty())
-            .map_err(|error| format!("cannot open the network of {name}: {error}"))?;
+        // The box's first process is nobody's to look at but root's.
+        let inner = process.inner.as_ref().filter(|_| !self.host.is_root);
+        let inner = inner.and_then(|inner| Some((inner.pid, inner.pidfd.as_ref()?)));
+        let (pid, pidfd) = match inner {
+            Some((pid, pidfd)) if pid > 0 => (pid, pidfd),
+            Some(_) | None => (process.pid, &process.pidfd),
+        };
+        let open = |kind: &str| {
+            let path = format!("/proc/{pid}/ns/{kind}");
+            let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+            rustix::fs::open(&path, flags, Mode::empty())
+                .map_err(|error| format!("cannot open the network of {name}: {error}"))
+        };
+        let namespace = open("net")?;
+        // Who is not root gets the right to a network where it belongs.
+        let user = (!self.host.is_root).then(|| open("user")).transpose()?;
         // Its number could have become another's before it was opened, not after.
-        let mut end = [PollFd::new(&process.pidfd, PollFlags::IN)];
+        let mut end = [PollFd::new(pidfd, PollFlags::IN)];
         let at_once = rustix::event::Timespec::default();
         if rustix::event::poll(&mut end, Some(&at_once)).map_err(|errno| reason(&errno))? > 0 {
             return Err(none().into());
         }
-        Ok((
+        Ok(MainNetwork {
             namespace,
-            runtime.and_then(|runtime| runtime.names_of_network.clone()),
-        ))
+            user,
+            names: runtime.and_then(|runtime| runtime.names_of_network.clone()),
+        })
     }
 
     /// A launch of this run is about to take a network, or to join one.

@@ -12,6 +12,7 @@ mod freeze;
 mod group;
 mod identity;
 mod leases;
+mod manager;
 mod networks;
 mod notices;
 pub mod notify;
@@ -43,7 +44,7 @@ use sandbox::{Host, Launcher};
 use units::UnitName;
 
 pub use offline::{NoPlan, exposure, plan};
-pub use options::{Ended, Machine, Mode, Options};
+pub use options::{Ended, HandedOn, Machine, Mode, Options};
 pub(crate) use report::LOGS_OF_THIS_BOOT;
 pub use start::{StartError, run};
 
@@ -72,6 +73,8 @@ const SWEEP_AFTER: Duration = Duration::from_millis(50);
 const MANY_CHILDREN: usize = 1000;
 /// A log writer that stands still (a disk that hangs) holds services up for so long at most.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// What herd ends with when it is to be started again, as systemd-nspawn(1) has it.
+const RESTART_CODE: u8 = 133;
 
 pub(crate) struct Daemon {
     options: Options,
@@ -91,6 +94,7 @@ pub(crate) struct Daemon {
     probes: HashMap<RunId, RunningProbe>,
     signals: Signals,
     notify: NotifySocket,
+    manager: manager::Manager,
     watch: Watch,
     control: Server,
     /// The clients' own epoll, so that they can be asked for between other events.
@@ -121,6 +125,8 @@ pub(crate) struct Daemon {
     /// once.
     clients_unheard: bool,
     exit: Option<u8>,
+    /// The one who started herd is to start it again.
+    wants_restart: bool,
     power: Power,
     console: Option<Console>,
     started_at: i64,
@@ -139,7 +145,10 @@ impl Daemon {
         let mut tokens = Vec::with_capacity(BATCH);
         loop {
             if let Some(code) = self.exit {
-                return Ok(code);
+                return Ok(match code {
+                    0 if self.wants_restart => RESTART_CODE,
+                    code => code,
+                });
             }
             let timeout = self.timeout();
             match self.poll.poll(&mut events, timeout) {
@@ -247,6 +256,7 @@ impl Daemon {
             self.rescan();
         }
         self.turn();
+        self.tell_ready();
     }
 
     fn timeout(&self) -> Option<Duration> {
@@ -281,7 +291,11 @@ impl Daemon {
                 Ok(Some(Word::Terminate)) => self.terminate(),
                 Ok(Some(Word::Quit)) => self.inbox.push_back(Event::ShutdownNow),
                 Ok(Some(Word::Power(power))) => self.switch_off(power),
-                Ok(Some(Word::Reload)) => self.rescan_at = Some(clock::now()),
+                Ok(Some(Word::Reload)) => {
+                    self.tell_reloading();
+                    self.rescan_at = Some(clock::now());
+                }
+                Ok(Some(Word::End { at_once, again })) => self.end(at_once, again),
                 Ok(None) => return,
                 Err(error) => return self.note(&format!("cannot read signals: {error}")),
             }
@@ -292,18 +306,26 @@ impl Daemon {
         self.terminations += 1;
         if self.terminations == 1 {
             self.note("stopping everything in order; once more to kill");
-            self.inbox.push_back(Event::Shutdown);
+            self.shutdown_event(false);
         } else {
             self.note("killing everything");
-            self.inbox.push_back(Event::ShutdownNow);
+            self.shutdown_event(true);
         }
+    }
+
+    fn end(&mut self, at_once: bool, again: bool) {
+        self.wants_restart = again;
+        let how = if at_once { "killing" } else { "stopping" };
+        let order = if at_once { "" } else { " in order" };
+        self.note(&format!("{how} everything{order}"));
+        self.shutdown_event(at_once);
     }
 
     /// Everything stops in order, and then the machine does that.
     pub(super) fn switch_off(&mut self, power: Power) {
         self.power = power;
         self.note(&format!("{power}: stopping everything in order"));
-        self.inbox.push_back(Event::Shutdown);
+        self.shutdown_event(false);
     }
 
     fn notice_files(&mut self) {

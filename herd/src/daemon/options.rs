@@ -5,17 +5,27 @@ use std::path::PathBuf;
 
 use units::load::SearchPath;
 
+use crate::logs::Format;
 use crate::pid1::power::Power;
+pub use crate::prepare::HandedOn;
+use crate::supervisor::EndPolicy;
 
 #[derive(Debug, Clone)]
 pub struct Options {
     pub mode: Mode,
     /// Control socket, notify socket, lock.
     pub runtime_dir: PathBuf,
-    pub log_dir: PathBuf,
+    /// Where log files go; without one none are kept.
+    pub log_dir: Option<PathBuf>,
     pub search: SearchPath,
-    /// Show the services' lines on stdout (`herd run`).
-    pub echo: bool,
+    /// Show the services' lines on stdout (`herd run`), in this form.
+    pub echo: Option<Format>,
+    /// What of herd's own environment every service gets.
+    pub handed_on: HandedOn,
+    /// What ends herd, beside being told to.
+    pub ending: EndPolicy,
+    /// What had to be chosen otherwise than is usual; the first words in herd's log.
+    pub notes: Vec<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -44,6 +44,7 @@ impl Daemon {
             Action::Changed { id, state } => self.announce(id, &state),
             Action::Forget { id } => self.forget(id),
             Action::Answer { ticket, answer } => self.answer(ticket, answer),
+            Action::Ending { because_of } => self.note_ending(because_of),
             Action::Exit { code } => self.exit = Some(code),
         }
     }
@@ -622,7 +623,17 @@ impl Daemon {
             .is_some_and(|s| prepare::speaks_notify(s.unit()))
     }
 
+    fn note_ending(&mut self, because_of: Option<ServiceId>) {
+        let why = match because_of.and_then(|id| self.name(id)) {
+            Some(name) => format!("{name} has ended"),
+            None => "nothing is left to run".to_owned(),
+        };
+        self.note(&format!("{why}; stopping everything in order"));
+        self.manager.stopping();
+    }
+
     pub(super) fn shutdown_event(&mut self, force: bool) {
+        self.manager.stopping();
         self.inbox.push_back(if force {
             Event::ShutdownNow
         } else {

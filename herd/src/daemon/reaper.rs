@@ -10,6 +10,7 @@ use super::probes::Progress;
 use super::runtime::{ProbeKind, Process, Stage, Task, exit_status};
 use super::{Daemon, clock};
 use crate::supervisor::action::Role;
+use crate::supervisor::ending::NOT_STARTED;
 use crate::supervisor::event::ExitStatus;
 use crate::supervisor::{Input, RunId, ServiceId};
 
@@ -149,7 +150,8 @@ impl Daemon {
                 }
                 Stage::Building | Stage::Executing => {
                     let why = format!("{status} before it executed its program").into();
-                    self.tell(id, Input::SpawnFailed { run, why });
+                    let code = NOT_STARTED;
+                    self.tell(id, Input::SpawnFailed { run, why, code });
                 }
             },
         }

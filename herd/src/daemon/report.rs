@@ -344,8 +344,7 @@ impl Daemon {
         if !self.options.mode.is_machine() {
             return;
         }
-        let own = self.options.log_dir.clone();
-        if has_file_systems {
+        if has_file_systems && let Some(own) = self.options.log_dir.clone() {
             match self.sink.begin(&own) {
                 Ok(()) => {
                     std::fs::remove_dir_all(LOGS_OF_THIS_BOOT).ok();

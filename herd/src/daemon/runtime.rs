@@ -35,6 +35,8 @@ pub(super) struct Runtime {
     pub oom_kills: u64,
     /// Its last process has ended, and no launch has begun since.
     pub is_empty: bool,
+    /// What the last launch that failed means as an exit code.
+    pub launch_code: u8,
     /// The supervisor waits for the last process to go.
     pub awaits_empty: bool,
     /// Output pipes; more than one while an older one still has a writer.
@@ -84,6 +86,7 @@ impl Runtime {
             memory_watch: None,
             oom_kills: 0,
             is_empty: false,
+            launch_code: crate::supervisor::ending::NOT_STARTED,
             awaits_empty: false,
             outputs: Vec::new(),
             ready_fd: None,

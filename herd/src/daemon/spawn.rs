@@ -9,7 +9,7 @@ use mio::Interest;
 use rustix::fs::OFlags;
 use sandbox::config::{CgroupLimits, CgroupName, Resource, Rlimit};
 use sandbox::status::{self, Message};
-use sandbox::{Carrier, Files};
+use sandbox::{Carrier, Files, LaunchError, StepFailure};
 use units::Unit;
 use units::unit::{Input as Stdin, LogTarget, Output, Surroundings};
 
@@ -21,7 +21,7 @@ use super::{Daemon, paths, reason};
 use crate::logs::{Capture, capture};
 use crate::prepare::{self, Occasion, Prepared};
 use crate::supervisor::action::{Purpose, Role};
-use crate::supervisor::{Input, Pid, RunId, ServiceId};
+use crate::supervisor::{Input, Pid, RunId, ServiceId, ending};
 
 impl Daemon {
     pub(super) fn spawn(&mut self, id: ServiceId, run: RunId, role: Role) {
@@ -32,7 +32,11 @@ impl Daemon {
             {
                 self.say(&name, &format!("{}: {why}", super::reaper::key_of(role)));
             }
-            self.tell(id, Input::SpawnFailed { run, why });
+            let code = self
+                .runtimes
+                .get(&id)
+                .map_or(ending::NOT_STARTED, |runtime| runtime.launch_code);
+            self.tell(id, Input::SpawnFailed { run, why, code });
         }
     }
 
@@ -95,11 +99,14 @@ impl Daemon {
     fn try_spawn(&mut self, id: ServiceId, run: RunId, task: Task) -> Result<(), Arc<str>> {
         let unit = self.unit(id).ok_or("the unit is gone")?;
         let is_main = task == Task::Role(Role::Main);
-        let (mut prepared, namespace) = self.prepare(id, &unit, task)?;
+        let (mut prepared, namespaces) = self.prepare(id, &unit, task)?;
         if starts_frozen(&unit) && prepared.config.cgroup.is_none() {
             return Err(format!("limits.freeze: {}", super::freeze::NO_GROUP).into());
         }
         self.add_open_files(&mut prepared);
+        if !self.host.is_root && wants_network(&prepared.config) {
+            self.host.look_for_programs();
+        }
         let plan = sandbox::compile_with(&prepared.config, &self.host, &mut self.filters)
             .map_err(|e| reason(&e))?;
         if is_main {
@@ -121,6 +128,7 @@ impl Daemon {
         }
         if let Some(runtime) = self.runtimes.get_mut(&id) {
             runtime.is_empty = false;
+            runtime.launch_code = ending::NOT_STARTED;
         }
         self.takes_network(id, run, task, &prepared.config);
         self.wake_for_launch(id)?;
@@ -151,7 +159,7 @@ impl Daemon {
         if let (Some(number), Some((_, write))) = (prepared.ready_fd, &ready_pipe) {
             passed.push((number, write.as_fd()));
         }
-        let held: Vec<BorrowedFd<'_>> = namespace.iter().map(AsFd::as_fd).collect();
+        let held: Vec<BorrowedFd<'_>> = namespaces.iter().map(AsFd::as_fd).collect();
         let files = Files {
             stdin: stdin.as_ref().map_or(self.null.as_fd(), AsFd::as_fd),
             stdout: stdout.as_ref().map_or(self.null.as_fd(), AsFd::as_fd),
@@ -163,10 +171,7 @@ impl Daemon {
             held: &held,
             own: &[],
         };
-        let launched = self
-            .launcher
-            .launch(&plan, files)
-            .map_err(|error| reason(&error));
+        let launched = self.launcher.launch(&plan, files);
         let group = plan.cgroup().cloned();
         let Some(runtime) = self.runtimes.get_mut(&id) else {
             return Err("the unit is gone".into());
@@ -177,7 +182,12 @@ impl Daemon {
         }
         runtime.uid = prepared.config.identity.uid.or(runtime.uid);
         runtime.owns_runtime_directories |= !around.directories.is_empty();
-        let launched = launched?;
+        let launched = launched.map_err(|error| {
+            if let LaunchError::Step(failure) = &error {
+                runtime.launch_code = code_of(failure);
+            }
+            reason(&error)
+        })?;
         runtime.sessions.push(launched.pid);
         if is_main {
             runtime.main = Some(run);
@@ -245,7 +255,7 @@ impl Daemon {
         id: ServiceId,
         unit: &Unit,
         task: Task,
-    ) -> Result<(Prepared, Option<OwnedFd>), Arc<str>> {
+    ) -> Result<(Prepared, Vec<OwnedFd>), Arc<str>> {
         self.refresh_users();
         let is_main = task == Task::Role(Role::Main);
         let first = matches!(
@@ -266,7 +276,7 @@ impl Daemon {
         }
         let ends = matches!(task, Task::Role(Role::Stop(_) | Role::StopPost(_)));
         self.allot(id, unit)?;
-        let (network, namespace) = self.network_occasion(id, unit, task)?;
+        let (network, namespaces) = self.network_occasion(id, unit, task)?;
         let runtime = self.runtime(id).ok_or("the unit is gone")?;
         let occasion = Occasion {
             main_pid: main_pid.filter(|_| !is_main),
@@ -300,7 +310,7 @@ impl Daemon {
             }
             Task::Adopted => return Err("an adopted process is not started".into()),
         };
-        Ok((prepared.map_err(|error| reason(&error))?, namespace))
+        Ok((prepared.map_err(|error| reason(&error))?, namespaces))
     }
 
     /// What targets that herd knows say of the slices above the unit.
@@ -471,7 +481,9 @@ impl Daemon {
                 }
             };
             match message {
-                Message::Failed(failure) => self.launch_failed(run, &reason(&failure)),
+                Message::Failed(failure) => {
+                    self.launch_failed(run, &reason(&failure), code_of(&failure));
+                }
                 Message::Executing => {
                     if let Some(process) = self.processes.get_mut(run) {
                         process.stage = Stage::Executing;
@@ -534,7 +546,7 @@ impl Daemon {
         }
     }
 
-    fn launch_failed(&mut self, run: RunId, why: &Arc<str>) {
+    fn launch_failed(&mut self, run: RunId, why: &Arc<str>, code: u8) {
         let Some(process) = self.processes.get_mut(run) else {
             return;
         };
@@ -549,6 +561,7 @@ impl Daemon {
                     Input::SpawnFailed {
                         run,
                         why: Arc::clone(why),
+                        code,
                     },
                 );
             }
@@ -672,6 +685,11 @@ impl Daemon {
     }
 }
 
+fn wants_network(config: &sandbox::Config) -> bool {
+    let walls = config.walls.as_ref();
+    walls.is_some_and(|walls| walls.network.as_private().is_some())
+}
+
 fn starts_frozen(unit: &Unit) -> bool {
     unit.placement
         .as_ref()
@@ -702,5 +720,14 @@ pub(super) fn new_invocation() -> String {
     match rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::NONBLOCK) {
         Ok(16) => bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
         _ => format!("{:032x}", super::clock::now().as_micros()),
+    }
+}
+
+/// What a launch that failed means as an exit code, in the words of shells.
+fn code_of(failure: &StepFailure) -> u8 {
+    match failure.errno {
+        _ if !failure.is_command => ending::NOT_STARTED,
+        libc::ENOENT | libc::ENOTDIR => ending::NO_SUCH_PROGRAM,
+        _ => ending::CANNOT_EXECUTE,
     }
 }

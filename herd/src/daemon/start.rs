@@ -18,6 +18,7 @@ use sandbox::{Host, Launcher};
 use units::UnitName;
 
 use super::calls::Waiting;
+use super::manager::{Manager, OWN_VARIABLES};
 use super::notify::NotifySocket;
 use super::options::{Ended, Mode, Options};
 use super::releaser::Releaser;
@@ -31,7 +32,7 @@ use crate::control::server::{self, Server};
 use crate::logs::sink::Setup;
 use crate::logs::{Console, Sink, capture};
 use crate::pid1::power::Power;
-use crate::prepare::{SESSION_VARIABLES, Surface};
+use crate::prepare::{HandedOn, Surface};
 use crate::supervisor::{Supervisor, Time};
 use crate::users::Users;
 
@@ -84,6 +85,7 @@ pub fn run(options: Options) -> Result<Ended, StartError> {
     let (mut daemon, base) = Daemon::begin(options, began, host, signals, inherited)?;
     daemon.rescan();
     daemon.turn();
+    daemon.tell_ready();
     let code = match daemon.run_loop() {
         Ok(code) => code,
         Err(error) => {
@@ -92,6 +94,7 @@ pub fn run(options: Options) -> Result<Ended, StartError> {
         }
     };
     daemon.finish(base.as_ref());
+    daemon.manager.ended(code);
     drop(lock);
     Ok(Ended {
         code,
@@ -159,7 +162,7 @@ impl Daemon {
         }
         let launcher = Launcher::new()?.keep_spares(SPARES);
         let sink = Sink::open(&Setup {
-            directory: Some(options.log_dir.clone()),
+            directory: options.log_dir.clone(),
             // What a machine boots from can be read only, or be covered by another file system yet.
             is_later: options.mode.is_machine(),
             echo: options.echo,
@@ -204,7 +207,7 @@ impl Daemon {
         sources
             .add(registry, &releaser, Source::Networks, readable)
             .map_err(set("watch the sources of events"))?;
-        let mut notes = Vec::new();
+        let mut notes = options.notes.clone();
         let base = cgroup_base(&options, &host, &mut notes);
         let surface = surface(&options, base.as_ref(), &notify_path, &host);
         let null = OpenOptions::new()
@@ -224,13 +227,14 @@ impl Daemon {
             own_name,
             poll,
             sources,
-            supervisor: Supervisor::new(),
+            supervisor: Supervisor::ending(options.ending.clone()),
             inbox: VecDeque::new(),
             runtimes: HashMap::new(),
             processes: Processes::default(),
             probes: HashMap::new(),
             signals,
             notify,
+            manager: Manager::from_environment(),
             watch,
             control,
             control_poll,
@@ -253,6 +257,7 @@ impl Daemon {
             notify_unread: false,
             clients_unheard: false,
             exit: None,
+            wants_restart: false,
             power: Power::default(),
             console,
             started_at: clock::wall().0,
@@ -453,6 +458,7 @@ pub(super) fn surface(
 ) -> Surface {
     let environment: BTreeMap<String, String> = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .filter(|(name, _)| !OWN_VARIABLES.contains(&name.as_str()))
         .collect();
     surface_of(
         &options.mode,
@@ -460,6 +466,7 @@ pub(super) fn surface(
         base,
         notify,
         host.uid == 0,
+        options.handed_on,
         environment,
     )
 }
@@ -471,6 +478,7 @@ pub(super) fn surface_of(
     base: Option<&CgroupName>,
     notify: &Path,
     is_root: bool,
+    handed_on: HandedOn,
     environment: BTreeMap<String, String>,
 ) -> Surface {
     let home = PathBuf::from(environment.get("HOME").map_or("/", String::as_str));
@@ -501,11 +509,7 @@ pub(super) fn surface_of(
         ),
         configuration_base: pick("/etc", own("XDG_CONFIG_HOME", ".config")),
         cgroup_base: base.map(|base| base.0.clone()),
-        inherited: if matches!(mode, Mode::System | Mode::Machine(_)) {
-            &[]
-        } else {
-            SESSION_VARIABLES
-        },
+        handed_on,
         environment,
         given: match mode {
             Mode::Machine(machine) => machine.environment.clone(),

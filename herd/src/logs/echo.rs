@@ -1,7 +1,8 @@
 //! Lines shown on herd's own stdout or the console: `web | text`.
 //!
 //! A terminal can be stopped with one key, so a thread of its own writes to it, from a bounded
-//! buffer. What does not fit is dropped and counted on the terminal itself; the files have it all.
+//! buffer. What does not fit is dropped and counted on the terminal itself; the files have it all. Where there
+//! are no files, as in a container that keeps none, the lines wait instead, and so at last do the services.
 
 use std::io::IsTerminal;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -14,6 +15,7 @@ use units::UnitName;
 
 use super::escape::sanitise;
 use super::record::Kind;
+use super::timestamp::Timestamp;
 
 const MAX_WAITING: usize = 1 << 20;
 /// Names are padded to the longest seen, up to this.
@@ -25,6 +27,18 @@ const COLOURS: [&str; 6] = ["36", "33", "32", "35", "34", "31"];
 pub(super) enum Destination {
     Stdout,
     Console,
+}
+
+/// What a line on stdout looks like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Format {
+    /// `web | text`; `*` instead of `|` where herd speaks.
+    #[default]
+    Prefix,
+    /// The text alone; herd's own words begin with `herd: UNIT: `.
+    Plain,
+    /// An object as `herd logs --json` prints it.
+    Json,
 }
 
 /// A handle on the echo thread.
@@ -39,11 +53,13 @@ pub struct Console(Echo);
 
 impl Console {
     pub fn open() -> Self {
-        Self(Echo::start(Destination::Console))
+        Self(Echo::start(Destination::Console, Format::Prefix, false))
     }
 
     pub fn say(&self, unit: &UnitName, text: &str) {
-        self.0.show(unit, Kind::Herd, text.as_bytes());
+        // A prefixed line has no time.
+        self.0
+            .show(unit, Timestamp::default(), Kind::Herd, text.as_bytes());
     }
 }
 
@@ -52,6 +68,8 @@ struct Shared {
     state: Mutex<State>,
     work: Condvar,
     done: Condvar,
+    /// Nothing else keeps the lines: they wait for room.
+    is_only_copy: bool,
 }
 
 #[derive(Debug)]
@@ -74,13 +92,14 @@ enum Phase {
 /// How lines look there.
 #[derive(Debug, Clone, Copy)]
 struct Style {
+    format: Format,
     colour: bool,
     /// On a terminal control characters are shown, not sent.
     escapes: bool,
 }
 
 impl Echo {
-    pub(super) fn start(destination: Destination) -> Self {
+    pub(super) fn start(destination: Destination, format: Format, is_only_copy: bool) -> Self {
         let target = Target::open(destination);
         let is_terminal = target
             .as_ref()
@@ -91,6 +110,7 @@ impl Echo {
                 dropped: 0,
                 pad: 8,
                 style: Style {
+                    format,
                     colour: is_terminal
                         && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty()),
                     escapes: is_terminal || destination == Destination::Console,
@@ -99,6 +119,7 @@ impl Echo {
             }),
             work: Condvar::new(),
             done: Condvar::new(),
+            is_only_copy,
         });
         let theirs = Arc::clone(&shared);
         let thread = std::thread::Builder::new()
@@ -116,21 +137,30 @@ impl Echo {
         Self { shared }
     }
 
-    pub(super) fn show(&self, unit: &UnitName, kind: Kind, text: &[u8]) {
+    pub(super) fn show(&self, unit: &UnitName, at: Timestamp, kind: Kind, text: &[u8]) {
         let mut state = self.shared.lock();
+        let is_full = |state: &State| {
+            state.waiting.len() + text.len() > MAX_WAITING && state.phase == Phase::Open
+        };
+        if self.shared.is_only_copy {
+            let room = &self.shared.done;
+            state = room
+                .wait_while(state, |state| is_full(state))
+                .unwrap_or_else(PoisonError::into_inner);
+        }
         if state.phase != Phase::Open {
             return;
         }
-        if state.waiting.len() + text.len() > MAX_WAITING {
+        if is_full(&state) {
             state.dropped += 1;
             return;
         }
         let dropped = std::mem::take(&mut state.dropped);
         if dropped > 0 {
-            let notice = format!("herd | {dropped} lines not shown\n");
-            state.waiting.extend_from_slice(notice.as_bytes());
+            let notice = format!("{dropped} lines not shown");
+            state.line("herd", at, Kind::Herd, notice.as_bytes());
         }
-        state.line(unit.as_str(), kind, text);
+        state.line(unit.as_str(), at, kind, text);
         self.shared.work.notify_one();
     }
 
@@ -169,6 +199,7 @@ impl Shared {
             }
             let bytes = std::mem::take(&mut state.waiting);
             drop(state);
+            self.done.notify_all();
             if write_all(target.as_fd(), &bytes).is_err() {
                 return; // closed pipe, hung-up terminal: nobody looks any more
             }
@@ -184,7 +215,28 @@ impl Shared {
 }
 
 impl State {
-    fn line(&mut self, unit: &str, kind: Kind, text: &[u8]) {
+    fn line(&mut self, unit: &str, at: Timestamp, kind: Kind, text: &[u8]) {
+        match self.style.format {
+            Format::Prefix => self.prefixed(unit, kind, text),
+            Format::Plain => {
+                if kind == Kind::Herd {
+                    let prefix = match unit {
+                        "herd" => "herd: ".to_owned(),
+                        unit => format!("herd: {unit}: "),
+                    };
+                    self.waiting.extend_from_slice(prefix.as_bytes());
+                }
+                self.text(text);
+            }
+            Format::Json => {
+                let object = super::json(at, unit, kind, text).to_string();
+                self.waiting.extend_from_slice(object.as_bytes());
+            }
+        }
+        self.waiting.push(b'\n');
+    }
+
+    fn prefixed(&mut self, unit: &str, kind: Kind, text: &[u8]) {
         self.pad = self.pad.max(unit.len().min(MAX_PAD));
         let pad = self.pad;
         let mark = match kind {
@@ -198,12 +250,15 @@ impl State {
             format!("{unit:<pad$} {mark} ")
         };
         self.waiting.extend_from_slice(prefix.as_bytes());
+        self.text(text);
+    }
+
+    fn text(&mut self, text: &[u8]) {
         if self.style.escapes {
             sanitise(text, &mut self.waiting);
         } else {
             self.waiting.extend_from_slice(text);
         }
-        self.waiting.push(b'\n');
     }
 }
 

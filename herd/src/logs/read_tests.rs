@@ -23,7 +23,6 @@ fn name(text: &str) -> UnitName {
 fn small_files(directory: &Path, names: &[&str]) -> Sink {
     let sink = Sink::open(&Setup {
         directory: Some(directory.to_owned()),
-        echo: false,
         ..Setup::default()
     })
     .unwrap();

@@ -11,6 +11,7 @@ use std::time::Duration;
 use units::UnitName;
 use units::unit::{LogPolicy, LogTarget};
 
+use super::echo::Format;
 use super::files::LogDir;
 use super::record::{Kind, Record};
 use super::timestamp::Timestamp;
@@ -46,8 +47,8 @@ pub struct Setup {
     pub directory: Option<PathBuf>,
     /// The directory is opened by [`Sink::begin`]; until then lines wait in the queue.
     pub is_later: bool,
-    /// Every line is also shown on stdout (`herd run`).
-    pub echo: bool,
+    /// How every line is also shown on stdout (`herd run`).
+    pub echo: Option<Format>,
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -25,7 +25,6 @@ fn name(text: &str) -> UnitName {
 fn sink(directory: &Path) -> Sink {
     Sink::open(&Setup {
         directory: Some(directory.to_owned()),
-        echo: false,
         ..Setup::default()
     })
     .unwrap()

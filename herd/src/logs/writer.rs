@@ -8,7 +8,7 @@ use rustix::io::Errno;
 use units::UnitName;
 use units::unit::{LogPolicy, LogTarget};
 
-use super::echo::{Destination, Echo};
+use super::echo::{Destination, Echo, Format};
 use super::files::{LogDir, LogFile};
 use super::record::{Kind, Record};
 use super::sink::{DEFAULT_POLICY, Entry, News, Queue, Shared, lost_notice};
@@ -27,8 +27,8 @@ pub(super) struct Writer {
     turn: u64,
     stdout: Option<Echo>,
     console: Option<Echo>,
-    /// Every line also goes to stdout.
-    echoes_all: bool,
+    /// How every line also goes to stdout, if it does.
+    echo: Option<Format>,
     kmsg: Option<OwnedFd>,
     /// Lines lost in the batch at hand.
     lost: Vec<(u32, u64)>,
@@ -55,7 +55,11 @@ struct Run<'a> {
 }
 
 impl Writer {
-    pub(super) fn new(shared: Arc<Shared>, directory: Option<LogDir>, echoes_all: bool) -> Self {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        directory: Option<LogDir>,
+        echo: Option<Format>,
+    ) -> Self {
         Self {
             shared,
             directory,
@@ -64,7 +68,7 @@ impl Writer {
             turn: 0,
             stdout: None,
             console: None,
-            echoes_all,
+            echo,
             kmsg: None,
             lost: Vec::new(),
         }
@@ -130,18 +134,20 @@ impl Writer {
             LogTarget::Kmsg => self.write_kmsg(run),
             LogTarget::Console => {
                 let name = self.unit(run.slot).map(|unit| unit.name.clone());
-                let console = self
-                    .console
-                    .get_or_insert_with(|| Echo::start(Destination::Console));
+                let console = self.console.get_or_insert_with(|| {
+                    Echo::start(Destination::Console, Format::Prefix, false)
+                });
                 show(console, name.as_ref(), run);
             }
             LogTarget::Inherit | LogTarget::Null => {}
         }
-        if target == LogTarget::Inherit || (self.echoes_all && target != LogTarget::Null) {
+        if target == LogTarget::Inherit || (self.echo.is_some() && target != LogTarget::Null) {
             let name = self.unit(run.slot).map(|unit| unit.name.clone());
+            let format = self.echo.unwrap_or_default();
+            let is_only_copy = self.directory.is_none();
             let stdout = self
                 .stdout
-                .get_or_insert_with(|| Echo::start(Destination::Stdout));
+                .get_or_insert_with(|| Echo::start(Destination::Stdout, format, is_only_copy));
             show(stdout, name.as_ref(), run);
         }
     }
@@ -327,22 +333,22 @@ impl Run<'_> {
             .unwrap_or_default()
     }
 
-    fn texts(&self) -> impl Iterator<Item = (Kind, &[u8])> {
+    fn texts(&self) -> impl Iterator<Item = (&Entry, &[u8])> {
         let mut begin = self.offset;
         self.entries.iter().map(move |entry| {
             let end = index(entry.end);
             let record = self.slice(begin, end);
             begin = end;
             let text = record.get(entry.kind.text_offset()..record.len() - 1);
-            (entry.kind, text.unwrap_or_default())
+            (entry, text.unwrap_or_default())
         })
     }
 }
 
 fn show(echo: &Echo, name: Option<&UnitName>, run: &Run<'_>) {
     if let Some(name) = name {
-        for (kind, text) in run.texts() {
-            echo.show(name, kind, text);
+        for (entry, text) in run.texts() {
+            echo.show(name, entry.at, entry.kind, text);
         }
     }
 }

@@ -216,6 +216,12 @@ mod tests {
         let at = |name: &str| order.iter().position(|have| have == name).unwrap();
         assert!(at("early") < at("sysinit"));
         assert!(at("multi-user") < at("late"));
+        // A goal of one's own is set up for too, and fails without.
+        let (_place, loaded) = boot("web", &[("web", "command = \"x\"")]);
+        let web = &loaded.units[&UnitName::new("web").unwrap()];
+        let sysinit = UnitName::new("sysinit").unwrap();
+        assert!(web.dependencies.requires.contains(&sysinit));
+        assert!(loaded.units.contains_key(&sysinit));
         let (_place, loaded) = boot("default", &[apart]);
         let apart = &loaded.units[&UnitName::new("apart").unwrap()];
         assert!(apart.dependencies.after.is_empty());

@@ -27,7 +27,8 @@ use std::process::ExitCode;
 use units::SearchPath;
 use units::load::Boot;
 
-use crate::daemon::{self, Machine, Mode, Options};
+use crate::daemon::{self, HandedOn, Machine, Mode, Options};
+use crate::supervisor::EndPolicy;
 use command_line::Wishes;
 
 pub use command_line::is_alone;
@@ -108,9 +109,12 @@ fn boot(words: &[OsString]) -> daemon::StartError {
             is_quiet: wishes.quiet,
         }),
         runtime_dir: "/run/herd".into(),
-        log_dir: "/var/log/herd".into(),
+        log_dir: Some("/var/log/herd".into()),
         search,
-        echo: false,
+        echo: None,
+        handed_on: HandedOn::None,
+        ending: EndPolicy::default(),
+        notes: Vec::new(),
     });
     match ended {
         Ok(end) => power::end_machine(end.power),

@@ -71,6 +71,10 @@ pub enum Action {
         ticket: Ticket,
         answer: Answer,
     },
+    /// herd ends by its policy, in order: because of this service, or because nothing is left to do.
+    Ending {
+        because_of: Option<ServiceId>,
+    },
     /// Everything has stopped: herd may end.
     Exit {
         code: u8,

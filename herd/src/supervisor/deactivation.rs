@@ -5,6 +5,7 @@ use units::Signal;
 use units::unit::{KillMode, Kind};
 
 use super::action::{Action, Role, Whom};
+use super::ending::LAST_GRACE;
 use super::event::{ExitStatus, RunId};
 use super::policy;
 use super::service::{Service, Step};
@@ -92,7 +93,7 @@ impl Service {
             && active.main.is_some()
         {
             self.cancel_probe(step);
-            let give_up_at = self.stop_deadline(step.now);
+            let give_up_at = self.stop_deadline(step, self.unit.commands.stop_post.len() + 1);
             step.actions.push(Action::AwaitEmpty { id: self.id() });
             self.enter(
                 step,
@@ -110,7 +111,9 @@ impl Service {
     fn stop_command(&mut self, step: &mut Step<'_>, index: u16, main: Option<Main>, then: Then) {
         if usize::from(index) < self.unit.commands.stop.len() {
             let run = self.spawn(step, Role::Stop(index));
-            let give_up_at = self.stop_deadline(step.now);
+            let commands = &self.unit.commands;
+            let later = commands.stop.len() - usize::from(index) + commands.stop_post.len();
+            let give_up_at = self.stop_deadline(step, later);
             self.enter(
                 step,
                 State::StopCommand {
@@ -300,7 +303,7 @@ impl Service {
             KillMode::Process | KillMode::None => self.processes_over(step, then),
             KillMode::ControlGroup | KillMode::Mixed => {
                 step.actions.push(Action::AwaitEmpty { id: self.id() });
-                let give_up_at = self.stop_deadline(step.now);
+                let give_up_at = self.stop_deadline(step, self.unit.commands.stop_post.len() + 1);
                 let ending = Ending::Looking;
                 self.enter(
                     step,
@@ -358,7 +361,7 @@ impl Service {
                 signal: Signal::HUP,
             });
         }
-        let give_up_at = self.stop_deadline(step.now);
+        let give_up_at = self.stop_deadline(step, self.unit.commands.stop_post.len());
         self.enter(
             step,
             State::Stopping {
@@ -412,10 +415,12 @@ impl Service {
         let launching = self.launching();
         // SIGKILL needs no patience, but a process in the kernel's hands may: the same time again,
         // and never for ever.
-        let give_up_at = Some(
-            self.stop_deadline(step.now)
+        let give_up_at = Some(match step.patience {
+            Some(patience) => step.now + patience.max(LAST_GRACE),
+            None => self
+                .stop_deadline(step, 0)
                 .unwrap_or(step.now + KILL_AT_MOST),
-        );
+        });
         self.enter(
             step,
             State::Stopping {
@@ -559,7 +564,8 @@ impl Service {
     fn stop_post(&mut self, step: &mut Step<'_>, index: u16, then: Then) {
         if usize::from(index) < self.unit.commands.stop_post.len() {
             let run = self.spawn(step, Role::StopPost(index));
-            let give_up_at = self.stop_deadline(step.now);
+            let later = self.unit.commands.stop_post.len() - usize::from(index) - 1;
+            let give_up_at = self.stop_deadline(step, later);
             self.enter(
                 step,
                 State::StopPost {

@@ -94,6 +94,8 @@ pub enum Input {
     SpawnFailed {
         run: RunId,
         why: Arc<str>,
+        /// What herd ends with if it does so for this: see [`ending`](super::ending).
+        code: u8,
     },
     /// The process ended.
     Exited {

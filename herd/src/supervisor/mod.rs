@@ -8,6 +8,7 @@ mod activation;
 pub mod arrival;
 mod deactivation;
 mod define;
+pub mod ending;
 pub mod event;
 pub mod explain;
 mod freeze;
@@ -21,6 +22,7 @@ pub mod time;
 
 pub use action::Action;
 pub use arrival::Arrival;
+pub use ending::EndPolicy;
 pub use event::{Event, Input, Pid, RunId, ServiceId, Ticket};
 pub use service::Service;
 pub use set::Supervisor;

@@ -40,6 +40,8 @@ use super::time::Time;
 #[derive(Debug)]
 pub struct Step<'a> {
     pub now: Time,
+    /// How long the service may take to stop at most, while herd ends within a limit.
+    pub patience: Option<Duration>,
     pub actions: &'a mut Vec<Action>,
     pub next_run: &'a mut u64,
 }
@@ -66,6 +68,8 @@ pub struct Service {
     /// Restarts in all, for status.
     pub(super) restarts: u32,
     pub(super) last_exit: Option<(ExitStatus, Time)>,
+    /// What the last launch that failed means as an exit code.
+    pub(super) launch_code: u8,
     pub(super) status_text: Option<Arc<str>>,
     /// Why the last reload did not work.
     pub(super) reload_failure: Option<Arc<str>>,
@@ -84,6 +88,7 @@ impl Service {
             streak: 0,
             restarts: 0,
             last_exit: None,
+            launch_code: super::ending::NOT_STARTED,
             status_text: None,
             reload_failure: None,
             starts: None,
@@ -152,7 +157,10 @@ impl Service {
             Input::Idle => self.idle_over(step),
             Input::Checked(result) => self.checked(step, result),
             Input::Spawned { run, pid } => self.spawned(step, run, pid),
-            Input::SpawnFailed { run, why } => self.spawn_failed(step, run, why),
+            Input::SpawnFailed { run, why, code } => {
+                self.launch_code = code;
+                self.spawn_failed(step, run, why);
+            }
             Input::Exited { run, status } => self.exited(step, run, status),
             Input::MainMoved { run, pid } => self.main_moved(step, Main { run, pid }),
             Input::MainMissing { why } => self.main_missing(step, why),
@@ -218,11 +226,15 @@ impl Service {
             .map(|timeout| now + timeout)
     }
 
-    pub(super) fn stop_deadline(&self, now: Time) -> Option<Time> {
-        self.unit
-            .lifecycle
-            .timeout_stop
-            .map(|timeout| now + timeout)
+    /// `later`: phases of the stop that come after this one, for which time has to be left.
+    pub(super) fn stop_deadline(&self, step: &Step<'_>, later: usize) -> Option<Time> {
+        let phases = u32::try_from(later).unwrap_or(u32::MAX).saturating_add(1);
+        let share = step.patience.map(|patience| patience / phases);
+        [self.unit.lifecycle.timeout_stop, share]
+            .into_iter()
+            .flatten()
+            .min()
+            .map(|timeout| step.now + timeout)
     }
 
     /// The state of a service that has just become active.

@@ -21,6 +21,7 @@ use units::unit::EmergencyAction;
 use units::{Unit, UnitName};
 
 use super::action::Action;
+use super::ending::Ending;
 use super::event::{Event, ExitStatus, Input, ServiceId, Ticket};
 use super::relations::Relations;
 use super::service::{Service, Step};
@@ -66,6 +67,7 @@ pub struct Supervisor {
     deadlines: BTreeSet<(Time, ServiceId)>,
     idling: HashSet<ServiceId>,
     pub(super) shutting_down: Option<u8>,
+    pub(super) ending: Ending,
     exited: bool,
     /// Services that are not at rest.
     up: usize,
@@ -124,6 +126,8 @@ impl Supervisor {
         self.advance_all(now);
         self.release_idle(now);
         self.answer_waiters(now);
+        self.end_when_done(now);
+        self.advance_all(now);
         self.exit_when_done();
         self.tries.clear();
         std::mem::take(&mut self.actions)
@@ -131,7 +135,8 @@ impl Supervisor {
 
     /// When `Tick` is due at the latest.
     pub fn deadline(&self) -> Option<Time> {
-        self.deadlines.first().map(|(at, _)| *at)
+        let first = self.deadlines.first().map(|(at, _)| *at);
+        [first, self.ending.end_by].into_iter().flatten().min()
     }
 
     pub fn id(&self, name: &UnitName) -> Option<ServiceId> {
@@ -591,6 +596,7 @@ impl Supervisor {
         id: ServiceId,
         act: impl FnOnce(&mut Service, &mut Step<'_>),
     ) {
+        let patience = self.patience(now, id);
         let Self {
             entries,
             actions,
@@ -605,6 +611,7 @@ impl Supervisor {
             &mut entry.service,
             &mut Step {
                 now,
+                patience,
                 actions,
                 next_run,
             },
@@ -680,6 +687,7 @@ impl Supervisor {
                 self.came_to_rest(now, id);
                 self.carry_out_emergency(now, id, action);
                 self.carry_out_emergency(now, id, limit);
+                self.end_with(now, id);
             }
             State::Inactive(rest) if *before != state => {
                 let succeeded = matches!(rest, Rest::Exited | Rest::Completed);
@@ -696,7 +704,9 @@ impl Supervisor {
                     let action = self.emergency(id, |unit| unit.lifecycle.success_action);
                     self.carry_out_emergency(now, id, action);
                 }
+                self.end_with(now, id);
             }
+            State::Active(active) if active.main.is_none() => self.ending.may_be_done = true,
             State::Backoff { until, .. } if *until <= now => self.backoff_over(id),
             _ => {}
         }
@@ -823,36 +833,6 @@ impl Supervisor {
         }
     }
 
-    fn emergency(
-        &self,
-        id: ServiceId,
-        which: impl Fn(&Unit) -> EmergencyAction,
-    ) -> EmergencyAction {
-        self.entry(id)
-            .map_or(EmergencyAction::None, |entry| which(entry.service.unit()))
-    }
-
-    fn carry_out_emergency(&mut self, now: Time, id: ServiceId, action: EmergencyAction) {
-        let code = self
-            .entry(id)
-            .and_then(|entry| entry.service.last_exit)
-            .map_or(1, |(s, _)| match s {
-                ExitStatus::Code(code) => code,
-                ExitStatus::Signal { signal, .. } => {
-                    u8::try_from(128 + signal.as_number()).unwrap_or(255)
-                }
-                ExitStatus::Unknown => 1,
-            });
-        match action {
-            EmergencyAction::None => {}
-            EmergencyAction::Exit => self.shut_down(now, code),
-            EmergencyAction::ExitForce => {
-                self.shutting_down.get_or_insert(code);
-                self.kill_everything(now);
-            }
-        }
-    }
-
     pub(super) fn forget_if_gone(&mut self, id: ServiceId) {
         let Some(entry) = self.entry(id) else { return };
         if entry.gone && entry.service.state().is_at_rest() {
@@ -867,6 +847,9 @@ impl Supervisor {
     }
 
     fn tick(&mut self, now: Time) {
+        if self.ending.end_by.is_some_and(|at| at <= now) {
+            self.kill_everything(now);
+        }
         let due: Vec<ServiceId> = self
             .deadlines
             .iter()
@@ -898,30 +881,6 @@ impl Supervisor {
             && let Some(at) = entry.armed.take()
         {
             self.deadlines.remove(&(at, id));
-        }
-    }
-
-    pub(super) fn shut_down(&mut self, _now: Time, code: u8) {
-        self.shutting_down.get_or_insert(code);
-        for id in self.ids() {
-            let Some(entry) = self.entry_mut(id) else {
-                continue;
-            };
-            entry.wanted = false;
-            let resting = entry.service.state().is_at_rest();
-            entry.job = (!resting).then_some(Job::Stop(Rest::Stopped));
-            self.touch(id);
-        }
-    }
-
-    fn kill_everything(&mut self, now: Time) {
-        self.shutting_down.get_or_insert(0);
-        for id in self.ids() {
-            if let Some(entry) = self.entry_mut(id) {
-                entry.wanted = false;
-                entry.job = None;
-            }
-            self.step(now, id, Service::kill_now);
         }
     }
 

@@ -18,6 +18,7 @@
 //! [`StepFailure::mount`](crate::StepFailure::mount).
 #![forbid(unsafe_code)]
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -171,6 +172,9 @@ pub enum Data {
     Bytes(Vec<u8>),
     /// Everything that can be read from this descriptor.
     Descriptor(Held),
+    /// A `resolv.conf(5)` with these servers and the other lines of the host's. `None` takes the host's own
+    /// servers, but for those on its loopback, which a network of the box's own does not reach.
+    NameServers(Option<Vec<IpAddr>>),
 }
 
 /// Where writes to an overlay go.

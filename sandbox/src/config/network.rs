@@ -18,7 +18,8 @@ pub enum Network {
     None,
     /// A network namespace with `lo` up.
     Loopback,
-    /// A network namespace with interfaces that lead outside. Takes root.
+    /// A network namespace with interfaces that lead outside. Without root that is one interface that
+    /// `pasta(1)` or `slirp4netns(1)` serves, on the network `default`; what takes more is refused by name.
     Private(Box<PrivateNetwork>),
 }
 

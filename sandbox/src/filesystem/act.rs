@@ -15,6 +15,7 @@ use super::devices;
 use super::resolve::{about, is_directory, make_below};
 use super::trouble::{MountOperation, MountTrouble};
 use crate::held::HeldDescriptors;
+use crate::network::resolv_of_host;
 use crate::sys::mount::{Attributes, forbid};
 use crate::sys::{Errno, files};
 
@@ -317,6 +318,10 @@ impl Content {
         let from = match self {
             Self::Bytes(bytes) => return files::write_to_end(file, bytes),
             Self::Held(number) => held.borrow(*number)?,
+            Self::NameServers(servers) => {
+                let text = resolv_of_host(servers.as_deref());
+                return files::write_to_end(file, text.as_bytes());
+            }
         };
         let mut bytes = vec![0; 1 << 16];
         loop {

@@ -3,6 +3,7 @@
 
 use std::ffi::CString;
 use std::fmt;
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
@@ -78,6 +79,8 @@ pub(crate) enum Content {
     Bytes(Vec<u8>),
     /// All that can be read from it.
     Held(Held),
+    /// These, or those of the host.
+    NameServers(Option<Vec<IpAddr>>),
 }
 
 impl fmt::Display for Content {
@@ -85,6 +88,11 @@ impl fmt::Display for Content {
         match self {
             Self::Bytes(bytes) => write!(f, "{} bytes", bytes.len()),
             Self::Held(Held(number)) => write!(f, "from held descriptor {}", number + 1),
+            Self::NameServers(None) => f.write_str("the name servers of the host"),
+            Self::NameServers(Some(servers)) => {
+                let words: Vec<String> = servers.iter().map(ToString::to_string).collect();
+                write!(f, "the name servers {}", words.join(", "))
+            }
         }
     }
 }

@@ -215,6 +215,7 @@ fn content(data: &Data) -> Content {
     match data {
         Data::Bytes(bytes) => Content::Bytes(bytes.clone()),
         Data::Descriptor(held) => Content::Held(*held),
+        Data::NameServers(servers) => Content::NameServers(servers.clone()),
     }
 }
 

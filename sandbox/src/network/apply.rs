@@ -12,6 +12,7 @@ use super::address_pool as pool;
 use super::damage;
 use super::hand::Hand;
 use super::holder;
+use super::keeper;
 use super::links::{self, End};
 use super::netlink::Netlink;
 use super::nft;
@@ -86,7 +87,7 @@ impl Taken {
             .and_then(|()| plan(&registry.state, &mut host, wanted))
             .inspect_err(|_| {
                 // The first failure is the one to tell.
-                drop_lease(&mut registry, &mut host, id).ok();
+                drop_leases(&mut registry, &mut host, &[id]).ok();
             });
         // A copy of ours must not hold the lock.
         registry.leave()?;
@@ -139,7 +140,7 @@ impl Taken {
     }
 }
 
-fn failed(action: &str) -> impl FnOnce(io::Error) -> NetworkError {
+fn failed(action: &str) -> impl FnOnce(io::Error) -> NetworkError + use<> {
     let action = action.to_owned();
     move |source| NetworkError::Link { action, source }
 }
@@ -363,17 +364,31 @@ fn look_around(
         around.has_ipv6 = settings::has_ipv6();
     }
     if wanted.dns.is_none() {
-        around.dns = names::servers(resolv);
-        if around.dns.is_empty() {
-            let real = fs::read_to_string(names::BEHIND_STUB).unwrap_or_default();
-            around.dns = names::servers(&real);
-        }
+        around.dns = servers_of_host(resolv);
     }
     Ok(around)
 }
 
+/// Those that a box reaches: where the host asks itself, those that it asks in turn.
+fn servers_of_host(resolv: &str) -> Vec<IpAddr> {
+    let own = names::servers(resolv);
+    if !own.is_empty() {
+        return own;
+    }
+    names::servers(&fs::read_to_string(names::BEHIND_STUB).unwrap_or_default())
+}
+
+/// A `resolv.conf` of these servers, or of those of the host.
+pub(crate) fn resolv_of_host(servers: Option<&[IpAddr]>) -> String {
+    let resolv = fs::read_to_string(names::RESOLV).unwrap_or_default();
+    match servers {
+        Some(servers) => names::resolv(servers, &resolv),
+        None => names::resolv(&servers_of_host(&resolv), &resolv),
+    }
+}
+
 /// Nobody on the host listens there, from whom it would be taken.
-fn is_free(port: &Port) -> Result<(), NetworkError> {
+pub(super) fn is_free(port: &Port) -> Result<(), NetworkError> {
     let addresses = match port.address {
         Some(address) => vec![address],
         None => vec![Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()],
@@ -385,14 +400,21 @@ fn is_free(port: &Port) -> Result<(), NetworkError> {
                 Protocol::Tcp => TcpListener::bind(socket).map(drop),
                 Protocol::Udp => UdpSocket::bind(socket).map(drop),
             };
-            if let Err(source) = tried
-                && source.kind() == io::ErrorKind::AddrInUse
-            {
+            let Err(source) = tried else {
+                continue;
+            };
+            if source.kind() == io::ErrorKind::AddrInUse {
                 return Err(NetworkError::PortInUse {
                     port: *port,
                     number,
                     by: holder::of(number, port.protocol),
                     source,
+                });
+            }
+            if source.kind() == io::ErrorKind::PermissionDenied {
+                return Err(NetworkError::PortOfRoot {
+                    port: *port,
+                    first: settings::first_port_of_all(),
                 });
             }
         }
@@ -450,17 +472,22 @@ fn commit_rules(before: &State, unsure: bool, after: &State) -> Result<(), Netwo
             Ok(())
         };
     }
-    let wanted = rules::tables(after);
-    if unsure || !has_rules(before) {
-        return send(&nft::replace(&wanted));
-    }
-    let Some(batch) = nft::change(&rules::tables(before), &wanted) else {
-        return Ok(());
+    let replace = |send: &mut dyn FnMut(&nft::Batch) -> Result<(), NetworkError>| {
+        send(&nft::replace(&rules::tables(after)))
     };
-    match send(&batch) {
+    if unsure {
+        return replace(&mut send);
+    }
+    let (batch, unexpected) = if has_rules(before) {
         // Somebody has cleared the firewall: everybody's rules come back with this change.
-        Err(NetworkError::Rules(error)) if error.raw_os_error() == Some(libc::ENOENT) => {
-            send(&nft::replace(&wanted))
+        (rules::change(before, after), libc::ENOENT)
+    } else {
+        // Somebody has left them.
+        (Some(nft::create(&rules::tables(after))), libc::EEXIST)
+    };
+    match batch.map_or(Ok(()), |batch| send(&batch)) {
+        Err(NetworkError::Rules(error)) if error.raw_os_error() == Some(unexpected) => {
+            replace(&mut send)
         }
         answer => answer,
     }
@@ -478,11 +505,8 @@ fn clear(registry: &mut Registry, host: &mut Netlink) -> Result<usize, NetworkEr
         .filter(|(id, lease)| is_over(id, lease))
         .map(|(id, _)| id.clone())
         .collect();
-    let mut first = Ok(());
-    for id in &over {
-        first = first.and(drop_lease(registry, host, id));
-    }
-    first.map(|()| over.len())
+    let ids: Vec<&str> = over.iter().map(String::as_str).collect();
+    drop_leases(registry, host, &ids).map(|()| over.len())
 }
 
 /// Takes an interface away, if it is there.
@@ -498,46 +522,105 @@ pub(super) fn remove_rules() -> Result<(), NetworkError> {
     commit_rules(&State::default(), true, &State::default())
 }
 
-/// Takes away what the lease of this id has.
-fn drop_lease(registry: &mut Registry, host: &mut Netlink, id: &str) -> Result<(), NetworkError> {
+/// Takes away what these leases have: all in one go, or each by itself where that is refused, so that one that
+/// cannot be ended keeps no other.
+fn drop_leases(
+    registry: &mut Registry,
+    host: &mut Netlink,
+    ids: &[&str],
+) -> Result<(), NetworkError> {
+    if ids.is_empty() {
+        return Ok(());
+    }
+    let dropped = drop_together(registry, host, ids);
+    if dropped.is_ok() || ids.len() == 1 {
+        return dropped;
+    }
+    let mut first = Ok(());
+    for id in ids {
+        let ended = drop_together(registry, host, &[id]);
+        first = first.and(ended);
+    }
+    first
+}
+
+fn drop_together(
+    registry: &mut Registry,
+    host: &mut Netlink,
+    ids: &[&str],
+) -> Result<(), NetworkError> {
     // What cannot be taken away stays written down, whatever else is.
     let mut after = registry.state.clone();
-    let Some((lease, bridges)) = after.remove(id) else {
-        registry.forget(id);
-        return registry.write();
-    };
-    let devices = lease.links.iter().map(|link| &link.device);
-    for device in devices.chain(bridges.iter().map(|bridge| &bridge.device)) {
-        remove_interface(host, device)?;
+    let removed: Vec<(Lease, Vec<Bridge>)> = ids.iter().filter_map(|id| after.remove(id)).collect();
+    if !removed.is_empty() {
+        let devices = removed.iter().flat_map(|(lease, bridges)| {
+            let ends = lease.links.iter().map(|link| link.device.as_str());
+            ends.chain(bridges.iter().map(|bridge| bridge.device.as_str()))
+        });
+        remove_links(host, &devices.collect::<Vec<_>>())?;
+        commit_rules(&registry.state, registry.state.unsure, &after)?;
+        settings::put_back(&mut after);
+        after.unsure = false;
+        registry.state = after;
     }
-    commit_rules(&registry.state, registry.state.unsure, &after)?;
-    settings::put_back(&mut after);
-    after.unsure = false;
-    registry.state = after;
-    registry.forget(id);
-    if !registry.state.leases.is_empty() {
+    for id in ids {
+        registry.forget(id);
+    }
+    if !removed.is_empty() && !registry.state.leases.is_empty() {
         registry.write_names("", None, false)?;
     }
     registry.write()
 }
 
+/// Nobody but root has leases, or may look at those of root.
+fn may_lease() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// Removes those of these that are there. To remove interfaces takes the kernel some 20 ms, until every processor has
+/// forgotten them, be it one or a hundred: so those that are to go are brought together first.
+fn remove_links(host: &mut Netlink, devices: &[&str]) -> Result<(), NetworkError> {
+    let is_there = |answer: io::Result<()>| match answer {
+        Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Ok(false),
+        answer => answer.map(|()| true),
+    };
+    let refused = |device: &str| failed(&format!("remove interface {device}"));
+    if let [device] = devices {
+        return remove_interface(host, device);
+    }
+    let mut any = false;
+    for device in devices {
+        any |= is_there(host.one(links::mark_to_remove(device))).map_err(refused(device))?;
+    }
+    if any {
+        let removed = is_there(host.one(links::remove_marked()));
+        removed.map_err(failed("remove interfaces"))?;
+    }
+    Ok(())
+}
+
 /// Ends the leases of these boxes: their interfaces, rules, addresses and files go, and with the last box
-/// of a network its bridge. Those that have none are passed over. Takes a few milliseconds, and waits for
+/// of a network its bridge. Those that have none are passed over. Takes some 20 ms, however many they are, and waits for
 /// others that change networks of the same machine.
 ///
 /// # Errors
 /// The first thing that could not be taken away; what is left of it is taken away by the next [`collect`].
 pub fn release(ids: &[&str]) -> Result<(), NetworkError> {
+    let mut kept = Ok(());
+    for id in ids {
+        let ended = keeper::wait_for_end(id).map_err(failed("wait until a network has ended"));
+        kept = kept.and(ended);
+    }
+    if !may_lease() {
+        return kept;
+    }
     let Some(mut registry) = Registry::open_existing()? else {
-        return Ok(());
+        return kept;
     };
     let mut host = open_route()?;
-    let mut first = damage::heal(&mut registry, &mut host);
-    for id in ids {
-        // One that cannot be ended keeps no other.
-        let ended = drop_lease(&mut registry, &mut host, id);
-        first = first.and(ended);
-    }
+    let healed = damage::heal(&mut registry, &mut host);
+    let given_back = drop_leases(&mut registry, &mut host, ids);
+    let first = kept.and(healed).and(given_back);
     registry.leave()?;
     first
 }
@@ -548,6 +631,9 @@ pub fn release(ids: &[&str]) -> Result<(), NetworkError> {
 /// # Errors
 /// As [`release`].
 pub fn collect() -> Result<usize, NetworkError> {
+    if !may_lease() {
+        return Ok(0);
+    }
     let Some(mut registry) = Registry::open_existing()? else {
         return Ok(0);
     };

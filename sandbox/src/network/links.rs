@@ -132,6 +132,22 @@ pub(crate) fn remove(name: &str) -> Request {
     (RouteNetlinkMessage::DelLink(named(name)), Manner::Change)
 }
 
+/// "herd": nobody else's interfaces are in this group, and ours only when they are to go, under the registry's lock.
+const TO_REMOVE: u32 = 0x6865_7264;
+
+pub(crate) fn mark_to_remove(name: &str) -> Request {
+    let mut link = named(name);
+    link.attributes.push(LinkAttribute::Group(TO_REMOVE));
+    (RouteNetlinkMessage::NewLink(link), Manner::Change)
+}
+
+/// All that are marked, in one go.
+pub(crate) fn remove_marked() -> Request {
+    let mut link = LinkMessage::default();
+    link.attributes.push(LinkAttribute::Group(TO_REMOVE));
+    (RouteNetlinkMessage::DelLink(link), Manner::Change)
+}
+
 fn family(address: IpAddr) -> AddressFamily {
     match address {
         IpAddr::V4(_) => AddressFamily::Inet,

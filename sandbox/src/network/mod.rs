@@ -25,6 +25,9 @@
 //! [`collect`], which also happens with every new lease: a lease is over when its box's first process has gone and
 //! its interface with it.
 //!
+//! Without root there is no lease, and nothing of the host changes: a program of the system's speaks for the box
+//! ([`UserModeProgram`]), kept by a process that lives as long as the box. [`release`] then waits for its end.
+//!
 //! [`PrivateNetwork::id`]: crate::config::PrivateNetwork::id
 #![forbid(unsafe_code)]
 
@@ -42,22 +45,28 @@ mod apply;
 mod damage;
 mod hand;
 mod holder;
+mod keeper;
 mod link_rules;
 mod links;
 mod names;
 mod netlink;
 mod nft;
+mod port_rules;
 mod registry;
 mod rules;
 mod settings;
 mod state;
 mod trial;
+pub(crate) mod user_mode;
 
-pub(crate) use apply::Taken;
+pub(crate) use apply::{Taken, resolv_of_host};
 pub use apply::{collect, release};
 pub use holder::Holder;
+pub(crate) use keeper::Keeper;
+pub(crate) use names::hosts;
 pub(crate) use registry::box_directory;
 pub(crate) use trial::tried;
+pub use user_mode::{UserModeKind, UserModeProgram};
 
 /// Where everything is written down.
 pub const BASE: &str = "/run/herd/network";
@@ -85,6 +94,16 @@ pub enum NetworkError {
     },
     #[error("port {0}: the kernel leads no connection to [::1] elsewhere; 127.0.0.1 it does")]
     Loopback6(Port),
+    #[error(
+        "port {port}: the host gives ports below {first} to root alone (net.ipv4.ip_unprivileged_port_start)"
+    )]
+    PortOfRoot { port: Port, first: u16 },
+    #[error("{program} {words}")]
+    UserMode {
+        program: &'static str,
+        /// How it ended, and what it said.
+        words: String,
+    },
     #[error("a box with the id {0} runs already")]
     IdTaken(String),
     #[error("ports lead to a box on a bridge, and it has none")]
@@ -180,6 +199,8 @@ impl NetworkError {
             Self::NoSubnet | Self::SmallSubnet6 { .. } => return Errno(libc::EADDRNOTAVAIL),
             Self::Foreign(_) => return Errno(libc::EEXIST),
             Self::NoParent(_) => return Errno(libc::ENODEV),
+            Self::PortOfRoot { .. } => return Errno(libc::EACCES),
+            Self::UserMode { .. } => return Errno(libc::ENETDOWN),
             Self::NoFirewall => return Errno(libc::EPROTONOSUPPORT),
             Self::Loopback6(_) => return Errno(libc::EOPNOTSUPP),
             Self::IdTaken(_) => return Errno(libc::EEXIST),
@@ -258,6 +279,13 @@ pub fn networks() -> Result<Vec<NetworkView>, NetworkError> {
 pub fn box_of(id: &str) -> Result<Option<BoxView>, NetworkError> {
     let boxes = boxes_of(&registry::Registry::look()?);
     Ok(boxes.into_iter().find(|one| one.id == id))
+}
+
+/// Reads bytes as answers of the kernel's netlink are read: links, addresses, routes, the firewall's. Gives a number for
+/// the kind of what was found; there is no way to fail. It is here to be fed with what no kernel sends.
+#[doc(hidden)]
+pub fn read_answers(bytes: &[u8]) -> u64 {
+    netlink::read_in_every_way(bytes)
 }
 
 fn boxes_of(state: &state::State) -> Vec<BoxView> {

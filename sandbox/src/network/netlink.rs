@@ -104,10 +104,7 @@ impl Netlink {
         for frame in frames(&self.received[..length]) {
             let frame = frame?;
             if frame.kind == NEWLINK {
-                // struct ifinfomsg: family, a hole, the type, then the index.
-                let number = frame.content.get(4..8).and_then(|part| part.first_chunk());
-                let number = number.map(|number| u32::from_ne_bytes(*number));
-                return number.ok_or_else(|| io::ErrorKind::InvalidData.into());
+                return link_index(frame.content).ok_or_else(|| io::ErrorKind::InvalidData.into());
             }
             frame.error()?;
         }
@@ -271,6 +268,40 @@ fn take_frame<'a>(bytes: &mut &'a [u8]) -> Option<Frame<'a>> {
         sequence: u32::from_ne_bytes([e, f, g, h]),
         content,
     })
+}
+
+/// The number of the interface that a message is about, behind family, a hole and type of `struct ifinfomsg`.
+fn link_index(content: &[u8]) -> Option<u32> {
+    let number = content.get(4..8)?.first_chunk()?;
+    Some(u32::from_ne_bytes(*number))
+}
+
+/// Reads bytes in every way in which an answer of the kernel is read, whatever it is said to be; gives a number for
+/// the kind of what was found.
+pub(crate) fn read_in_every_way(bytes: &[u8]) -> u64 {
+    const FIXED: [usize; 4] = [4, 8, 12, 16];
+    let mut found = 0;
+    let mut note = |what: u64| found = (found ^ what).wrapping_mul(0x0000_0100_0000_01b3);
+    for frame in frames(bytes) {
+        let Ok(frame) = frame else {
+            note(1);
+            continue;
+        };
+        note(u64::from(frame.kind.min(64)) << 8);
+        if let Err(error) = frame.error() {
+            note(error.raw_os_error().map_or(2, |_| 3));
+        }
+        note(link_index(frame.content).map_or(4, |_| 5));
+        note(route(frame.content).map_or(6, |to| 7 + u64::from(to.prefix_len())));
+        for start in FIXED {
+            let behind = frame.content.get(start..).unwrap_or_default();
+            let kinds = attributes(behind).map(|(kind, value)| (kind, attributes(value).count()));
+            note(kinds.fold(0, |sum, (kind, inside)| {
+                sum + u64::from(kind.min(64)) + (inside as u64).min(8)
+            }));
+        }
+    }
+    found
 }
 
 /// The attributes behind a fixed part.

@@ -82,6 +82,7 @@ pub(crate) const IPV4_ADDRESS: u32 = 7;
 pub(crate) const IPV6_ADDRESS: u32 = 8;
 pub(crate) const INTERFACE_NAME: u32 = 41;
 pub(crate) const HARDWARE_ADDRESS: u32 = 9;
+pub(crate) const PROTOCOL: u32 = 12;
 pub(crate) const PORT: u32 = 13;
 /// One kind behind the other.
 pub(crate) const fn pair(first: u32, second: u32) -> u32 {
@@ -228,6 +229,7 @@ const NEWSETELEM: u16 = 12;
 const DELSETELEM: u16 = 14;
 const REQUEST: u16 = 1;
 const ACK: u16 = 4;
+const EXCLUSIVE: u16 = 0x200;
 const CREATE: u16 = 0x400;
 const APPEND: u16 = 0x800;
 
@@ -267,6 +269,18 @@ pub(crate) fn replace(after: &Tables) -> Batch {
         batch.table(NEWTABLE, CREATE);
         batch.table(DELTABLE, 0);
         batch.table(NEWTABLE, CREATE);
+        batch.difference(&Table::default(), table);
+    }
+    batch.end()
+}
+
+/// Makes the tables, which must not be there. As nothing has to be taken out, closing the socket waits for nothing.
+pub(crate) fn create(after: &Tables) -> Batch {
+    let mut batch = Batch::default();
+    batch.begin();
+    for (family, table) in after.both() {
+        batch.family = family;
+        batch.table(NEWTABLE, CREATE | EXCLUSIVE);
         batch.difference(&Table::default(), table);
     }
     batch.end()

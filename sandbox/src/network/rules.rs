@@ -5,20 +5,21 @@
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
 
 use ipnet::IpNet;
 
 use super::link_rules;
 use super::nft::{
-    Base, CONNECTION_STATE, CONNECTION_STATUS, Chain, Expression, FORWARD, Header, INPUT,
-    INTERFACE_NAME, IPV4_ADDRESS, IPV6_ADDRESS, Kind, META_FAMILY, META_IIFNAME, META_OIFNAME,
-    META_PROTOCOL, OUTPUT, PORT, POSTROUTING, PREROUTING, Register, Set, Table, Tables, Target,
-    Verdict, interface, pair,
+    self, Base, Batch, CONNECTION_STATE, CONNECTION_STATUS, Chain, Expression, FORWARD, Header,
+    INPUT, INTERFACE_NAME, IPV4_ADDRESS, IPV6_ADDRESS, Kind, META_FAMILY, META_IIFNAME,
+    META_OIFNAME, META_PROTOCOL, OUTPUT, POSTROUTING, PREROUTING, Register, Set, Table, Tables,
+    Target, Verdict, interface, pair,
 };
+use super::port_rules;
 use super::state::{Bridge, Lease, State};
-use crate::config::{Access, Direction, Peer, Port, Protocol, Verdict as Word};
+use crate::config::{Access, Direction, Peer, Protocol, Verdict as Word};
 
 const BRIDGES: &str = "bridges";
 const OUT4: &str = "out4";
@@ -27,7 +28,6 @@ const IN4: &str = "in4";
 const IN6: &str = "in6";
 const ITSELF4: &str = "itself4";
 const ITSELF6: &str = "itself6";
-const SHIFTED: &str = "shifted";
 
 const ESTABLISHED_OR_RELATED: u32 = 2 | 4;
 const DESTINATION_CHANGED: u32 = 1 << 5;
@@ -53,6 +53,24 @@ pub(crate) fn tables(state: &State) -> Tables {
     }
 }
 
+/// What turns the rules of `before` into those of `after`; `None` when they are the same. Takes as long as what
+/// differs, and ports, are many: a box without ports that is the same in both adds the same to both.
+pub(crate) fn change(before: &State, after: &State) -> Option<Batch> {
+    let matters = |one: &State, other: &State| {
+        let leases = one
+            .leases
+            .iter()
+            .filter(|(id, lease)| !lease.ports.is_empty() || other.leases.get(*id) != Some(*lease));
+        let clone = |(id, lease): (&String, &Lease)| (id.clone(), lease.clone());
+        tables(&State {
+            networks: one.networks.clone(),
+            leases: leases.map(clone).collect(),
+            ..State::default()
+        })
+    };
+    nft::change(&matters(before, after), &matters(after, before))
+}
+
 fn table(state: &State) -> Table {
     let mut table = Table {
         sets: sets(),
@@ -69,7 +87,6 @@ fn table(state: &State) -> Table {
         ("guard", base("filter", PREROUTING, -300), guard(&bridges)),
         ("prerouting", base("nat", PREROUTING, -100), to_ports()),
         ("output_nat", base("nat", OUTPUT, -100), to_ports()),
-        ("ports", None, ports(state)),
         (
             "postrouting",
             base("nat", POSTROUTING, 100),
@@ -81,6 +98,10 @@ fn table(state: &State) -> Table {
     ] {
         table.chains.insert(name.to_owned(), Chain { base, rules });
     }
+    for (name, rules) in port_rules::chains(state) {
+        table.chains.insert(name, Chain { base: None, rules });
+    }
+    port_rules::elements(state, |set, key, to| table.put(set, key, Some(to)));
     table
 }
 
@@ -104,8 +125,8 @@ fn sets() -> BTreeMap<&'static str, Set> {
         (BRIDGES, of(INTERFACE_NAME, 16, Kind::Set)),
         (ITSELF4, of(pair(IPV4_ADDRESS, IPV4_ADDRESS), 8, Kind::Set)),
         (ITSELF6, of(pair(IPV6_ADDRESS, IPV6_ADDRESS), 32, Kind::Set)),
-        (SHIFTED, of(pair(PORT, PORT), 8, Kind::Values(PORT, 2))),
     ]);
+    sets.extend(port_rules::sets());
     for name in [OUT4, IN4] {
         sets.insert(name, of(IPV4_ADDRESS, 4, Kind::Verdicts));
     }
@@ -151,13 +172,6 @@ impl Table {
                 if let Some(six) = link.address6 {
                     self.put(ITSELF6, [six.octets(), six.octets()].concat(), None);
                 }
-            }
-        }
-        for port in lease.ports.iter().filter(|port| is_shifted_range(port)) {
-            for (host, inside) in port.on_host().zip(port.inside..) {
-                let inside = Target::Value(inside.to_be_bytes().to_vec());
-                let by = shift(port);
-                self.put(SHIFTED, [by, in_register(host)].concat(), Some(inside));
             }
         }
         self.chain(
@@ -216,112 +230,6 @@ fn to_ports() -> Vec<Vec<Expression>> {
     rule.push(Expression::is(&LOCAL.to_ne_bytes()));
     rule.push(Expression::Verdict(Verdict::Jump("ports".to_owned())));
     vec![rule]
-}
-
-fn ports(state: &State) -> Vec<Vec<Expression>> {
-    let mut rules = Vec::new();
-    for lease in state.leases.values() {
-        let Some(link) = state.link_of_ports(&lease.links) else {
-            continue;
-        };
-        for port in &lease.ports {
-            if !matches!(port.address, Some(IpAddr::V6(_))) {
-                lead(&mut rules, port, IpAddr::V4(link.address));
-            }
-            if let Some(six) = link.address6
-                && !matches!(port.address, Some(IpAddr::V4(_)))
-            {
-                lead(&mut rules, port, IpAddr::V6(six));
-            }
-        }
-    }
-    rules
-}
-
-/// More than one port, which have other numbers in the box.
-fn is_shifted_range(port: &Port) -> bool {
-    port.count > 1 && port.host != port.inside
-}
-
-/// How far the numbers of a range are moved, modulo 2^16, as the first part of a key. The map has it so that every
-/// range that is moved as far as another one shares what it has with it, whosever it is.
-fn shift(port: &Port) -> Vec<u8> {
-    in_register(port.inside.wrapping_sub(port.host))
-}
-
-/// As part of a key of more than one: filled up to four bytes.
-fn in_register(number: u16) -> Vec<u8> {
-    let [high, low] = number.to_be_bytes();
-    vec![high, low, 0, 0]
-}
-
-/// One rule, however many ports it is: the kernel knows no sum, so that a map has what is moved.
-fn lead(rules: &mut Vec<Vec<Expression>>, port: &Port, to: IpAddr) {
-    let ipv6 = to.is_ipv6();
-    let start = || {
-        let mut parts = family(ipv6);
-        if let Some(address) = port.address {
-            parts = self::address(&IpNet::from(address), Side::Destination, true);
-        } else if ipv6 {
-            // The kernel does not believe an answer for it that comes from elsewhere: who asks is refused
-            // at once instead, and asks 127.0.0.1.
-            let itself = IpNet::from(IpAddr::V6(Ipv6Addr::LOCALHOST));
-            parts = address(&itself, Side::Destination, false);
-        }
-        parts.extend(protocol(port.protocol));
-        parts
-    };
-    let load = |address: IpAddr| {
-        let value = match address {
-            IpAddr::V4(four) => four.octets().to_vec(),
-            IpAddr::V6(six) => six.octets().to_vec(),
-        };
-        Expression::Value {
-            to: Register::One,
-            value,
-        }
-    };
-    let destination = |port: Option<Register>| Expression::Destination {
-        ipv6,
-        address: Register::One,
-        port,
-    };
-    if port.host == port.inside {
-        let mut parts = start();
-        parts.extend(destination_port(&port.on_host()));
-        parts.extend([load(to), destination(None)]);
-        rules.push(parts);
-        return;
-    }
-    let mut parts = start();
-    parts.extend(destination_port(&port.on_host()));
-    if is_shifted_range(port) {
-        let by = port.inside.wrapping_sub(port.host).to_be_bytes().to_vec();
-        parts.extend([
-            Expression::Value {
-                to: Register::One,
-                value: by,
-            },
-            Expression::Payload {
-                of: Header::Transport,
-                offset: 2,
-                length: 2,
-                to: Register::OneBehind4,
-            },
-            Expression::Mapped {
-                map: SHIFTED,
-                from: Register::One,
-                to: Register::Two,
-            },
-        ]);
-    } else {
-        parts.push(Expression::Value {
-            to: Register::Two,
-            value: port.inside.to_be_bytes().to_vec(),
-        });
-    }
-    parts.extend([load(to), destination(Some(Register::Two))]);
-    rules.push(parts);
 }
 
 fn postrouting(bridges: &[&Bridge]) -> Vec<Vec<Expression>> {
@@ -568,7 +476,7 @@ fn matches(line: &Access, lease: &Lease) -> Vec<Vec<Expression>> {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Side {
+pub(crate) enum Side {
     Source,
     Destination,
 }
@@ -577,7 +485,7 @@ fn rule<const N: usize>(parts: [Vec<Expression>; N]) -> Vec<Expression> {
     parts.concat()
 }
 
-fn family(ipv6: bool) -> Vec<Expression> {
+pub(crate) fn family(ipv6: bool) -> Vec<Expression> {
     let number = if ipv6 { 10 } else { 2 };
     vec![Expression::meta(META_FAMILY), Expression::is(&[number])]
 }
@@ -663,7 +571,7 @@ fn load_address(ipv6: bool, side: Side) -> Expression {
 }
 
 /// The packet's address is in `net`, or is not.
-fn address(net: &IpNet, side: Side, inside: bool) -> Vec<Expression> {
+pub(crate) fn address(net: &IpNet, side: Side, inside: bool) -> Vec<Expression> {
     let ipv6 = matches!(net, IpNet::V6(_));
     let (mask, network) = match net {
         IpNet::V4(net) => (
@@ -691,14 +599,20 @@ fn address(net: &IpNet, side: Side, inside: bool) -> Vec<Expression> {
     parts
 }
 
-fn protocol(protocol: Protocol) -> Vec<Expression> {
-    over(match protocol {
-        Protocol::Tcp => libc::IPPROTO_TCP,
-        Protocol::Udp => libc::IPPROTO_UDP,
-    })
+pub(crate) fn protocol(protocol: Protocol) -> Vec<Expression> {
+    over(number_of(protocol).into())
 }
 
-fn destination_port(range: &RangeInclusive<u16>) -> Vec<Expression> {
+/// `IPPROTO_*`.
+pub(crate) fn number_of(protocol: Protocol) -> u8 {
+    let number = match protocol {
+        Protocol::Tcp => libc::IPPROTO_TCP,
+        Protocol::Udp => libc::IPPROTO_UDP,
+    };
+    u8::try_from(number).unwrap_or(0)
+}
+
+pub(crate) fn destination_port(range: &RangeInclusive<u16>) -> Vec<Expression> {
     let load = Expression::load(Header::Transport, 2, 2);
     let (first, last) = (
         range.start().to_be_bytes().to_vec(),
@@ -715,4 +629,66 @@ fn destination_port(range: &RangeInclusive<u16>) -> Vec<Expression> {
             last,
         },
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Interface, PrivateNetwork};
+    use crate::network::state::Around;
+
+    fn wanted(id: &str, networks: &[&str], ports: &[&str], access: &[&str]) -> PrivateNetwork {
+        PrivateNetwork {
+            id: id.into(),
+            name: id.into(),
+            interfaces: networks.iter().map(|name| Interface::on(name)).collect(),
+            ports: ports.iter().map(|port| port.parse().unwrap()).collect(),
+            isolate: !access.is_empty(),
+            ..PrivateNetwork::default()
+        }
+    }
+
+    #[test]
+    fn who_stays_as_he_is_adds_nothing_to_a_change_and_takes_nothing_from_it() {
+        let boxes = [
+            wanted("a", &["front"], &[], &[]),
+            wanted(
+                "b",
+                &["front", "back"],
+                &["80:80", "127.0.0.1:8000-8003:9000-9003"],
+                &[],
+            ),
+            wanted("c", &["back"], &[], &["isolate"]),
+            wanted("d", &["front"], &["127.0.0.1:81:81"], &["isolate"]),
+            wanted(
+                "e",
+                &["other"],
+                &["127.0.0.2:8001:9001", "127.0.0.2:81:1"],
+                &[],
+            ),
+        ];
+        let around = Around {
+            has_ipv6: true,
+            ..Around::default()
+        };
+        // Everybody comes, and goes in another order.
+        let mut states = vec![State::default()];
+        for one in &boxes {
+            let mut next = states.last().unwrap().clone();
+            next.add(one, &around).unwrap();
+            states.push(next);
+        }
+        for id in ["b", "e", "a", "d", "c"] {
+            let mut next = states.last().unwrap().clone();
+            next.remove(id).unwrap();
+            states.push(next);
+        }
+        for before in &states {
+            for after in &states {
+                let whole = nft::change(&tables(before), &tables(after));
+                let bytes = |batch: Option<Batch>| batch.map(|batch| batch.bytes);
+                assert_eq!(bytes(change(before, after)), bytes(whole));
+            }
+        }
+    }
 }

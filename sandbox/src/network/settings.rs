@@ -18,6 +18,15 @@ pub(crate) fn has_ipv6() -> bool {
     read(Path::new("/proc/sys/net/ipv6/conf/default/disable_ipv6")).is_ok_and(|value| value == "0")
 }
 
+/// The lowest port that takes no capability.
+pub(crate) fn first_port_of_all() -> u16 {
+    let value = read(Path::new("/proc/sys/net/ipv4/ip_unprivileged_port_start"));
+    value
+        .ok()
+        .and_then(|value| value.parse().ok())
+        .unwrap_or(1024)
+}
+
 fn read(path: &Path) -> io::Result<String> {
     Ok(fs::read_to_string(path)?.trim().to_owned())
 }
@@ -141,7 +150,7 @@ pub(crate) fn bridge(device: &str) -> Result<(), NetworkError> {
     Ok(())
 }
 
-/// Before the bridge is up: its link-local address is used at once. Without one the kernel asks for no neighbour, and what
+/// Before the bridge `device` is up, or with `default` any interface of ours where nobody else is on the wire: its link-local address is used at once. Without one the kernel asks for no neighbour, and what
 /// is routed to a box is lost for the second or two in which it would look for others that have it (RFC 4862); a
 /// bridge's hardware address is made from its subnet, which nobody else has.
 pub(crate) fn address_at_once(device: &str) -> Result<(), NetworkError> {

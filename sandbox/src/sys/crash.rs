@@ -11,6 +11,7 @@
 use std::ffi::CStr;
 use std::io;
 use std::ptr;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Signals that the kernel sends for what a process did itself, and abort(3)'s.
 const FATAL: [(libc::c_int, &CStr); 6] = [
@@ -75,8 +76,30 @@ pub fn catch_crashes() -> io::Result<()> {
 }
 
 extern "C" fn crashed(signal: libc::c_int) {
+    // SAFETY: takes no argument and cannot fail.
+    let thread = unsafe { libc::gettid() };
+    // SAFETY: as above.
+    let process = unsafe { libc::getpid() };
+    if thread != process {
+        // What broke may be everybody's. The thread that decides is to stop, and nobody but it reaps.
+        // SAFETY: the thread that a process is numbered by lives as long as the process.
+        unsafe { libc::syscall(libc::SYS_tgkill, process, process, signal) };
+        stand_still();
+    }
+    static HAS_CRASHED: AtomicBool = AtomicBool::new(false);
+    if HAS_CRASHED.swap(true, Ordering::Relaxed) {
+        // Even this was too much: not to die is all that is left.
+        stand_still();
+    }
     let known = FATAL.iter().find(|(number, _)| *number == signal);
     stay_alive(known.map_or(c"a signal", |(_, text)| text))
+}
+
+fn stand_still() -> ! {
+    loop {
+        // SAFETY: takes no argument; a signal that has a handler makes it return.
+        unsafe { libc::pause() };
+    }
 }
 
 /// Offers a shell on the console for ever, and reaps what ends meanwhile. For process 1 alone: it never

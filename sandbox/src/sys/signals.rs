@@ -1,7 +1,11 @@
 //! Signal masks and dispositions, by the kernel's own calls.
-#![allow(unsafe_code, reason = "rt_sigprocmask, rt_sigaction, rt_sigtimedwait")]
+#![allow(
+    unsafe_code,
+    reason = "rt_sigprocmask, rt_sigaction, rt_sigtimedwait, signalfd4"
+)]
 
 use std::io;
+use std::os::fd::{FromRawFd, OwnedFd};
 use std::ptr;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -219,4 +223,38 @@ pub(crate) fn wait_for(set: Set) -> Result<Taken, Errno> {
         signal: i32::try_from(signal).unwrap_or(0),
         is_of_kernel: info.si_code == libc::SI_KERNEL,
     })
+}
+
+/// Blocks the signals for this thread and for all that it starts later, and gives a descriptor from which they
+/// are read, one `struct signalfd_siginfo` of 128 bytes each (signalfd(2)); reading does not wait. Real-time signals
+/// are numbers as any other.
+///
+/// # Errors
+/// `EINVAL` for a number that is no signal, and what signalfd(2) says.
+pub fn signal_descriptor(signals: &[i32]) -> io::Result<OwnedFd> {
+    let mut set: Set = 0;
+    for signal in signals {
+        if !(1..=LAST_SIGNAL).contains(signal) {
+            return Err(io::Error::from_raw_os_error(libc::EINVAL));
+        }
+        set |= bit(*signal);
+    }
+    let before = set_mask(ALL)?;
+    set_mask(before | set)?;
+    // SAFETY: the set is a live u64 of the size passed, and -1 asks for a new descriptor.
+    let answer = unsafe {
+        libc::syscall(
+            libc::SYS_signalfd4,
+            -1,
+            &raw const set,
+            SET_SIZE,
+            libc::SFD_NONBLOCK | libc::SFD_CLOEXEC,
+        )
+    };
+    let number = i32::try_from(answer).unwrap_or(-1);
+    if number < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel has just made it for us, and nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }

@@ -38,6 +38,11 @@ pub(crate) const TARGETS: &[Target] = &[
         seeds: mounts_of_this_machine,
     },
     Target {
+        name: "netlink",
+        feed: sandbox::network::read_answers,
+        seeds: answers_of_the_kernel,
+    },
+    Target {
         name: "environment_file",
         feed: environment_file,
         seeds: |_| texts(VARIABLES),
@@ -252,6 +257,58 @@ fn mounts_of_this_machine(_root: &Path) -> Vec<Vec<u8>> {
     seeds.extend(std::fs::read("/proc/self/mountinfo"));
     seeds.extend(std::fs::read("/proc/self/cgroup"));
     seeds
+}
+
+/// A link, a route of either family, an address, what the firewall refuses and takes, and the end of a dump.
+fn answers_of_the_kernel(_root: &Path) -> Vec<Vec<u8>> {
+    let attribute = |kind: u16, value: &[u8]| {
+        let length = u16::try_from(value.len() + 4).unwrap_or(u16::MAX);
+        let mut bytes = [length.to_ne_bytes(), kind.to_ne_bytes()].concat();
+        bytes.extend(value);
+        bytes.resize(bytes.len().next_multiple_of(4), 0);
+        bytes
+    };
+    let message = |kind: u16, content: &[u8]| {
+        let length = u32::try_from(content.len() + 16).unwrap_or(u32::MAX);
+        let mut bytes = length.to_ne_bytes().to_vec();
+        bytes.extend(kind.to_ne_bytes());
+        // Of several parts, and the first request's.
+        bytes.extend(2u16.to_ne_bytes());
+        bytes.extend(1u32.to_ne_bytes());
+        bytes.extend([0; 4]);
+        bytes.extend(content);
+        bytes
+    };
+    let inside = attribute(1, b"veth\0");
+    let link = [
+        &[0, 0, 1, 0, 3, 0, 0, 0][..],
+        &[0; 8],
+        &attribute(3, b"hv1.0\0"),
+        &attribute(18 | 1 << 15, &inside),
+    ];
+    let route = |family: u8, length: u8, to: &[u8]| {
+        let fixed = [family, length, 0, 0, 254, 2, 0, 1, 0, 0, 0, 0];
+        [&fixed[..], &attribute(1, to), &attribute(4, &[3, 0, 0, 0])].concat()
+    };
+    let address = [
+        &[2, 32, 128, 0, 3, 0, 0, 0][..],
+        &attribute(1, &[10, 216, 249, 2]),
+        &attribute(3, b"eth0\0"),
+    ];
+    let refused = [&(-17i32).to_ne_bytes()[..], &[0; 16]].concat();
+    let taken = [&0i32.to_ne_bytes()[..], &[0; 16]].concat();
+    let all = [
+        message(16, &link.concat()),
+        message(24, &route(2, 24, &[192, 0, 2, 0])),
+        message(24, &route(10, 64, &[0xfd; 16])),
+        message(20, &address.concat()),
+        message(2, &refused),
+        message(2, &taken),
+        message(10 << 8 | 10, &[1, 0, 0, 0]),
+        message(3, &[0; 4]),
+    ];
+    let whole = all.concat();
+    all.into_iter().chain([whole]).collect()
 }
 
 const CALLS: &[&str] = &[

@@ -288,7 +288,8 @@ impl<'a> Loader<'a> {
         ];
         let mounts = self.mounts_for(&d.requires_mounts_for);
         let named = named.into_iter().flatten().cloned();
-        let named = named.chain(mounts.iter().cloned()).collect();
+        let set_up = self.set_up_for(&unit);
+        let named = named.chain(mounts.iter().cloned()).chain(set_up).collect();
         for alias in unit.install.iter().flat_map(|install| &install.aliases) {
             let previous = self.loaded.aliases.insert(alias.clone(), name.clone());
             if let Some(other) = previous {

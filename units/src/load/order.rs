@@ -1,7 +1,7 @@
 //! The order of a machine's boot, which units need not spell out.
 //!
-//! As systemd's default dependencies: a service starts once the machine is set up (`sysinit` and
-//! `basic`), a target is reached once what it wants is there, and `multi-user` once everything enabled
+//! As systemd's default dependencies: a service starts once the machine is set up (`sysinit`, which it
+//! requires, and `basic`), a target is reached once what it wants is there, and `multi-user` once everything enabled
 //! is. An order that a unit gives itself goes before: nothing here closes a circle.
 #![forbid(unsafe_code)]
 
@@ -17,6 +17,8 @@ type Units = BTreeMap<UnitName, Arc<Unit>>;
 
 /// What every service of a machine waits for.
 const SET_UP: [&str; 2] = ["sysinit", "basic"];
+/// Without it nothing starts: what a service would find instead of its disks is not what it looks for.
+const NEEDED: &str = "sysinit";
 /// Reached when everything enabled is up.
 const ALL_UP: &str = "multi-user";
 
@@ -25,6 +27,16 @@ impl Loader<'_> {
         if let Some(boot) = &self.search.boot {
             order(&mut self.loaded.units, &self.loaded.enabled, boot);
         }
+    }
+
+    /// What the set-up of the machine is, for a unit that waits for it.
+    pub(super) fn set_up_for(&self, unit: &Unit) -> Vec<UnitName> {
+        let waits = self.search.boot.as_ref().is_some_and(|boot| {
+            !unit.source.path.starts_with(&boot.directory)
+                && !unit.dependencies.no_default_dependencies
+        });
+        let names = SET_UP.iter().filter(|_| waits);
+        names.filter_map(|name| UnitName::new(name).ok()).collect()
     }
 
     /// The units that mount what lies above the paths, as far as the boot has them.
@@ -93,7 +105,10 @@ fn order(units: &mut Units, enabled: &BTreeSet<UnitName>, boot: &Boot) {
                     .any(|target| later.than(name).contains(target))
             {
                 change(units, name, |dependencies| {
-                    push(&mut dependencies.after, target)
+                    push(&mut dependencies.after, target);
+                    if target.as_str() == NEEDED {
+                        push(&mut dependencies.requires, target);
+                    }
                 });
             }
         }

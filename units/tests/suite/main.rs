@@ -8,6 +8,7 @@
 mod diagnostics;
 mod loading;
 mod manual;
+mod networks;
 mod ordering;
 mod parsing;
 mod real_units;

@@ -446,6 +446,7 @@ pub(super) fn stale_inputs(world: &World) -> Vec<(ServiceId, Input)> {
             Input::SpawnFailed {
                 run: *run,
                 why: "late".into(),
+                code: 125,
             },
         ));
     }

@@ -300,7 +300,15 @@ fn inputs() -> Vec<(&'static str, Input, Time)> {
     ] {
         let why = Arc::clone(&why);
         all.push((names[0], Input::Spawned { run, pid: Pid(100) }, soon));
-        all.push((names[1], Input::SpawnFailed { run, why }, soon));
+        all.push((
+            names[1],
+            Input::SpawnFailed {
+                run,
+                why,
+                code: 125,
+            },
+            soon,
+        ));
         all.push((names[2], exit(run, 0), soon));
         all.push((names[3], exit(run, 1), soon));
     }
@@ -460,6 +468,7 @@ fn table(mode: KillMode) -> String {
             let (mut actions, mut next_run) = (Vec::new(), 10);
             let mut step = Step {
                 now,
+                patience: None,
                 actions: &mut actions,
                 next_run: &mut next_run,
             };

@@ -1,4 +1,5 @@
 //! The supervisor against a simulated world, its transition matrix, and its rules one by one.
+mod ending;
 mod explain;
 mod graph;
 mod invariants;

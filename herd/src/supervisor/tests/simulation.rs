@@ -14,7 +14,7 @@ use super::units_at_random::{self, name};
 use super::world::World;
 use crate::supervisor::action::Action;
 use crate::supervisor::event::{Definitions, Event, Input, Verb};
-use crate::supervisor::{ServiceId, State, Supervisor, Ticket, Time};
+use crate::supervisor::{EndPolicy, ServiceId, State, Supervisor, Ticket, Time};
 
 struct Simulation {
     herd: Supervisor,
@@ -24,6 +24,8 @@ struct Simulation {
     units: Vec<Arc<Unit>>,
     enabled: BTreeSet<UnitName>,
     patient: bool,
+    /// What an ordered stop may take.
+    limit: Option<Duration>,
     tickets: u64,
     /// Processes of these may outlive a stop: their unit says so, or did.
     spared: HashSet<ServiceId>,
@@ -41,8 +43,13 @@ impl Simulation {
         let units = (0..count)
             .map(|index| units_at_random::unit(&mut random, index, count, patient))
             .collect();
+        let limit = random.percent(40).then(|| random.millis(0, 10_000));
         Self {
-            herd: Supervisor::new(),
+            herd: Supervisor::ending(EndPolicy {
+                stop_within: limit,
+                ..EndPolicy::default()
+            }),
+            limit,
             world: World::new(Random::new(random.next())),
             ledger: Ledger::default(),
             random,
@@ -77,19 +84,29 @@ impl Simulation {
 
     fn end(&mut self) -> Result<(), String> {
         self.ledger.shutdown_at = Some(self.world.now);
+        let jumped = self.jumped;
         let at_once = self.random.percent(25);
         self.tell(if at_once {
             Event::ShutdownNow
         } else {
             Event::Shutdown
         })?;
+        // A kill asked for again gets its second again.
+        let mut is_late = false;
         if self.random.percent(30) {
             let wait = self.random.millis(0, 5_000);
             self.until(self.world.now + wait)?;
             self.something()?;
             let again = [Event::Shutdown, Event::ShutdownNow];
             let again = self.random.pick(&again);
+            is_late = matches!(again, Event::ShutdownNow);
             self.tell(again)?;
+        }
+        if let (Some(limit), Some(began)) = (self.limit, self.ledger.shutdown_at) {
+            self.until(began + limit + Duration::from_secs(1))?;
+            if self.world.exits.is_empty() && self.jumped == jumped && !is_late {
+                return Err(format!("the stop took longer than {limit:?} and a second"));
+            }
         }
         self.until(self.world.now + Duration::from_secs(700))?;
         if self.world.exits.is_empty() && self.patient {

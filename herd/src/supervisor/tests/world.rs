@@ -209,7 +209,14 @@ impl World {
         if !self.calm && self.random.percent(6) {
             self.emptied(id);
             let why: Arc<str> = "execve: no such file".into();
-            return Some((id, Input::SpawnFailed { run, why }));
+            return Some((
+                id,
+                Input::SpawnFailed {
+                    run,
+                    why,
+                    code: 127,
+                },
+            ));
         }
         self.live(id, run, Some(role));
         Some((id, Input::Spawned { run, pid: pid(run) }))
@@ -489,6 +496,7 @@ impl World {
                         .or_default()
                         .push(answer.clone());
                 }
+                Action::Ending { .. } => {}
                 Action::Exit { code } => self.exits.push(*code),
             }
         }

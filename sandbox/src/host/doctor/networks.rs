@@ -1,20 +1,18 @@
 //! Networks of boxes, made where nobody sees them.
 
+use std::fs::File;
 use std::io;
 
-use super::{Finding, Look, Need, Subject};
+use super::{Finding, Look, Need, State, Subject};
 use crate::host::Host;
 use crate::network::tried;
+use crate::network::user_mode::ADVICE;
+use crate::network::{UserModeKind, UserModeProgram};
 
 pub(super) fn findings(host: &Host) -> Vec<Finding> {
     let look = |name| Look::new(Subject::Networks, Need::Key, name);
     if !host.is_root {
-        let bridge = look("bridge");
-        return vec![bridge.found(
-            super::State::Refused,
-            "interfaces that lead outside take root",
-            "a service of root's herd, or network.mode = \"host\"",
-        )];
+        return vec![without_root(look("bridge"), host)];
     }
     let trial = match tried() {
         Ok(trial) => trial,
@@ -60,3 +58,23 @@ pub(super) fn findings(host: &Host) -> Vec<Finding> {
         .map(|(look, result, detail, advice)| look.tried(result, detail, advice))
         .collect()
 }
+
+/// A program leads a user's box outside, by a device that everybody may open.
+fn without_root(look: Look, host: &Host) -> Finding {
+    let Some(UserModeProgram { kind, path }) = &host.user_mode else {
+        return look.missing("neither pasta nor slirp4netns is installed", ADVICE);
+    };
+    if let Err(error) = File::options().read(true).write(true).open(TUN) {
+        let advice = "as root: modprobe tun; chmod 666 /dev/net/tun";
+        return look.found(State::Refused, format!("{TUN}: {error}"), advice);
+    }
+    let path = path.display();
+    match kind {
+        UserModeKind::Pasta => look.ok(format!("by {path}")),
+        UserModeKind::Slirp4netns => look.ok(format!(
+            "by {path}: IPv4, without ports; for those {ADVICE}"
+        )),
+    }
+}
+
+const TUN: &str = "/dev/net/tun";

@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::process::{WaitId, WaitIdOptions, waitid};
+use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
 use sandbox::status::{self, Message};
 use sandbox::{Config, Files, Host, Launched, Launcher, Plan, seccomp};
 
@@ -92,9 +92,20 @@ impl Engine {
 
     /// A child that stays until it is killed; comes back when it runs.
     pub(crate) fn keep(&self, kind: &str) -> Result<Kept> {
-        let arguments = ["pause"];
-        let config = kinds::config(kind, &self.host, &self.root, &self.program, &arguments)?;
-        let plan = self.compile(&config)?;
+        let config = kinds::config(kind, &self.host, &self.root, &self.program, &["pause"])?;
+        let mut kept = self.begin(&config)?;
+        kept.await_executed()?;
+        Ok(kept)
+    }
+
+    /// A config whose program stays.
+    pub(crate) fn config(&self, kind: &str) -> Result<Config> {
+        kinds::config(kind, &self.host, &self.root, &self.program, &["pause"])
+    }
+
+    /// Launches, and waits for nothing.
+    pub(crate) fn begin(&self, config: &Config) -> Result<Kept> {
+        let plan = self.compile(config)?;
         let files = Files {
             stdin: self.null.as_fd(),
             stdout: self.null.as_fd(),
@@ -104,35 +115,15 @@ impl Engine {
             own: &[],
         };
         let launched = self.launcher.launch(&plan, files)?;
-        let mut kept = Kept {
+        Ok(Kept {
             pidfd: launched.pidfd,
             main: None,
             status: launched.status,
-        };
-        if let Some(channel) = kept.status.take() {
-            loop {
-                match next(&channel)? {
-                    Message::Executed => break,
-                    Message::Moved {
-                        pidfd, main_pidfd, ..
-                    } => {
-                        wait(&std::mem::replace(&mut kept.pidfd, pidfd))?;
-                        kept.main = main_pidfd;
-                    }
-                    Message::Executing => {}
-                    Message::Main { pidfd, .. } => kept.main = Some(pidfd),
-                    Message::Closed => break,
-                    other @ (Message::Failed(_)
-                    | Message::Stopped(_)
-                    | Message::AtGate { .. }
-                    | Message::Exited(_)) => {
-                        return Err(format!("{other:?}").into());
-                    }
-                }
-            }
-            kept.status = Some(channel);
-        }
-        Ok(kept)
+        })
+    }
+
+    pub(crate) fn make_spares(&self) {
+        self.launcher.make_spares();
     }
 }
 
@@ -141,6 +132,41 @@ pub(crate) struct Kept {
     pub(crate) pidfd: OwnedFd,
     pub(crate) main: Option<OwnedFd>,
     pub(crate) status: Option<OwnedFd>,
+}
+
+impl Kept {
+    /// Until its program runs.
+    pub(crate) fn await_executed(&mut self) -> Result<()> {
+        let Some(channel) = self.status.take() else {
+            return Ok(());
+        };
+        loop {
+            match next(&channel)? {
+                Message::Executed => break,
+                Message::Moved {
+                    pidfd, main_pidfd, ..
+                } => {
+                    wait(&std::mem::replace(&mut self.pidfd, pidfd))?;
+                    self.main = main_pidfd;
+                }
+                Message::Executing => {}
+                Message::Main { pidfd, .. } => self.main = Some(pidfd),
+                Message::Closed => break,
+                other @ (Message::Failed(_)
+                | Message::Stopped(_)
+                | Message::AtGate { .. }
+                | Message::Exited(_)) => {
+                    return Err(format!("{other:?}").into());
+                }
+            }
+        }
+        self.status = Some(channel);
+        Ok(())
+    }
+
+    pub(crate) fn kill(&self) -> Result<()> {
+        Ok(pidfd_send_signal(&self.pidfd, Signal::KILL)?)
+    }
 }
 
 /// Reads all that the program and the launch have to say; gives what is left to be reaped.

@@ -3,12 +3,15 @@
 use std::path::Path;
 
 use sandbox::config::{
-    BindMount, BindSource, Identity, Lifecycle, Limits, MountAction, Namespaces, Network, Process,
-    Root, UserNamespace, Walls,
+    BindMount, BindSource, Identity, Interface, Lifecycle, Limits, MountAction, Namespaces,
+    Network, Port, PrivateNetwork, Process, Protocol, Root, UserNamespace, Walls,
 };
 use sandbox::{Config, Host};
 
 use crate::Result;
+
+/// Of the host; the second box has the next.
+pub(crate) const FIRST_PORT: u16 = 20_000;
 
 /// The config of a kind that starts `program` with `arguments`.
 pub(crate) fn config(
@@ -30,6 +33,27 @@ pub(crate) fn config(
             ..like_floor(root, false)
         }),
         "five+net" => Some(like_floor(root, true)),
+        // A place on the bridge "bench" instead of nothing but loopback.
+        "five+bridge" | "five+port" => Some(Walls {
+            network: Network::Private(Box::new(PrivateNetwork {
+                id: "0".to_owned(),
+                name: "bench".to_owned(),
+                interfaces: vec![Interface::on("bench")],
+                ports: if kind == "five+port" {
+                    vec![Port {
+                        address: None,
+                        host: FIRST_PORT,
+                        inside: 80,
+                        count: 1,
+                        protocol: Protocol::Tcp,
+                    }]
+                } else {
+                    Vec::new()
+                },
+                ..PrivateNetwork::default()
+            })),
+            ..like_floor(root, true)
+        }),
         "seven" => Some(Walls {
             user_namespace: Some(UserNamespace::default()),
             ..like_floor(root, true)

@@ -12,6 +12,7 @@
 //! * `--memory MIB`, `--alive N`: size and children of this process, the supervisor of the launches.
 //! * `--alive-box KIND`: what the children are: `bare` unless told.
 //! * `--hold`: launches nothing; says `held` and keeps the children until its input ends.
+//! * `--serve KIND`: boxes that stay, begun and ended as standard input says (`serve.rs`).
 //! * `--floor COMMAND`: a server of launches by hand (`floor serve`): written a byte, it launches
 //!   once and answers `wall cpu` in microseconds.
 //!
@@ -31,6 +32,7 @@ mod kinds;
 mod options;
 mod population;
 mod sample;
+mod serve;
 mod shuffle;
 
 use std::process::ExitCode;
@@ -61,6 +63,9 @@ fn run() -> Result<()> {
     let options = Options::read(std::env::args().skip(1))?;
     let _memory = population::occupy(options.memory_mib);
     let engine = Engine::new(&options)?;
+    if let Some(kind) = &options.serve {
+        return serve::serve(&engine, kind);
+    }
     let population = population::Population::start(&engine, &options)?;
     if options.hold {
         println!("held");

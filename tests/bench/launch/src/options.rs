@@ -15,6 +15,7 @@ pub(crate) struct Options {
     pub(crate) alive: usize,
     pub(crate) alive_kind: String,
     pub(crate) hold: bool,
+    pub(crate) serve: Option<String>,
     pub(crate) what: Vec<What>,
 }
 
@@ -37,6 +38,7 @@ impl Options {
             alive: 0,
             alive_kind: "bare".to_owned(),
             hold: false,
+            serve: None,
             what: Vec::new(),
         };
         while let Some(word) = arguments.next() {
@@ -54,6 +56,7 @@ impl Options {
                 "--memory" => options.memory_mib = value()?.parse()?,
                 "--alive" => options.alive = value()?.parse()?,
                 "--alive-box" => options.alive_kind = value()?,
+                "--serve" => options.serve = Some(value()?),
                 "--hold" => options.hold = true,
                 other => options.what.push(What::read(other)?),
             }

@@ -1,7 +1,5 @@
 //! What is alive while launches are timed.
 
-use rustix::process::{Signal, pidfd_send_signal};
-
 use crate::Result;
 use crate::crate_launch::{Engine, Kept, wait};
 use crate::options::Options;
@@ -18,9 +16,7 @@ impl Population {
     }
 
     pub(crate) fn end(self) -> Result<()> {
-        for kept in &self.0 {
-            pidfd_send_signal(&kept.pidfd, Signal::KILL)?;
-        }
+        self.0.iter().try_for_each(Kept::kill)?;
         self.0.iter().try_for_each(|kept| wait(&kept.pidfd))
     }
 }

@@ -1,0 +1,93 @@
+//! Directories that `herd run` takes where the usual ones cannot be written: a container with a read-only root, or
+//! with a user whom nobody has prepared anything for.
+//!
+//! In `/tmp` and `/dev/shm` anybody may make any name. A directory there counts only if it is our own user's, is
+//! no link, and can be written by nobody else: for who starts herd as for who wants to speak with it.
+
+use std::fs::{self, DirBuilder, Metadata};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Access, access};
+
+use super::failure::Failure;
+
+/// In the order in which they are tried.
+const PARENTS: &[&str] = &["/tmp", "/dev/shm"];
+
+fn candidates() -> impl Iterator<Item = PathBuf> {
+    let uid = rustix::process::geteuid().as_raw();
+    PARENTS
+        .iter()
+        .map(move |parent| Path::new(parent).join(format!("herd-{uid}")))
+}
+
+/// Where a herd of our own user runs that had to take another directory.
+pub(super) fn in_use() -> Option<PathBuf> {
+    candidates().find(|path| {
+        fs::symlink_metadata(path).is_ok_and(|metadata| is_ours(&metadata))
+            && path.join("control.sock").exists()
+    })
+}
+
+/// The usual runtime directory if it can be written, else one of our own; the reason goes to the notes.
+pub(super) fn runtime_dir(
+    usual: Result<PathBuf, Failure>,
+    notes: &mut Vec<String>,
+) -> Result<PathBuf, Failure> {
+    let why = match &usual {
+        Ok(path) => match writable(path, 0o755) {
+            Ok(()) => return usual,
+            Err(error) => format!("{}: {}", path.display(), words(&error)),
+        },
+        Err(failure) => failure.message.clone(),
+    };
+    for path in candidates() {
+        let is_ours = || fs::symlink_metadata(&path).is_ok_and(|metadata| is_ours(&metadata));
+        if writable(&path, 0o700).is_ok() && is_ours() {
+            notes.push(format!(
+                "the runtime directory is {}: {why}",
+                path.display()
+            ));
+            return Ok(path);
+        }
+    }
+    let message = format!("there is no directory for herd's sockets: {why}");
+    Err(Failure::failed(message).hint(format!(
+        "make one of /run, {} writable, or give --runtime-dir",
+        PARENTS.join(", ")
+    )))
+}
+
+/// The usual log directory if it can be written; else lines are shown and not kept, and the reason goes to the
+/// notes.
+pub(super) fn log_dir(usual: Result<PathBuf, Failure>, notes: &mut Vec<String>) -> Option<PathBuf> {
+    let why = match &usual {
+        Ok(path) => match writable(path, 0o750) {
+            Ok(()) => return usual.ok(),
+            Err(error) => format!("{}: {}", path.display(), words(&error)),
+        },
+        Err(failure) => failure.message.clone(),
+    };
+    notes.push(format!("no log files are kept: {why}"));
+    None
+}
+
+/// Makes the directory if it is not there, and asks whether files can be made in it.
+fn writable(path: &Path, mode: u32) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(mode).create(path)?;
+    Ok(access(path, Access::WRITE_OK | Access::EXEC_OK)?)
+}
+
+fn is_ours(metadata: &Metadata) -> bool {
+    metadata.is_dir()
+        && metadata.uid() == rustix::process::geteuid().as_raw()
+        && metadata.mode() & 0o022 == 0
+}
+
+fn words(error: &io::Error) -> String {
+    let text = error.to_string();
+    let words = text.split(" (os error").next().unwrap_or(&text);
+    words.to_lowercase()
+}

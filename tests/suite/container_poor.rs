@@ -1,0 +1,196 @@
+//! Containers that leave herd little: no place to write, no name for the user, no capability, no cgroup. Each is
+//! made do with, or refused with its reason.
+
+use crate::fixture::{Container, Image};
+use crate::needs;
+
+const TERM: i32 = 15;
+
+fn ready() -> bool {
+    needs::root() && needs::program("crun") && needs::program("busybox")
+}
+
+#[test]
+fn a_root_that_cannot_be_written_costs_the_log_files_and_is_told_once() {
+    if !ready() {
+        return;
+    }
+    let image = Image::minimal().unit("web", "command = ['sh', '-c', 'echo hello; sleep 1000']");
+    let mut container = Container::of(image).start();
+    container.wait_out("| hello");
+    assert_eq!(
+        container.lines("herd")[..4],
+        [
+            "* process 1 of a container of oci, by the variable `container`",
+            "* the runtime directory is /dev/shm/herd-0: /run/herd: read-only file system",
+            "* no log files are kept: /var/log/herd: read-only file system",
+            "* no cgroup is ours to use: processes are told apart by session, and a unit with limits on \
+             memory, CPU or tasks does not start",
+        ]
+    );
+    // The verbs find it there by themselves.
+    let status = container.exec(&["/herd", "status", "web"]);
+    assert!(status.stdout.contains("active (running)"), "{status:?}");
+    let logs = container.exec(&["/herd", "logs", "web"]);
+    assert_eq!(logs.code, 1, "{logs:?}");
+    assert!(
+        logs.stderr
+            .contains("this herd keeps no log files; its lines are on its own output"),
+        "{logs:?}"
+    );
+    container.signal(TERM);
+    assert_eq!(container.wait_end(), 0);
+}
+
+#[test]
+fn a_user_whom_nobody_knows_is_enough() {
+    if !ready() {
+        return;
+    }
+    let image = Image::minimal().unit("web", "command = ['sh', '-c', 'id; sleep 1000']");
+    let mut container = Container::of(image).user(1_000_650_000).start();
+    container.wait_out("uid=1000650000 gid=0");
+    let lines = container.lines("herd");
+    assert!(
+        lines.contains(
+            &"* the runtime directory is /dev/shm/herd-1000650000: XDG_RUNTIME_DIR is not set"
+                .to_owned()
+        ),
+        "{lines:?}"
+    );
+    assert_eq!(container.exec(&["/herd", "is-active", "--all"]).code, 0);
+    container.signal(TERM);
+    assert_eq!(container.wait_end(), 0);
+}
+
+#[test]
+fn a_run_where_nothing_may_be_executed_does_for_boxes_too() {
+    if !ready() {
+        return;
+    }
+    let image = Image::minimal().unit(
+        "web",
+        "command = ['sh', '-c', 'echo in a box; sleep 1000']\nboxed = true\n[box]\nbest_effort = ['protect_proc', 'pid_namespace']",
+    );
+    let mut container = Container::of(image)
+        .with_every_capability()
+        .tmpfs("/run", &["nosuid", "nodev", "noexec", "mode=755"])
+        .start();
+    container.wait_out("| in a box");
+    assert!(
+        !container.out().contains("the runtime directory is"),
+        "{}",
+        container.out()
+    );
+    container.signal(TERM);
+    assert_eq!(container.wait_end(), 0);
+}
+
+#[test]
+fn without_any_place_for_its_sockets_herd_says_which_it_tried() {
+    if !ready() {
+        return;
+    }
+    let image = Image::minimal().unit("web", "command = 'sleep 1000'");
+    let mut container = Container::of(image).tmpfs("/dev/shm", &["ro"]).start();
+    assert_eq!(container.wait_end(), 1);
+    assert_eq!(
+        container.out(),
+        "herd: there is no directory for herd's sockets: /run/herd: read-only file system\n\
+         hint: make one of /run, /tmp, /dev/shm writable, or give --runtime-dir\n"
+    );
+}
+
+#[test]
+fn a_directory_of_another_user_in_tmp_is_not_taken() {
+    if !ready() {
+        return;
+    }
+    let image = Image::minimal().unit("web", "command = 'sleep 1000'");
+    let trap = image.root().join("tmp/herd-0");
+    std::fs::create_dir(&trap).unwrap();
+    std::os::unix::fs::chown(&trap, Some(1000), Some(1000)).unwrap();
+    let tmp = image.root().join("tmp");
+    let mut builder = Container::of(image);
+    builder = builder.bind_at(&tmp, "/tmp");
+    let mut container = builder.start();
+    container.wait_out("the runtime directory is /dev/shm/herd-0");
+    container.wait_out("web: active");
+    assert_eq!(container.exec(&["/herd", "status"]).code, 0);
+    container.signal(TERM);
+    assert_eq!(container.wait_end(), 0);
+}
+
+#[test]
+fn a_box_without_cap_sys_admin_is_refused_with_the_reason_or_given_up_by_name() {
+    if !ready() {
+        return;
+    }
+    let image = Image::minimal()
+        .unit("boxed", "command = 'sleep 1000'\nboxed = true\nrestart = 'no'")
+        .unit(
+            "weak",
+            "command = ['sh', '-c', 'echo in what is left; sleep 1000']\nboxed = true\n[box]\nbest_effort = ['namespaces']",
+        );
+    let mut container = Container::of(image).start();
+    container.wait_out("boxed    * failed");
+    container.wait_out("| in what is left");
+    let refused = container.lines("boxed").join("\n");
+    assert!(refused.contains("failed: "), "{refused}");
+    let given_up = container.lines("weak").join("\n");
+    assert!(given_up.contains("goes without"), "{given_up}");
+    let doctor = container.exec(&["/herd", "doctor"]);
+    assert!(
+        doctor
+            .stdout
+            .starts_with("in a container of oci, by the variable `container`\n"),
+        "{doctor:?}"
+    );
+    container.signal(TERM);
+    assert_eq!(container.wait_end(), 0);
+}
+
+#[test]
+fn limits_are_refused_where_no_cgroup_is_ours() {
+    if !ready() {
+        return;
+    }
+    let image = Image::minimal()
+        .unit(
+            "web",
+            "command = 'sleep 1000'\nrestart = 'no'\n[limits]\nmemory = '64M'",
+        )
+        .unit("other", "command = 'sleep 1000'");
+    let mut container = Container::of(image).start();
+    container.wait_out("need a cgroup, and none is ours to use here");
+    container.wait_out("other: active");
+    let healthy = container.exec(&["/herd", "is-active", "--all"]);
+    assert_eq!(
+        (healthy.code, healthy.stdout.as_str()),
+        (1, "web: failed (failed)\n")
+    );
+    container.signal(TERM);
+    assert_eq!(container.wait_end(), 0);
+}
+
+#[test]
+fn a_service_can_run_as_another_user_of_the_container() {
+    if !ready() {
+        return;
+    }
+    let image = Image::minimal()
+        .file(
+            "etc/passwd",
+            "root:x:0:0:root:/root:/bin/sh\nweb:x:33:33:web:/srv:/bin/sh\n",
+        )
+        .file("etc/group", "root:x:0:\nweb:x:33:\n")
+        .unit(
+            "web",
+            "command = ['sh', '-c', 'id -un; echo $$HOME; sleep 1000']\nuser = 'web'",
+        );
+    let mut container = Container::of(image).environment("HOME", "/root").start();
+    container.wait_out("| /srv");
+    assert!(container.out().contains("| web"), "{}", container.out());
+    container.signal(TERM);
+    assert_eq!(container.wait_end(), 0);
+}
