@@ -559,8 +559,18 @@ fn the_description_lists_the_parameters_of_each_method() {
             wait: true,
         },
         Call::Shutdown {
+            power: Some(Way::Exit),
             force: true,
             wait: true,
+            schedule: Schedule {
+                delay: std::time::Duration::from_secs(60),
+                message: Some("why".to_owned()),
+                ..Schedule::default()
+            },
+        },
+        Call::CancelShutdown {
+            message: Some("why".to_owned()),
+            wall: true,
         },
         Call::Watch { units: units() },
         Call::Networks,

@@ -17,7 +17,7 @@ use crate::control::protocol::{Ending as WireEnding, Refusal, Schedule, Way};
 use crate::pid1::{login_records, power, wall, warnings};
 use crate::supervisor::explain::duration;
 use crate::supervisor::state::Ending as Signalled;
-use crate::supervisor::{Service, State, Time};
+use crate::supervisor::{Service, ServiceId, State, Time};
 
 /// pam_nologin(8) and login(1) let nobody in but root while it is there.
 const NO_LOGIN: &str = "/run/nologin";
@@ -123,6 +123,19 @@ impl Daemon {
                 self.note(&format!("cannot write the end to wtmp: {error}"));
             }
         }
+    }
+
+    /// A unit's end is to be the machine's; the supervisor has told all others to stop.
+    pub(super) fn power_action(&mut self, id: ServiceId, wish: Power, haste: Haste) {
+        let name = self.name(id).unwrap_or_else(|| self.own_name.clone());
+        if self.options.mode.is_machine() {
+            self.note(&format!("{name}: its end is the machine's"));
+            return self.switch_off(wish, haste);
+        }
+        let word = wish.as_str();
+        self.note(&format!(
+            "{name}: its end asks for {word}; herd did not boot this machine, and ends itself"
+        ));
     }
 
     fn forbid_logins(&mut self, words: &str) {

@@ -348,6 +348,7 @@ impl Daemon {
             match self.sink.begin(&own) {
                 Ok(()) => {
                     std::fs::remove_dir_all(LOGS_OF_THIS_BOOT).ok();
+                    self.record_begin();
                     return;
                 }
                 Err(error) => self.note(&super::reason(&error)),

@@ -9,6 +9,8 @@ use std::io::{self, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, chown};
 use std::path::Path;
 
+use rustix::time::{ClockId, clock_gettime};
+
 use crate::users::Users;
 
 const UTMP: &str = "/run/utmp";
@@ -88,7 +90,7 @@ fn put(bytes: &mut [u8], at: usize, value: &[u8]) {
 ///
 /// # Errors
 /// As `open(2)`, `chown(2)` and `write(2)`.
-pub(super) fn write_boot(at: i64) -> io::Result<()> {
+pub(super) fn write_boot() -> io::Result<()> {
     if fs::metadata(UTMP).is_ok_and(|metadata| metadata.len() > 0) {
         return Ok(());
     }
@@ -103,6 +105,8 @@ pub(super) fn write_boot(at: i64) -> io::Result<()> {
         chown(UTMP, Some(0), Some(group))?;
     }
     let release = kernel_release();
+    let now = clock_gettime(ClockId::Realtime);
+    let at = now.tv_sec.saturating_mul(1_000_000) + now.tv_nsec / 1_000;
     file.write_all(&mark(BOOT_TIME, "reboot", &release, at).encode())
 }
 

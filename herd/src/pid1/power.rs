@@ -118,7 +118,7 @@ pub fn watch_over(power: Power, limit: Duration) {
 }
 
 /// Does it beside, and waits for so long at most: what hangs in the kernel is left behind. `None` then.
-pub(super) fn within<T: Send + 'static>(
+pub fn within<T: Send + 'static>(
     limit: Duration,
     act: impl FnOnce() -> T + Send + 'static,
 ) -> Option<T> {
@@ -322,7 +322,7 @@ fn present(link: &Path) -> PathBuf {
 }
 
 /// On the console; a console that is stopped keeps nothing up.
-pub(super) fn say(text: &str) {
+pub fn say(text: &str) {
     use std::io::Write;
     use std::os::unix::fs::OpenOptionsExt;
     let console = fs::OpenOptions::new()
