@@ -216,9 +216,18 @@ mod tests {
     #[test]
     fn what_means_nothing_here_is_refused() {
         let cases = [
-            ("reboot -d", "reboot: \"-d\" is no option of it; herd(8) lists them"),
-            ("shutdown -rF now", "shutdown: \"-rF\" is no option of it; herd(8) lists them"),
-            ("shutdown -ck", "shutdown: -c and -k are two different things"),
+            (
+                "reboot -d",
+                "reboot: \"-d\" is no option of it; herd(8) lists them",
+            ),
+            (
+                "shutdown -rF now",
+                "shutdown: \"-rF\" is no option of it; herd(8) lists them",
+            ),
+            (
+                "shutdown -ck",
+                "shutdown: -c and -k are two different things",
+            ),
             ("telinit", "telinit: takes one of 0 1 2 3 4 5 6 s S q Q"),
             ("init 7", "init: \"7\" is none of 0 1 2 3 4 5 6 s S q Q"),
             (

@@ -127,7 +127,6 @@ fn end_directly(power: Power) -> Outcome {
         return Err(Failure::failed(message.to_owned()));
     }
     let Err(error) = power::tell_kernel(power);
-    let error = std::io::Error::from(error);
     Err(Failure::failed(format!("cannot end the machine: {error}")))
 }
 
@@ -197,8 +196,14 @@ mod tests {
     #[test]
     fn what_is_no_time_is_told() {
         let now: Zoned = "2026-11-22T22:30:10[UTC]".parse().unwrap();
-        for when in ["", "5", "+", "+-1", "+1s", "24:00", "12:60", "12:5", ":", "soon"] {
-            assert_eq!(delay(when, &now), Err("takes now, +MINUTES or HH:MM"), "{when}");
+        for when in [
+            "", "5", "+", "+-1", "+1s", "24:00", "12:60", "12:5", ":", "soon",
+        ] {
+            assert_eq!(
+                delay(when, &now),
+                Err("takes now, +MINUTES or HH:MM"),
+                "{when}"
+            );
         }
         assert_eq!(delay("+999999", &now), Err("is more than a year away"));
     }

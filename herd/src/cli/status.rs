@@ -60,8 +60,14 @@ fn show_ending(screen: &mut Screen, ending: &Ending, now: i64) -> Result<(), Fai
         (false, true) => format!("{power} is announced for {at} ({when}); nothing will be done"),
     };
     screen.line(screen.paint(Colour::Yellow, &line))?;
-    let message = ending.message.iter().map(|message| screen.foreign_lines(message));
-    let waits_for = ending.waits_for.iter().map(|line| screen.foreign_lines(line));
+    let message = ending
+        .message
+        .iter()
+        .map(|message| screen.foreign_lines(message));
+    let waits_for = ending
+        .waits_for
+        .iter()
+        .map(|line| screen.foreign_lines(line));
     let lines: Vec<String> = message.chain(waits_for).collect();
     for line in lines {
         screen.line(format!("  {line}"))?;

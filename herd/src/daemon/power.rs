@@ -64,7 +64,10 @@ struct Begun {
 
 impl Ending {
     pub(super) fn power(&self) -> Power {
-        self.begun.as_ref().map(|begun| begun.power).unwrap_or_default()
+        self.begun
+            .as_ref()
+            .map(|begun| begun.power)
+            .unwrap_or_default()
     }
 
     pub(super) fn deadline(&self) -> Option<Time> {
@@ -395,7 +398,10 @@ impl Daemon {
             lines.push(format!("{more} more are stopping"));
         }
         if !others.is_empty() {
-            lines.push(format!("{} units wait for their turn to stop", others.len()));
+            lines.push(format!(
+                "{} units wait for their turn to stop",
+                others.len()
+            ));
         }
         lines
     }

@@ -61,10 +61,7 @@ impl Record<'_> {
             let text = text.as_bytes();
             put(&mut bytes, at, text.get(..room).unwrap_or(text));
         }
-        let (seconds, micros) = (
-            self.at.div_euclid(1_000_000),
-            self.at.rem_euclid(1_000_000),
-        );
+        let (seconds, micros) = (self.at.div_euclid(1_000_000), self.at.rem_euclid(1_000_000));
         if HAS_LONG_TIMES {
             put(&mut bytes, TIME, &seconds.to_ne_bytes());
             put(&mut bytes, TIME + 8, &micros.to_ne_bytes());

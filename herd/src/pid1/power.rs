@@ -74,18 +74,21 @@ pub(super) fn end_machine(power: Power, open_files: Option<u64>) -> ! {
 ///
 /// # Errors
 /// `EPERM` without CAP_SYS_BOOT, `EINVAL` for what this kernel cannot do.
-pub fn tell_kernel(power: Power) -> nix::Result<Infallible> {
+pub fn tell_kernel(power: Power) -> io::Result<Infallible> {
     let mode = match power {
         Power::PowerOff => RebootMode::RB_POWER_OFF,
         Power::Reboot | Power::SoftReboot => RebootMode::RB_AUTOBOOT,
         Power::Halt => RebootMode::RB_HALT_SYSTEM,
         Power::Kexec => {
             let Err(error) = reboot(RebootMode::RB_KEXEC);
-            say(&format!("no next kernel begins: {error}; rebooting instead"));
+            let error = io::Error::from(error);
+            say(&format!(
+                "no next kernel begins: {error}; rebooting instead"
+            ));
             RebootMode::RB_AUTOBOOT
         }
     };
-    reboot(mode)
+    Ok(reboot(mode)?)
 }
 
 /// Whether a kernel lies ready to follow this one (`kexec_load(2)`).
@@ -95,10 +98,10 @@ pub fn has_next_kernel() -> bool {
 
 /// After that time the machine ends without anything else being waited for.
 pub fn watch_over(power: Power, limit: Duration) {
-    let deadline = Instant::now() + limit;
+    let deadline = now() + limit;
     let watch = move || {
         loop {
-            let left = deadline.saturating_duration_since(Instant::now());
+            let left = deadline.saturating_duration_since(now());
             if left.is_zero() {
                 break;
             }
@@ -152,7 +155,9 @@ fn write_everything() {
         let left = unwritten(&fs::read_to_string("/proc/meminfo").unwrap_or_default());
         let mib = left / 1024;
         if left >= before {
-            return say(&format!("the disks take nothing any more; {mib} MiB are not written"));
+            return say(&format!(
+                "the disks take nothing any more; {mib} MiB are not written"
+            ));
         }
         say(&format!("writing to the disks; {mib} MiB are left"));
         before = left;
@@ -188,7 +193,7 @@ fn end_processes() {
     ];
     for (signal, words, patience) in steps {
         // Nobody is a child of ours once all have ended: who loses a parent becomes one.
-        if reap_until(Instant::now(), false) {
+        if reap_until(now(), false) {
             return;
         }
         let programs = programs();
@@ -204,7 +209,7 @@ fn end_processes() {
             send(Signal::SIGHUP, &ended, spared.is_empty());
             send(Signal::SIGCONT, &ended, spared.is_empty());
         }
-        if reap_until(Instant::now() + patience, !spared.is_empty()) {
+        if reap_until(now() + patience, !spared.is_empty()) {
             return;
         }
     }
@@ -277,7 +282,7 @@ fn reap_until(deadline: Instant, spares: bool) -> bool {
         if spares && programs().iter().all(|program| program.is_spared) {
             return true;
         }
-        let left = deadline.saturating_duration_since(Instant::now());
+        let left = deadline.saturating_duration_since(now());
         if left.is_zero() {
             return false;
         }
@@ -308,6 +313,7 @@ fn begin_anew(open_files: Option<u64>) -> io::Result<Infallible> {
     for path in [present(&link), PathBuf::from("/sbin/init")] {
         let name = CString::new(path.as_os_str().as_bytes())?;
         let Err(error) = nix::unistd::execv(&name, &words);
+        let error = io::Error::from(error);
         problem = io::Error::other(format!("cannot execute {}: {error}", path.display()));
         say(&problem.to_string());
     }
@@ -319,6 +325,14 @@ fn present(link: &Path) -> PathBuf {
     let bytes = link.as_os_str().as_bytes();
     let kept = bytes.strip_suffix(b" (deleted)").unwrap_or(bytes);
     PathBuf::from(OsStr::from_bytes(kept))
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the end has no loop and no supervisor whose clock could be asked"
+)]
+fn now() -> Instant {
+    Instant::now()
 }
 
 /// On the console; a console that is stopped keeps nothing up.
@@ -369,7 +383,10 @@ mod tests {
 
     #[test]
     fn a_program_that_was_replaced_is_the_one_that_lies_there_now() {
-        assert_eq!(present(Path::new("/bin/herd (deleted)")), Path::new("/bin/herd"));
+        assert_eq!(
+            present(Path::new("/bin/herd (deleted)")),
+            Path::new("/bin/herd")
+        );
         assert_eq!(present(Path::new("/bin/herd")), Path::new("/bin/herd"));
     }
 

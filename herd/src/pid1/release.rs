@@ -80,7 +80,11 @@ fn make_read_only(hanging: &BTreeSet<PathBuf>) -> Vec<String> {
         let flags = MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
         let none = None::<&str>;
         let remount = move || mount(none, &target, none, flags, none).map_err(io::Error::from);
-        notes.extend(complaint(&what, "stays writable", patiently(&what, remount)));
+        notes.extend(complaint(
+            &what,
+            "stays writable",
+            patiently(&what, remount),
+        ));
     }
     notes
 }
@@ -140,10 +144,7 @@ fn block_devices(
 }
 
 /// With its time; what does not come soon is told.
-fn patiently<T: Send + 'static>(
-    what: &str,
-    act: impl FnOnce() -> T + Send + 'static,
-) -> Option<T> {
+fn patiently<T: Send + 'static>(what: &str, act: impl FnOnce() -> T + Send + 'static) -> Option<T> {
     let what = what.to_owned();
     let (done, is_done) = std::sync::mpsc::channel::<()>();
     let teller = std::thread::Builder::new().spawn(move || {

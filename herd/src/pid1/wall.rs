@@ -47,7 +47,9 @@ fn is_terminal(name: &str) -> bool {
     match name.strip_prefix("pts/") {
         Some(number) => digits(number),
         None => {
-            ["tty", "hvc", "xvc"].iter().any(|kind| name.starts_with(kind))
+            ["tty", "hvc", "xvc"]
+                .iter()
+                .any(|kind| name.starts_with(kind))
                 && name.bytes().all(|byte| byte.is_ascii_alphanumeric())
         }
     }
@@ -76,7 +78,15 @@ mod tests {
         for name in ["pts/0", "pts/12", "tty1", "ttyS0", "hvc0"] {
             assert!(is_terminal(name), "{name}");
         }
-        for name in ["sda", "pts/ptmx", "pts/../sda", "../etc/x", "tty/../sda", "watchdog", ""] {
+        for name in [
+            "sda",
+            "pts/ptmx",
+            "pts/../sda",
+            "../etc/x",
+            "tty/../sda",
+            "watchdog",
+            "",
+        ] {
             assert!(!is_terminal(name), "{name}");
         }
     }

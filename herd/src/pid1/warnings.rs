@@ -76,11 +76,26 @@ mod tests {
 
     #[test]
     fn the_words_say_what_when_and_why() {
-        let say = |seconds| text(Power::Reboot, Duration::from_secs(seconds), Some("new kernel"));
+        let say = |seconds| {
+            text(
+                Power::Reboot,
+                Duration::from_secs(seconds),
+                Some("new kernel"),
+            )
+        };
         assert_eq!(say(0), "The machine is rebooting now.\nnew kernel");
-        assert_eq!(say(60), "The machine is rebooting in 60 seconds.\nnew kernel");
-        assert_eq!(say(299), "The machine is rebooting in 5 minutes.\nnew kernel");
-        assert_eq!(say(7_200), "The machine is rebooting in 2 hours.\nnew kernel");
+        assert_eq!(
+            say(60),
+            "The machine is rebooting in 60 seconds.\nnew kernel"
+        );
+        assert_eq!(
+            say(299),
+            "The machine is rebooting in 5 minutes.\nnew kernel"
+        );
+        assert_eq!(
+            say(7_200),
+            "The machine is rebooting in 2 hours.\nnew kernel"
+        );
         assert_eq!(
             called_off(Power::PowerOff, None),
             "The machine is not powering off after all."

@@ -104,14 +104,8 @@ pub fn remove_mapping(control: impl AsFd, name: &str) -> io::Result<()> {
     let control = control.as_fd().as_raw_fd();
     // SAFETY: the struct is live, has the kernel's layout and size (asserted above), its name ends with NUL,
     // and `data_size` says that nothing beyond it may be read or written.
-    let answer = unsafe {
-        libc::syscall(
-            libc::SYS_ioctl,
-            control,
-            DM_DEV_REMOVE,
-            &raw mut mapping,
-        )
-    };
+    let answer =
+        unsafe { libc::syscall(libc::SYS_ioctl, control, DM_DEV_REMOVE, &raw mut mapping) };
     done(answer).map_err(Into::into)
 }
 
