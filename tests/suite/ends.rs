@@ -178,6 +178,13 @@ fn without_a_next_kernel_kexec_is_refused_and_its_signal_reboots() {
 fn harmless_signals_do_no_harm_and_goals_are_reached_by_signal() {
     let said = Machine::new()
         .unit("sleeper", "command = 'sleep infinity'")
+        .available(
+            "rescue-shell",
+            &format!(
+                "command = ['/bin/sh', '-c', 'exec >/dev/console; echo rescue; {HERD} is-active sleeper; kill -38 1']\n\
+                 oneshot = true"
+            ),
+        )
         .available("kbrequest", "command = ['/bin/sh', '-c', 'echo key >/dev/console']\noneshot = true")
         .run(
             "herd start --no-wait kbrequest; kill -USR1 1; kill -QUIT 1; kill -PIPE 1; kill -USR2 1; kill -HUP 1; kill -WINCH 1
@@ -191,7 +198,7 @@ fn harmless_signals_do_no_harm_and_goals_are_reached_by_signal() {
         &["active (running)", "sleeper: active (running), process"],
     );
     assert_said(&said, &["key"]);
-    assert_said(&said, &["herd: powering off"]);
+    assert_said(&said, &["rescue", "inactive", "herd: powering off"]);
 }
 
 #[test]

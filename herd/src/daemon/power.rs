@@ -14,13 +14,12 @@ use units::{Haste, Power, UnitName};
 
 use super::{Daemon, clock};
 use crate::control::protocol::{Ending as WireEnding, Refusal, Schedule, Way};
+use crate::pid1::power::NO_LOGIN;
 use crate::pid1::{login_records, power, wall, warnings};
 use crate::supervisor::explain::duration;
 use crate::supervisor::state::Ending as Signalled;
 use crate::supervisor::{Service, ServiceId, State, Time};
 
-/// pam_nologin(8) and login(1) let nobody in but root while it is there.
-const NO_LOGIN: &str = "/run/nologin";
 /// Of a stop that takes longer it is said what is waited for, this often.
 const TELL_EVERY: Duration = Duration::from_secs(5);
 /// Units have so long in all; then the machine ends as it is. systemd's `JobTimeoutSec=` of its shutdown.

@@ -31,6 +31,8 @@ pub use units::Power;
 use super::release;
 use super::{CLOCK, FIRST_BOOT};
 
+/// pam_nologin(8) and login(1) let nobody in but root while it is there.
+pub const NO_LOGIN: &str = "/run/nologin";
 /// What outlived its unit gets this long after SIGTERM.
 const LAST_WORDS: Duration = Duration::from_secs(10);
 /// And after SIGKILL; who is left then hangs in the kernel.
@@ -297,7 +299,9 @@ fn reap_until(deadline: Instant, spares: bool) -> bool {
 /// Executes ourselves again, as whatever lies there by now, with the words of the first time.
 fn begin_anew(open_files: Option<u64>) -> io::Result<Infallible> {
     // This boot is not the first one any more, and whoever starts counts from what the kernel gave.
-    fs::remove_file(FIRST_BOOT).ok();
+    for file in [FIRST_BOOT, NO_LOGIN] {
+        fs::remove_file(file).ok();
+    }
     let now = getrlimit(Resource::Nofile);
     let before = Rlimit {
         current: open_files,
