@@ -110,7 +110,7 @@ impl Daemon {
             Call::Why { unit } => self.why(&unit),
             Call::Plan { unit } => self.plan(&unit),
             Call::Cat { unit } => self.cat(&unit),
-            Call::Rescan => Ok(Reply::Rescan(self.rescan())),
+            Call::Rescan => Ok(Reply::Rescan(self.look_again())),
             Call::Goal { unit, wait } => match self.aim(&unit) {
                 Ok(units) => return self.job(id, Verb::Start, Job { units, wait }),
                 Err(refusal) => Err(refusal),

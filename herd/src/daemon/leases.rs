@@ -11,7 +11,7 @@ use rustix::fs::{Mode, OFlags};
 use units::{Unit, UnitName};
 
 use super::releaser::Done;
-use super::runtime::{Stage, Task};
+use super::runtime::{Runtime, Stage, Task};
 use super::{Daemon, group, reason};
 use crate::network::{Joined, NetworkOccasion};
 use crate::supervisor::action::Role;
@@ -171,6 +171,7 @@ impl Daemon {
         };
         let is_main = task == Task::Role(Role::Main);
         let own = walls.network.as_private();
+        let watches = own.is_some();
         if is_main {
             let id = own.map(|private| private.id.clone());
             runtime.names_of_network = id.or_else(|| walls.network_names.clone());
@@ -180,6 +181,21 @@ impl Daemon {
             run,
             is_main,
         }));
+        if watches {
+            self.watch_firewall();
+        }
+        let asks_host = own.is_some_and(|own| own.names && own.dns.is_none());
+        if is_main
+            && asks_host
+            && sandbox::network::name_servers().is_empty()
+            && let Some(name) = self.name(id)
+        {
+            self.say(
+                &name,
+                "no name server for the box: /etc/resolv.conf names none but on the host's loopback, which is not the box's; \
+                 set `dns` in [network]",
+            );
+        }
     }
 
     /// A run has ended, or its launch has failed: what it had beside the service's own network goes.
@@ -261,9 +277,17 @@ impl Daemon {
                 self.tell(id, Input::Emptied);
             }
         }
+        let has_network =
+            |runtime: &Runtime| !runtime.leases.is_empty() || !runtime.releasing.is_empty();
+        if !self.runtimes.values().any(has_network) {
+            self.leave_firewall();
+        }
     }
 
     fn tell_trouble(&self, done: &Done) {
+        if let Some(tables) = &done.tables {
+            self.note(tables);
+        }
         if let Some(trouble) = &done.trouble {
             self.note(&format!("a network is not given back: {trouble}"));
         }

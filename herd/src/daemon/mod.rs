@@ -8,6 +8,7 @@ mod boot;
 mod calls;
 mod checks;
 mod clock;
+mod firewall;
 mod freeze;
 mod group;
 mod identity;
@@ -84,6 +85,9 @@ pub(crate) struct Daemon {
     filters: sandbox::seccomp::Memory,
     sink: Sink,
     releaser: releaser::Releaser,
+    /// What tells of changes of the firewall, as long as a service has a network.
+    firewall: Option<(sandbox::network::Watch, Token)>,
+    firewall_unheard: bool,
     own_name: UnitName,
     poll: Poll,
     sources: Sources,
@@ -199,6 +203,7 @@ impl Daemon {
             Source::Signals => self.hear_signals(),
             Source::Room => self.read_paused(false),
             Source::Networks => self.hear_releases(),
+            Source::Firewall => self.hear_firewall(),
             Source::Notify => self.hear_notifications(),
             Source::Watch => self.notice_files(),
             Source::Process(run) => self.reap(run),
@@ -229,6 +234,9 @@ impl Daemon {
         }
         if std::mem::take(&mut self.notify_unread) {
             self.hear_notifications();
+        }
+        if std::mem::take(&mut self.firewall_unheard) {
+            self.hear_firewall();
         }
         // Those beyond the last helping; their sockets will not speak again.
         if self.clients_unheard || self.control.has_calls() {
@@ -263,6 +271,7 @@ impl Daemon {
     fn timeout(&self) -> Option<Duration> {
         if !self.unfinished.is_empty()
             || self.notify_unread
+            || self.firewall_unheard
             || self.clients_unheard
             || self.control.has_calls()
         {
@@ -302,6 +311,7 @@ impl Daemon {
                 Ok(Some(Word::Dump)) => self.dump_state(),
                 Ok(Some(Word::Reload)) => {
                     self.tell_reloading();
+                    self.look_at_table();
                     self.rescan_at = Some(clock::now());
                 }
                 Ok(Some(Word::End { at_once, again })) => self.end(at_once, again),

@@ -49,6 +49,8 @@ pub struct Machine {
     pub environment: Vec<(String, String)>,
     /// The console hears of failures only.
     pub is_quiet: bool,
+    /// How fstab is read, for when it is read again.
+    pub fstab: crate::pid1::fstab::Machine,
 }
 
 impl Mode {

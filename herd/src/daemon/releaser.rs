@@ -1,4 +1,5 @@
-//! The thread that gives networks back: it takes milliseconds and may wait for other supervisors of the machine.
+//! The thread that gives networks back, and puts their walls back where somebody has taken them away: it takes
+//! milliseconds and may wait for other supervisors of the machine.
 //!
 //! What is to be given back is a list of ids, which grows by what ends while the thread is at work and
 //! is then taken as a whole: it is never longer than the runs that had a network.
@@ -13,7 +14,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rustix::event::{EventfdFlags, eventfd};
-use sandbox::network::NetworkError;
+use sandbox::network::{Damage, NetworkError, Repaired, Stranger};
 
 use super::reason;
 
@@ -38,6 +39,10 @@ struct Queue {
     wanted: Vec<String>,
     /// What nobody gives back any more is to be looked for.
     collects: bool,
+    /// Who has touched the tables of the firewall, which are to be looked at.
+    touched: Option<Stranger>,
+    /// The same, but they could not be put back the last time.
+    broken: Option<Stranger>,
     done: Vec<Done>,
     is_closed: bool,
 }
@@ -48,6 +53,7 @@ struct Hands {
     release: fn(&[&str]) -> Result<(), NetworkError>,
     collect: fn() -> Result<usize, NetworkError>,
     is_any_left: fn() -> bool,
+    repair: fn() -> Result<Option<Repaired>, NetworkError>,
 }
 
 impl Hands {
@@ -55,6 +61,7 @@ impl Hands {
         release: sandbox::network::release,
         collect: sandbox::network::collect,
         is_any_left: || sandbox::network::networks().is_ok_and(|all| !all.is_empty()),
+        repair: sandbox::network::repair,
     };
 }
 
@@ -63,6 +70,24 @@ impl Hands {
 pub(super) struct Done {
     pub(super) ids: Vec<String>,
     pub(super) trouble: Option<Arc<str>>,
+    /// What became of the tables of the firewall, if they were not as they should be.
+    pub(super) tables: Option<String>,
+}
+
+/// What is to be done at once.
+#[derive(Debug, Default)]
+struct Work {
+    ids: Vec<String>,
+    touched: Option<Stranger>,
+}
+
+impl Queue {
+    fn take_work(&mut self) -> Work {
+        Work {
+            ids: std::mem::take(&mut self.wanted),
+            touched: self.touched.take(),
+        }
+    }
 }
 
 /// The kernel takes interfaces away some time after their namespace's last process, so what a killed
@@ -80,17 +105,26 @@ impl Shared {
     /// ever, and it is looked for again.
     fn run(&self) {
         let mut collections = 0;
-        while let Some(ids) = self.take(&mut collections) {
-            let mut step = "give back";
-            let turn = AssertUnwindSafe(|| self.turn(&ids, &mut collections, &mut step));
+        while let Some(Work { ids, touched }) = self.take(&mut collections) {
+            let mut step = "put the walls back";
+            let mut tables = None;
+            let turn = AssertUnwindSafe(|| {
+                tables = self.look_at_tables(touched, &mut collections);
+                step = "give back";
+                self.turn(&ids, &mut collections, &mut step)
+            });
             let trouble = catch_unwind(turn).unwrap_or_else(|panic| {
                 if !ids.is_empty() {
                     collections = COLLECTIONS;
                 }
                 Some(format!("the step \"{step}\" panicked: {}", words(&*panic)).into())
             });
-            if !ids.is_empty() || trouble.is_some() {
-                self.tell(Done { ids, trouble });
+            if !ids.is_empty() || trouble.is_some() || tables.is_some() {
+                self.tell(Done {
+                    ids,
+                    trouble,
+                    tables,
+                });
             }
         }
     }
@@ -119,6 +153,28 @@ impl Shared {
         trouble
     }
 
+    /// Puts the tables of the firewall back if they are not as they should be; what to say of it. If that fails it is
+    /// tried again, as often as what is left is looked for.
+    fn look_at_tables(&self, by: Option<Stranger>, collections: &mut u32) -> Option<String> {
+        let by = by?;
+        match (self.hands.repair)() {
+            Ok(repaired) => repaired.map(|repaired| told(&by, repaired)),
+            Err(error) => {
+                let reason = reason(&error);
+                let told = format!(
+                    "{by} has changed the tables herd of the firewall, and they cannot be put back: {reason}"
+                );
+                if *collections == 0 {
+                    *collections = COLLECTIONS;
+                }
+                if *collections > 1 {
+                    self.lock().broken = Some(by);
+                }
+                Some(told)
+            }
+        }
+    }
+
     /// All at once; where one of them cannot be given back, the others still are.
     fn give_back(&self, ids: &[String]) -> Option<Arc<str>> {
         if ids.is_empty() {
@@ -136,15 +192,15 @@ impl Shared {
     }
 
     /// What is to be done next: nothing to give back is a time to collect. `None` at the end.
-    fn take(&self, collections: &mut u32) -> Option<Vec<String>> {
+    fn take(&self, collections: &mut u32) -> Option<Work> {
         let mut queue = self.lock();
         loop {
             if std::mem::take(&mut queue.collects) {
                 *collections = COLLECTIONS;
-                return Some(std::mem::take(&mut queue.wanted));
+                return Some(queue.take_work());
             }
-            if !queue.wanted.is_empty() {
-                return Some(std::mem::take(&mut queue.wanted));
+            if !queue.wanted.is_empty() || queue.touched.is_some() {
+                return Some(queue.take_work());
             }
             if queue.is_closed {
                 return None;
@@ -159,10 +215,24 @@ impl Shared {
             let (again, timeout) = woken.unwrap_or_else(PoisonError::into_inner);
             queue = again;
             if timeout.timed_out() {
-                return Some(Vec::new());
+                queue.touched = queue.broken.take();
+                return Some(queue.take_work());
             }
         }
     }
+}
+
+/// What was done, in one line.
+fn told(by: &Stranger, Repaired { damage, boxes }: Repaired) -> String {
+    let damage = match damage {
+        Damage::Missing => "taken the tables herd of the firewall away",
+        Damage::Changed => "changed the tables herd of the firewall",
+    };
+    let boxes = match boxes {
+        1 => "1 box".to_owned(),
+        more => format!("{more} boxes"),
+    };
+    format!("{by} has {damage}: they are back, with the rules of {boxes}")
 }
 
 /// What a panic says, in one line.
@@ -206,6 +276,12 @@ impl Releaser {
         self.go_on();
     }
 
+    /// Somebody has touched the tables of the firewall. However often, they are looked at once.
+    pub(super) fn look_at_tables(&mut self, by: Stranger) {
+        self.shared.lock().touched = Some(by);
+        self.go_on();
+    }
+
     fn go_on(&mut self) {
         // One that has ended without being told to has another after it.
         if self.thread.as_ref().is_none_or(JoinHandle::is_finished) {
@@ -215,9 +291,14 @@ impl Releaser {
                 Ok(thread) => self.thread = Some(thread),
                 // The loop has to do it then, rather than nobody.
                 Err(_) => {
-                    let ids = std::mem::take(&mut self.shared.lock().wanted);
+                    let Work { ids, touched } = self.shared.lock().take_work();
+                    let tables = self.shared.look_at_tables(touched, &mut 1);
                     let trouble = self.shared.give_back(&ids);
-                    self.shared.tell(Done { ids, trouble });
+                    self.shared.tell(Done {
+                        ids,
+                        trouble,
+                        tables,
+                    });
                 }
             }
         }
@@ -257,6 +338,7 @@ mod tests {
             release: |_| Ok(()),
             collect: || Ok(0),
             is_any_left: || false,
+            repair: || Ok(None),
         }
     }
 
@@ -304,6 +386,39 @@ mod tests {
         );
         releaser.give_back(["good".to_owned()]);
         assert_eq!(next(&releaser)[0].trouble, None);
+        assert!(releaser.close().is_empty());
+    }
+
+    #[test]
+    fn tables_are_put_back_again_until_it_succeeds() {
+        use std::sync::atomic::{AtomicU32, Ordering};
+        static TRIES: AtomicU32 = AtomicU32::new(0);
+        let repair = || match TRIES.fetch_add(1, Ordering::Relaxed) {
+            0 => Err(NetworkError::NoFirewall),
+            _ => Ok(Some(Repaired {
+                damage: Damage::Missing,
+                boxes: 1,
+            })),
+        };
+        let is_any_left = || true;
+        let hands = Hands {
+            repair,
+            is_any_left,
+            ..hands()
+        };
+        let mut releaser = Releaser::with(hands).unwrap();
+        releaser.look_at_tables(Stranger::default());
+        let mut told = Vec::new();
+        while told.len() < 2 {
+            told.extend(next(&releaser).into_iter().filter_map(|done| done.tables));
+        }
+        assert_eq!(
+            told,
+            [
+                "somebody has changed the tables herd of the firewall, and they cannot be put back: this kernel has no nf_tables, which ports, NAT and rules between boxes need",
+                "somebody has taken the tables herd of the firewall away: they are back, with the rules of 1 box",
+            ]
+        );
         assert!(releaser.close().is_empty());
     }
 

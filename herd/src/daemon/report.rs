@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use sandbox::cgroup::{self, Standstill, Usage};
+use std::path::Path;
 use units::UnitName;
 use units::diagnostic::render_all;
 use units::load;
@@ -184,6 +185,7 @@ impl Daemon {
                     since: clock::to_wall(service.since()),
                     restarts: i64::from(service.restarts()),
                     enabled: self.supervisor.is_enabled(id),
+                    boot: self.is_of_boot(&unit.source.path),
                     changed: service.is_changed(),
                     broken: self.supervisor.is_broken(id),
                     main_pid: state.main().map(|main| main.pid.0),
@@ -216,12 +218,18 @@ impl Daemon {
             substate: unit.substate,
             since: unit.since,
             enabled: unit.enabled,
+            boot: self.is_of_boot(Path::new(&unit.source)),
             broken: unit.broken.is_some(),
             description: unit.failure.or(unit.description),
             ..ListEntry::default()
         }));
         entries.sort_by(|a, b| a.name.cmp(&b.name));
         entries
+    }
+
+    fn is_of_boot(&self, file: &Path) -> bool {
+        let boot = self.options.search.boot.as_ref();
+        boot.is_some_and(|boot| file.starts_with(&boot.directory))
     }
 
     /// From the group where controllers count, else from the processes themselves; without `all` only
@@ -354,7 +362,7 @@ impl Daemon {
                 Err(error) => self.note(&super::reason(&error)),
             }
         }
-        if let Err(error) = self.sink.begin(std::path::Path::new(LOGS_OF_THIS_BOOT)) {
+        if let Err(error) = self.sink.begin(Path::new(LOGS_OF_THIS_BOOT)) {
             self.note(&super::reason(&error));
         }
     }

@@ -17,6 +17,8 @@ pub(super) enum Source {
     Room,
     /// Networks were given back.
     Networks,
+    /// The firewall was changed.
+    Firewall,
     Notify,
     Watch,
     Control,

@@ -14,11 +14,14 @@
 mod builtin;
 mod command_line;
 mod early;
+pub mod fstab;
+mod locale;
 pub mod login_records;
 mod mounts;
 pub mod place;
 pub mod power;
 mod release;
+pub mod tasks;
 pub mod wall;
 pub mod warnings;
 
@@ -103,6 +106,15 @@ fn boot(words: &[OsString]) -> daemon::StartError {
     if let Err(error) = builtin::write(&directory, &wishes, &builtin::consoles()) {
         notes.push(format!("cannot write the units of the boot: {error}"));
     }
+    let table = fstab::Machine {
+        herd: String::new(),
+        check: wishes.check,
+        keeps_root: wishes.keeps_root,
+    };
+    notes.extend(look_at_fstab(&table));
+    // What the command line says of the environment goes before the files.
+    let mut environment = locale::variables();
+    environment.extend(wishes.environment);
     let search = SearchPath {
         boot: Some(Boot {
             directory,
@@ -115,8 +127,9 @@ fn boot(words: &[OsString]) -> daemon::StartError {
     let ended = daemon::run(Options {
         mode: Mode::Machine(Machine {
             notes,
-            environment: wishes.environment,
+            environment,
             is_quiet: wishes.quiet,
+            fstab: table,
         }),
         runtime_dir: "/run/herd".into(),
         log_dir: Some("/var/log/herd".into()),
@@ -130,6 +143,13 @@ fn boot(words: &[OsString]) -> daemon::StartError {
         Ok(end) => power::end_machine(end.power, open_files),
         Err(error) => error,
     }
+}
+
+/// Makes the units of fstab, at a boot and when somebody asks herd to read its files again; says what is wrong with it.
+pub fn look_at_fstab(machine: &fstab::Machine) -> Vec<String> {
+    let directory = Path::new(builtin::DIRECTORY);
+    builtin::write_fstab(directory, machine)
+        .unwrap_or_else(|error| vec![format!("cannot make units of {}: {error}", fstab::PATH)])
 }
 
 /// The boot whose units lie in `/run/herd/boot`, for verbs that read unit files themselves.

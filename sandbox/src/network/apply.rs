@@ -15,11 +15,9 @@ use super::holder;
 use super::keeper;
 use super::links::{self, End};
 use super::netlink::Netlink;
-use super::nft;
 use super::registry::Registry;
-use super::rules;
 use super::state::{Around, Bridge, Lease, Leased, State};
-use super::{NetworkError, names, settings};
+use super::{NetworkError, connections, firewall, names, settings};
 use crate::config::{Interface, Link, MacAddress, Port, PrivateNetwork, Protocol, Rates};
 use crate::step::NetworkLease;
 
@@ -331,14 +329,17 @@ fn make_lease(
             made.push(bridge);
         }
     }
-    commit_rules(&before, unsure, &registry.state)?;
-    // Behind the rules that watch what it lets through.
+    firewall::commit(&before, unsure, &registry.state)?;
     for bridge in made {
         settings::bridge(&bridge.device)?;
     }
+    // Behind the rules that watch what it lets through.
+    settings::loopback_ports(&registry.state)?;
     for change in &changes {
         change.make()?;
     }
+    connections::forget_ports(host, &wanted.ports)
+        .map_err(failed("forget connections to the ports"))?;
     let over_host = lease.over_host_tree;
     registry.write_names(&resolv, Some(&wanted.id), over_host)?;
     registry.state.unsure = false;
@@ -364,16 +365,21 @@ fn look_around(
         around.has_ipv6 = settings::has_ipv6();
     }
     if wanted.dns.is_none() {
-        around.dns = servers_of_host(resolv);
+        around.dns = reachable_servers(resolv);
     }
     Ok(around)
 }
 
-/// Those that a box reaches: where the host asks itself, those that it asks in turn.
-fn servers_of_host(resolv: &str) -> Vec<IpAddr> {
-    let own = names::servers(resolv);
-    if !own.is_empty() {
-        return own;
+/// The name servers that a box gets which names none of its own: those in `/etc/resolv.conf` that are not on the host's
+/// loopback, or else those behind systemd-resolved. Without any the box resolves no names but those of other boxes.
+pub fn name_servers() -> Vec<IpAddr> {
+    reachable_servers(&fs::read_to_string(names::RESOLV).unwrap_or_default())
+}
+
+fn reachable_servers(resolv: &str) -> Vec<IpAddr> {
+    let servers = names::servers(resolv);
+    if !servers.is_empty() {
+        return servers;
     }
     names::servers(&fs::read_to_string(names::BEHIND_STUB).unwrap_or_default())
 }
@@ -383,7 +389,7 @@ pub(crate) fn resolv_of_host(servers: Option<&[IpAddr]>) -> String {
     let resolv = fs::read_to_string(names::RESOLV).unwrap_or_default();
     match servers {
         Some(servers) => names::resolv(servers, &resolv),
-        None => names::resolv(&servers_of_host(&resolv), &resolv),
+        None => names::resolv(&reachable_servers(&resolv), &resolv),
     }
 }
 
@@ -449,50 +455,6 @@ fn there_is(answer: io::Result<()>) -> io::Result<()> {
     }
 }
 
-/// Brings the kernel's table to what `after` says.
-fn commit_rules(before: &State, unsure: bool, after: &State) -> Result<(), NetworkError> {
-    let has_rules = |state: &State| !state.networks.is_empty();
-    let mut firewall = match Netlink::netfilter() {
-        Err(error) if error.raw_os_error() == Some(libc::EPROTONOSUPPORT) => {
-            return Err(NetworkError::NoFirewall);
-        }
-        firewall => firewall.map_err(NetworkError::Rules)?,
-    };
-    let mut send = |batch: &nft::Batch| match firewall.batch(batch) {
-        // Without the subsystem in the kernel nobody takes the batch.
-        Err(error) if error.raw_os_error() == Some(libc::EINVAL) && batch.last <= 5 => {
-            Err(NetworkError::NoFirewall)
-        }
-        answer => answer.map_err(NetworkError::Rules),
-    };
-    if !has_rules(after) {
-        return if has_rules(before) || unsure {
-            send(&nft::remove())
-        } else {
-            Ok(())
-        };
-    }
-    let replace = |send: &mut dyn FnMut(&nft::Batch) -> Result<(), NetworkError>| {
-        send(&nft::replace(&rules::tables(after)))
-    };
-    if unsure {
-        return replace(&mut send);
-    }
-    let (batch, unexpected) = if has_rules(before) {
-        // Somebody has cleared the firewall: everybody's rules come back with this change.
-        (rules::change(before, after), libc::ENOENT)
-    } else {
-        // Somebody has left them.
-        (Some(nft::create(&rules::tables(after))), libc::EEXIST)
-    };
-    match batch.map_or(Ok(()), |batch| send(&batch)) {
-        Err(NetworkError::Rules(error)) if error.raw_os_error() == Some(unexpected) => {
-            replace(&mut send)
-        }
-        answer => answer,
-    }
-}
-
 /// Takes away the leases of boxes that nobody builds any more and that have gone.
 fn clear(registry: &mut Registry, host: &mut Netlink) -> Result<usize, NetworkError> {
     damage::heal(registry, host)?;
@@ -519,7 +481,7 @@ pub(super) fn remove_interface(host: &mut Netlink, device: &str) -> Result<(), N
 
 /// Takes herd's tables away, if they are there.
 pub(super) fn remove_rules() -> Result<(), NetworkError> {
-    commit_rules(&State::default(), true, &State::default())
+    firewall::commit(&State::default(), true, &State::default())
 }
 
 /// Takes away what these leases have: all in one go, or each by itself where that is refused, so that one that
@@ -532,16 +494,18 @@ fn drop_leases(
     if ids.is_empty() {
         return Ok(());
     }
-    let dropped = drop_together(registry, host, ids);
-    if dropped.is_ok() || ids.len() == 1 {
-        return dropped;
+    let leases = ids.iter().filter_map(|id| registry.state.leases.get(*id));
+    let addresses: Vec<IpAddr> = leases.flat_map(Lease::addresses).collect();
+    let mut dropped = drop_together(registry, host, ids);
+    if dropped.is_err() && ids.len() > 1 {
+        dropped = Ok(());
+        for id in ids {
+            let ended = drop_together(registry, host, &[id]);
+            dropped = dropped.and(ended);
+        }
     }
-    let mut first = Ok(());
-    for id in ids {
-        let ended = drop_together(registry, host, &[id]);
-        first = first.and(ended);
-    }
-    first
+    // Their interfaces have gone, so nothing is added any more; who has their addresses next has to wait until then.
+    dropped.and(connections::forget(&addresses).map_err(failed("forget connections of a box")))
 }
 
 fn drop_together(
@@ -558,7 +522,8 @@ fn drop_together(
             ends.chain(bridges.iter().map(|bridge| bridge.device.as_str()))
         });
         remove_links(host, &devices.collect::<Vec<_>>())?;
-        commit_rules(&registry.state, registry.state.unsure, &after)?;
+        firewall::commit(&registry.state, registry.state.unsure, &after)?;
+        settings::loopback_ports(&after)?;
         settings::put_back(&mut after);
         after.unsure = false;
         registry.state = after;
@@ -620,9 +585,9 @@ pub fn release(ids: &[&str]) -> Result<(), NetworkError> {
     let mut host = open_route()?;
     let healed = damage::heal(&mut registry, &mut host);
     let given_back = drop_leases(&mut registry, &mut host, ids);
-    let first = kept.and(healed).and(given_back);
+    let ended = kept.and(healed).and(given_back);
     registry.leave()?;
-    first
+    ended
 }
 
 /// Takes away what boxes that are no more have left, because who should have [released](release) them has

@@ -6,10 +6,11 @@
 use std::collections::BTreeMap;
 
 use super::address_pool::bridge_mac;
+use super::links::SMALLEST_BURST;
 use super::nft::{
     Base, Chain, Expression, FORWARD, HARDWARE_ADDRESS, Header, INPUT, INTERFACE_NAME,
     IPV4_ADDRESS, IPV6_ADDRESS, Kind, META_ETHER_TYPE, META_IIFNAME, PREROUTING, Register, Set,
-    Table, interface, pair,
+    Table, Target, interface, pair,
 };
 use super::state::State;
 
@@ -18,6 +19,7 @@ const SENDERS: &str = "senders";
 const GATEWAYS: &str = "gateways";
 const ENDS4: &str = "ends4";
 const ENDS6: &str = "ends6";
+const RATES: &str = "rates";
 
 const IP: [u8; 2] = [0x08, 0x00];
 const ARP: [u8; 2] = [0x08, 0x06];
@@ -39,6 +41,21 @@ pub(crate) fn table(state: &State) -> Table {
             elements: BTreeMap::new(),
         };
         table.sets.insert(name, set);
+    }
+    let rates = Set {
+        key_length: 16,
+        key_type: INTERFACE_NAME,
+        kind: Kind::Verdicts,
+        elements: BTreeMap::new(),
+    };
+    table.sets.insert(RATES, rates);
+    for lease in state.leases.values() {
+        let Some(rate) = lease.rates.out else {
+            continue;
+        };
+        for link in &lease.links {
+            table.hold(&link.device, rate);
+        }
     }
     for link in state.leases.values().flat_map(|lease| &lease.links) {
         let port = interface(&link.device);
@@ -75,6 +92,30 @@ pub(crate) fn table(state: &State) -> Table {
     table
 }
 
+impl Table {
+    /// The box limits what it sends itself, by a queue of its end of the pair, which keeps in step what it holds back. It may
+    /// be able to take that away; what then comes too fast is dropped here: the kernel lets the bytes of a second and
+    /// this burst pass at once, so what the queue lets through always passes.
+    fn hold(&mut self, device: &str, rate: u64) {
+        let chain = format!("rate-{device}");
+        if let Some(set) = self.sets.get_mut(RATES) {
+            let to = Target::Chain(chain.clone());
+            set.elements.insert(interface(device), Some(to));
+        }
+        let over = Expression::Over {
+            rate: rate.min(FASTEST),
+            burst: SMALLEST_BURST,
+            bytes: true,
+        };
+        let rules = vec![vec![over, Expression::dropped()]];
+        self.chains.insert(chain, Chain { base: None, rules });
+    }
+}
+
+/// Bytes a second that the kernel can count: the nanoseconds of a second times these are below 2^64. No pair of
+/// interfaces is as fast.
+const FASTEST: u64 = 16_000_000_000;
+
 /// A box sends from its own addresses, and to nobody but its gateway and to all.
 fn guard() -> Vec<Vec<Expression>> {
     let of_others = |pair: Expression, set| {
@@ -90,6 +131,7 @@ fn guard() -> Vec<Vec<Expression>> {
     unknown.push(Expression::dropped());
     let mut rules = vec![
         vec![port(), Expression::is_not_in(PORTS), Expression::back()],
+        vec![port(), Expression::by_map(RATES)],
         of_others(with(Header::Link, 6, 6), SENDERS),
         [to_all(false), of_others(with(Header::Link, 0, 6), GATEWAYS)].concat(),
         unknown,

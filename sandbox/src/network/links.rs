@@ -183,6 +183,9 @@ fn route(index: u32, family: AddressFamily) -> RouteMessage {
     route
 }
 
+/// So much may come at once however low the rate is: two of the largest packets.
+pub(crate) const SMALLEST_BURST: u32 = 128 * 1024;
+
 /// No more than `rate` bytes a second leave by this interface: what comes faster waits for a fifth of a second, then is
 /// dropped (`tc-tbf(8)`, `struct tc_tbf_qopt`).
 pub(crate) fn shape(index: u32, rate: u64) -> Request {
@@ -190,7 +193,9 @@ pub(crate) fn shape(index: u32, rate: u64) -> Request {
     const RATE64: u16 = 4;
     const BURST: u16 = 6;
     const ETHERNET: u8 = 1;
-    let burst = u32::try_from(rate / 50).unwrap_or(u32::MAX).max(128 * 1024);
+    let burst = u32::try_from(rate / 50)
+        .unwrap_or(u32::MAX)
+        .max(SMALLEST_BURST);
     let queue = u32::try_from(rate / 5)
         .unwrap_or(u32::MAX)
         .saturating_add(burst);

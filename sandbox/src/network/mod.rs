@@ -25,6 +25,12 @@
 //! [`collect`], which also happens with every new lease: a lease is over when its box's first process has gone and
 //! its interface with it.
 //!
+//! The rules are the walls, and whoever may change the firewall can take them away: `nft flush ruleset` does. Then boxes
+//! reach each other, and whoever a box had been denied, until [`repair`] or the next lease puts the tables back. herd's
+//! supervisor does so at once, by [`Watch`]; who uses this crate without it, or `vb`, does it by hand or lives with it.
+//! So that what listens on the host's loopback is not open then too, `route_localnet` is set for a bridge only as long as a
+//! box on it has a port on a loopback address of the host.
+//!
 //! Without root there is no lease, and nothing of the host changes: a program of the system's speaks for the box
 //! ([`UserModeProgram`]), kept by a process that lives as long as the box. [`release`] then waits for its end.
 //!
@@ -42,7 +48,9 @@ use crate::sys::Errno;
 
 mod address_pool;
 mod apply;
+mod connections;
 mod damage;
+mod firewall;
 mod hand;
 mod holder;
 mod keeper;
@@ -51,6 +59,7 @@ mod links;
 mod names;
 mod netlink;
 mod nft;
+mod picture;
 mod port_rules;
 mod registry;
 mod rules;
@@ -58,15 +67,18 @@ mod settings;
 mod state;
 mod trial;
 pub(crate) mod user_mode;
+mod watch;
 
 pub(crate) use apply::{Taken, resolv_of_host};
-pub use apply::{collect, release};
+pub use apply::{collect, name_servers, release};
+pub use firewall::{Damage, Repaired, repair};
 pub use holder::Holder;
 pub(crate) use keeper::Keeper;
 pub(crate) use names::hosts;
 pub(crate) use registry::box_directory;
 pub(crate) use trial::tried;
 pub use user_mode::{UserModeKind, UserModeProgram};
+pub use watch::{Heard, Stranger, Watch};
 
 /// Where everything is written down.
 pub const BASE: &str = "/run/herd/network";

@@ -4,7 +4,7 @@
 #![forbid(unsafe_code)]
 
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
@@ -15,8 +15,10 @@ use rustix::net::netlink::{self, SocketAddrNetlink};
 use rustix::net::sockopt::{self, Timeout};
 use rustix::net::{AddressFamily, Protocol, RecvFlags, SendFlags, SocketFlags, SocketType};
 
+use super::connections;
 use super::links;
 use super::nft::Batch;
+use super::picture::{Picture, is_anothers_nat};
 
 /// A socket of one protocol, in the network namespace that it was made in, whatever its maker enters later.
 #[derive(Debug)]
@@ -41,6 +43,9 @@ const ACK: u16 = 4;
 const EXCLUSIVE: u16 = 0x200;
 const CREATE: u16 = 0x400;
 const DUMP: u16 = 0x300;
+const GETROUTE: u16 = 26;
+/// An empty `struct rtmsg`.
+const ROUTES: [u8; 12] = [0; 12];
 
 /// What is to be done, and in which manner.
 pub(crate) type Request = (RouteNetlinkMessage, Manner);
@@ -143,34 +148,60 @@ impl Netlink {
 
     /// Where the routes of the main table lead, but for the default ones.
     pub(crate) fn routes(&mut self) -> io::Result<Vec<IpNet>> {
-        const GETROUTE: u16 = 26;
-        self.sequence += 1;
-        let mut bytes = Vec::new();
-        // struct nlmsghdr and an empty struct rtmsg.
-        let length = u32::try_from(HEADER + 12).unwrap_or(0);
-        bytes.extend(length.to_ne_bytes());
-        bytes.extend(GETROUTE.to_ne_bytes());
-        bytes.extend((REQUEST | DUMP).to_ne_bytes());
-        bytes.extend(self.sequence.to_ne_bytes());
-        bytes.extend([0; 16]);
-        self.send(&bytes)?;
         let mut routes = Vec::new();
+        self.dump(GETROUTE, &ROUTES, |frame| {
+            routes.extend(route(frame.content))
+        })?;
+        Ok(routes)
+    }
+
+    /// The addresses that are the host's own.
+    pub(crate) fn own_addresses(&mut self) -> io::Result<Vec<IpAddr>> {
+        let mut own = Vec::new();
+        self.dump(GETROUTE, &ROUTES, |frame| {
+            own.extend(own_address(frame.content));
+        })?;
+        Ok(own)
+    }
+
+    /// Asks for all there is of a kind, and has each message looked at. `false` when it has changed meanwhile, so
+    /// that something may be missing.
+    pub(crate) fn dump(
+        &mut self,
+        kind: u16,
+        question: &[u8],
+        mut look: impl FnMut(Frame<'_>),
+    ) -> io::Result<bool> {
+        const INTERRUPTED: u16 = 0x10;
+        self.sequence += 1;
+        let message = message(kind, REQUEST | DUMP, self.sequence, question);
+        self.send(&message)?;
+        let mut is_whole = true;
         let mut seen = 0;
         loop {
             let length = self.receive()?;
             for frame in frames(&self.received[..length]) {
                 let frame = frame?;
                 seen += 1;
+                is_whole &= frame.flags & INTERRUPTED == 0;
                 match frame.kind {
-                    DONE => return Ok(routes),
+                    DONE => return Ok(is_whole),
                     ERROR => frame.error()?,
-                    _ => routes.extend(route(frame.content)),
+                    _ => look(frame),
                 }
                 if seen > MOST_FRAMES {
-                    return Err(io::Error::other("more routes than can be looked at"));
+                    return Err(io::Error::other("more answers than can be looked at"));
                 }
             }
         }
+    }
+
+    /// Has one thing done that a message of the caller's own says.
+    pub(crate) fn ask(&mut self, kind: u16, question: &[u8]) -> io::Result<()> {
+        self.sequence += 1;
+        let message = message(kind, REQUEST | ACK, self.sequence, question);
+        self.send(&message)?;
+        self.await_answer(self.sequence)
     }
 
     fn send(&self, bytes: &[u8]) -> io::Result<()> {
@@ -224,10 +255,23 @@ impl Netlink {
     }
 }
 
+/// `struct nlmsghdr` and what follows.
+fn message(kind: u16, flags: u16, sequence: u32, content: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(HEADER + content.len()).unwrap_or(u32::MAX);
+    let mut bytes = length.to_ne_bytes().to_vec();
+    bytes.extend(kind.to_ne_bytes());
+    bytes.extend(flags.to_ne_bytes());
+    bytes.extend(sequence.to_ne_bytes());
+    bytes.extend([0; 4]);
+    bytes.extend(content);
+    bytes
+}
+
 /// One message of the kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Frame<'a> {
     pub(crate) kind: u16,
+    pub(crate) flags: u16,
     pub(crate) sequence: u32,
     pub(crate) content: &'a [u8],
 }
@@ -259,12 +303,13 @@ pub(crate) fn frames(mut bytes: &[u8]) -> impl Iterator<Item = io::Result<Frame<
 
 fn take_frame<'a>(bytes: &mut &'a [u8]) -> Option<Frame<'a>> {
     let header = bytes.first_chunk::<HEADER>()?;
-    let [a, b, c, d, kind, kind2, _, _, e, f, g, h, ..] = *header;
+    let [a, b, c, d, kind, kind2, flags, flags2, e, f, g, h, ..] = *header;
     let length = usize::try_from(u32::from_ne_bytes([a, b, c, d])).ok()?;
     let content = bytes.get(HEADER..length)?;
     *bytes = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
     Some(Frame {
         kind: u16::from_ne_bytes([kind, kind2]),
+        flags: u16::from_ne_bytes([flags, flags2]),
         sequence: u32::from_ne_bytes([e, f, g, h]),
         content,
     })
@@ -293,6 +338,11 @@ pub(crate) fn read_in_every_way(bytes: &[u8]) -> u64 {
         }
         note(link_index(frame.content).map_or(4, |_| 5));
         note(route(frame.content).map_or(6, |to| 7 + u64::from(to.prefix_len())));
+        let mut picture = Picture::default();
+        picture.add(&frame);
+        note(u64::from(picture == Picture::default()));
+        note(u64::from(is_anothers_nat(&frame)));
+        note(connections::is_readable(&frame).into());
         for start in FIXED {
             let behind = frame.content.get(start..).unwrap_or_default();
             let kinds = attributes(behind).map(|(kind, value)| (kind, attributes(value).count()));
@@ -318,27 +368,39 @@ pub(crate) fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])>
 
 /// Where a route of the main table leads; `None` for default routes and what cannot be read.
 fn route(message: &[u8]) -> Option<IpNet> {
-    const DESTINATION: u16 = 1;
     const MAIN: u8 = 254;
     const SHORTEST: u8 = 8;
-    // struct rtmsg: family, length of the destination, of the source, tos, table, …
-    let [family, length, _, _, table, ..] = *message.first_chunk::<12>()?;
+    let (table, _, to) = destination(message)?;
     // Two halves of everything are a default route too, as tunnels set it.
-    if table != MAIN || length < SHORTEST {
-        return None;
-    }
-    let to = attributes(message.get(12..)?).find(|(kind, _)| *kind == DESTINATION)?;
-    match i32::from(family) {
+    (table == MAIN && to.prefix_len() >= SHORTEST).then_some(to)
+}
+
+/// The address that a route of the local table says is the host's own.
+fn own_address(message: &[u8]) -> Option<IpAddr> {
+    const TABLE: u8 = 255;
+    const LOCAL: u8 = 2;
+    let (table, kind, to) = destination(message)?;
+    (table == TABLE && kind == LOCAL).then(|| to.network())
+}
+
+/// A route's table, its kind (`RTN_*`), and where it leads.
+fn destination(message: &[u8]) -> Option<(u8, u8, IpNet)> {
+    const DESTINATION: u16 = 1;
+    // struct rtmsg: family, length of the destination, of the source, tos, table, protocol, scope, kind, …
+    let [family, length, _, _, table, _, _, kind, ..] = *message.first_chunk::<12>()?;
+    let (_, to) = attributes(message.get(12..)?).find(|(kind, _)| *kind == DESTINATION)?;
+    let to: IpNet = match i32::from(family) {
         libc::AF_INET => {
-            let address = Ipv4Addr::from(*to.1.first_chunk::<4>()?);
-            Some(Ipv4Net::new(address, length).ok()?.trunc().into())
+            let address = Ipv4Addr::from(*to.first_chunk::<4>()?);
+            Ipv4Net::new(address, length).ok()?.trunc().into()
         }
         libc::AF_INET6 => {
-            let address = Ipv6Addr::from(*to.1.first_chunk::<16>()?);
-            Some(Ipv6Net::new(address, length).ok()?.trunc().into())
+            let address = Ipv6Addr::from(*to.first_chunk::<16>()?);
+            Ipv6Net::new(address, length).ok()?.trunc().into()
         }
-        _ => None,
-    }
+        _ => return None,
+    };
+    Some((table, kind, to))
 }
 
 #[cfg(test)]
@@ -385,5 +447,10 @@ mod tests {
     #[test]
     fn the_routes_of_this_machine_can_be_read() {
         Netlink::route().unwrap().routes().unwrap();
+        let own = Netlink::route().unwrap().own_addresses().unwrap();
+        assert!(
+            own.iter().all(|address| !address.is_unspecified()),
+            "{own:?}"
+        );
     }
 }

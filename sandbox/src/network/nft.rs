@@ -150,10 +150,11 @@ pub(crate) enum Expression {
         port: Option<Register>,
     },
     Masquerade,
-    /// Ends the rule as long as there are fewer packets than this in a second.
+    /// Ends the rule as long as there are fewer packets than this in a second, or bytes.
     Over {
         rate: u64,
         burst: u32,
+        bytes: bool,
     },
     /// ICMP's "administratively prohibited", of either family.
     Reject,
@@ -211,27 +212,37 @@ pub(crate) fn interface(name: &str) -> Vec<u8> {
     bytes
 }
 
-const TABLE: &str = "herd";
+pub(crate) const TABLE: &str = "herd";
 /// `NFPROTO_INET`: IPv4 and IPv6.
-const INET: u8 = 1;
-const BRIDGE: u8 = 7;
-const NFNL_SUBSYS_NFTABLES: u16 = 10;
+pub(crate) const INET: u8 = 1;
+pub(crate) const BRIDGE: u8 = 7;
+pub(crate) const NFNL_SUBSYS_NFTABLES: u16 = 10;
 const NFNL_MSG_BATCH_BEGIN: u16 = 16;
 const NFNL_MSG_BATCH_END: u16 = 17;
-const NEWTABLE: u16 = 0;
+pub(crate) const NEWTABLE: u16 = 0;
 const DELTABLE: u16 = 2;
-const NEWCHAIN: u16 = 3;
+pub(crate) const NEWCHAIN: u16 = 3;
 const DELCHAIN: u16 = 5;
-const NEWRULE: u16 = 6;
+pub(crate) const NEWRULE: u16 = 6;
 const DELRULE: u16 = 8;
 const NEWSET: u16 = 9;
-const NEWSETELEM: u16 = 12;
+pub(crate) const NEWSETELEM: u16 = 12;
 const DELSETELEM: u16 = 14;
 const REQUEST: u16 = 1;
 const ACK: u16 = 4;
 const EXCLUSIVE: u16 = 0x200;
 const CREATE: u16 = 0x400;
 const APPEND: u16 = 0x800;
+
+/// What our batches count from. The kernel tells everybody who listens the number of the batch that changed something, and
+/// nobody else begins here ("herd").
+const FIRST: u32 = 0x6865_7264;
+const MOST: u32 = 1 << 16;
+
+/// Claims that a batch with a message of this number is one of ours.
+pub(crate) fn is_ours(sequence: u32) -> bool {
+    (FIRST..FIRST + MOST).contains(&sequence)
+}
 
 /// A batch as it is sent.
 #[derive(Debug, Default)]
@@ -300,6 +311,7 @@ pub(crate) fn remove() -> Batch {
 
 impl Batch {
     fn begin(&mut self) {
+        self.sequence = FIRST;
         self.message(
             NFNL_MSG_BATCH_BEGIN,
             REQUEST,
@@ -507,7 +519,7 @@ impl Batch {
 }
 
 /// `struct nlattr` and what it holds, filled up to four bytes.
-fn attribute(bytes: &mut Vec<u8>, kind: u16, value: &[u8]) {
+pub(crate) fn attribute(bytes: &mut Vec<u8>, kind: u16, value: &[u8]) {
     let length = u16::try_from(value.len() + 4).unwrap_or(u16::MAX);
     bytes.extend(length.to_ne_bytes());
     bytes.extend(kind.to_ne_bytes());
@@ -515,7 +527,7 @@ fn attribute(bytes: &mut Vec<u8>, kind: u16, value: &[u8]) {
     bytes.resize(bytes.len().next_multiple_of(4), 0);
 }
 
-fn string(bytes: &mut Vec<u8>, kind: u16, text: &str) {
+pub(crate) fn string(bytes: &mut Vec<u8>, kind: u16, text: &str) {
     let mut value = text.as_bytes().to_vec();
     value.push(0);
     attribute(bytes, kind, &value);
@@ -529,7 +541,7 @@ fn long(bytes: &mut Vec<u8>, kind: u16, value: u64) {
     attribute(bytes, kind, &value.to_be_bytes());
 }
 
-fn nest(bytes: &mut Vec<u8>, kind: u16, content: impl FnOnce(&mut Vec<u8>)) {
+pub(crate) fn nest(bytes: &mut Vec<u8>, kind: u16, content: impl FnOnce(&mut Vec<u8>)) {
     const NESTED: u16 = 0x8000;
     let start = bytes.len();
     bytes.extend([0; 4]);
@@ -719,11 +731,15 @@ impl Expression {
                 }
             }),
             Self::Masquerade => named(bytes, "masq", |_| {}),
-            Self::Over { rate, burst } => named(bytes, "limit", |bytes| {
+            Self::Over {
+                rate,
+                burst,
+                bytes: of_bytes,
+            } => named(bytes, "limit", |bytes| {
                 long(bytes, 1, *rate);
                 long(bytes, 2, 1);
                 number(bytes, 3, *burst);
-                number(bytes, 4, 0);
+                number(bytes, 4, u32::from(*of_bytes));
                 number(bytes, 5, 1);
             }),
             Self::Reject => named(bytes, "reject", |bytes| {

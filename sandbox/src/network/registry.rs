@@ -1,7 +1,7 @@
 //! What is written down of boxes' networks: one file for each network namespace, under a lock.
 //!
 //! ```text
-//! /run/herd/network/ns-4026531840/lock         held by whoever reads or changes the rest
+//! /run/herd/network/ns-4026531840/lock         held by whoever reads or changes the rest; whose it is
 //! /run/herd/network/ns-4026531840/state.json   replaced as a whole
 //! /run/herd/network/ns-4026531840/ID.live      locked by the box, and before by who builds it
 //! /run/herd/network/ns-4026531840/NAME.hosts   shared by the boxes on network NAME
@@ -10,6 +10,11 @@
 //!
 //! What is to be done is written down before it is done: who is stopped between the two leaves a line
 //! that the next one takes away.
+//!
+//! The kernel gives the number of a namespace that has gone to another one. So the lock says which namespace it is of by
+//! a number that is never given twice (`SO_NETNS_COOKIE`, Linux 5.14): what is written down of a namespace that has gone
+//! goes when its number is met again. On older kernels, and before that, it stays: there is no asking whether anybody
+//! still has a namespace.
 #![forbid(unsafe_code)]
 
 use std::fs::{self, File, OpenOptions};
@@ -23,6 +28,7 @@ use rustix::fs::FlockOperation;
 use super::names;
 use super::state::{Lease, State};
 use super::{BASE, NetworkError};
+use crate::sys::network::namespace_cookie;
 
 /// Where [`BASE`] lies, and what herd itself has there.
 const RUN: &str = "/run/herd";
@@ -58,6 +64,30 @@ fn own_directory() -> Result<PathBuf, NetworkError> {
     Ok(Path::new(BASE).join(format!("ns-{namespace}")))
 }
 
+/// Which namespace this lock says it is of.
+fn written_cookie(lock: &Path) -> Option<u64> {
+    fs::read_to_string(lock).ok()?.parse().ok()
+}
+
+/// Claims that this lock is of a namespace that had our number before us.
+fn is_of_another(lock: &Path) -> bool {
+    let written = written_cookie(lock);
+    written.is_some_and(|written| namespace_cookie().is_ok_and(|own| own != written))
+}
+
+/// Takes away what is written down of a namespace that has gone, and all it had with it, but for the lock, which we have.
+fn sweep(directory: &Path) {
+    let state = read_state(&directory.join("state.json")).unwrap_or_default();
+    for id in state.leases.keys() {
+        fs::remove_dir_all(box_directory(id)).ok();
+    }
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        if entry.file_name() != "lock" {
+            fs::remove_file(entry.path()).ok();
+        }
+    }
+}
+
 /// Where the files of a box lie that it finds in `/etc`.
 pub(crate) fn box_directory(id: &str) -> PathBuf {
     Path::new(BASE).join(format!("box-{id}"))
@@ -87,6 +117,20 @@ impl Registry {
                 lock => lock.map_err(failed(&path))?,
             };
             if Self::is_still(&lock, &path) {
+                match (written_cookie(&path), namespace_cookie()) {
+                    (Some(written), Ok(cookie)) if written == cookie => {}
+                    (written, Ok(cookie)) => {
+                        if written.is_some() {
+                            sweep(&own);
+                        }
+                        let text = cookie.to_string();
+                        lock.write_all_at(text.as_bytes(), 0)
+                            .and_then(|()| lock.set_len(text.len() as u64))
+                            .map_err(failed(&path))?;
+                    }
+                    // An older kernel.
+                    (_, Err(_)) => {}
+                }
                 return Self::read(own, lock);
             }
         }
@@ -103,7 +147,11 @@ impl Registry {
 
     /// What is written down, as it is now, without waiting for anybody.
     pub(crate) fn look() -> Result<State, NetworkError> {
-        read_state(&own_directory()?.join("state.json"))
+        let own = own_directory()?;
+        if is_of_another(&own.join("lock")) {
+            return Ok(State::default());
+        }
+        read_state(&own.join("state.json"))
     }
 
     fn lock_file(path: &Path) -> io::Result<File> {

@@ -29,6 +29,7 @@ const IN6: &str = "in6";
 const ITSELF4: &str = "itself4";
 const ITSELF6: &str = "itself6";
 
+const INVALID: u32 = 1;
 const ESTABLISHED_OR_RELATED: u32 = 2 | 4;
 const DESTINATION_CHANGED: u32 = 1 << 5;
 /// `RTN_LOCAL`.
@@ -290,7 +291,7 @@ fn postrouting(bridges: &[&Bridge]) -> Vec<Vec<Expression>> {
 }
 
 fn forward(bridges: &[&Bridge]) -> Vec<Vec<Expression>> {
-    let mut rules = vec![established()];
+    let mut rules = vec![established(), of_no_connection()];
     rules.extend(from_a_box());
     rules.extend(to_a_box());
     for bridge in bridges {
@@ -319,6 +320,7 @@ fn input() -> Vec<Vec<Expression>> {
     let mut rules = vec![
         rule([from_bridges(), neighbours(), vec![Expression::accept()]]),
         established(),
+        of_no_connection(),
     ];
     rules.extend(from_a_box());
     rules
@@ -388,6 +390,7 @@ fn access(lease: &Lease, direction: Direction) -> Vec<Vec<Expression>> {
         let over = Expression::Over {
             rate: rate.into(),
             burst: rate.max(5),
+            bytes: false,
         };
         rules.push(vec![over, Expression::dropped()]);
     }
@@ -519,6 +522,13 @@ fn to_bridges() -> Vec<Expression> {
 fn established() -> Vec<Expression> {
     let known = connection_has(CONNECTION_STATE, ESTABLISHED_OR_RELATED);
     rule([known, vec![Expression::accept()]])
+}
+
+/// What a box sends that belongs to no connection and begins none would leave with the box's own address: it is not
+/// masqueraded.
+fn of_no_connection() -> Vec<Expression> {
+    let invalid = connection_has(CONNECTION_STATE, INVALID);
+    rule([from_bridges(), invalid, vec![Expression::dropped()]])
 }
 
 /// One of these bits at least.

@@ -1,17 +1,26 @@
 //! Settings of the kernel that forwarding needs, and their return to what they were.
 #![forbid(unsafe_code)]
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use super::NetworkError;
 use super::state::{Setting, State};
+use super::{NetworkError, firewall};
+use crate::config::Port;
 
 const FORWARD4: &str = "/proc/sys/net/ipv4/ip_forward";
 const FORWARD6: &str = "/proc/sys/net/ipv6/conf/all/forwarding";
 const REDIRECTS: &str = "/proc/sys/net/ipv4/conf/all/send_redirects";
+const INTERFACES4: &str = "/proc/sys/net/ipv4/conf";
 const INTERFACES6: &str = "/proc/sys/net/ipv6/conf";
+/// What goes off when forwarding goes on, and back.
+const BELIEVES: &str = "/proc/sys/net/ipv4/conf/all/accept_redirects";
+
+/// The switch of each family, and the directory of the interfaces that it goes over to.
+const SWITCHES: [(&str, &str); 2] = [(FORWARD4, INTERFACES4), (FORWARD6, INTERFACES6)];
 
 /// Claims that the host speaks IPv6 at all.
 pub(crate) fn has_ipv6() -> bool {
@@ -92,8 +101,56 @@ pub(crate) fn forwarding(state: &mut State) -> Result<Vec<Change>, NetworkError>
         }
         wanted.push(change(FORWARD6, "1"));
     }
-    let noted = wanted.into_iter().map(|change| change.note(state));
-    noted.filter_map(Result::transpose).collect()
+    let mut changes = Vec::new();
+    for change in wanted {
+        let Some(change) = change.note(state)? else {
+            continue;
+        };
+        if SWITCHES
+            .iter()
+            .any(|(switch, _)| change.path == Path::new(switch))
+        {
+            note_followers(&change.path, state);
+            state.others_translated |= firewall::others_translate();
+        }
+        changes.push(change);
+    }
+    Ok(changes)
+}
+
+/// Notes what changes by itself when this switch is turned on.
+fn note_followers(switch: &Path, state: &mut State) {
+    let mut followers = Vec::new();
+    for (one, interfaces) in SWITCHES {
+        if switch == Path::new(one) {
+            let paths = forwarding_of_each(interfaces).into_iter();
+            followers.extend(paths.map(|path| (path, "1")));
+        }
+    }
+    if switch == Path::new(FORWARD4) {
+        followers.push((PathBuf::from(BELIEVES), "0"));
+    }
+    for (path, ours) in followers {
+        // An interface that goes at this moment.
+        let Ok(before) = read(&path) else {
+            continue;
+        };
+        let ours = ours.to_owned();
+        let key = path.to_string_lossy().into_owned();
+        state
+            .settings
+            .entry(key)
+            .or_insert(Setting { before, ours });
+    }
+}
+
+/// The `forwarding` of all interfaces, and of those to come.
+fn forwarding_of_each(interfaces: &str) -> Vec<PathBuf> {
+    let entries = fs::read_dir(interfaces).into_iter().flatten().flatten();
+    entries
+        .filter(|entry| entry.file_name() != "all")
+        .map(|entry| entry.path().join("forwarding"))
+        .collect()
 }
 
 /// The `accept_ra` of interfaces that take their routes from a router as long as they forward nothing.
@@ -112,15 +169,32 @@ fn interfaces_that_listen() -> Vec<PathBuf> {
         .collect()
 }
 
-/// Sets back what is still as we have set it, if nothing needs it any more.
+/// Sets back what is still as we have set it, if nothing needs it any more. Forwarding stays if somebody else translates
+/// addresses now who did not when it was switched on: who finds it on does not switch it on again, and would be cut
+/// off.
 pub(crate) fn put_back(state: &mut State) {
     if !state.networks.is_empty() {
         return;
     }
-    // Forwarding first: it goes over to the interfaces.
-    let mut all: Vec<_> = std::mem::take(&mut state.settings).into_iter().collect();
-    all.sort_by_key(|(path, _)| !path.ends_with("forward") && !path.ends_with("forwarding"));
-    for (path, setting) in all {
+    let settings = std::mem::take(&mut state.settings);
+    let others_translated = std::mem::take(&mut state.others_translated);
+    let has_switched = SWITCHES
+        .iter()
+        .any(|(switch, _)| settings.contains_key(*switch));
+    let is_needed = has_switched && !others_translated && firewall::others_translate();
+    // What forwarding changes by itself goes with it; what was set beside it stays right only as long as it is on.
+    let (forwarding, mut settings): (BTreeMap<_, _>, BTreeMap<_, _>) =
+        settings.into_iter().partition(|(path, _)| {
+            path == BELIEVES || path.ends_with("/forwarding") || path == FORWARD4
+        });
+    if is_needed {
+        settings.retain(|path, _| path == REDIRECTS);
+    } else {
+        for (switch, interfaces) in SWITCHES {
+            turn_back(&forwarding, switch, interfaces);
+        }
+    }
+    for (path, setting) in settings {
         let path = Path::new(&path);
         if read(path).is_ok_and(|value| value == setting.ours) {
             // An interface that has gone has taken its settings with it.
@@ -129,17 +203,80 @@ pub(crate) fn put_back(state: &mut State) {
     }
 }
 
-/// Lets the host's own connections to its loopback addresses be led to this bridge, and tells no box of a shorter way
-/// to another: that would take the place of what the box is told when it is refused.
+/// Turns forwarding off again, which goes over to all interfaces, and gives each what it had, or what somebody else has set
+/// meanwhile. One that came meanwhile gets what it would have come with.
+fn turn_back(settings: &BTreeMap<String, Setting>, switch: &str, interfaces: &str) {
+    let Some(setting) = settings.get(switch) else {
+        return;
+    };
+    // Who has turned it off has settled the rest too.
+    if read(Path::new(switch)).is_ok_and(|value| value != setting.ours) {
+        return;
+    }
+    let default = settings.get(&format!("{interfaces}/default/forwarding"));
+    let mut followers = forwarding_of_each(interfaces);
+    if switch == FORWARD4 {
+        followers.push(PathBuf::from(BELIEVES));
+    }
+    let wanted: Vec<(PathBuf, String)> = followers
+        .into_iter()
+        .filter_map(|path| {
+            let now = read(&path).ok()?;
+            let noted = settings.get(path.to_string_lossy().as_ref()).or(default);
+            let value = match noted {
+                Some(noted) if noted.ours == now => noted.before.clone(),
+                _ => now,
+            };
+            Some((path, value))
+        })
+        .collect();
+    fs::write(switch, &setting.before).ok();
+    for (path, value) in wanted {
+        if read(&path).is_ok_and(|now| now != value) {
+            // As above: it has gone.
+            fs::write(path, value).ok();
+        }
+    }
+}
+
+/// Tells no box of a shorter way to another: that would take the place of what the box is told when it is refused.
 pub(crate) fn bridge(device: &str) -> Result<(), NetworkError> {
-    for (family, key, value) in [
-        ("ipv4", "route_localnet", "1"),
-        ("ipv4", "send_redirects", "0"),
-        ("ipv6", "accept_ra", "0"),
-    ] {
+    for (family, key, value) in [("ipv4", "send_redirects", "0"), ("ipv6", "accept_ra", "0")] {
         let path = PathBuf::from(format!("/proc/sys/net/{family}/conf/{device}/{key}"));
         if family == "ipv6" && !path.exists() {
             continue;
+        }
+        fs::write(&path, value).map_err(|source| NetworkError::Setting {
+            path,
+            value: value.to_owned(),
+            source,
+        })?;
+    }
+    Ok(())
+}
+
+/// Lets the host's own connections to its loopback addresses be led to a bridge as long as a box on it has a port there, and
+/// no longer: the other way round only a rule keeps a box from what listens on the host's loopback.
+pub(crate) fn loopback_ports(state: &State) -> Result<(), NetworkError> {
+    let is_local = |port: &Port| match port.address {
+        None => true,
+        Some(IpAddr::V4(four)) => four.is_loopback(),
+        Some(IpAddr::V6(_)) => false,
+    };
+    for (name, bridge) in &state.networks {
+        let led = state.leases.values().any(|lease| {
+            let led = state.link_of_ports(&lease.links);
+            led.is_some_and(|link| link.network == *name) && lease.ports.iter().any(is_local)
+        });
+        let value = if led { "1" } else { "0" };
+        let path = Path::new(INTERFACES4)
+            .join(&bridge.device)
+            .join("route_localnet");
+        match read(&path) {
+            Ok(now) if now == value => continue,
+            // Somebody has removed the bridge.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            _ => {}
         }
         fs::write(&path, value).map_err(|source| NetworkError::Setting {
             path,

@@ -26,6 +26,9 @@ pub(crate) struct State {
     pub(crate) settings: BTreeMap<String, Setting>,
     /// The rules in the kernel may be others: somebody was stopped while changing them.
     pub(crate) unsure: bool,
+    /// Somebody else translated addresses already when forwarding was switched on.
+    #[serde(default)]
+    pub(crate) others_translated: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -373,6 +376,21 @@ impl State {
             }
         }
         lines
+    }
+}
+
+impl Lease {
+    /// All that the box has, of both families.
+    pub(crate) fn addresses(&self) -> impl Iterator<Item = IpAddr> {
+        self.links.iter().flat_map(|link| {
+            let six = link.address6.map(IpAddr::V6);
+            [Some(IpAddr::V4(link.address)), six].into_iter().flatten()
+        })
+    }
+
+    /// Claims that there are peers whom it does not reach, or who do not reach it.
+    pub(crate) fn is_walled(&self) -> bool {
+        self.isolate || !self.access.is_empty()
     }
 }
 

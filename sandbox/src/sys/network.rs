@@ -1,5 +1,8 @@
-//! The loopback interface.
-#![allow(unsafe_code, reason = "two ioctls on a live struct")]
+//! The loopback interface, and which network namespace it is in.
+#![allow(
+    unsafe_code,
+    reason = "two ioctls on a live struct, and a socket option that no crate has"
+)]
 
 use std::os::fd::AsRawFd;
 
@@ -60,6 +63,32 @@ pub(crate) fn loopback_up() -> Result<(), Errno> {
             &raw const request,
         )
     })
+}
+
+/// The number of this network namespace, which no other has had or will have as long as the machine runs
+/// (`SO_NETNS_COOKIE` of Linux 5.14).
+pub(crate) fn namespace_cookie() -> Result<u64, Errno> {
+    let socket = rustix::net::socket_with(
+        AddressFamily::UNIX,
+        SocketType::DGRAM,
+        SocketFlags::CLOEXEC,
+        None,
+    )?;
+    let mut cookie = 0_u64;
+    let mut length = libc::socklen_t::try_from(size_of_val(&cookie)).unwrap_or(0);
+    // SAFETY: the socket is open; the kernel writes at most `length` bytes to `cookie`, which is as long and lives, and the
+    // length of what it wrote to `length`, which lives.
+    done(unsafe {
+        libc::syscall(
+            libc::SYS_getsockopt,
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_NETNS_COOKIE,
+            &raw mut cookie,
+            &raw mut length,
+        )
+    })?;
+    Ok(cookie)
 }
 
 const _: () = assert!(size_of::<InterfaceFlags>() == size_of::<libc::ifreq>());

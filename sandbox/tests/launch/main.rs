@@ -27,6 +27,7 @@ mod layers;
 mod lifecycle;
 mod mounts;
 mod network;
+mod network_walls;
 mod session;
 mod spare;
 mod swaps;
@@ -53,6 +54,7 @@ fn main() {
         mounts::CASES,
         network::CASES,
         network::CARRIED,
+        network_walls::CASES,
         identity::CASES,
         join::CASES,
         attacks::CASES,
@@ -70,6 +72,7 @@ fn main() {
         boxed::CASES,
         mounts::CASES,
         network::CARRIED,
+        network_walls::CASES,
         lifecycle::CASES,
         session::CASES,
         terminal::CASES,

@@ -7,6 +7,7 @@
 
 use std::fmt::Write;
 use std::fs;
+use std::io::BufRead;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
@@ -28,23 +29,23 @@ use crate::fixture::{
 };
 
 /// The namespaces of one case.
-struct World {
+pub(crate) struct World {
     outside: Child,
 }
 
-fn run(program: &str, arguments: &[&str]) -> String {
+pub(crate) fn run(program: &str, arguments: &[&str]) -> String {
     let output = Command::new(program).args(arguments).output().unwrap();
     let told = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{program} {arguments:?}: {told}");
     String::from_utf8(output.stdout).unwrap()
 }
 
-fn ip(arguments: &str) -> String {
+pub(crate) fn ip(arguments: &str) -> String {
     run("ip", &arguments.split(' ').collect::<Vec<_>>())
 }
 
 impl World {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         unshare(CloneFlags::CLONE_NEWNET).unwrap();
         ip("link set lo up");
         let mut outside = Command::new("unshare");
@@ -79,8 +80,12 @@ impl World {
         world
     }
 
+    pub(crate) fn outside_id(&self) -> String {
+        self.outside.id().to_string()
+    }
+
     /// Runs a script outside.
-    fn outside(&self, script: &str) -> String {
+    pub(crate) fn outside(&self, script: &str) -> String {
         let target = self.outside.id().to_string();
         let output = Command::new("nsenter")
             .args(["-t", &target, "-n", "sh", "-c", script])
@@ -91,18 +96,28 @@ impl World {
 }
 
 /// Until [`SERVE`] serves in the network namespace of this process.
-fn await_servers(namespace_of: u32) {
+pub(crate) fn await_servers(namespace_of: u32) {
     let target = namespace_of.to_string();
     let ask = ["-t", &target, "-n", "ss", "-Hltun", "sport", "=", ":80"];
     while run("nsenter", &ask).lines().count() < 4 {}
 }
 
 /// Servers that are no box's.
-struct Served(Child);
+pub(crate) struct Served(Child);
 
 impl Served {
-    fn start(mut command: Command) -> Self {
+    pub(crate) fn start(mut command: Command) -> Self {
         Self(command.process_group(0).spawn().unwrap())
+    }
+
+    /// What it writes next, where that is kept.
+    pub(crate) fn line(&mut self) -> String {
+        let mut line = String::new();
+        let out = self.0.stdout.as_mut().unwrap();
+        std::io::BufReader::with_capacity(1, out)
+            .read_line(&mut line)
+            .unwrap();
+        line
     }
 
     fn listening(self, namespace_of: u32) -> Self {
@@ -110,13 +125,13 @@ impl Served {
         self
     }
 
-    fn on_host() -> Self {
+    pub(crate) fn on_host() -> Self {
         let mut command = Command::new("sh");
         command.args(["-c", SERVE]);
         Self::start(command).listening(std::process::id())
     }
 
-    fn outside(world: &World) -> Self {
+    pub(crate) fn outside(world: &World) -> Self {
         let mut command = Command::new("nsenter");
         let target = world.outside.id().to_string();
         command.args(["-t", &target, "-n", "sh", "-c", SERVE]);
@@ -140,8 +155,9 @@ impl Drop for World {
 }
 
 /// A box that stays until it is told to end.
-struct Running {
+pub(crate) struct Running {
     id: String,
+    pub(crate) pid: u32,
     pidfd: OwnedFd,
     _status: OwnedFd,
     _launcher: Launcher,
@@ -156,7 +172,7 @@ impl Drop for Running {
 }
 
 impl Running {
-    fn start(config: &Config) -> Self {
+    pub(crate) fn start(config: &Config) -> Self {
         let launcher = launcher();
         let null = fs::File::open("/dev/null").unwrap();
         let log = fs::File::options()
@@ -198,6 +214,7 @@ impl Running {
         }
         let walls = config.walls.as_ref().unwrap();
         Self {
+            pid: u32::try_from(pid).unwrap(),
             id: walls.network.as_private().unwrap().id.clone(),
             pidfd,
             _status: status,
@@ -206,12 +223,12 @@ impl Running {
     }
 
     /// The addresses of its first interface.
-    fn addresses(&self) -> (Ipv4Addr, Ipv6Addr) {
+    pub(crate) fn addresses(&self) -> (Ipv4Addr, Ipv6Addr) {
         let ends = network::box_of(&self.id).unwrap().unwrap().ends;
         (ends[0].address, ends[0].address6.unwrap())
     }
 
-    fn stop(self) {
+    pub(crate) fn stop(self) {
         let kill = rustix::process::Signal::KILL;
         rustix::process::pidfd_send_signal(&self.pidfd, kill).unwrap();
         wait(&self.pidfd);
@@ -220,19 +237,19 @@ impl Running {
 }
 
 /// The files of a box lie where those of other namespaces lie too.
-fn unique(id: &str) -> String {
+pub(crate) fn unique(id: &str) -> String {
     format!("{id}{}", std::process::id())
 }
 
-fn release(id: &str) {
+pub(crate) fn release(id: &str) {
     network::release(&[&unique(id)]).unwrap();
 }
 
-fn on_default(id: &str, script: &str) -> Config {
+pub(crate) fn on_default(id: &str, script: &str) -> Config {
     on(id, &["default"], script)
 }
 
-fn on(id: &str, networks: &[&str], script: &str) -> Config {
+pub(crate) fn on(id: &str, networks: &[&str], script: &str) -> Config {
     let mut config = boxed(script);
     config.name = format!("box-{id}");
     let walls = config.walls.as_mut().unwrap();
@@ -246,14 +263,14 @@ fn on(id: &str, networks: &[&str], script: &str) -> Config {
     config
 }
 
-fn fine(config: &Config) -> Outcome {
+pub(crate) fn fine(config: &Config) -> Outcome {
     let outcome = outcome(config);
     assert_eq!(outcome.failure, None);
     outcome
 }
 
 /// Says over TCP and UDP of both families, at port 80, who asks.
-const SERVE: &str = "
+pub(crate) const SERVE: &str = "
     for kind in TCP4-LISTEN:80 TCP6-LISTEN:80,ipv6only; do
         socat $kind,reuseaddr,fork SYSTEM:'set -f; echo $SOCAT_PEERADDR' &
     done
@@ -264,7 +281,7 @@ const SERVE: &str = "
 
 /// Asks there over TCP and UDP: one line each, of the kind and who the server thinks we are. A server that has
 /// only just been started is asked again.
-fn asking(at: &str, port: u16) -> String {
+pub(crate) fn asking(at: &str, port: u16) -> String {
     let six = at.starts_with('[');
     let mut script = String::new();
     for kind in if six {
@@ -281,18 +298,18 @@ fn asking(at: &str, port: u16) -> String {
 }
 
 /// As `asking`, once: for what is not to be reached.
-fn once(at: &str, port: u16) -> String {
+pub(crate) fn once(at: &str, port: u16) -> String {
     let kind = if at.starts_with('[') { "TCP6" } else { "TCP4" };
     format!(
         "echo x | timeout 2 socat -T1 - {kind}:{at}:{port},connect-timeout=1 2>&1 | sed 's/.*: //'\n"
     )
 }
 
-fn here(script: &str) -> String {
+pub(crate) fn here(script: &str) -> String {
     run("sh", &["-c", script])
 }
 
-fn private(config: &mut Config) -> &mut PrivateNetwork {
+pub(crate) fn private(config: &mut Config) -> &mut PrivateNetwork {
     match &mut config.walls.as_mut().unwrap().network {
         Network::Private(private) => private,
         Network::Host | Network::None | Network::Loopback => panic!("no network of its own"),
@@ -303,7 +320,7 @@ fn told(kinds: [&str; 2], by: &str) -> String {
     kinds.iter().map(|kind| format!("{kind} {by}\n")).collect()
 }
 
-fn told4(by: Ipv4Addr) -> String {
+pub(crate) fn told4(by: Ipv4Addr) -> String {
     told(["TCP4", "UDP4"], &by.to_string())
 }
 
@@ -318,7 +335,7 @@ fn told6(by: Ipv6Addr) -> String {
 }
 
 /// What the host has that boxes' networks could have changed.
-fn machine() -> String {
+pub(crate) fn machine() -> String {
     let links = ip("-o link")
         .lines()
         .map(|line| line.split(' ').nth(1).unwrap().to_owned())
@@ -346,17 +363,17 @@ fn machine() -> String {
     )
 }
 
-fn with_ports(id: &str, ports: &[&str]) -> Config {
+pub(crate) fn with_ports(id: &str, ports: &[&str]) -> Config {
     let mut config = on_default(id, SERVE);
     private(&mut config).ports = ports.iter().map(|port| port.parse().unwrap()).collect();
     config
 }
 
-fn v4(text: &str) -> Ipv4Addr {
+pub(crate) fn v4(text: &str) -> Ipv4Addr {
     text.parse().unwrap()
 }
 
-fn v6(text: &str) -> Ipv6Addr {
+pub(crate) fn v6(text: &str) -> Ipv6Addr {
     text.parse().unwrap()
 }
 
@@ -658,7 +675,10 @@ pub(crate) const CASES: &[Case] = &[
             &["192.0.2.1:7000-7001:80-81", "10070-10079:11069-11078"],
         ));
         let rules = run("nft", &["list", "table", "inet", "herd"]);
-        let dnat = rules.lines().filter(|line| line.contains("dnat")).count();
+        let dnat = rules
+            .lines()
+            .filter(|line| line.contains(" dnat ip"))
+            .count();
         // Both families, but for the one that has an address.
         assert_eq!(dnat, 7, "{rules}");
         let led = world.outside(&asking("192.0.2.1", 8070));
