@@ -83,7 +83,7 @@ impl Machine {
         fs::write(&boot, text).unwrap();
         let run = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/vm/run");
         let output = Command::new(run)
-            .args(["-t", "120", "-1", "/bin/bash"])
+            .args(["-t", "60", "-1", "/bin/bash"])
             .arg(&boot)
             .stdin(Stdio::null())
             .output()
@@ -338,7 +338,8 @@ fn a_scheduled_end_is_told_on_terminals_and_can_be_called_off() {
          until grep -q mind /tmp/told; do :; done; grep -A1 'after all' /tmp/told
          ls /run/nologin
          herd poweroff --when soon; /tmp/shutdown -x
-         /tmp/shutdown -k +0; ls /run/nologin
+         /tmp/shutdown -k now only words; ls /run/nologin
+         until grep -q 'only words' /tmp/told; do :; done
          /tmp/shutdown -h now",
     );
     let Some(said) = said else { return };

@@ -330,8 +330,12 @@ impl Daemon {
         if left.is_zero() {
             let (wish, haste) = (scheduled.power, scheduled.haste);
             if scheduled.plan.warn_only {
+                let plan = scheduled.plan.clone();
                 self.ending.scheduled = None;
                 fs::remove_file(NO_LOGIN).ok();
+                if plan.wall && plan.delay.is_zero() {
+                    wall::say_to_all(&warnings::text(wish, left, plan.message.as_deref()));
+                }
                 return self.note("the time that was announced has come; nothing is done");
             }
             return self.switch_off(wish, haste);
