@@ -92,6 +92,7 @@ pub fn main(words: &[OsString]) -> ExitCode {
 fn boot(words: &[OsString]) -> daemon::StartError {
     // Before it is raised, for whoever begins after a soft reboot.
     let open_files = getrlimit(Resource::Nofile).current;
+    let began = daemon::moment();
     let mut notes = Vec::new();
     if let Err(error) = sandbox::catch_crashes() {
         notes.push(format!("cannot catch crashes of our own: {error}"));
@@ -129,6 +130,7 @@ fn boot(words: &[OsString]) -> daemon::StartError {
             notes,
             environment,
             is_quiet: wishes.quiet,
+            began,
             fstab: table,
         }),
         runtime_dir: "/run/herd".into(),
