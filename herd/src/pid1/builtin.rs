@@ -243,12 +243,11 @@ mod tests {
 
     #[test]
     fn every_unit_of_the_binary_is_sound_and_the_table_has_every_file() {
-        for goal in UNITS
-            .iter()
-            .map(|(name, _)| *name)
-            .filter(|name| !name.ends_with('@'))
-        {
-            started_by(goal, &[]);
+        for (name, _) in UNITS {
+            match name.ends_with('@') {
+                true => started_by(&format!("{name}1000"), &[]),
+                false => started_by(name, &[]),
+            };
         }
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("boot");
         let files: BTreeSet<String> = fs::read_dir(folder)
