@@ -262,6 +262,16 @@ mod tests {
     }
 
     #[test]
+    fn the_manual_names_every_unit_of_the_binary() {
+        let manual = include_str!("../../../man/herd.8").replace("\\-", "-");
+        let is_word = |c: char| c.is_ascii_alphanumeric() || "-_@".contains(c);
+        let words: BTreeSet<&str> = manual.split(|c| !is_word(c)).collect();
+        for (name, _) in UNITS.iter().filter(|(name, _)| !name.ends_with("-shell")) {
+            assert!(words.contains(name), "{name}");
+        }
+    }
+
+    #[test]
     fn services_come_after_the_set_up_and_before_multi_user() {
         let order = started_by(
             "default",
