@@ -59,7 +59,7 @@ pub(super) fn end_machine(power: Power, open_files: Option<u64>) -> ! {
             say(&format!("{error}; rebooting the machine instead"));
             Power::Reboot
         }
-        other => other,
+        other @ (Power::PowerOff | Power::Reboot | Power::Halt | Power::Kexec) => other,
     };
     write_everything();
     for note in release::let_go() {

@@ -309,6 +309,6 @@ mod tests {
                     /dev/sda2                               partition\t8\t0\t-2\n\
                     /my\\040swap                              file\t8\t0\t-3\n";
         assert_eq!(swaps(text), [Path::new("/dev/sda2"), Path::new("/my swap")]);
-        assert_eq!(swaps(""), [PathBuf::new(); 0]);
+        assert!(swaps("").is_empty());
     }
 }
