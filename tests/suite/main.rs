@@ -51,6 +51,7 @@ mod groups;
 mod health;
 mod limits;
 mod logs;
+mod machine;
 mod modes;
 mod needs;
 mod network_damage;

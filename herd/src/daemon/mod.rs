@@ -45,6 +45,7 @@ use sandbox::{Host, Launcher};
 use units::UnitName;
 
 pub use offline::{NoPlan, exposure, plan};
+pub(crate) use clock::now as moment;
 pub use options::{Ended, HandedOn, Machine, Mode, Options};
 pub(crate) use report::LOGS_OF_THIS_BOOT;
 pub use start::{StartError, run};

@@ -77,7 +77,10 @@ pub fn run(options: Options) -> Result<Ended, StartError> {
     {
         return Err(StartError::NoDirectory(dir.clone()));
     }
-    let began = clock::now();
+    let began = match &options.mode {
+        Mode::Machine(machine) => machine.began,
+        Mode::Foreground | Mode::System | Mode::User => clock::now(),
+    };
     // What it says of a process would be about another one. Where there is none, the host's facts say so.
     if fs::read_link("/proc/self")
         .is_ok_and(|own| own.as_os_str() != &*std::process::id().to_string())

@@ -85,6 +85,7 @@ pub fn main(words: &[OsString]) -> ExitCode {
 
 /// Returns only if herd could not begin.
 fn boot(words: &[OsString]) -> daemon::StartError {
+    let began = daemon::moment();
     let mut notes = Vec::new();
     if let Err(error) = sandbox::catch_crashes() {
         notes.push(format!("cannot catch crashes of our own: {error}"));
@@ -119,6 +120,7 @@ fn boot(words: &[OsString]) -> daemon::StartError {
             notes,
             environment,
             is_quiet: wishes.quiet,
+            began,
             fstab: table,
         }),
         runtime_dir: "/run/herd".into(),
