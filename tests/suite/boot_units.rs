@@ -222,12 +222,14 @@ fn what_must_be_mounted_and_cannot_be_ends_in_the_emergency_shell() {
             &shell,
         )
         .unit("web", "command = 'sleep infinity'")
+        .word("quiet")
         .run();
     let Some(said) = said else { return };
     for line in [
         "herd: line 1 of /etc/fstab: cannot mount /srv/nothing on /srv/bound: mount: /srv/bound: special device \
          /srv/nothing does not exist.",
         "herd: line 2 of /etc/fstab: /dev/nowhere has not come within 1s",
+        "local-fs: failed: mount-srv-bound, which it requires, is not active",
     ] {
         assert!(said.console.contains(line), "{line}\n{}", said.console);
     }
@@ -287,6 +289,12 @@ fn a_boot_sets_the_kernel_up_and_passes_over_what_is_not_installed() {
         "file_is_executable = \"/sbin/modprobe\" does not hold",
     );
     said.has("udev", "does not hold");
+    assert!(!said.console.contains("udev: skipped"), "{}", said.console);
+    assert!(
+        said.console.contains("sysctl: failed: exit 1"),
+        "{}",
+        said.console
+    );
     said.has("seed", "600 512");
     said.has("seed", "there is no seed of a boot before");
     let sums: Vec<&str> = said.part("seed").lines().rev().take(2).collect();
