@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use units::{Haste, Power, UnitName};
 
-use super::{Daemon, clock};
+use super::{Daemon, Mode, clock};
 use crate::control::protocol::{Ending as WireEnding, Refusal, Schedule, Way};
 use crate::pid1::power::NO_LOGIN;
 use crate::pid1::{login_records, power, wall, warnings};
@@ -376,11 +376,11 @@ impl Daemon {
             self.note(&format!("units have not stopped in {minutes} minutes"));
             return self.switch_off(wish, Haste::AtOnce);
         }
-        let is_quiet = self.console.is_none();
+        let is_quiet = matches!(&self.options.mode, Mode::Machine(machine) if machine.is_quiet);
         for line in &waits_for {
             self.note(line);
             if is_quiet {
-                power::say(line);
+                self.tell_console(line);
             }
         }
     }
