@@ -39,6 +39,8 @@ const RECORD_PATIENCE: Duration = Duration::from_secs(1);
 pub(super) struct Ending {
     scheduled: Option<Scheduled>,
     begun: Option<Begun>,
+    /// wtmp knows that the machine has begun.
+    is_begin_recorded: bool,
     /// When ctrl-alt-del was last pressed.
     presses: Vec<Time>,
 }
@@ -148,6 +150,9 @@ impl Daemon {
 
     /// The machine began.
     pub(super) fn record_begin(&mut self) {
+        if std::mem::replace(&mut self.ending.is_begin_recorded, true) {
+            return;
+        }
         let at = self.started_at;
         let record = move || login_records::write_to_history(true, at);
         if let Some(Err(error)) = power::within(RECORD_PATIENCE, record) {
