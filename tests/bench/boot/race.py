@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""race.py [-e ENGINE,…] [-n N,…] [-r REPEATS] [-i INIT,…] [-o FILE] : boots inits beside each other, interleaved.
+"""race.py [--rt] [-e ENGINE,…] [-n N,…] [-r REPEATS] [-i INIT,…] [-o FILE] : boots inits beside each other, interleaved.
 
 Engines: `container` (systemd-nspawn on this kernel) and `machine` (user-mode Linux). One JSON line a boot.
 """
@@ -16,6 +16,9 @@ import time
 from pathlib import Path
 
 import inits
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from harness import realtime  # noqa: E402
 
 HERE = Path(__file__).resolve().parent
 VM = HERE.parent.parent / 'vm'
@@ -139,9 +142,13 @@ def race(engine, init, n, root):
         (work / 'end').write_text(lay(init, n, work / 'tree'))
         boot = ENGINES[engine](init, work, root)
         row = boot.figures or {'error': boot.text[-2000:].decode(errors='replace')}
-        return {'engine': engine, 'init': init.name, 'n': n, 'load': os.getloadavg()[0], **row}
+        return {'engine': engine, 'init': init.name, 'n': n, 'rt': is_realtime(), 'load': os.getloadavg()[0], **row}
     finally:
         shutil.rmtree(work)
+
+
+def is_realtime():
+    return os.sched_getscheduler(0) == os.SCHED_RR
 
 
 def available(root, wanted):
@@ -165,8 +172,11 @@ def main():
     parser.add_argument('-r', '--repeats', type=int, default=5)
     parser.add_argument('-i', '--inits', type=words(str), default=[])
     parser.add_argument('-o', '--output', default='race.jsonl')
+    parser.add_argument('--rt', action='store_true', help='at real-time priority: what an idle machine would show')
     options = parser.parse_args()
     root = Path(subprocess.run([HERE / 'make-root'], check=True, capture_output=True, text=True).stdout.strip())
+    if options.rt:
+        realtime()
     racers = list(available(root, options.inits))
     with open(options.output, 'a') as output:
         for engine in options.engines:
