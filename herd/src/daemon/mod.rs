@@ -44,8 +44,8 @@ use mio::{Events, Poll, Token};
 use sandbox::{Host, Launcher};
 use units::UnitName;
 
-pub use offline::{NoPlan, exposure, plan};
 pub(crate) use clock::now as moment;
+pub use offline::{NoPlan, exposure, plan};
 pub use options::{Ended, HandedOn, Machine, Mode, Options};
 pub(crate) use report::LOGS_OF_THIS_BOOT;
 pub use start::{StartError, run};
