@@ -25,6 +25,7 @@ mod attacks_processes;
 mod attacks_setup;
 mod attacks_table;
 mod boot_times;
+mod boot_units;
 mod box_ends;
 mod box_entry;
 mod box_identity;

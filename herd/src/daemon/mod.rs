@@ -351,10 +351,17 @@ impl Daemon {
 
     /// A line in herd's own log.
     fn note(&self, text: &str) {
+        if !matches!(&self.options.mode, Mode::Machine(machine) if machine.is_quiet) {
+            self.tell_console(text);
+        }
+        self.sink.say(&self.own_name, clock::wall(), text);
+    }
+
+    /// A line on the console of a machine alone, for what stands in a log already.
+    fn tell_console(&self, text: &str) {
         if let Some(console) = &self.console {
             console.say(&self.own_name, text);
         }
-        self.sink.say(&self.own_name, clock::wall(), text);
     }
 
     /// A line in the log of a service.

@@ -180,8 +180,7 @@ impl Daemon {
             is_later: options.mode.is_machine(),
             echo: options.echo,
         })?;
-        let console = matches!(&options.mode, Mode::Machine(machine) if !machine.is_quiet)
-            .then(Console::open);
+        let console = options.mode.is_machine().then(Console::open);
         let own_name = UnitName::new("herd").expect("a valid name");
         let poll = Poll::new().map_err(set("make an event queue"))?;
         let control_poll = Poll::new().map_err(set("make an event queue"))?;
