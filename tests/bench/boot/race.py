@@ -105,14 +105,15 @@ ln -s /dev/console "$work/above/bench/console"
 mount -t overlay race -o "lowerdir=$root,upperdir=$work/above/upper,workdir=$work/above/work" "$work/root"
 # Not exec: the namespace's first process is this shell, and with it all goes.
 systemd-nspawn --quiet --directory="$work/root" --register=no --keep-unit --private-network \
-    --bind="$work/above/bench:/bench" --machine="race$$" --kill-signal=SIGKILL /usr/bin/racer begin $command
+    --bind="$work/above/bench:/bench" --machine="$name" --kill-signal=SIGKILL /usr/bin/racer begin $command
 '''
 
 
 def container(init, work, root):
     for name in ('above', 'root'):
         (work / name).mkdir()
-    environment = {**os.environ, 'work': str(work), 'root': str(root), 'command': ' '.join(init.command)}
+    environment = {**os.environ, 'work': str(work), 'root': str(root), 'command': ' '.join(init.command),
+                   'name': work.name.replace('.', '').replace('_', '')}
     return Machine(['unshare', '--mount', '--pid', '--fork', '--kill-child', '--mount-proc', '--propagation', 'private', 'bash', '-c', IN_CONTAINER], environment)
 
 
