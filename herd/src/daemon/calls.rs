@@ -127,7 +127,8 @@ impl Daemon {
             return Err(refused(problem));
         }
         self.note(&format!("the goal is {goal} now"));
-        self.rescan();
+        // Who comes out of the emergency shell has mended it.
+        self.look_again();
         let mut units = vec![goal.clone()];
         if !alone {
             units.extend(self.supervisor.enabled().filter(|name| name != goal));
