@@ -216,27 +216,42 @@ fn the_example_is_built_and_run_by_podman_and_does_what_its_readme_says() {
 }
 
 #[test]
-fn the_stopsignal_of_systemd_images_stops_in_order_below_podman() {
+fn below_podman_a_box_stands_and_the_stopsignal_of_systemd_images_stops_in_order() {
     if !(needs::root() && needs::program("podman") && needs::program("busybox")) {
         return;
     }
     let podman = Podman::new();
-    let image = Image::minimal().unit("web", "command = 'sleep 1000'");
+    let image = Image::minimal()
+        .unit("boxed", "command = 'sleep 1000'\nboxed = true")
+        .unit("web", "command = 'sleep 1000'");
     let herd = format!("--volume={}:/herd:ro", env!("CARGO_BIN_EXE_herd"));
     let root = image.root();
     let root = root.to_str().unwrap();
-    let words = ["--stop-signal=SIGRTMIN+3", &herd, "--rootfs", root, "/herd"];
+    let words = [
+        "--stop-signal=SIGRTMIN+3",
+        "--security-opt=unmask=ALL",
+        "--security-opt=seccomp=unconfined",
+        &herd,
+        "--rootfs",
+        root,
+        "/herd",
+    ];
     // Without a word herd runs what is enabled.
     podman.start("web", &words);
+    let deadline = Deadline::new();
     while podman
         .run(&["exec", "web", "/herd", "is-active", "--all"])
         .code
         != 0
-    {}
+    {
+        assert!(!deadline.left().is_zero(), "{}", podman.logs("web"));
+    }
     podman.ok(&["stop", "web"]);
     assert_eq!(podman.exit_code("web"), "0");
     let logs = podman.logs("web");
-    assert!(logs.contains("web: stopped"), "{logs}");
+    for end in ["boxed: stopped", "web: stopped"] {
+        assert!(logs.contains(end), "{logs}");
+    }
 }
 
 #[test]

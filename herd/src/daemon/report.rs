@@ -310,8 +310,15 @@ impl Daemon {
                     format!("; no more tries: max_retries = {most}")
                 });
                 self.say(&name, &format!("failed: {failure}{limit}"));
+                self.tell_console(&format!("{name}: failed: {failure}"));
             }
             State::Inactive(Rest::Restarting) => {}
+            // What is not installed: of interest to who asks, and of none at each boot.
+            State::Inactive(rest @ Rest::Skipped(_))
+                if self.is_of_boot(&service.unit().source.path) =>
+            {
+                self.say(&self.own_name, &format!("{name}: {rest}"));
+            }
             State::Inactive(rest) => self.note(&format!("{name}: {rest}")),
             // herd's own decision, which no end of a process explains.
             State::Stopping {
@@ -354,10 +361,7 @@ impl Daemon {
         }
         if has_file_systems && let Some(own) = self.options.log_dir.clone() {
             match self.sink.begin(&own) {
-                Ok(()) => {
-                    std::fs::remove_dir_all(LOGS_OF_THIS_BOOT).ok();
-                    return;
-                }
+                Ok(()) => return self.record_begin(),
                 Err(error) => self.note(&super::reason(&error)),
             }
         }
