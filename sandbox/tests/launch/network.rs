@@ -848,6 +848,7 @@ pub(crate) const CASES: &[Case] = &[
             // Somebody who may do everything in there.
             let walls = config.walls.as_mut().unwrap();
             walls.capability_bounding_set = vec![12, 13];
+            walls.user_namespace = Some(UserNamespace::default());
             walls.ambient_capabilities = vec![12, 13];
             walls.protect_kernel_tunables = false;
             walls.system_calls.filter = None;
