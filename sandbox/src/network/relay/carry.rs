@@ -114,7 +114,9 @@ fn is_full(errno: Errno) -> bool {
 }
 
 impl Carrier {
+    /// Made before the filter stands: where the clock is read is asked for once.
     pub(super) fn new(doors: Vec<Door>, addresses: &[IpAddr]) -> io::Result<Self> {
+        milliseconds();
         Ok(Self {
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
             doors,
