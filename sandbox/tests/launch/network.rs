@@ -560,10 +560,13 @@ pub(crate) const CASES: &[Case] = &[
         || {
             let _world = World::new();
             let before = machine();
-            let fits = with_ports("aa", &["[::1]:20000-20254:80-334", "[::1]:53:53/udp"]);
-            fine(&fits);
+            let mut config = on_default("aa", "true");
+            let ports = ["[::1]:20000-20254:80-334", "[::1]:53:53/udp"];
+            private(&mut config).ports = ports.map(|port| port.parse().unwrap()).to_vec();
+            fine(&config);
             release("aa");
-            let failure = outcome(&with_ports("aa", &["[::1]:20000-20256:80-336"])).failure;
+            private(&mut config).ports = vec!["[::1]:20000-20256:80-336".parse().unwrap()];
+            let failure = outcome(&config).failure;
             let reason =
                 "257 ports on [::1]: a box has 256 at most, because each takes a socket that waits";
             let failure = failure.unwrap().to_string();
