@@ -65,7 +65,7 @@ fn ports_of_ipv6s_loopback_lead_into_the_box_from_the_host_alone() {
     assert_eq!(from_host(&net, "TCP4:127.0.0.1:8443").stdout, "");
     assert_eq!(from_outside(&net, "TCP6:[2001:db8:1::1]:8443").stdout, "");
     net.herd.ok(&["stop", "web"]);
-    assert_eq!(keepers(&net), []);
+    wait_until_none_is_kept(&net);
     assert_eq!(from_host(&net, "TCP6:[::1]:8443").stdout, "");
     net.assert_nothing_is_left();
 }
@@ -182,7 +182,7 @@ fn a_port_of_ipv6s_loopback_in_use_is_an_error_that_names_who_has_it() {
         "port [::1]:8443-8445:80-82/tcp: 8444 is in use on the host, by socat (process {holder})"
     );
     assert!(failure.contains(&told), "{failure}");
-    assert_eq!(keepers(&net), []);
+    wait_until_none_is_kept(&net);
     net.assert_nothing_is_left();
 }
 
@@ -215,7 +215,7 @@ fn a_relay_goes_with_its_box_whoever_ends_it() {
     net.herd.ok(&["kill", "--signal", "KILL", "web"]);
     net.herd.wait_state("web", "failed");
     net.wait_until_nothing_is_left();
-    assert_eq!(keepers(&net), []);
+    wait_until_none_is_kept(&net);
     net.herd.ok(&["start", "web"]);
     relay(&net);
     net.herd.remove_unit("web");
@@ -246,7 +246,7 @@ fn a_box_restarted_under_traffic_is_reached_by_its_relay_again() {
         relay(&net);
     }
     net.herd.ok(&["stop", "echo"]);
-    assert_eq!(keepers(&net), []);
+    wait_until_none_is_kept(&net);
     net.assert_nothing_is_left();
 }
 
