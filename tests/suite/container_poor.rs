@@ -151,6 +151,35 @@ fn a_box_without_cap_sys_admin_is_refused_with_the_reason_or_given_up_by_name() 
 }
 
 #[test]
+fn with_a_whole_proc_a_box_stands_without_cap_sys_admin() {
+    if !ready() {
+        return;
+    }
+    let status = "busybox grep -E '^(CapEff|CapBnd|Seccomp|NoNewPrivs):' /proc/self/status";
+    let image = Image::minimal().unit(
+        "web",
+        &format!("command = ['sh', '-c', \"{status}; sleep 1000\"]\nboxed = true"),
+    );
+    let mut container = Container::of(image).without_masks().start();
+    container.wait_out("Seccomp");
+    container.wait_out("web: active");
+    let lines = container.lines("web");
+    for line in [
+        "CapEff:\t0000000000000000",
+        "CapBnd:\t0000000000000000",
+        "NoNewPrivs:\t1",
+        "Seccomp:\t2",
+    ] {
+        assert!(
+            lines.contains(&format!("| {line}")),
+            "no {line} in {lines:?}"
+        );
+    }
+    container.signal(TERM);
+    assert_eq!(container.wait_end(), 0);
+}
+
+#[test]
 fn limits_are_refused_where_no_cgroup_is_ours() {
     if !ready() {
         return;

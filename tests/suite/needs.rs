@@ -36,6 +36,23 @@ pub(crate) fn cgroups() -> bool {
     )
 }
 
+/// A machine can be made and booted here: `tests/setup machine` installs what that takes. Not from inside of one.
+#[must_use]
+pub(crate) fn machine() -> bool {
+    let inside = std::env::var_os("HERD_VM").is_some();
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/vm/run");
+    has(!inside, "a machine that is not itself one of the tests'")
+        && program("mmdebstrap")
+        && program("busybox")
+        && has(
+            std::process::Command::new(tests)
+                .arg("true")
+                .output()
+                .is_ok_and(|output| output.status.success()),
+            "user-mode Linux that runs on this processor",
+        )
+}
+
 /// A controller that herd may use, of v1 or v2.
 #[must_use]
 pub(crate) fn controller(name: &str) -> bool {

@@ -152,6 +152,7 @@ fn a_killed_service_comes_back_and_says_why_it_went() {
     assert_eq!(status["restarts"], 1);
     assert_eq!(status["last_exit"]["reason"], "killed by SIGKILL");
     assert_eq!(status["last_exit"]["signal"], 9);
+    herd.wait_log("web", "starting again now");
     assert_eq!(
         herd.log("web"),
         [

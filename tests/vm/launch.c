@@ -10,6 +10,7 @@
 #include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <signal.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <sys/prctl.h>
@@ -48,6 +49,11 @@ int main(int argc, char **argv)
         return 2;
     if (extended_state_size() > UML_BUFFER && hide_extended_state()) {
         perror("launch: seccomp");
+        return 125;
+    }
+    /* It makes itself the leader of a session, so nobody who kills the caller's group reaches it. */
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL)) {
+        perror("launch: death signal");
         return 125;
     }
     execv(argv[1], argv + 1);

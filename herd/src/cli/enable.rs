@@ -107,7 +107,12 @@ fn keep(places: &Places, unit: &UnitName, path: &Path) -> Result<(), Failure> {
 
 /// What the link is to lead to: the unit's file, or its template's.
 fn target(places: &Places, unit: &UnitName) -> Result<PathBuf, Failure> {
-    let directories = [&places.search.available, &places.search.vendor];
+    let boot = places.search.boot.as_ref().map(|boot| &boot.directory);
+    let directories = [
+        places.search.available.as_ref(),
+        places.search.vendor.as_ref(),
+        boot,
+    ];
     for candidate in std::iter::once(unit.clone()).chain(unit.template()) {
         for directory in directories.into_iter().flatten() {
             let path = directory.join(format!("{candidate}.toml"));

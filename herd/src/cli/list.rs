@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use super::failure::Failure;
 use super::places::Places;
 use super::screen::{Colour, Screen};
-use super::status::{colour_of, flags};
+use super::status::{colour_of, flags, in_order, is_shown};
 use super::table::{Cell, lines};
 use crate::control::client::ANSWER_TIMEOUT;
 use crate::control::protocol::{Call, ListReply};
@@ -14,11 +14,12 @@ pub(super) fn list(places: &Places, screen: &mut Screen, all: bool) -> Result<Ex
     let mut client = places.connect()?;
     let call = Call::List { all, usage: false };
     let mut reply: ListReply = client.call(&call, Some(ANSWER_TIMEOUT))?;
-    reply.units.sort_by(|a, b| a.name.cmp(&b.name));
+    in_order(&mut reply.units);
     if screen.json {
         screen.document(&reply.units)?;
         return Ok(ExitCode::SUCCESS);
     }
+    reply.units.retain(|unit| all || is_shown(unit));
     let rows: Vec<Vec<Cell>> = reply
         .units
         .iter()

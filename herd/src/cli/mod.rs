@@ -41,6 +41,9 @@ use failure::Failure;
 use places::Places;
 use screen::Screen;
 
+use crate::pid1::tasks::{self, Task};
+use crate::prepare::chain;
+
 /// Starts, boxes and supervises services.
 #[derive(Debug, Parser)]
 #[command(
@@ -239,6 +242,12 @@ pub enum Verb {
     ResetFailed { units: Vec<String> },
     /// Print changes of state as they happen.
     Watch { units: Vec<String> },
+    /// What units of a boot run.
+    #[command(hide = true)]
+    Machine {
+        #[command(subcommand)]
+        task: Task,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -347,6 +356,9 @@ fn verb(cli: &Cli, screen: &mut Screen) -> Result<ExitCode, Failure> {
         Verb::Rescan => job::rescan(&places()?, screen),
         Verb::ResetFailed { units } => job::reset_failed(&places()?, screen, units),
         Verb::Watch { units } => watch::watch(&places()?, screen, units),
+        Verb::Machine { task } => tasks::run(task)
+            .map(|()| ExitCode::SUCCESS)
+            .map_err(|error| Failure::failed(&*chain(&error))),
     }
 }
 

@@ -49,11 +49,12 @@ fn table(places: &Places, screen: &mut Screen, all: bool) -> Result<ExitCode, Fa
     let mut client = places.connect()?;
     let call = Call::List { all, usage: true };
     let mut reply: ListReply = client.call(&call, Some(ANSWER_TIMEOUT))?;
-    reply.units.sort_by(|a, b| a.name.cmp(&b.name));
+    in_order(&mut reply.units);
     if screen.json {
         screen.document(&reply.units)?;
         return Ok(ExitCode::SUCCESS);
     }
+    reply.units.retain(|unit| all || is_shown(unit));
     let now = now().0;
     let dash = || "-".to_owned();
     let rows: Vec<Vec<Cell>> = reply
@@ -88,6 +89,17 @@ fn table(places: &Places, screen: &mut Screen, all: bool) -> Result<ExitCode, Fa
     Ok(ExitCode::SUCCESS)
 }
 
+/// What the user put there first; then what the boot is made of.
+pub(super) fn in_order(units: &mut [ListEntry]) {
+    units.sort_by(|a, b| (a.boot, &a.name).cmp(&(b.boot, &b.name)));
+}
+
+/// What the boot is made of is of interest while it is on its way and when it fails.
+pub(super) fn is_shown(unit: &ListEntry) -> bool {
+    let is_on_the_way = matches!(unit.state, State::Activating | State::Deactivating);
+    !unit.boot || unit.broken || is_on_the_way || unit.state == State::Failed
+}
+
 /// systemd's word for the state, and herd's finer one where it says more.
 pub(super) fn both_words(state: State, substate: &str) -> String {
     match state.as_str() {
@@ -101,7 +113,7 @@ pub(super) fn flags(unit: &ListEntry) -> String {
     let flags = [
         (unit.changed, "changed"),
         (unit.broken && unit.substate != "broken", "broken"),
-        (!unit.enabled, "not enabled"),
+        (!unit.enabled && !unit.boot, "not enabled"),
     ];
     let set: Vec<&str> = flags
         .into_iter()

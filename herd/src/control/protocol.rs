@@ -313,6 +313,9 @@ pub struct ListEntry {
     pub since: i64,
     pub restarts: i64,
     pub enabled: bool,
+    /// herd brought it along, or made it of fstab.
+    #[serde(default)]
+    pub boot: bool,
     pub changed: bool,
     pub broken: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -3,15 +3,11 @@
 
 use std::time::Duration;
 
+use super::Daemon;
 use super::report::{kind_of, state_of};
-use super::{Daemon, Mode};
 use crate::control::protocol::{BootReply, BootUnit};
 use crate::supervisor::arrival::{self, Arrival};
 use crate::supervisor::{Service, Time};
-
-/// `/proc/self/ns/pid` of who is not in a container; the kernel gives the first PID namespace this
-/// number always (`PROC_PID_INIT_INO`, Linux 3.8).
-const FIRST_PID_NAMESPACE: &str = "pid:[4026531836]";
 
 impl Daemon {
     pub(super) fn boot(&self) -> BootReply {
@@ -27,7 +23,9 @@ impl Daemon {
         let finished = arrival::finished(arrivals.iter().map(|(arrival, _)| *arrival));
         BootReply {
             kernel_usec: self
-                .has_booted_the_machine()
+                .options
+                .mode
+                .is_machine()
                 .then(|| micros(self.began.since(Time::ZERO))),
             finished_usec: finished.map(|at| micros(at.since(self.began))),
             units: arrivals
@@ -54,13 +52,6 @@ impl Daemon {
             after,
             took_usec: arrival.took().map(micros),
         }
-    }
-
-    fn has_booted_the_machine(&self) -> bool {
-        self.options.mode == Mode::System
-            && std::process::id() == 1
-            && std::fs::read_link("/proc/self/ns/pid")
-                .is_ok_and(|link| link.as_os_str() == FIRST_PID_NAMESPACE)
     }
 }
 

@@ -99,7 +99,7 @@ impl Daemon {
             Call::Why { unit } => self.why(&unit),
             Call::Plan { unit } => self.plan(&unit),
             Call::Cat { unit } => self.cat(&unit),
-            Call::Rescan => Ok(Reply::Rescan(self.rescan())),
+            Call::Rescan => Ok(Reply::Rescan(self.look_again())),
             Call::Goal { unit, wait } => match self.aim(&unit) {
                 Ok(units) => return self.job(id, Verb::Start, Job { units, wait }),
                 Err(refusal) => Err(refusal),
@@ -127,7 +127,8 @@ impl Daemon {
             return Err(refused(problem));
         }
         self.note(&format!("the goal is {goal} now"));
-        self.rescan();
+        // Who comes out of the emergency shell has mended it.
+        self.look_again();
         let mut units = vec![goal.clone()];
         if !alone {
             units.extend(self.supervisor.enabled().filter(|name| name != goal));

@@ -7,7 +7,7 @@ use crate::logs::Timestamp;
 use crate::supervisor::Time;
 
 /// Now, on the clock that the supervisor lives by (`CLOCK_BOOTTIME`: it goes on in suspend).
-pub(super) fn now() -> Time {
+pub(crate) fn now() -> Time {
     Time::from_micros(micros(ClockId::Boottime))
 }
 

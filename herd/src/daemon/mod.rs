@@ -44,6 +44,7 @@ use mio::{Events, Poll, Token};
 use sandbox::{Host, Launcher};
 use units::UnitName;
 
+pub(crate) use clock::now as moment;
 pub use offline::{NoPlan, exposure, plan};
 pub use options::{Ended, HandedOn, Machine, Mode, Options};
 pub(crate) use report::LOGS_OF_THIS_BOOT;
@@ -302,6 +303,7 @@ impl Daemon {
                 Ok(Some(Word::Power(power))) => self.switch_off(power),
                 Ok(Some(Word::Reload)) => {
                     self.tell_reloading();
+                    self.look_at_table();
                     self.rescan_at = Some(clock::now());
                 }
                 Ok(Some(Word::End { at_once, again })) => self.end(at_once, again),
@@ -349,10 +351,17 @@ impl Daemon {
 
     /// A line in herd's own log.
     fn note(&self, text: &str) {
+        if !matches!(&self.options.mode, Mode::Machine(machine) if machine.is_quiet) {
+            self.tell_console(text);
+        }
+        self.sink.say(&self.own_name, clock::wall(), text);
+    }
+
+    /// A line on the console of a machine alone, for what stands in a log already.
+    fn tell_console(&self, text: &str) {
         if let Some(console) = &self.console {
             console.say(&self.own_name, text);
         }
-        self.sink.say(&self.own_name, clock::wall(), text);
     }
 
     /// A line in the log of a service.

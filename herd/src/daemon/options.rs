@@ -8,7 +8,7 @@ use units::load::SearchPath;
 use crate::logs::Format;
 use crate::pid1::power::Power;
 pub use crate::prepare::HandedOn;
-use crate::supervisor::EndPolicy;
+use crate::supervisor::{EndPolicy, Time};
 
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -49,6 +49,10 @@ pub struct Machine {
     pub environment: Vec<(String, String)>,
     /// The console hears of failures only.
     pub is_quiet: bool,
+    /// When the boot was herd's.
+    pub began: Time,
+    /// How fstab is read, for when it is read again.
+    pub fstab: crate::pid1::fstab::Machine,
 }
 
 impl Mode {

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use sandbox::cgroup::{self, Standstill, Usage};
+use std::path::Path;
 use units::UnitName;
 use units::diagnostic::render_all;
 use units::load;
@@ -184,6 +185,7 @@ impl Daemon {
                     since: clock::to_wall(service.since()),
                     restarts: i64::from(service.restarts()),
                     enabled: self.supervisor.is_enabled(id),
+                    boot: self.is_of_boot(&unit.source.path),
                     changed: service.is_changed(),
                     broken: self.supervisor.is_broken(id),
                     main_pid: state.main().map(|main| main.pid.0),
@@ -216,12 +218,18 @@ impl Daemon {
             substate: unit.substate,
             since: unit.since,
             enabled: unit.enabled,
+            boot: self.is_of_boot(Path::new(&unit.source)),
             broken: unit.broken.is_some(),
             description: unit.failure.or(unit.description),
             ..ListEntry::default()
         }));
         entries.sort_by(|a, b| a.name.cmp(&b.name));
         entries
+    }
+
+    fn is_of_boot(&self, file: &Path) -> bool {
+        let boot = self.options.search.boot.as_ref();
+        boot.is_some_and(|boot| file.starts_with(&boot.directory))
     }
 
     /// From the group where controllers count, else from the processes themselves; without `all` only
@@ -302,8 +310,15 @@ impl Daemon {
                     format!("; no more tries: max_retries = {most}")
                 });
                 self.say(&name, &format!("failed: {failure}{limit}"));
+                self.tell_console(&format!("{name}: failed: {failure}"));
             }
             State::Inactive(Rest::Restarting) => {}
+            // What is not installed: of interest to who asks, and of none at each boot.
+            State::Inactive(rest @ Rest::Skipped(_))
+                if self.is_of_boot(&service.unit().source.path) =>
+            {
+                self.say(&self.own_name, &format!("{name}: {rest}"));
+            }
             State::Inactive(rest) => self.note(&format!("{name}: {rest}")),
             // herd's own decision, which no end of a process explains.
             State::Stopping {
@@ -346,14 +361,11 @@ impl Daemon {
         }
         if has_file_systems && let Some(own) = self.options.log_dir.clone() {
             match self.sink.begin(&own) {
-                Ok(()) => {
-                    std::fs::remove_dir_all(LOGS_OF_THIS_BOOT).ok();
-                    return;
-                }
+                Ok(()) => return,
                 Err(error) => self.note(&super::reason(&error)),
             }
         }
-        if let Err(error) = self.sink.begin(std::path::Path::new(LOGS_OF_THIS_BOOT)) {
+        if let Err(error) = self.sink.begin(Path::new(LOGS_OF_THIS_BOOT)) {
             self.note(&super::reason(&error));
         }
     }

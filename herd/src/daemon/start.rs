@@ -56,6 +56,10 @@ pub enum StartError {
     Launcher(#[from] sandbox::LaunchError),
     #[error(transparent)]
     Log(#[from] crate::logs::sink::OpenError),
+    #[error(
+        "/proc shows another PID namespace than herd's own: mount one there (unshare --mount-proc)"
+    )]
+    ForeignProc,
     #[error("the unit directory {0} does not exist")]
     NoDirectory(PathBuf),
 }
@@ -73,7 +77,16 @@ pub fn run(options: Options) -> Result<Ended, StartError> {
     {
         return Err(StartError::NoDirectory(dir.clone()));
     }
-    let began = clock::now();
+    let began = match &options.mode {
+        Mode::Machine(machine) => machine.began,
+        Mode::Foreground | Mode::System | Mode::User => clock::now(),
+    };
+    // What it says of a process would be about another one. Where there is none, the host's facts say so.
+    if fs::read_link("/proc/self")
+        .is_ok_and(|own| own.as_os_str() != &*std::process::id().to_string())
+    {
+        return Err(StartError::ForeignProc);
+    }
     // Before we open anything that could be taken for it.
     let inherited = sandbox::inherited_descriptors()
         .map_err(set("look at the descriptors herd was started with"))?;
@@ -167,8 +180,7 @@ impl Daemon {
             is_later: options.mode.is_machine(),
             echo: options.echo,
         })?;
-        let console = matches!(&options.mode, Mode::Machine(machine) if !machine.is_quiet)
-            .then(Console::open);
+        let console = options.mode.is_machine().then(Console::open);
         let own_name = UnitName::new("herd").expect("a valid name");
         let poll = Poll::new().map_err(set("make an event queue"))?;
         let control_poll = Poll::new().map_err(set("make an event queue"))?;

@@ -10,7 +10,7 @@ use units::load::{self, Loaded, SearchPath};
 use units::value::specifier::Facts;
 use units::{Unit, UnitName};
 
-use super::{Daemon, clock};
+use super::{Daemon, Mode, clock};
 use crate::control::protocol::RescanReply;
 use crate::supervisor::Event;
 use crate::supervisor::event::Definitions;
@@ -62,6 +62,26 @@ pub(super) fn definitions(loaded: &Loaded) -> Definitions {
 }
 
 impl Daemon {
+    /// Somebody asks for it.
+    pub(super) fn look_again(&mut self) -> RescanReply {
+        let notes = self.look_at_table();
+        let mut reply = self.rescan();
+        reply.diagnostics.extend(notes);
+        reply
+    }
+
+    /// On a machine, the units of fstab made anew. Nobody changes a boot by merely writing to that file.
+    pub(super) fn look_at_table(&self) -> Vec<String> {
+        let notes = match &self.options.mode {
+            Mode::Machine(machine) => crate::pid1::look_at_fstab(&machine.fstab),
+            Mode::Foreground | Mode::System | Mode::User => Vec::new(),
+        };
+        for note in &notes {
+            self.note(note);
+        }
+        notes
+    }
+
     /// Reads the unit directories again and hands the result to the supervisor.
     pub(super) fn rescan(&mut self) -> RescanReply {
         let loaded = load::load(&self.options.search, &self.units.facts);

@@ -10,9 +10,13 @@ use std::io;
 use std::path::Path;
 
 use super::command_line::Wishes;
+use super::fstab::{self, Machine, Made};
 
 /// Where the units of a boot are written.
 pub(super) const DIRECTORY: &str = "/run/herd/boot";
+
+/// The files that were made of fstab, to be taken away when it is read again.
+const OF_FSTAB: &str = ".fstab";
 
 macro_rules! units {
     ($($name:literal),+ $(,)?) => {
@@ -23,30 +27,68 @@ macro_rules! units {
 /// Name and text of each.
 pub(super) const UNITS: &[(&str, &str)] = units![
     "basic",
+    "bluetooth",
+    "boot-complete",
+    "console",
+    "cryptsetup",
     "debug-shell",
     "default",
+    "dhcp@",
     "emergency",
     "emergency-shell",
+    "eudev",
+    "final",
     "getty",
     "getty@",
     "graphical",
+    "graphical-session",
+    "graphical-session-pre",
+    "linger",
     "local-fs",
     "local-fs-pre",
+    "machines",
+    "modules-load",
     "multi-user",
     "network",
     "network-online",
     "network-pre",
+    "networking",
+    "nfs-client",
     "nss-lookup",
     "nss-user-lookup",
+    "paths",
+    "printer",
+    "random-seed",
+    "remote-cryptsetup",
     "remote-fs",
     "remote-fs-pre",
     "rescue",
     "rescue-shell",
+    "rpc_pipefs",
+    "rpcbind",
     "serial-getty@",
+    "shutdown",
+    "sleep",
+    "slices",
+    "smartcard",
+    "sockets",
+    "sound",
+    "static@",
     "swap",
+    "sysctl",
     "sysinit",
+    "syslog",
+    "system-update-pre",
+    "sysusers",
     "time-set",
     "time-sync",
+    "timers",
+    "tmpfiles",
+    "udev",
+    "udev-settle",
+    "udev-trigger",
+    "umount",
+    "user@",
 ];
 
 /// Writes the units, and what this machine and this boot add to them.
@@ -60,11 +102,42 @@ pub(super) fn write(directory: &Path, wishes: &Wishes, consoles: &[String]) -> i
         let text = text.replace("@HERD@", &herd);
         fs::write(directory.join(format!("{name}.toml")), text)?;
     }
-    drop_in(directory, "getty", &wants(&gettys(consoles)))?;
+    for name in gettys(consoles) {
+        tie(directory, "getty", &name, false)?;
+    }
     if wishes.debug_shell {
-        drop_in(directory, "sysinit", &wants(&["debug-shell".to_owned()]))?;
+        tie(directory, "sysinit", "debug-shell", false)?;
     }
     Ok(())
+}
+
+/// Writes the units of fstab in the place of those of an earlier look at it; says what is wrong with it.
+pub(super) fn write_fstab(directory: &Path, machine: &Machine) -> io::Result<Vec<String>> {
+    let bytes = match fs::read(fstab::PATH) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        read => read.unwrap_or_default(),
+    };
+    let machine = Machine {
+        herd: own_path(),
+        ..machine.clone()
+    };
+    let made = Made::of(&fstab::read(&bytes), &machine);
+    let list = directory.join(OF_FSTAB);
+    for file in fs::read_to_string(&list).unwrap_or_default().lines() {
+        // One that is gone already is what is wanted.
+        fs::remove_file(directory.join(file)).ok();
+    }
+    let mut files = Vec::new();
+    for (name, text) in &made.units {
+        let file = format!("{name}.toml");
+        fs::write(directory.join(&file), text)?;
+        files.push(file);
+    }
+    for (by, name, strongly) in &made.ties {
+        files.push(tie(directory, by, name, *strongly)?);
+    }
+    fs::write(list, files.join("\n"))?;
+    Ok(made.notes)
 }
 
 /// What units run that need herd's own verbs. As process 1 our executable may be gone by name, or come
@@ -77,15 +150,13 @@ fn own_path() -> String {
     }
 }
 
-fn drop_in(directory: &Path, unit: &str, text: &str) -> io::Result<()> {
-    let folder = directory.join(format!("{unit}.toml.d"));
-    fs::create_dir_all(&folder)?;
-    fs::write(folder.join("50-this-boot.toml"), text)
-}
-
-fn wants(names: &[String]) -> String {
-    let quoted: Vec<String> = names.iter().map(|name| format!("{name:?}")).collect();
-    format!("wants = [{}]\n", quoted.join(", "))
+/// Lets a unit want or require another; the file that says so, below the directory.
+fn tie(directory: &Path, unit: &str, name: &str, strongly: bool) -> io::Result<String> {
+    let folder = format!("{unit}.{}", if strongly { "requires" } else { "wants" });
+    fs::create_dir_all(directory.join(&folder))?;
+    let file = format!("{folder}/{name}");
+    fs::write(directory.join(&file), "")?;
+    Ok(file)
 }
 
 /// A login on each console the kernel speaks to, and on the first virtual terminal.
@@ -172,12 +243,11 @@ mod tests {
 
     #[test]
     fn every_unit_of_the_binary_is_sound_and_the_table_has_every_file() {
-        for goal in UNITS
-            .iter()
-            .map(|(name, _)| *name)
-            .filter(|name| !name.ends_with('@'))
-        {
-            started_by(goal, &[]);
+        for (name, _) in UNITS {
+            match name.ends_with('@') {
+                true => started_by(&format!("{name}1000"), &[]),
+                false => started_by(name, &[]),
+            };
         }
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("boot");
         let files: BTreeSet<String> = fs::read_dir(folder)
@@ -189,6 +259,16 @@ mod tests {
             .map(|(name, _)| format!("{name}.toml"))
             .collect();
         assert_eq!(files, table);
+    }
+
+    #[test]
+    fn the_manual_names_every_unit_of_the_binary() {
+        let manual = include_str!("../../../man/herd.8").replace("\\-", "-");
+        let is_word = |c: char| c.is_ascii_alphanumeric() || "-_@".contains(c);
+        let words: BTreeSet<&str> = manual.split(|c| !is_word(c)).collect();
+        for (name, _) in UNITS.iter().filter(|(name, _)| !name.ends_with("-shell")) {
+            assert!(words.contains(name), "{name}");
+        }
     }
 
     #[test]

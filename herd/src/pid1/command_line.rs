@@ -2,11 +2,14 @@
 //!
 //! As in systemd(1) and bootparam(7): `rescue`, `single`, `s`, `S` and `1` are the rescue shell,
 //! `emergency` and `-b` the emergency one; `herd.unit=` names another goal, `herd.mask=` a unit that is
-//! not to be there, `herd.setenv=NAME=value` what every service has in its environment. `systemd.unit=` and `systemd.mask=` mean the same, for loaders that write them. What
-//! is not ours is the kernel's or somebody else's and passed over.
+//! not to be there, `herd.setenv=NAME=value` what every service has in its environment, `herd.root=ro` leaves a root
+//! alone that fstab does not name. `systemd.unit=` and `systemd.mask=` mean the same, for loaders that write them,
+//! and `fsck.mode=` what systemd-fsck(8) says. What is not ours is the kernel's or somebody else's and passed over.
 #![forbid(unsafe_code)]
 
 use units::UnitName;
+
+use super::fstab::Check;
 
 /// The wishes of one boot.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +22,10 @@ pub(super) struct Wishes {
     pub(super) quiet: bool,
     /// What every service has in its environment (`herd.setenv=NAME=value`).
     pub(super) environment: Vec<(String, String)>,
+    /// What becomes of file systems that fstab names (`fsck.mode=`).
+    pub(super) check: Check,
+    /// A root that fstab does not name stays as the kernel mounted it (`herd.root=ro`).
+    pub(super) keeps_root: bool,
     /// A shell on tty9 from the first moment on, for those who look for what hangs.
     pub(super) debug_shell: bool,
     /// What could not be understood, to be said once there is somewhere to say it.
@@ -44,6 +51,8 @@ impl Wishes {
             masked: Vec::new(),
             quiet: false,
             environment: Vec::new(),
+            check: Check::Auto,
+            keeps_root: false,
             debug_shell: false,
             complaints: Vec::new(),
         };
@@ -73,6 +82,15 @@ impl Wishes {
         let Some((key, value)) = word.split_once('=') else {
             return;
         };
+        if key == "fsck.mode" {
+            match value {
+                "auto" => self.check = Check::Auto,
+                "force" => self.check = Check::Force,
+                "skip" => self.check = Check::Skip,
+                _ => self.complain(word, "it takes auto, force or skip"),
+            }
+            return;
+        }
         match key.strip_prefix("herd.").or(key.strip_prefix("systemd.")) {
             Some("unit") => self.aim(bare(value), word),
             Some("mask") => match UnitName::new(bare(value)) {
@@ -84,6 +102,11 @@ impl Wishes {
                     self.environment.push((name.to_owned(), value.to_owned()));
                 }
                 _ => self.complain(word, "it takes NAME=value"),
+            },
+            Some("root") if key.starts_with("herd.") => match value {
+                "ro" => self.keeps_root = true,
+                "rw" => self.keeps_root = false,
+                _ => self.complain(word, "it takes ro or rw"),
             },
             Some("debug_shell" | "debug-shell") => self.debug_shell = is_yes(value),
             // Words of systemd that have no counterpart are nobody's mistake.
@@ -158,6 +181,9 @@ mod tests {
     #[test]
     fn a_plain_line_wants_the_default() {
         let wishes = of("BOOT_IMAGE=/vmlinuz root=/dev/sda1 ro quiet console=ttyS0\n");
+        assert_eq!(wishes.check, Check::Auto);
+        assert_eq!(of("fsck.mode=skip").check, Check::Skip);
+        assert!(of("herd.root=ro").keeps_root && !wishes.keeps_root);
         assert_eq!(wishes.goal.as_str(), "default");
         assert!(wishes.quiet && !wishes.alone && wishes.complaints.is_empty());
     }
@@ -179,7 +205,9 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_told_and_passed_over() {
-        let wishes = of("herd.unit=../x herd.nonsense=1 herd.unit=getty@ herd.setenv=TZ");
+        let wishes = of(
+            "herd.unit=../x herd.nonsense=1 herd.unit=getty@ herd.setenv=TZ fsck.mode=x herd.root=x",
+        );
         assert_eq!(wishes.goal.as_str(), "default");
         assert_eq!(
             wishes.complaints,
@@ -189,6 +217,8 @@ mod tests {
                 "\"herd.nonsense=1\" on the command line is passed over: there is no herd.nonsense",
                 "\"herd.unit=getty@\" on the command line is passed over: a template is no goal",
                 "\"herd.setenv=TZ\" on the command line is passed over: it takes NAME=value",
+                "\"fsck.mode=x\" on the command line is passed over: it takes auto, force or skip",
+                "\"herd.root=x\" on the command line is passed over: it takes ro or rw",
             ]
         );
     }

@@ -14,9 +14,12 @@
 mod builtin;
 mod command_line;
 mod early;
+pub mod fstab;
+mod locale;
 mod mounts;
 pub mod place;
 pub mod power;
+pub mod tasks;
 
 use std::ffi::{CString, OsString};
 use std::fs;
@@ -82,6 +85,7 @@ pub fn main(words: &[OsString]) -> ExitCode {
 
 /// Returns only if herd could not begin.
 fn boot(words: &[OsString]) -> daemon::StartError {
+    let began = daemon::moment();
     let mut notes = Vec::new();
     if let Err(error) = sandbox::catch_crashes() {
         notes.push(format!("cannot catch crashes of our own: {error}"));
@@ -93,6 +97,15 @@ fn boot(words: &[OsString]) -> daemon::StartError {
     if let Err(error) = builtin::write(&directory, &wishes, &builtin::consoles()) {
         notes.push(format!("cannot write the units of the boot: {error}"));
     }
+    let table = fstab::Machine {
+        herd: String::new(),
+        check: wishes.check,
+        keeps_root: wishes.keeps_root,
+    };
+    notes.extend(look_at_fstab(&table));
+    // What the command line says of the environment goes before the files.
+    let mut environment = locale::variables();
+    environment.extend(wishes.environment);
     let search = SearchPath {
         boot: Some(Boot {
             directory,
@@ -105,8 +118,10 @@ fn boot(words: &[OsString]) -> daemon::StartError {
     let ended = daemon::run(Options {
         mode: Mode::Machine(Machine {
             notes,
-            environment: wishes.environment,
+            environment,
             is_quiet: wishes.quiet,
+            began,
+            fstab: table,
         }),
         runtime_dir: "/run/herd".into(),
         log_dir: Some("/var/log/herd".into()),
@@ -120,6 +135,13 @@ fn boot(words: &[OsString]) -> daemon::StartError {
         Ok(end) => power::end_machine(end.power),
         Err(error) => error,
     }
+}
+
+/// Makes the units of fstab, at a boot and when somebody asks herd to read its files again; says what is wrong with it.
+pub fn look_at_fstab(machine: &fstab::Machine) -> Vec<String> {
+    let directory = Path::new(builtin::DIRECTORY);
+    builtin::write_fstab(directory, machine)
+        .unwrap_or_else(|error| vec![format!("cannot make units of {}: {error}", fstab::PATH)])
 }
 
 /// The boot whose units lie in `/run/herd/boot`, for verbs that read unit files themselves.

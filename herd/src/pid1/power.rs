@@ -243,7 +243,7 @@ fn unescape(text: &str) -> PathBuf {
 }
 
 /// On the console; a console that is stopped keeps nothing up.
-fn say(text: &str) {
+pub(super) fn say(text: &str) {
     use std::io::Write;
     use std::os::unix::fs::OpenOptionsExt;
     let console = fs::OpenOptions::new()

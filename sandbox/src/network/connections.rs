@@ -153,6 +153,11 @@ fn from(address: IpAddr, way: u16) -> Vec<u8> {
     bytes
 }
 
+/// Claims that a message tells of a connection, for those who try changed bytes.
+pub(super) fn is_readable(frame: &Frame<'_>) -> bool {
+    entry(frame).is_some()
+}
+
 /// `None` for what cannot be read.
 fn entry(frame: &Frame<'_>) -> Option<Entry> {
     let (family, body) = (frame.content.first()?, frame.content.get(4..)?);

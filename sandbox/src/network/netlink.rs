@@ -15,8 +15,10 @@ use rustix::net::netlink::{self, SocketAddrNetlink};
 use rustix::net::sockopt::{self, Timeout};
 use rustix::net::{AddressFamily, Protocol, RecvFlags, SendFlags, SocketFlags, SocketType};
 
+use super::connections;
 use super::links;
 use super::nft::Batch;
+use super::picture::{Picture, is_anothers_nat};
 
 /// A socket of one protocol, in the network namespace that it was made in, whatever its maker enters later.
 #[derive(Debug)]
@@ -336,6 +338,11 @@ pub(crate) fn read_in_every_way(bytes: &[u8]) -> u64 {
         }
         note(link_index(frame.content).map_or(4, |_| 5));
         note(route(frame.content).map_or(6, |to| 7 + u64::from(to.prefix_len())));
+        let mut picture = Picture::default();
+        picture.add(&frame);
+        note(u64::from(picture == Picture::default()));
+        note(u64::from(is_anothers_nat(&frame)));
+        note(connections::is_readable(&frame).into());
         for start in FIXED {
             let behind = frame.content.get(start..).unwrap_or_default();
             let kinds = attributes(behind).map(|(kind, value)| (kind, attributes(value).count()));

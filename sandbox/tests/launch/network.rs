@@ -735,7 +735,10 @@ pub(crate) const CASES: &[Case] = &[
             &["192.0.2.1:7000-7001:80-81", "10070-10079:11069-11078"],
         ));
         let rules = run("nft", &["list", "table", "inet", "herd"]);
-        let dnat = rules.lines().filter(|line| line.contains("dnat")).count();
+        let dnat = rules
+            .lines()
+            .filter(|line| line.contains(" dnat ip"))
+            .count();
         // Both families, but for the one that has an address.
         assert_eq!(dnat, 7, "{rules}");
         let led = world.outside(&asking("192.0.2.1", 8070));

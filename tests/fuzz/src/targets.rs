@@ -8,6 +8,8 @@ use std::path::Path;
 
 use herd::control::codec::{Decoder, parse_call};
 use herd::daemon::notify;
+use herd::pid1::fstab::{Machine, Made, read};
+use herd::pid1::tasks::sysctl;
 use herd::vb::arguments::{Stop, Surroundings, parse};
 use herd::vb::environment::Environment;
 use units::{Facts, SourceText, UnitName, parse_unit};
@@ -46,6 +48,16 @@ pub(crate) const TARGETS: &[Target] = &[
         name: "environment_file",
         feed: environment_file,
         seeds: |_| texts(VARIABLES),
+    },
+    Target {
+        name: "fstab",
+        feed: fstab,
+        seeds: |_| texts(TABLES),
+    },
+    Target {
+        name: "sysctl",
+        feed: sysctl,
+        seeds: |_| texts(SETTINGS),
     },
     Target {
         name: "notification",
@@ -160,6 +172,37 @@ fn environment_file(bytes: &[u8]) -> u64 {
         assert!(!name.is_empty() && !name.contains(['=', '\0']), "{name:?}");
     }
     (parsed.assignments.len() * 31 + parsed.ignored_lines.len()) as u64
+}
+
+fn fstab(bytes: &[u8]) -> u64 {
+    let table = read(bytes);
+    let machine = Machine {
+        herd: "/usr/bin/herd".to_owned(),
+        ..Machine::default()
+    };
+    let made = Made::of(&table, &machine);
+    for (name, text) in &made.units {
+        let name = UnitName::new(name).expect("a name that no unit can have");
+        let source = SourceText::new("/run/herd/boot/x.toml", text.as_str());
+        let parsed = parse_unit(&name, &[source], &Facts::default());
+        // A byte that no text of a unit can have is told as any broken unit is.
+        let is_odd = |text: &str| text.contains("\\u00") || text.contains("\\\\");
+        assert!(
+            parsed.unit.is_some() || is_odd(text),
+            "{text}\n{:?}",
+            parsed.diagnostics
+        );
+    }
+    (made.units.len() * 961 + made.notes.len() * 31 + made.ties.len()) as u64
+}
+
+fn sysctl(bytes: &[u8]) -> u64 {
+    let (settings, problems) = sysctl::parse("x.conf", &String::from_utf8_lossy(bytes));
+    for setting in &settings {
+        let is_part = |part: &str| !part.is_empty() && part != "." && part != "..";
+        assert!(setting.key.split('/').all(is_part), "{setting:?}");
+    }
+    (settings.len() * 31 + problems.len()) as u64
 }
 
 fn notification(bytes: &[u8]) -> u64 {
@@ -321,6 +364,18 @@ const MOUNTS: &[&str] = &[
     "36 35 98:0 /mnt1 /mnt\\0402 rw,noatime master:1 - ext3 /dev/root rw,errors=continue\n",
     "30 23 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw,nsdelegate\n31 30 0:27 /a /sys/fs/cgroup/cpu rw shared:4 propagate_from:2 - cgroup cgroup rw,cpu,cpuacct\n",
     "12:cpu,cpuacct:/user.slice\n1:name=systemd:/x\n0::/init.scope\n",
+];
+
+const TABLES: &[&str] = &[
+    "UUID=1-a / ext4 errors=remount-ro 0 1\n/dev/sda2 none swap sw,pri=5,discard=once 0 0\n",
+    "# x\n/srv/my\\040data /a%n$X none bind,x-systemd.requires=b.service 0 0\n\\777 / /\n",
+    "server:/x /mnt nfs _netdev,x-systemd.mount-timeout=5min,context=\"a,b\" 0 0 # c\n",
+    "tmpfs /tmp tmpfs size=1m,noauto,x-systemd.wanted-by=multi-user.target\nproc /proc proc hidepid=2\n",
+];
+
+const SETTINGS: &[&str] = &[
+    "# x\n; y\nkernel.sysrq = 0\n-net/ipv4/conf/eth0.1/forwarding=1\n",
+    "net.ipv4.conf.*.rp_filter=2\n-net.ipv4.conf.lo.rp_filter\nbroken\n= 1\n..=2\n",
 ];
 
 const VARIABLES: &[&str] = &[

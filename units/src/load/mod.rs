@@ -74,7 +74,10 @@ pub fn load(search: &SearchPath, facts: &Facts) -> Loaded {
 /// Loads one unit by name, without what it names. The diagnostics say so when there is none.
 pub fn load_one(search: &SearchPath, name: &UnitName, facts: &Facts) -> Parsed {
     let mut loader = Loader::new(search, facts);
-    if let Some(parsed) = loader.read(name) {
+    if let Some(mut parsed) = loader.read(name) {
+        if let Some(unit) = &mut parsed.unit {
+            loader.tie(unit);
+        }
         return parsed;
     }
     let known: Vec<String> = search
@@ -271,10 +274,11 @@ impl<'a> Loader<'a> {
 
     /// Puts a parsed unit where it belongs; returns the names it brings in.
     fn take(&mut self, name: UnitName, parsed: Parsed) -> Vec<UnitName> {
-        let Some(unit) = parsed.unit else {
+        let Some(mut unit) = parsed.unit else {
             self.loaded.broken.insert(name, parsed.diagnostics);
             return Vec::new();
         };
+        self.tie(&mut unit);
         self.loaded.diagnostics.extend(parsed.diagnostics);
         let d = &unit.dependencies;
         let named = [
@@ -286,10 +290,9 @@ impl<'a> Loader<'a> {
             &d.on_failure,
             &d.on_success,
         ];
-        let mounts = self.mounts_for(&d.requires_mounts_for);
         let named = named.into_iter().flatten().cloned();
         let set_up = self.set_up_for(&unit);
-        let named = named.chain(mounts.iter().cloned()).chain(set_up).collect();
+        let named = named.chain(set_up).collect();
         for alias in unit.install.iter().flat_map(|install| &install.aliases) {
             let previous = self.loaded.aliases.insert(alias.clone(), name.clone());
             if let Some(other) = previous {
@@ -298,12 +301,6 @@ impl<'a> Loader<'a> {
                 report.severity = Severity::Warning;
                 self.loaded.diagnostics.push(report);
             }
-        }
-        let mut unit = unit;
-        if !mounts.is_empty() {
-            let dependencies = Arc::make_mut(&mut unit.dependencies);
-            dependencies.after.extend(mounts.iter().cloned());
-            dependencies.requires.extend(mounts);
         }
         self.loaded.units.insert(name, Arc::new(unit));
         named

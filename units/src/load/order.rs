@@ -39,16 +39,47 @@ impl Loader<'_> {
         names.filter_map(|name| UnitName::new(name).ok()).collect()
     }
 
-    /// The units that mount what lies above the paths, as far as the boot has them.
-    pub(super) fn mounts_for(&self, paths: &[PathBuf]) -> Vec<UnitName> {
+    /// What a boot adds to a unit: the mounts it needs, and names in `NAME.wants` and `NAME.requires` beside
+    /// the boot's units. Unlike a drop-in that takes no list of the unit's away.
+    pub(super) fn tie(&self, unit: &mut Unit) {
         let Some(boot) = &self.search.boot else {
-            return Vec::new();
+            return;
         };
-        let above = paths.iter().flat_map(|path| path.ancestors());
-        let names: BTreeSet<UnitName> = above.filter_map(mount_unit).collect();
-        let is_there = |name: &UnitName| boot.directory.join(format!("{name}.toml")).exists();
-        names.into_iter().filter(is_there).collect()
+        let mounts = mounts_for(boot, &unit.dependencies.requires_mounts_for);
+        let wanted = names_in(boot, &unit.name, "wants");
+        let required = names_in(boot, &unit.name, "requires");
+        if mounts.is_empty() && wanted.is_empty() && required.is_empty() {
+            return;
+        }
+        let dependencies = Arc::make_mut(&mut unit.dependencies);
+        for name in mounts.iter().chain(&required) {
+            push(&mut dependencies.requires, name);
+        }
+        for name in &mounts {
+            push(&mut dependencies.after, name);
+        }
+        for name in &wanted {
+            push(&mut dependencies.wants, name);
+        }
     }
+}
+
+/// The units that mount what lies above the paths, as far as the boot has them.
+fn mounts_for(boot: &Boot, paths: &[PathBuf]) -> Vec<UnitName> {
+    let above = paths.iter().flat_map(|path| path.ancestors());
+    let names: BTreeSet<UnitName> = above.filter_map(mount_unit).collect();
+    let is_there = |name: &UnitName| boot.directory.join(format!("{name}.toml")).exists();
+    names.into_iter().filter(is_there).collect()
+}
+
+fn names_in(boot: &Boot, unit: &UnitName, how: &str) -> Vec<UnitName> {
+    let directory = boot.directory.join(format!("{unit}.{how}"));
+    // Few units have one.
+    let files = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    let names = files.filter_map(|file| UnitName::new(file.file_name().to_str()?).ok());
+    let mut names: Vec<UnitName> = names.collect();
+    names.sort();
+    names
 }
 
 /// The name of the unit that mounts on a path: `mount-srv-data` for `/srv/data`.

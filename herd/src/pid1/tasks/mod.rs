@@ -1,0 +1,116 @@
+//! What units of a boot run when no tool of the system does it: `herd machine TASK`.
+//!
+//! Each is a process of its own, told of by its unit's log, and may wait. None is for people to type; the verb is
+//! hidden, and its words may change with the units that use it (`herd/boot`, `pid1/fstab`).
+#![forbid(unsafe_code)]
+
+mod conf_d;
+mod device;
+mod linger;
+mod modules;
+mod mount;
+mod random_seed;
+pub mod sysctl;
+
+use std::ffi::{CString, OsStr};
+use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
+use clap::Subcommand;
+
+#[derive(Debug, Clone, Subcommand)]
+pub enum Task {
+    /// Wait until a device is there.
+    AwaitDevice {
+        /// `infinity`, or a duration.
+        #[arg(long)]
+        timeout: String,
+        /// A path, or UUID=, LABEL=, PARTUUID=, PARTLABEL=, ID=.
+        device: String,
+    },
+    /// Mount what a line of fstab says.
+    Mount(mount::Order),
+    /// Write what sysctl.d(5) says.
+    Sysctl,
+    /// Load what modules-load.d(5) says.
+    Modules,
+    /// Give the kernel the seed of the last boot, or keep one for the next.
+    RandomSeed {
+        #[arg(value_enum)]
+        what: random_seed::What,
+    },
+    /// Start the herds of users who linger.
+    Linger,
+}
+
+/// Why a task did not do its work. What it says on the way is on stderr.
+#[derive(Debug, thiserror::Error)]
+pub enum TaskError {
+    #[error(transparent)]
+    Device(#[from] device::DeviceError),
+    #[error(transparent)]
+    Mount(#[from] mount::MountError),
+    #[error("cannot run {program}")]
+    Exec {
+        program: &'static str,
+        source: io::Error,
+    },
+    #[error("{count} of the settings could not be made")]
+    Settings { count: usize },
+    #[error("cannot {what} {path}")]
+    File {
+        what: &'static str,
+        path: PathBuf,
+        source: io::Error,
+    },
+    #[error("{count} of the users could not be served")]
+    Users { count: usize },
+}
+
+/// Does it; `Ok` is done.
+///
+/// # Errors
+/// As each task has them.
+pub fn run(task: &Task) -> Result<(), TaskError> {
+    match task {
+        Task::AwaitDevice { timeout, device } => {
+            let found = device::wait(device, device::timeout(timeout)?)?;
+            tell(&format!("{device} is {}", found.display()));
+            Ok(())
+        }
+        Task::Mount(order) => mount::run(order).inspect_err(|error| {
+            // Where somebody sits who wonders why the boot does not go on.
+            super::power::say(&crate::prepare::chain(error));
+        }),
+        Task::Sysctl => sysctl::run(),
+        Task::Modules => modules::run(),
+        Task::RandomSeed { what } => random_seed::run(*what),
+        Task::Linger => linger::run(),
+    }
+}
+
+/// A line in the unit's log.
+fn tell(text: &str) {
+    // Who reads no log has no use for an error of writing it.
+    writeln!(io::stderr(), "{text}").ok();
+}
+
+/// This process becomes that program, found on the path; returns only if it cannot.
+fn become_program(program: &'static str, words: &[&OsStr]) -> TaskError {
+    let words: Result<Vec<CString>, _> = std::iter::once(OsStr::new(program))
+        .chain(words.iter().copied())
+        .map(|word| CString::new(word.as_bytes()))
+        .collect();
+    let source = match words {
+        Err(error) => error.into(),
+        Ok(words) => match words.split_first() {
+            None => io::ErrorKind::InvalidInput.into(),
+            Some((name, _)) => match nix::unistd::execvp(name, &words) {
+                Ok(never) => match never {},
+                Err(error) => error.into(),
+            },
+        },
+    };
+    TaskError::Exec { program, source }
+}

@@ -1,0 +1,159 @@
+//! One line of fstab, mounted by mount(8).
+#![forbid(unsafe_code)]
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io::{self, Read, Seek};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use clap::Args;
+use rustix::fs::MemfdFlags;
+
+use super::super::fstab;
+use super::{TaskError, device, tell};
+
+/// The words of the unit that was made of the line.
+#[derive(Debug, Clone, Args)]
+pub struct Order {
+    /// Of fstab, for what is said.
+    #[arg(long)]
+    line: usize,
+    /// How long the device may take to come; without it nothing is waited for.
+    #[arg(long)]
+    timeout: Option<String>,
+    /// Fail rather than be read-only.
+    #[arg(long)]
+    only_writable: bool,
+    #[arg(long)]
+    kind: String,
+    #[arg(long, default_value = "")]
+    options: String,
+    source: String,
+    target: PathBuf,
+}
+
+/// Why nothing was mounted.
+#[derive(Debug, thiserror::Error)]
+pub enum MountError {
+    #[error("line {line} of /etc/fstab")]
+    Device {
+        line: usize,
+        source: device::DeviceError,
+    },
+    #[error("line {line} of /etc/fstab: cannot make the mount point {path}")]
+    Target {
+        line: usize,
+        path: PathBuf,
+        source: io::Error,
+    },
+    #[error("line {line} of /etc/fstab: cannot run mount(8)")]
+    Run { line: usize, source: io::Error },
+    #[error("line {line} of /etc/fstab: cannot mount {device} on {target}: {said}")]
+    Failed {
+        line: usize,
+        device: String,
+        target: PathBuf,
+        said: String,
+    },
+}
+
+/// Of what mount(8) says.
+const LONGEST: u64 = 4096;
+
+pub(super) fn run(order: &Order) -> Result<(), TaskError> {
+    let line = order.line;
+    if let Some(timeout) = &order.timeout {
+        device::timeout(timeout)
+            .and_then(|timeout| device::wait(&order.source, timeout))
+            .map_err(|source| MountError::Device { line, source })?;
+    }
+    let is_mounted = is_mounted(&order.target);
+    if is_mounted && order.has("bind") {
+        tell(&format!("{} is mounted already", order.target.display()));
+        return Ok(());
+    }
+    fs::create_dir_all(&order.target)
+        .or_else(|error| match fs::metadata(&order.target) {
+            // A file can be bound on a file.
+            Ok(_) => Ok(()),
+            Err(_) => Err(error),
+        })
+        .map_err(|source| MountError::Target {
+            line,
+            path: order.target.clone(),
+            source,
+        })?;
+    let options = match (is_mounted, order.options.as_str()) {
+        (false, options) => options.to_owned(),
+        // An initramfs has mounted it for us.
+        (true, "") => "remount".to_owned(),
+        (true, options) => format!("remount,{options}"),
+    };
+    let mut words: Vec<&OsStr> = Vec::new();
+    let is_plain = ["none", "auto", ""].contains(&order.kind.as_str());
+    if !is_plain {
+        words.extend([OsStr::new("-t"), OsStr::new(&order.kind)]);
+    }
+    if !options.is_empty() {
+        words.extend([OsStr::new("-o"), OsStr::new(&options)]);
+    }
+    if order.only_writable {
+        words.push(OsStr::new("-w"));
+    }
+    words.extend([
+        OsStr::new("--"),
+        OsStr::new(&order.source),
+        order.target.as_os_str(),
+    ]);
+    let failed = |source| MountError::Run { line, source };
+    // Not a pipe: a file system's daemon that keeps it open would keep us waiting.
+    let said =
+        rustix::fs::memfd_create("mount", MemfdFlags::CLOEXEC).map_err(|e| failed(e.into()))?;
+    let mut said = fs::File::from(said);
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a process of its own below a unit, with nothing but its stdio"
+    )]
+    let status = std::process::Command::new("mount")
+        .args(words)
+        .stdin(Stdio::null())
+        .stderr(said.try_clone().map_err(failed)?)
+        .status()
+        .map_err(failed)?;
+    let mut text = Vec::new();
+    said.rewind().map_err(failed)?;
+    said.take(LONGEST).read_to_end(&mut text).map_err(failed)?;
+    let said = String::from_utf8_lossy(&text).trim().to_owned();
+    if status.success() {
+        if !said.is_empty() {
+            tell(&said);
+        }
+        return Ok(());
+    }
+    Err(MountError::Failed {
+        line,
+        device: order.source.clone(),
+        target: order.target.clone(),
+        said: if said.is_empty() {
+            status.to_string()
+        } else {
+            said
+        },
+    }
+    .into())
+}
+
+impl Order {
+    fn has(&self, option: &str) -> bool {
+        self.options.split(',').any(|have| have == option)
+    }
+}
+
+fn is_mounted(target: &Path) -> bool {
+    let text = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let points = text.lines().filter_map(|line| line.split(' ').nth(4));
+    points
+        .map(fstab::unescaped_path)
+        .any(|point| point == target)
+}

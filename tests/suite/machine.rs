@@ -1,0 +1,10 @@
+//! herd as the first process of a machine: user-mode Linux, a disk of Debian packages made by
+//! `examples/machine/make-image`, pure cgroup v2.
+//!
+//! What the machine says is read from its console, line by line. `HERD_MACHINE_ROUNDS` makes the tests that
+//! try something at random moments try it more often (`tests/dev vm-long`).
+
+mod boot;
+mod fixture;
+mod harm;
+mod power;

@@ -1,0 +1,138 @@
+//! From the kernel to all services.
+
+use super::fixture::Disk;
+use crate::needs;
+
+#[test]
+fn a_machine_boots_to_its_services_in_order_and_switches_off() {
+    if !needs::machine() {
+        return;
+    }
+    let mut disk = Disk::new()
+        .unit(
+            "first",
+            "command = 'echo first is up'\noneshot = true\nstdout = 'file:/dev/console'",
+        )
+        .unit(
+            "second",
+            "command = 'echo second is up'\noneshot = true\nafter = ['first']\nstdout = 'file:/dev/console'",
+        )
+        .script(
+            "look",
+            "herd is-active multi-user sysinit local-fs
+             echo cgroups: $(cat /sys/fs/cgroup/cgroup.subtree_control)
+             echo name: $(hostname), id: $(wc -c </etc/machine-id)
+             echo mounts: $(awk '{ print $2 }' /proc/mounts | sort | tr '\\n' ' ')
+             herd blame | head -1
+             herd shutdown --no-wait",
+        );
+    let mut machine = disk.boot();
+    machine.wait("first is up");
+    machine.wait("second is up");
+    for _ in 0..3 {
+        assert!(machine.wait("active").ends_with("active"));
+    }
+    let cgroups = machine.wait("cgroups: ");
+    for controller in ["cpu", "io", "memory", "pids"] {
+        assert!(cgroups.contains(controller), "{cgroups}");
+    }
+    assert!(machine.wait("name: ").contains("name: machine, id: 33"));
+    let mounts = machine.wait("mounts: ");
+    for place in [
+        "/proc",
+        "/sys",
+        "/dev",
+        "/dev/pts",
+        "/dev/shm",
+        "/dev/mqueue",
+        "/run",
+        "/sys/fs/cgroup",
+    ] {
+        let words: Vec<&str> = mounts.split(' ').collect();
+        assert!(words.contains(&place), "{place}: {mounts}");
+    }
+    assert!(machine.wait(" units in ").contains(" of kernel"));
+    machine.wait("herd: powering off");
+    let said = machine.ended();
+    assert!(
+        said.iter().any(|line| line.contains("Power down")),
+        "{said:#?}"
+    );
+}
+
+#[test]
+fn a_broken_unit_and_a_missing_program_stop_no_boot() {
+    if !needs::machine() {
+        return;
+    }
+    let mut disk = Disk::new()
+        .unit("broken", "comand = 'sleep infinity'")
+        .unit("missing", "command = '/usr/bin/nowhere'\nrestart = 'no'")
+        .script(
+            "look",
+            "herd is-active multi-user
+             herd why missing
+             herd check /etc/herd/enabled/broken.toml | head -3
+             herd shutdown --no-wait",
+        );
+    let mut machine = disk.boot();
+    machine.wait("active");
+    machine.wait("/usr/bin/nowhere");
+    machine.wait("comand");
+    machine.ended();
+}
+
+#[test]
+fn the_command_line_names_another_goal() {
+    if !needs::machine() {
+        return;
+    }
+    let mut disk = Disk::new()
+        .unit("web", "command = 'sleep infinity'\nstdout = 'null'")
+        .file(
+            "/etc/herd/available/little.toml",
+            "kind = 'target'\nwants = ['look']\n",
+        )
+        .file(
+            "/etc/herd/available/look.toml",
+            "command = ['sh', '-c', 'herd is-active multi-user; herd is-active web; herd shutdown --no-wait']\n\
+             oneshot = true\nafter = ['web']\nstdout = 'file:/dev/console'\n",
+        )
+        .word("herd.unit=little");
+    let mut machine = disk.boot();
+    machine.wait("inactive");
+    machine.wait("active");
+    machine.ended();
+}
+
+#[test]
+fn rescue_gives_a_shell_with_file_systems_and_no_service() {
+    if !needs::machine() {
+        return;
+    }
+    let mut disk = Disk::new()
+        .unit("web", "command = 'sleep infinity'")
+        .word("rescue");
+    let mut machine = disk.boot();
+    machine.wait("Rescue: ");
+    machine.shell();
+    machine.enter("echo one=$(herd is-active local-fs) two=$(herd is-active web)");
+    machine.wait("one=active two=inactive");
+    machine.enter("kill -PWR 1");
+    machine.ended();
+}
+
+#[test]
+fn emergency_gives_a_shell_and_nothing_else() {
+    if !needs::machine() {
+        return;
+    }
+    let mut disk = Disk::new().word("emergency");
+    let mut machine = disk.boot();
+    machine.wait("Emergency: ");
+    machine.shell();
+    machine.enter("echo one=$(herd is-active local-fs)");
+    machine.wait("one=inactive");
+    machine.enter("kill -PWR 1");
+    machine.ended();
+}

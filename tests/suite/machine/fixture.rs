@@ -1,0 +1,320 @@
+//! A disk and the machines that boot from it, one after the other.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// Of one thing that a machine is waited for; twenty times of what it takes on an idle processor.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// A machine ends by itself or is ended.
+const LIFE: &str = "300";
+
+/// A disk: Debian and herd below, what a test laid over it, and what its machines wrote.
+pub(super) struct Disk {
+    directory: tempfile::TempDir,
+    forgotten: Vec<String>,
+    arguments: Vec<String>,
+    options: Vec<String>,
+    is_laid: bool,
+}
+
+/// A machine that runs, or ran.
+pub(super) struct Machine {
+    child: Child,
+    console: Arc<(Mutex<Console>, Condvar)>,
+    reader: Option<JoinHandle<()>>,
+    read: usize,
+}
+
+#[derive(Default)]
+struct Console {
+    lines: Vec<String>,
+    /// A line without its end yet: a prompt.
+    begun: String,
+    is_over: bool,
+}
+
+impl Disk {
+    /// The example's machine without its services, and a console that needs no login.
+    pub(super) fn new() -> Self {
+        let disk = Self {
+            directory: tempfile::tempdir().unwrap(),
+            forgotten: vec!["/etc/herd/enabled/web.toml".to_owned()],
+            arguments: vec!["herd.mask=getty".to_owned()],
+            options: Vec::new(),
+            is_laid: false,
+        };
+        disk.file("/etc/fstab", "LABEL=root / ext4 errors=remount-ro 0 1\n")
+    }
+
+    pub(super) fn file(self, path: &str, text: &str) -> Self {
+        let target = self.directory.path().join(format!("lay/lay{path}"));
+        fs::create_dir_all(target.parent().unwrap()).unwrap();
+        fs::write(&target, text).unwrap();
+        self
+    }
+
+    /// An enabled unit.
+    pub(super) fn unit(self, name: &str, text: &str) -> Self {
+        self.file(&format!("/etc/herd/enabled/{name}.toml"), text)
+    }
+
+    /// An enabled unit that runs a shell script once everything is up, and speaks on the console.
+    pub(super) fn script(self, name: &str, text: &str) -> Self {
+        let path = format!("/usr/local/bin/{name}");
+        let text = format!("#!/bin/sh\nexec >/dev/console 2>&1\n{text}\n");
+        let disk = self.file(&path, &text);
+        let target = disk.directory.path().join(format!("lay/lay{path}"));
+        fs::set_permissions(target, fs::Permissions::from_mode(0o755)).unwrap();
+        let unit = format!("command = \"{path}\"\noneshot = true\nafter = [\"multi-user\"]\n");
+        disk.unit(name, &unit)
+    }
+
+    /// A word for the kernel's command line.
+    pub(super) fn word(mut self, word: &str) -> Self {
+        self.arguments.push(word.to_owned());
+        self
+    }
+
+    /// An option of `tests/vm/boot`.
+    pub(super) fn option(mut self, words: &[&str]) -> Self {
+        self.options
+            .extend(words.iter().map(|word| (*word).to_owned()));
+        self
+    }
+
+    pub(super) fn boot(&mut self) -> Machine {
+        let cow = self.directory.path().join("cow");
+        let mut command = Command::new(vm("boot"));
+        command.args(["-q", "-t", LIFE, "-c"]).arg(&cow);
+        if !self.is_laid {
+            command.arg("-I").arg(self.initramfs());
+            self.is_laid = true;
+        }
+        command
+            .args(&self.options)
+            .arg(image())
+            .args(&self.arguments);
+        Machine::start(&mut command)
+    }
+
+    /// What was laid over it since the last boot counts at the next.
+    pub(super) fn again(mut self) -> Self {
+        self.is_laid = false;
+        self
+    }
+
+    fn initramfs(&self) -> PathBuf {
+        let top = self.directory.path().join("lay");
+        for name in ["bin", "proc", "dev", "root"] {
+            fs::create_dir_all(top.join(name)).unwrap();
+        }
+        fs::copy(vm("lay"), top.join("init")).unwrap();
+        let busybox = ["/bin/busybox", "/usr/bin/busybox"];
+        let busybox = busybox
+            .iter()
+            .find(|path| Path::new(path).exists())
+            .unwrap();
+        fs::copy(busybox, top.join("bin/busybox")).unwrap();
+        fs::write(top.join("forget"), self.forgotten.join("\n")).unwrap();
+        let archive = self.directory.path().join("initramfs");
+        let made = Command::new("sh")
+            .args(["-c", "find . | cpio -o -H newc --quiet >../initramfs"])
+            .current_dir(&top)
+            .status();
+        assert!(made.unwrap().success(), "cpio");
+        archive
+    }
+}
+
+impl Machine {
+    fn start(command: &mut Command) -> Self {
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let output = child.stdout.take().unwrap();
+        let console: Arc<(Mutex<Console>, Condvar)> = Arc::default();
+        let shared = Arc::clone(&console);
+        let reader = std::thread::spawn(move || read(output, &shared));
+        Self {
+            child,
+            console,
+            reader: Some(reader),
+            read: 0,
+        }
+    }
+
+    /// The next line that has this in it, be it whole or not. Lines before it are passed over.
+    pub(super) fn wait(&mut self, text: &str) -> String {
+        self.wait_for(text, PATIENCE)
+            .unwrap_or_else(|| panic!("waited in vain for {text:?}:\n{}", self.said().join("\n")))
+    }
+
+    fn wait_for(&mut self, text: &str, patience: Duration) -> Option<String> {
+        let deadline = Instant::now() + patience;
+        let (lock, more) = &*self.console;
+        let mut console = lock.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            while let Some(line) = console.lines.get(self.read) {
+                self.read += 1;
+                if line.contains(text) {
+                    return Some(line.clone());
+                }
+            }
+            if console.begun.contains(text) {
+                return Some(console.begun.clone());
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if console.is_over || left.is_zero() {
+                return None;
+            }
+            (console, _) = more
+                .wait_timeout(console, left)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Gets past sulogin(8), which throws away what was typed before it listens.
+    pub(super) fn shell(&mut self) {
+        self.wait("Press Enter");
+        for _ in 0..60 {
+            self.enter("");
+            if self.wait_for("#", Duration::from_secs(1)).is_some() {
+                return;
+            }
+        }
+        panic!("no shell:\n{}", self.said().join("\n"));
+    }
+
+    /// Types a line.
+    pub(super) fn enter(&mut self, line: &str) {
+        let input = self.child.stdin.as_mut().unwrap();
+        input.write_all(format!("{line}\n").as_bytes()).unwrap();
+    }
+
+    /// What it has said so far.
+    pub(super) fn said(&self) -> Vec<String> {
+        let console = self.console.0.lock();
+        console
+            .unwrap_or_else(PoisonError::into_inner)
+            .lines
+            .clone()
+    }
+
+    /// Waits until it has switched itself off; all that it said.
+    pub(super) fn ended(mut self) -> Vec<String> {
+        // A console whose input has ended says nothing more.
+        let input = self.child.stdin.take();
+        let status = self.child.wait().unwrap();
+        drop(input);
+        self.join();
+        let said = self.said();
+        assert!(status.success(), "{status}:\n{}", said.join("\n"));
+        said
+    }
+
+    /// Takes its power away; all that it said before.
+    pub(super) fn cut(mut self) -> Vec<String> {
+        self.kill();
+        self.said()
+    }
+
+    fn kill(&mut self) {
+        let pid = nix::unistd::Pid::from_raw(i32::try_from(self.child.id()).unwrap());
+        // It has ended already otherwise, and is not reaped yet: the number is its own.
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).ok();
+        self.child.wait().unwrap();
+        self.join();
+    }
+
+    fn join(&mut self) {
+        if let Some(reader) = self.reader.take() {
+            reader.join().ok();
+        }
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        if self.reader.is_some() {
+            self.kill();
+        }
+    }
+}
+
+fn read(mut output: impl Read, shared: &(Mutex<Console>, Condvar)) {
+    let (lock, more) = shared;
+    let mut bytes = [0; 4096];
+    let mut line = Vec::new();
+    while let Ok(size @ 1..) = output.read(&mut bytes) {
+        let mut console = lock.lock().unwrap_or_else(PoisonError::into_inner);
+        for byte in bytes.iter().take(size) {
+            if *byte == b'\n' {
+                console.lines.push(text_of(&line));
+                line.clear();
+            } else {
+                line.push(*byte);
+            }
+        }
+        console.begun = text_of(&line);
+        more.notify_all();
+    }
+    lock.lock().unwrap_or_else(PoisonError::into_inner).is_over = true;
+    more.notify_all();
+}
+
+fn text_of(line: &[u8]) -> String {
+    let text = String::from_utf8_lossy(line);
+    // What a shell's line editor wrote over is not said any more.
+    let text = text.trim_end();
+    text.rsplit('\r').next().unwrap_or(text).to_owned()
+}
+
+fn vm(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../tests/vm")
+        .join(name)
+}
+
+/// The disk that all begin with, made once for each build of herd.
+fn image() -> PathBuf {
+    let herd = Path::new(env!("CARGO_BIN_EXE_herd"));
+    let path = herd.with_file_name("machine.ext4");
+    let lock = fs::File::create(herd.with_file_name("machine.lock")).unwrap();
+    lock.lock().unwrap();
+    let age = |path: &Path| {
+        path.metadata()
+            .and_then(|metadata| metadata.modified())
+            .ok()
+    };
+    if age(&path) < age(herd) {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/machine/make-image");
+        let made = Command::new(script)
+            .arg("-b")
+            .arg(herd)
+            .arg("-o")
+            .arg(&path)
+            .output();
+        let made = made.unwrap();
+        assert!(
+            made.status.success(),
+            "{}",
+            String::from_utf8_lossy(&made.stderr)
+        );
+    }
+    path
+}
+
+/// How often what is tried at random moments is tried.
+pub(super) fn rounds(short: usize) -> usize {
+    let rounds = std::env::var("HERD_MACHINE_ROUNDS").ok();
+    rounds.and_then(|text| text.parse().ok()).unwrap_or(short)
+}
