@@ -233,7 +233,7 @@ fn a_box_restarted_under_traffic_is_reached_by_its_relay_again() {
     }
     let net = echo();
     for _ in 0..4 {
-        let flood = "for i in 1 2 3 4; do socat -u /dev/zero TCP6:[::1]:8081 2>/dev/null & done";
+        let flood = "for i in 1 2 3 4; do socat -u /dev/zero TCP6:[::1]:8081 >/dev/null 2>&1 & done";
         net.host(&["sh", "-c", flood]);
         let mark = net.herd.mark();
         net.herd.ok(&["restart", "echo"]);
