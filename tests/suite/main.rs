@@ -46,6 +46,7 @@ mod container_talk;
 mod control;
 mod dependencies;
 mod doctor;
+mod ends;
 mod files;
 mod fixture;
 mod groups;
