@@ -362,6 +362,7 @@ fn a_scheduled_end_is_told_on_terminals_and_can_be_called_off() {
             "cannot access '/run/nologin'",
             "herd: \"soon\": takes now, +MINUTES or HH:MM",
             "herd: shutdown: \"-x\" is no option of it; herd(8) lists them",
+            "powering off is announced for ",
             "cannot access '/run/nologin'",
             "herd: powering off",
         ],

@@ -63,6 +63,7 @@ mod network_life;
 mod network_probes;
 mod network_reach;
 mod network_refusals;
+mod network_relay;
 mod network_rootless;
 mod network_rules;
 mod network_walls;

@@ -104,7 +104,7 @@ pub enum Verb {
     #[command(visible_alias = "show")]
     Status {
         units: Vec<String>,
-        /// Units that are not enabled too.
+        /// Units too that are not enabled, or that a machine boots with.
         #[arg(short, long)]
         all: bool,
         /// Log lines shown for each unit.
@@ -142,7 +142,7 @@ pub enum Verb {
     /// List units, one short line each.
     #[command(visible_alias = "ls")]
     List {
-        /// Units that are not enabled too.
+        /// Units too that are not enabled, or that a machine boots with.
         #[arg(short, long)]
         all: bool,
     },

@@ -91,9 +91,12 @@ pub(super) fn end(places: &Places, screen: &mut Screen, power: Power, wish: &Wis
         let now = now().0;
         let at = now.saturating_add(i64::try_from(delay.as_micros()).unwrap_or(i64::MAX));
         let (at, left) = (moment(at), relative(at, now));
-        screen.line(format!(
-            "{power} at {at} ({left}); `herd shutdown --cancel` calls it off"
-        ))?;
+        let line = if wish.warn_only {
+            format!("{power} is announced for {at}; nothing will be done")
+        } else {
+            format!("{power} at {at} ({left}); `herd shutdown --cancel` calls it off")
+        };
+        screen.line(line)?;
     }
     Ok(ExitCode::SUCCESS)
 }

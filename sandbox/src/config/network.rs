@@ -268,10 +268,6 @@ pub enum NetworkSyntax {
     )]
     Port(String),
     #[error(
-        "{0:?}: the kernel leads no connection to [::1] elsewhere; write 127.0.0.1, or no address"
-    )]
-    Loopback6(String),
-    #[error(
         "{0:?}: nobody comes to a port by a multicast, broadcast, link-local or IPv4-mapped address"
     )]
     PortAddress(String),
@@ -372,9 +368,6 @@ impl FromStr for Port {
                 _ => (None, rest),
             },
         };
-        if address == Some(IpAddr::V6(Ipv6Addr::LOCALHOST)) {
-            return Err(NetworkSyntax::Loopback6(text.to_owned()));
-        }
         if address.is_some_and(|address| !may_be_asked(address)) {
             return Err(NetworkSyntax::PortAddress(text.to_owned()));
         }
@@ -579,6 +572,7 @@ mod tests {
             ("8080:80", "8080:80/tcp"),
             ("127.0.0.1:5353:53/udp", "127.0.0.1:5353:53/udp"),
             ("[2001:db8::1]:8443:443", "[2001:db8::1]:8443:443/tcp"),
+            ("[::1]:8443:443", "[::1]:8443:443/tcp"),
             ("8000-8010:9000-9010", "8000-8010:9000-9010/tcp"),
             ("0.0.0.0:80:80", "80:80/tcp"),
             ("[::]:80:80", "80:80/tcp"),
@@ -599,10 +593,6 @@ mod tests {
             ("1:2:3", NetworkSyntax::Port("1:2:3".into())),
             ("300.0.0.1:1:1", NetworkSyntax::Port("300.0.0.1:1:1".into())),
             ("90-80", NetworkSyntax::Port("90-80".into())),
-            (
-                "[::1]:80:80",
-                NetworkSyntax::Loopback6("[::1]:80:80".into()),
-            ),
             ("0:80", NetworkSyntax::PortNumber("0:80".into())),
             ("65536", NetworkSyntax::PortNumber("65536".into())),
             ("80-90:80", NetworkSyntax::Lengths("80-90:80".into())),

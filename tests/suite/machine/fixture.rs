@@ -303,7 +303,7 @@ fn image() -> PathBuf {
     let herd = Path::new(env!("CARGO_BIN_EXE_herd"));
     let path = herd.with_file_name("machine.ext4");
     let lock = fs::File::create(herd.with_file_name("machine.lock")).unwrap();
-    lock.lock().unwrap();
+    rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
     let age = |path: &Path| {
         path.metadata()
             .and_then(|metadata| metadata.modified())
