@@ -11,7 +11,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::event::{EventfdFlags, eventfd};
 use sandbox::network::{Damage, NetworkError, Repaired, Stranger};
@@ -56,8 +56,8 @@ struct Hands {
     repair: fn() -> Result<Option<Repaired>, NetworkError>,
     /// Who keeps us from networks at this moment.
     held_by: fn() -> Option<String>,
-    /// How long nothing is said of them.
-    patience: Duration,
+    /// How often we look again before something is said of them, [`FIRST_WAIT`] apart.
+    patience: u32,
 }
 
 impl Hands {
@@ -67,7 +67,7 @@ impl Hands {
         is_any_left: || sandbox::network::networks().is_ok_and(|all| !all.is_empty()),
         repair: sandbox::network::repair,
         held_by: sandbox::network::held_by,
-        patience: Duration::from_secs(1),
+        patience: 200,
     };
 }
 
@@ -194,9 +194,10 @@ impl Shared {
 
     /// Waits a little for who has the networks, and then says who it is.
     fn tell_who_holds(&self) {
-        let end = Instant::now() + self.hands.patience;
+        let mut left = self.hands.patience;
         while let Some(holder) = (self.hands.held_by)() {
-            if Instant::now() >= end {
+            left = left.saturating_sub(1);
+            if left == 0 {
                 return self.tell(Done {
                     ids: Vec::new(),
                     trouble: Some(held(&holder)),
@@ -348,11 +349,11 @@ impl Releaser {
         self.shared.more.notify_one();
         let mut late = None;
         if let Some(thread) = self.thread.take() {
-            let end = Instant::now() + 10 * self.shared.hands.patience;
+            let mut left = 10 * self.shared.hands.patience;
             while !thread.is_finished() && late.is_none() {
-                let holder = || (self.shared.hands.held_by)();
-                if Instant::now() >= end {
-                    late = holder();
+                left = left.saturating_sub(1);
+                if left == 0 {
+                    late = (self.shared.hands.held_by)();
                 }
                 std::thread::park_timeout(FIRST_WAIT);
             }
@@ -388,7 +389,7 @@ mod tests {
             is_any_left: || false,
             repair: || Ok(None),
             held_by: || None,
-            patience: Duration::from_millis(20),
+            patience: 4,
         }
     }
 

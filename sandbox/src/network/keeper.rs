@@ -25,7 +25,6 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
-use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags};
@@ -151,7 +150,10 @@ pub(super) fn mark(id: &str) -> io::Result<OwnedFd> {
 }
 
 /// Somebody who has taken the name of a keeper holds nobody up for longer.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Timespec = Timespec {
+    tv_sec: 5,
+    tv_nsec: 0,
+};
 
 /// Waits until the keepers of these boxes have ended, and with them their programs: for all at once, and not for those
 /// of other users, who may call themselves what they like. At once where there is none.
@@ -167,15 +169,12 @@ pub(super) fn wait_for_ends(ids: &[&str]) -> io::Result<()> {
             keepers.extend((credentials.uid == rustix::process::geteuid()).then_some(socket));
         }
     }
-    let end = Instant::now() + PATIENCE;
     while !keepers.is_empty() {
-        let left = end.saturating_duration_since(Instant::now());
-        let left = Timespec::try_from(left).map_err(io::Error::other)?;
         let mut all: Vec<_> = keepers
             .iter()
             .map(|keeper| PollFd::new(keeper, PollFlags::IN))
             .collect();
-        match poll(&mut all, Some(&left)) {
+        match poll(&mut all, Some(&PATIENCE)) {
             Ok(0) => return Err(io::ErrorKind::TimedOut.into()),
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(errno) => return Err(errno.into()),
