@@ -27,6 +27,7 @@ mod layers;
 mod lifecycle;
 mod mounts;
 mod network;
+mod network_frames;
 mod network_walls;
 mod session;
 mod spare;
@@ -55,6 +56,7 @@ fn main() {
         network::CASES,
         network::CARRIED,
         network_walls::CASES,
+        network_frames::CASES,
         identity::CASES,
         join::CASES,
         attacks::CASES,
