@@ -60,7 +60,10 @@ fn send(namespace_of: u32, device: &str, frame: &[u8]) {
 }
 
 /// What a program there hears, until something is among it.
-struct Heard(Served, std::process::ChildStdout);
+struct Heard(
+    #[expect(dead_code, reason = "ends it")] Served,
+    std::process::ChildStdout,
+);
 
 impl Heard {
     fn by(namespace_of: u32, from: &str, until: &str) -> Self {
@@ -434,6 +437,9 @@ pub(crate) const CASES: &[Case] = &[
         "access_lines_are_about_the_port_that_is_asked_and_the_one_it_leads_to",
         || {
             let _world = World::new();
+            // Everybody who is refused is told so, however many there are.
+            fs::write("/proc/sys/net/ipv4/icmp_ratelimit", "0").unwrap();
+            fs::write("/proc/sys/net/ipv6/icmp/ratelimit", "0").unwrap();
             let server = Running::start(&with_ports("aa", &["8080:80"]));
             let four = server.addresses().0.to_string();
             let (refused, passes) = ("No route to host\n", "TCP4 10.");
@@ -508,7 +514,7 @@ pub(crate) const CASES: &[Case] = &[
             for number in 0..8 {
                 out(6000 + number, "new ");
                 here(&format!(
-                    "printf 'new ' | socat -u - UDP4:{four}:5002,sourceport={}",
+                    "printf 'new ' | socat -u - UDP4:{four}:5002,sourceport={} || :",
                     7000 + number
                 ));
             }
