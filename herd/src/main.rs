@@ -14,6 +14,11 @@ fn main() -> ExitCode {
     if herd::pid1::is_called(&words) {
         return herd::pid1::main(&words);
     }
+    match herd::cli::init_tools::in_words_of_herd(&words) {
+        Some(Ok(words)) => return herd::cli::main(words),
+        Some(Err(complaint)) => return ExitCode::from(herd::cli::refuse_usage(&complaint)),
+        None => {}
+    }
     match herd::vb::as_doctor(&words) {
         Some(words) => herd::cli::main(words),
         None => herd::cli::main(words),

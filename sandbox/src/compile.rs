@@ -30,7 +30,7 @@ use crate::host::Host;
 use crate::identity::plan::{self as privileges, Users};
 use crate::identity::{MapError, join};
 use crate::landlock::{self, LandlockStep};
-use crate::network::user_mode;
+use crate::network::{relay, user_mode};
 use crate::paths::{absolute, c_string};
 use crate::plan::{Carrier, GivenUp, Plan};
 use crate::process::{identity, owned_directory, program, scheduling, working_directory};
@@ -284,10 +284,16 @@ impl Compiler<'_> {
         let by_hand = users.is_mapped_from_outside()
             || matches!(users, Users::Alone { .. } | Users::Joined)
             || set.has(libc::CLONE_NEWUSER);
+        let mut relay = None;
+        if network.ports.iter().any(relay::is_for) {
+            let filters = self.filters.compile(&relay::walls(), self.host)?;
+            relay = filters.into_iter().next().map(|filter| filter.program);
+        }
         self.steps.push(Step::TakeNetwork(Box::new(NetworkLease {
             network: network.clone(),
             by_hand,
             over_host_tree: walls.root.is_host(),
+            relay,
         })));
         Ok(())
     }

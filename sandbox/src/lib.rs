@@ -104,6 +104,7 @@ pub use sys::descriptors::{
     inherited as inherited_descriptors, is_open, keep as keep_descriptors, start_bare,
     take as take_descriptor,
 };
+pub use sys::disks::{detach_loop, remove_mapping, stop_array, swap_off};
 pub use sys::network::bring_loopback_up;
 pub use sys::process::exit_now;
 pub use sys::signals::{end_by_closed_pipe, expect_children, signal_descriptor};

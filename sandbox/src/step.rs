@@ -169,6 +169,8 @@ pub(crate) struct NetworkLease {
     pub(crate) by_hand: bool,
     /// Names files are put over the host's own, where it has them.
     pub(crate) over_host_tree: bool,
+    /// What a process may do that leads ports the kernel does not lead, where there are any.
+    pub(crate) relay: Option<seccomp::Program>,
 }
 
 /// A directory to be made if it is missing, and given to its owner.

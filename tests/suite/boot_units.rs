@@ -240,6 +240,27 @@ fn what_must_be_mounted_and_cannot_be_ends_in_the_emergency_shell() {
 }
 
 #[test]
+fn a_boot_goes_on_once_fstab_is_mended_in_the_emergency_shell() {
+    let boot = Boot::new();
+    let mend = "sed -i s,/srv/nothing,/usr, /etc/fstab; echo mended >/dev/console";
+    let shell = format!("command = ['/bin/sh', '-c', '{mend}']");
+    let said = boot
+        .file("/etc/fstab", "/srv/nothing /srv/bound none bind,ro")
+        .file("/etc/herd/available/emergency-shell.toml.d/50-test.toml", &shell)
+        .unit("web", "command = 'sleep infinity'")
+        .look("echo == state; findmnt -rno TARGET /srv/bound; herd is-active web default; herd logs herd");
+    let Some(said) = said else { return };
+    assert!(said.console.contains("mended"), "{}", said.console);
+    assert!(
+        said.part("state")
+            .starts_with("/srv/bound\nactive\nactive\n"),
+        "{}",
+        said.look
+    );
+    said.has("state", "the goal is default now");
+}
+
+#[test]
 fn a_boot_sets_the_kernel_up_and_passes_over_what_is_not_installed() {
     let said = Boot::new()
         .file(

@@ -6,5 +6,6 @@
 
 mod boot;
 mod fixture;
+mod fstab;
 mod harm;
 mod power;

@@ -40,7 +40,7 @@ const BOTH: &str =
     "/usr/bin/pasta /usr/local/bin/pasta /usr/bin/slirp4netns /usr/local/bin/slirp4netns";
 
 /// The programs at work on the fixture's host, and who keeps them: pid and name.
-fn keepers(net: &Net) -> Vec<(i32, String)> {
+pub(crate) fn keepers(net: &Net) -> Vec<(i32, String)> {
     let own = net.host.network();
     let entries = fs::read_dir("/proc").unwrap().flatten();
     let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
@@ -57,7 +57,7 @@ fn keepers(net: &Net) -> Vec<(i32, String)> {
 }
 
 #[track_caller]
-fn wait_until_none_is_kept(net: &Net) {
+pub(crate) fn wait_until_none_is_kept(net: &Net) {
     let deadline = Deadline::new();
     while !keepers(net).is_empty() {
         assert!(!deadline.left().is_zero(), "{:?}", keepers(net));
@@ -108,8 +108,7 @@ fn ports_of_the_host_lead_into_a_users_box() {
     if lacks_program("pasta") {
         return;
     }
-    let ports =
-        "ports = [\"8080:80\", \"5353:53/udp\", \"127.0.0.1:7777:80\", \"9000-9002:80-82\"]\n";
+    let ports = "ports = [\"8080:80\", \"5353:53/udp\", \"127.0.0.1:7777:80\", \"[::1]:7778:80\", \"9000-9002:80-82\"]\n";
     let net = user(&[("web", &format!("{WEB}{ports}"))]);
     net.herd.wait_state("web", "active");
     listens(&net, "web");
@@ -132,6 +131,8 @@ fn ports_of_the_host_lead_into_a_users_box() {
         );
     }
     says(from_host(&net, "TCP4:127.0.0.1:7777"), "web for");
+    says(from_host(&net, "TCP6:[::1]:7778"), "web for");
+    assert_eq!(from_outside(&net, "TCP6:[2001:db8:1::1]:7778").stdout, "");
     assert_eq!(from_outside(&net, "TCP4:198.51.100.1:7777").stdout, "");
     // Not from the host's own loopback: Debian 12's pasta loses the answer where the numbers differ.
     let ask = "echo | socat -t1 -T3 - UDP4:198.51.100.1:5353";

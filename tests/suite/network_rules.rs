@@ -166,7 +166,7 @@ fn a_port_of_a_box_inside_alone_is_the_hosts_own_or_an_error() {
     net.herd.wait_state("all", "failed");
     let failure = net.herd.status("all")["failure"].to_string();
     let told = "port 8081:80/tcp: network inner is internal, where only the host itself reaches a port: \
-                give the port an address of 127.0.0.0/8, or the box another network too";
+                give the port an address of 127.0.0.0/8 or [::1], or the box another network too";
     assert!(failure.contains(told), "{failure}");
 }
 

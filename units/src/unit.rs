@@ -12,6 +12,7 @@ use sandbox::Profile;
 use sandbox::config::{Limits, Scheduling, Walls};
 
 use crate::name::UnitName;
+use crate::power::{Haste, Power};
 use crate::signal::Signal;
 
 /// One unit file with its drop-ins, specifiers expanded.
@@ -274,6 +275,8 @@ pub enum EmergencyAction {
     Exit,
     /// herd itself ends at once.
     ExitForce,
+    /// The machine does that.
+    Power(Power, Haste),
 }
 
 /// When a service that ended by itself is started again (`Restart=` of systemd.service(5)).

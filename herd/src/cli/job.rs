@@ -10,7 +10,7 @@ use super::places::Places;
 use super::screen::{Colour, Screen};
 use super::{JobArgs, WhomArg};
 use crate::control::client::{ANSWER_TIMEOUT, ClientError};
-use crate::control::protocol::{Call, Empty, Job, RescanReply, Whom};
+use crate::control::protocol::{Call, Empty, Job, RescanReply, Schedule, Whom};
 
 type Outcome = Result<ExitCode, Failure>;
 
@@ -71,7 +71,13 @@ pub(super) fn reset_failed(places: &Places, screen: &mut Screen, units: &[String
 pub(super) fn shutdown(places: &Places, screen: &mut Screen, force: bool, wait: bool) -> Outcome {
     let mut client = places.connect()?;
     let timeout = (!wait).then_some(ANSWER_TIMEOUT);
-    match client.call(&Call::Shutdown { force, wait }, timeout) {
+    let call = Call::Shutdown {
+        power: None,
+        force,
+        wait,
+        schedule: Schedule::default(),
+    };
+    match client.call(&call, timeout) {
         // herd's end is the answer that was waited for.
         Ok(Empty {}) | Err(ClientError::Closed) => done(screen),
         Err(error) => Err(error.into()),

@@ -12,6 +12,7 @@ mod completions;
 mod doctor;
 mod enable;
 mod failure;
+pub mod init_tools;
 mod is_state;
 mod job;
 mod list;
@@ -22,6 +23,7 @@ mod phrases;
 mod places;
 mod plan;
 mod plot;
+mod power;
 mod run;
 mod screen;
 mod security;
@@ -36,6 +38,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+
+use units::Power;
 
 use failure::Failure;
 use places::Places;
@@ -100,7 +104,7 @@ pub enum Verb {
     #[command(visible_alias = "show")]
     Status {
         units: Vec<String>,
-        /// Units that are not enabled too.
+        /// Units too that are not enabled, or that a machine boots with.
         #[arg(short, long)]
         all: bool,
         /// Log lines shown for each unit.
@@ -138,7 +142,7 @@ pub enum Verb {
     /// List units, one short line each.
     #[command(visible_alias = "ls")]
     List {
-        /// Units that are not enabled too.
+        /// Units too that are not enabled, or that a machine boots with.
         #[arg(short, long)]
         all: bool,
     },
@@ -201,7 +205,7 @@ pub enum Verb {
         #[arg(long)]
         no_wait: bool,
     },
-    /// Stop everything in order, and herd.
+    /// Stop everything in order, and herd; a machine that herd booted is switched off.
     Shutdown {
         /// Kill at once.
         #[arg(long)]
@@ -209,7 +213,26 @@ pub enum Verb {
         /// Do not wait for the end.
         #[arg(long)]
         no_wait: bool,
+        /// Call off what was scheduled.
+        #[arg(long, conflicts_with_all = ["force", "no_wait"])]
+        cancel: bool,
+        /// Tell nobody that it was called off.
+        #[arg(long, requires = "cancel")]
+        no_wall: bool,
+        /// Words for those who are told.
+        #[arg(requires = "cancel")]
+        message: Vec<String>,
     },
+    /// Switch the machine off.
+    Poweroff(power::Wish),
+    /// Let the machine begin anew.
+    Reboot(power::Wish),
+    /// Let the machine stand still.
+    Halt(power::Wish),
+    /// Go on with the kernel that was loaded by kexec(8).
+    Kexec(power::Wish),
+    /// Let user space begin anew; the kernel and the file systems stay.
+    SoftReboot(power::Wish),
     /// Write a unit that runs a command, ready to be enabled.
     Add {
         name: String,
@@ -274,6 +297,12 @@ pub fn refuse_setuid() -> u8 {
     failure::FAILED
 }
 
+/// Says that a tool was called in a way it does not know, and how to exit.
+pub fn refuse_usage(complaint: &str) -> u8 {
+    Failure::new(failure::USAGE, complaint.to_owned()).report();
+    failure::USAGE
+}
+
 /// Runs the command line and says how to exit.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
@@ -335,7 +364,20 @@ fn verb(cli: &Cli, screen: &mut Screen) -> Result<ExitCode, Failure> {
         Verb::IsFailed { units, quiet } => is_state::is_failed(&places()?, screen, units, *quiet),
         Verb::Network { action } => network::network(&places()?, screen, action),
         Verb::Goal { unit, no_wait } => job::goal(&places()?, screen, unit, !*no_wait),
-        Verb::Shutdown { force, no_wait } => job::shutdown(&places()?, screen, *force, !*no_wait),
+        Verb::Shutdown {
+            cancel: true,
+            no_wall,
+            message,
+            ..
+        } => power::cancel(&places()?, screen, message, !*no_wall),
+        Verb::Shutdown { force, no_wait, .. } => {
+            job::shutdown(&places()?, screen, *force, !*no_wait)
+        }
+        Verb::Poweroff(wish) => power::end(&places()?, screen, Power::PowerOff, wish),
+        Verb::Reboot(wish) => power::end(&places()?, screen, Power::Reboot, wish),
+        Verb::Halt(wish) => power::end(&places()?, screen, Power::Halt, wish),
+        Verb::Kexec(wish) => power::end(&places()?, screen, Power::Kexec, wish),
+        Verb::SoftReboot(wish) => power::end(&places()?, screen, Power::SoftReboot, wish),
         Verb::Add {
             name,
             command,

@@ -12,7 +12,7 @@ use super::screen::{Colour, Screen};
 use super::table::{Cell, lines};
 use crate::control::client::ANSWER_TIMEOUT;
 use crate::control::protocol::{
-    Call, ListEntry, ListReply, Pressure, State, StatusReply, UnitStatus,
+    Call, Ending, Info, ListEntry, ListReply, Pressure, State, StatusReply, UnitStatus, Way,
 };
 use crate::logs::read::{Filter, last};
 
@@ -45,6 +45,36 @@ pub(super) fn status(
     Ok(ExitCode::SUCCESS)
 }
 
+/// The end of the machine, above everything else.
+fn show_ending(screen: &mut Screen, ending: &Ending, now: i64) -> Result<(), Failure> {
+    let Way::Power(power) = ending.power else {
+        return Ok(());
+    };
+    let at = moment(ending.at);
+    let when = relative(ending.at, now);
+    let line = match (ending.begun, ending.warn_only) {
+        (true, _) => format!("{power} since {at} ({when})"),
+        (false, false) => {
+            format!("{power} at {at} ({when}); `herd shutdown --cancel` calls it off")
+        }
+        (false, true) => format!("{power} is announced for {at} ({when}); nothing will be done"),
+    };
+    screen.line(screen.paint(Colour::Yellow, &line))?;
+    let message = ending
+        .message
+        .iter()
+        .map(|message| screen.foreign_lines(message));
+    let waits_for = ending
+        .waits_for
+        .iter()
+        .map(|line| screen.foreign_lines(line));
+    let lines: Vec<String> = message.chain(waits_for).collect();
+    for line in lines {
+        screen.line(format!("  {line}"))?;
+    }
+    Ok(screen.line("")?)
+}
+
 fn table(places: &Places, screen: &mut Screen, all: bool) -> Result<ExitCode, Failure> {
     let mut client = places.connect()?;
     let call = Call::List { all, usage: true };
@@ -54,8 +84,12 @@ fn table(places: &Places, screen: &mut Screen, all: bool) -> Result<ExitCode, Fa
         screen.document(&reply.units)?;
         return Ok(ExitCode::SUCCESS);
     }
+    let info: Info = client.call(&Call::Info, Some(ANSWER_TIMEOUT))?;
     reply.units.retain(|unit| all || is_shown(unit));
     let now = now().0;
+    if let Some(ending) = &info.ending {
+        show_ending(screen, ending, now)?;
+    }
     let dash = || "-".to_owned();
     let rows: Vec<Vec<Cell>> = reply
         .units

@@ -34,6 +34,7 @@ fn the_manual_tells_of_every_verb_and_alias_and_of_no_other() {
     let command = Cli::command();
     let known: BTreeSet<String> = command
         .get_subcommands()
+        .filter(|verb| !verb.is_hide_set())
         .flat_map(|verb| std::iter::once(verb.get_name()).chain(verb.get_visible_aliases()))
         .map(str::to_owned)
         .collect();

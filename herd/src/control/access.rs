@@ -79,6 +79,7 @@ fn is_harmless(request: &Request) -> bool {
             | Call::Rescan
             | Call::Goal { .. }
             | Call::Shutdown { .. }
+            | Call::CancelShutdown { .. }
             | Call::Watch { .. } => false,
         },
     }

@@ -1,17 +1,19 @@
 //! Calls to and from their JSON: `{"method": …, "parameters": {…}}`.
 #![forbid(unsafe_code)]
 
+use std::time::Duration;
+
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use units::{Signal, UnitName};
 
-use super::protocol::{Call, INTERFACE, Job, Refusal, Whom};
+use super::protocol::{Call, INTERFACE, Job, Refusal, Schedule, Way, Whom};
 
 /// varlink's own interface, which every service has.
 pub const SERVICE_INTERFACE: &str = "org.varlink.service";
 
 /// The members of [`INTERFACE`], as the interface description lists them.
-pub const METHODS: [&str; 20] = [
+pub const METHODS: [&str; 21] = [
     "Status",
     "List",
     "Start",
@@ -28,6 +30,7 @@ pub const METHODS: [&str; 20] = [
     "Rescan",
     "Goal",
     "Shutdown",
+    "CancelShutdown",
     "Watch",
     "Networks",
     "Boot",
@@ -119,6 +122,7 @@ impl Call {
             Self::Rescan => "Rescan",
             Self::Goal { .. } => "Goal",
             Self::Shutdown { .. } => "Shutdown",
+            Self::CancelShutdown { .. } => "CancelShutdown",
             Self::Watch { .. } => "Watch",
             Self::Networks => "Networks",
             Self::Boot => "Boot",
@@ -146,7 +150,23 @@ impl Call {
             }
             Self::Rescan | Self::Networks | Self::Boot | Self::Info => json!({}),
             Self::Goal { unit, wait } => json!({ "unit": unit.as_str(), "wait": wait }),
-            Self::Shutdown { force, wait } => json!({ "force": force, "wait": wait }),
+            Self::Shutdown {
+                power,
+                force,
+                wait,
+                schedule,
+            } => json!({
+                "power": power,
+                "force": force,
+                "wait": wait,
+                "delay_usec": u64::try_from(schedule.delay.as_micros()).unwrap_or(u64::MAX),
+                "message": schedule.message,
+                "wall": schedule.wall,
+                "warn_only": schedule.warn_only,
+            }),
+            Self::CancelShutdown { message, wall } => {
+                json!({ "message": message, "wall": wall })
+            }
         };
         let method = format!("{INTERFACE}.{}", self.method());
         if matches!(self, Self::Watch { .. }) {
@@ -200,8 +220,19 @@ fn herd_call(member: &str, method: &str, fields: &mut Fields) -> Result<Call, Re
             wait: fields.flag("wait", true)?,
         },
         "Shutdown" => Call::Shutdown {
+            power: fields.way()?,
             force: fields.flag("force", false)?,
             wait: fields.flag("wait", true)?,
+            schedule: Schedule {
+                delay: fields.delay()?,
+                message: fields.optional_text("message")?,
+                wall: fields.flag("wall", true)?,
+                warn_only: fields.flag("warn_only", false)?,
+            },
+        },
+        "CancelShutdown" => Call::CancelShutdown {
+            message: fields.optional_text("message")?,
+            wall: fields.flag("wall", true)?,
         },
         "Watch" => Call::Watch {
             units: fields.units()?,
@@ -230,6 +261,35 @@ impl Fields {
         match self.take(key) {
             Some(Value::String(text)) => Ok(text),
             _ => Err(invalid(key)),
+        }
+    }
+
+    fn optional_text(&mut self, key: &str) -> Result<Option<String>, Refusal> {
+        match self.take(key) {
+            None => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text)),
+            Some(_) => Err(invalid(key)),
+        }
+    }
+
+    fn way(&mut self) -> Result<Option<Way>, Refusal> {
+        match self.optional_text("power")? {
+            None => Ok(None),
+            Some(name) => Way::from_name(&name)
+                .map(Some)
+                .ok_or_else(|| invalid("power")),
+        }
+    }
+
+    /// A year at most, so that a time can be added to it.
+    fn delay(&mut self) -> Result<Duration, Refusal> {
+        const LONGEST: u64 = 366 * 86_400 * 1_000_000;
+        match self.take("delay_usec") {
+            None => Ok(Duration::ZERO),
+            Some(value) => match value.as_u64() {
+                Some(micros) if micros <= LONGEST => Ok(Duration::from_micros(micros)),
+                _ => Err(invalid("delay_usec")),
+            },
         }
     }
 

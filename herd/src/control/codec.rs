@@ -103,7 +103,9 @@ fn ended(json: serde_json::Result<Vec<u8>>) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::protocol::{Call, Job, Reply, Whom};
+    use crate::control::protocol::{Call, Job, Reply, Schedule, Way, Whom};
+    use std::time::Duration;
+
     use proptest::prelude::*;
     use units::{Signal, UnitName};
 
@@ -128,6 +130,30 @@ mod tests {
     fn name() -> impl Strategy<Value = UnitName> {
         "[a-z0-9][a-zA-Z0-9_.:\\\\-]{0,20}(@[a-z]{0,4})?"
             .prop_map(|text| UnitName::new(&text).unwrap())
+    }
+
+    fn message() -> impl Strategy<Value = Option<String>> {
+        proptest::option::of(".{0,20}")
+    }
+
+    fn shutdown() -> impl Strategy<Value = Call> {
+        let way = proptest::option::of(proptest::sample::select(
+            Way::ALL.map(|(_, way)| way).to_vec(),
+        ));
+        let flags = any::<[bool; 4]>();
+        (way, flags, 0..100_000_000_000_u64, message()).prop_map(
+            |(power, [force, wait, wall, warn_only], delay, message)| Call::Shutdown {
+                power,
+                force,
+                wait,
+                schedule: Schedule {
+                    delay: Duration::from_micros(delay),
+                    message,
+                    wall,
+                    warn_only,
+                },
+            },
+        )
     }
 
     fn call() -> impl Strategy<Value = Call> {
@@ -155,7 +181,9 @@ mod tests {
             name().prop_map(|unit| Call::Plan { unit }),
             name().prop_map(|unit| Call::Cat { unit }),
             Just(Call::Rescan),
-            (any::<bool>(), any::<bool>()).prop_map(|(force, wait)| Call::Shutdown { force, wait }),
+            shutdown(),
+            (message(), any::<bool>())
+                .prop_map(|(message, wall)| Call::CancelShutdown { message, wall }),
             names().prop_map(|units| Call::Watch { units }),
             Just(Call::Boot),
             Just(Call::Info),
@@ -177,7 +205,7 @@ mod tests {
         #[test]
         fn arbitrary_parameters_are_refused_or_read(
             method in "(Status|Kill|Start|Watch|Shutdown|Nope)",
-            key in "(unit|units|signal|whom|wait|all|force|x)",
+            key in "(unit|units|signal|whom|wait|all|force|power|delay_usec|message|x)",
             value in "(null|true|-1|9|\"\"|\"web\"|\"\\.\\./x\"|\\[\\]|\\[\"web\"\\]|\\[1\\]|\\{\\})",
         ) {
             let text = format!(

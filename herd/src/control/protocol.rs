@@ -6,8 +6,10 @@
 //! come from outside.
 #![forbid(unsafe_code)]
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
-use units::UnitName;
+use units::{Power, UnitName};
 
 /// The interface that herd offers, and the prefix of its methods and errors.
 pub const INTERFACE: &str = "org.herd.Manager";
@@ -63,10 +65,19 @@ pub enum Call {
         unit: UnitName,
         wait: bool,
     },
+    /// Ends the machine, or a herd that did not boot one.
     Shutdown {
-        /// Kill at once instead of stopping in order.
+        /// `None`: a machine is switched off, any other herd exits.
+        power: Option<Way>,
+        /// At once instead of in order.
         force: bool,
         wait: bool,
+        schedule: Schedule,
+    },
+    /// What was scheduled is not done.
+    CancelShutdown {
+        message: Option<String>,
+        wall: bool,
     },
     /// Answered with a stream of state changes; of all units when empty.
     Watch {
@@ -85,6 +96,80 @@ pub struct Job {
     /// Never empty. A name that does not exist refuses the whole job before anything is done.
     pub units: Vec<UnitName>,
     pub wait: bool,
+}
+
+/// How things end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// Of the machine.
+    Power(Power),
+    /// Of herd alone.
+    Exit,
+}
+
+impl Way {
+    /// As they are written on the wire: varlink's words hold no hyphen.
+    pub const ALL: [(&'static str, Self); 6] = [
+        ("poweroff", Self::Power(Power::PowerOff)),
+        ("reboot", Self::Power(Power::Reboot)),
+        ("halt", Self::Power(Power::Halt)),
+        ("kexec", Self::Power(Power::Kexec)),
+        ("soft_reboot", Self::Power(Power::SoftReboot)),
+        ("exit", Self::Exit),
+    ];
+
+    pub fn as_str(self) -> &'static str {
+        let found = Self::ALL.iter().find(|(_, way)| *way == self);
+        found.map_or("exit", |(word, _)| word)
+    }
+
+    pub fn from_name(name: &str) -> Option<Self> {
+        let found = Self::ALL.iter().find(|(word, _)| *word == name);
+        found.map(|(_, way)| *way)
+    }
+}
+
+impl Serialize for Way {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+impl<'de> Deserialize<'de> for Way {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = std::borrow::Cow::<'_, str>::deserialize(deserializer)?;
+        Self::from_name(&name)
+            .ok_or_else(|| serde::de::Error::unknown_variant(&name, &["poweroff", "reboot"]))
+    }
+}
+
+/// When the machine ends, and what is said before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Schedule {
+    pub delay: Duration,
+    /// For those who are logged in.
+    pub message: Option<String>,
+    /// Tell them.
+    pub wall: bool,
+    /// And do nothing else.
+    pub warn_only: bool,
+}
+
+impl Default for Schedule {
+    fn default() -> Self {
+        Self {
+            delay: Duration::ZERO,
+            message: None,
+            wall: true,
+            warn_only: false,
+        }
+    }
+}
+
+impl Schedule {
+    pub fn is_now(&self) -> bool {
+        self.delay.is_zero() && !self.warn_only
+    }
 }
 
 /// Which processes of a service a signal goes to.
@@ -110,7 +195,7 @@ pub enum Reply {
     Networks(NetworksReply),
     Boot(BootReply),
     Info(Info),
-    /// Start, Stop, Restart, Reload, Kill, ResetFailed, Goal, Shutdown.
+    /// Start, Stop, Restart, Reload, Kill, ResetFailed, Goal, Shutdown, CancelShutdown.
     Done(Empty),
 }
 
@@ -258,6 +343,23 @@ pub struct Info {
     pub started_at: i64,
     pub uptime_usec: i64,
     pub units: i64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ending: Option<Ending>,
+}
+
+/// The end of the machine that is scheduled, or has begun.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ending {
+    pub power: Way,
+    /// When it is due, or has begun.
+    pub at: i64,
+    pub begun: bool,
+    /// Only words were asked for.
+    pub warn_only: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// What stops yet, a sentence each.
+    pub waits_for: Vec<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]

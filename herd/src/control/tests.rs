@@ -476,7 +476,7 @@ fn compare(fields: &BTreeMap<String, String>, full: &Value, bare: &Value) {
             "float" => value.is_f64(),
             "bool" => value.is_boolean(),
             array if array.starts_with("[]") => value.is_array(),
-            "State" | "UnitKind" | "Mode" => value.is_string(),
+            "State" | "UnitKind" | "Mode" | "Power" => value.is_string(),
             _ => value.is_object(),
         };
         assert!(fits, "{name}: {kind} is {value}");
@@ -559,8 +559,18 @@ fn the_description_lists_the_parameters_of_each_method() {
             wait: true,
         },
         Call::Shutdown {
+            power: Some(Way::Exit),
             force: true,
             wait: true,
+            schedule: Schedule {
+                delay: Duration::from_secs(60),
+                message: Some("why".to_owned()),
+                ..Schedule::default()
+            },
+        },
+        Call::CancelShutdown {
+            message: Some("why".to_owned()),
+            wall: true,
         },
         Call::Watch { units: units() },
         Call::Networks,
@@ -653,6 +663,22 @@ fn the_description_lists_the_fields_of_each_type() {
         main_pid: Some(1),
         failure: text(),
         ..StateChange::default()
+    };
+    let bare_ending = Ending {
+        power: Way::Exit,
+        at: 1,
+        begun: false,
+        warn_only: false,
+        message: None,
+        waits_for: Vec::new(),
+    };
+    let ending = Ending {
+        message: text(),
+        ..bare_ending.clone()
+    };
+    let info = Info {
+        ending: Some(ending.clone()),
+        ..Info::default()
     };
     let description = description();
     let cases = [
@@ -795,12 +821,8 @@ fn the_description_lists_the_fields_of_each_type() {
             json_of(change),
             json_of(StateChange::default()),
         ),
-        (
-            "reply",
-            "Info",
-            json_of(Info::default()),
-            json_of(Info::default()),
-        ),
+        ("reply", "Info", json_of(info), json_of(Info::default())),
+        ("type", "Ending", json_of(ending), json_of(bare_ending)),
         ("reply", "Start", json_of(Empty {}), json_of(Empty {})),
     ];
     for (keyword, name, full, bare) in cases {

@@ -81,14 +81,25 @@ impl Daemon {
                 self.calls.watchers.push((id, units));
                 return;
             }
-            Call::Shutdown { force, wait } => {
-                self.shutdown_event(force);
-                if wait {
-                    self.calls.shutdowns.push(id);
-                    return;
+            Call::Shutdown {
+                power,
+                force,
+                wait,
+                schedule,
+            } => {
+                let is_now = schedule.is_now();
+                match self.shut_down_call(power, force, schedule) {
+                    Ok(()) if wait && is_now => {
+                        self.calls.shutdowns.push(id);
+                        return;
+                    }
+                    Ok(()) => Ok(Reply::DONE),
+                    Err(refusal) => Err(refusal),
                 }
-                Ok(Reply::DONE)
             }
+            Call::CancelShutdown { message, wall } => self
+                .call_off(message.as_deref(), wall)
+                .map(|()| Reply::DONE),
             Call::Status { units, all } => self.status(&units, all),
             Call::List { all, usage } => Ok(Reply::List(ListReply {
                 units: self.list(all, usage),
@@ -112,7 +123,7 @@ impl Daemon {
     }
 
     /// From now on the machine is to come to that; says what has to be started for it.
-    fn aim(&mut self, goal: &UnitName) -> Result<Vec<UnitName>, Refusal> {
+    pub(super) fn aim(&mut self, goal: &UnitName) -> Result<Vec<UnitName>, Refusal> {
         let refused = |reason: String| Refusal::Refused { reason };
         let Some(boot) = &mut self.options.search.boot else {
             let reason = "herd did not boot this machine; start and stop units instead";
@@ -127,7 +138,8 @@ impl Daemon {
             return Err(refused(problem));
         }
         self.note(&format!("the goal is {goal} now"));
-        self.rescan();
+        // Who comes out of the emergency shell has mended it.
+        self.look_again();
         let mut units = vec![goal.clone()];
         if !alone {
             units.extend(self.supervisor.enabled().filter(|name| name != goal));
@@ -183,6 +195,18 @@ impl Daemon {
             self.inbox.push_back(Event::TicketDropped(ticket));
             self.control.reply(id, Ok(Reply::DONE));
         }
+    }
+
+    /// Nobody waits for it; what comes of it is in the log.
+    pub(super) fn start_for_nobody(&mut self, names: Vec<UnitName>) {
+        self.calls.last_ticket += 1;
+        let ticket = Ticket(self.calls.last_ticket);
+        self.inbox.push_back(Event::Command {
+            ticket,
+            verb: Verb::Start,
+            names,
+        });
+        self.inbox.push_back(Event::TicketDropped(ticket));
     }
 
     fn unknown(&self, name: &UnitName, why: &str) -> Refusal {
@@ -391,6 +415,7 @@ impl Daemon {
             unit_dirs: units_at_hand::directories(&self.options.search),
             started_at: self.started_at,
             uptime_usec: clock::wall().0 - self.started_at,
+            ending: self.ending_of_machine(),
             units: i64::try_from(self.supervisor.services().count()).unwrap_or(i64::MAX),
         }
     }

@@ -21,6 +21,7 @@ mod offline;
 pub mod options;
 mod paths;
 mod perform;
+mod power;
 mod probes;
 mod reaper;
 mod releaser;
@@ -52,7 +53,6 @@ pub use start::{StartError, run};
 
 use crate::control::server::Server;
 use crate::logs::{Console, Drained, Sink};
-use crate::pid1::power::Power;
 use crate::prepare::Surface;
 use crate::supervisor::{Event, RunId, ServiceId, Supervisor, Time};
 use crate::users::Users;
@@ -132,7 +132,7 @@ pub(crate) struct Daemon {
     exit: Option<u8>,
     /// The one who started herd is to start it again.
     wants_restart: bool,
-    power: Power,
+    ending: power::Ending,
     console: Option<Console>,
     started_at: i64,
     began: Time,
@@ -264,6 +264,7 @@ impl Daemon {
             self.rescan_at = None;
             self.rescan();
         }
+        self.go_on_ending();
         self.turn();
         self.tell_ready();
     }
@@ -283,6 +284,7 @@ impl Daemon {
             self.rescan_at,
             self.sweep_at,
             self.paused_since.map(|at| at + PATIENCE),
+            self.ending.deadline(),
             memory,
         ];
         let next = times.into_iter().flatten().min()?;
@@ -300,7 +302,14 @@ impl Daemon {
                 }
                 Ok(Some(Word::Terminate)) => self.terminate(),
                 Ok(Some(Word::Quit)) => self.inbox.push_back(Event::ShutdownNow),
-                Ok(Some(Word::Power(power))) => self.switch_off(power),
+                Ok(Some(Word::Power(power, haste))) => self.switch_off(power, haste),
+                Ok(Some(Word::CtrlAltDel)) => self.press_ctrl_alt_del(),
+                Ok(Some(Word::PowerFailure)) => self.lose_power(),
+                Ok(Some(Word::KeyboardRequest)) => {
+                    self.start_hook("kbrequest");
+                }
+                Ok(Some(Word::Goal(goal))) => self.go_to(goal),
+                Ok(Some(Word::Dump)) => self.dump_state(),
                 Ok(Some(Word::Reload)) => {
                     self.tell_reloading();
                     self.look_at_table();
@@ -330,13 +339,6 @@ impl Daemon {
         let order = if at_once { "" } else { " in order" };
         self.note(&format!("{how} everything{order}"));
         self.shutdown_event(at_once);
-    }
-
-    /// Everything stops in order, and then the machine does that.
-    pub(super) fn switch_off(&mut self, power: Power) {
-        self.power = power;
-        self.note(&format!("{power}: stopping everything in order"));
-        self.shutdown_event(false);
     }
 
     fn notice_files(&mut self) {

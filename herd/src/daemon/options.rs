@@ -3,10 +3,10 @@
 
 use std::path::PathBuf;
 
+use units::Power;
 use units::load::SearchPath;
 
 use crate::logs::Format;
-use crate::pid1::power::Power;
 pub use crate::prepare::HandedOn;
 use crate::supervisor::{EndPolicy, Time};
 

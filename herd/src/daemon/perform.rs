@@ -45,6 +45,7 @@ impl Daemon {
             Action::Forget { id } => self.forget(id),
             Action::Answer { ticket, answer } => self.answer(ticket, answer),
             Action::Ending { because_of } => self.note_ending(because_of),
+            Action::Power { id, power, haste } => self.power_action(id, power, haste),
             Action::Exit { code } => self.exit = Some(code),
         }
     }

@@ -361,10 +361,7 @@ impl Daemon {
         }
         if has_file_systems && let Some(own) = self.options.log_dir.clone() {
             match self.sink.begin(&own) {
-                Ok(()) => {
-                    std::fs::remove_dir_all(LOGS_OF_THIS_BOOT).ok();
-                    return;
-                }
+                Ok(()) => return self.record_begin(),
                 Err(error) => self.note(&super::reason(&error)),
             }
         }

@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
 
-use crate::pid1::power::Power;
+use units::{Haste, Power};
 
 /// What a signal to herd means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,40 +24,76 @@ pub(super) enum Word {
         at_once: bool,
         again: bool,
     },
-    /// To the first process of a machine alone.
-    Power(Power),
+    /// The others are for the first process of a machine alone: how it ends,
+    Power(Power, Haste),
+    /// what the kernel says of a key and of a power supply that ends,
+    CtrlAltDel,
+    PowerFailure,
+    KeyboardRequest,
+    /// what it is to come to,
+    Goal(&'static str),
+    /// and that it is to tell how things stand.
+    Dump,
 }
 
 /// glibc's `SIGRTMIN`, which is what container engines and kill(1) of Debian count from; musl's is one more.
 const REAL_TIME: i32 = 34;
 
-/// Everything herd hears: what it means, and what it means to the first process of a machine. A signal without a
-/// meaning is taken and dropped: process 1 would not die of it, and nobody else's herd should.
-const TABLE: &[(i32, Option<Word>, Option<Word>)] = &[
-    (libc::SIGCHLD, Some(Word::Child), Some(Word::Child)),
-    (libc::SIGTERM, Some(Word::Terminate), POWER_OFF),
-    // The kernel's word for ctrl-alt-del on a machine.
-    (libc::SIGINT, Some(Word::Terminate), REBOOT),
-    (libc::SIGPWR, Some(Word::Terminate), POWER_OFF),
-    (libc::SIGQUIT, Some(Word::Quit), Some(Word::Quit)),
-    (libc::SIGHUP, Some(Word::Reload), Some(Word::Reload)),
-    (libc::SIGPIPE, None, None),
-    (libc::SIGUSR1, None, None),
-    (libc::SIGUSR2, None, None),
-    (libc::SIGWINCH, None, None),
-    (REAL_TIME + 3, Some(END), HALT),
-    (REAL_TIME + 4, Some(END), POWER_OFF),
-    (REAL_TIME + 5, Some(AGAIN), REBOOT),
-    (REAL_TIME + 6, Some(AGAIN), None),
-    (REAL_TIME + 13, Some(END_AT_ONCE), None),
-    (REAL_TIME + 14, Some(END_AT_ONCE), None),
-    (REAL_TIME + 15, Some(AGAIN_AT_ONCE), None),
-    (REAL_TIME + 16, Some(AGAIN_AT_ONCE), None),
+/// What herd hears that did not boot the machine. What has no meaning here and stands in [`MACHINE`] is taken and
+/// dropped: process 1 of a container would not die of it, and nobody else's herd should.
+const TABLE: &[(i32, Word)] = &[
+    (libc::SIGCHLD, Word::Child),
+    (libc::SIGTERM, Word::Terminate),
+    (libc::SIGINT, Word::Terminate),
+    (libc::SIGPWR, Word::Terminate),
+    (libc::SIGQUIT, Word::Quit),
+    (libc::SIGHUP, Word::Reload),
+    (REAL_TIME + 3, END),
+    (REAL_TIME + 4, END),
+    (REAL_TIME + 5, AGAIN),
+    (REAL_TIME + 6, AGAIN),
+    (REAL_TIME + 13, END_AT_ONCE),
+    (REAL_TIME + 14, END_AT_ONCE),
+    (REAL_TIME + 15, AGAIN_AT_ONCE),
+    (REAL_TIME + 16, AGAIN_AT_ONCE),
 ];
 
-const POWER_OFF: Option<Word> = Some(Word::Power(Power::PowerOff));
-const REBOOT: Option<Word> = Some(Word::Power(Power::Reboot));
-const HALT: Option<Word> = Some(Word::Power(Power::Halt));
+/// What the first process of a machine hears: systemd(1), "Signals", but for SIGTERM. systemd executes itself anew
+/// at that; whoever sends it to this one wants the machine to end.
+const MACHINE: &[(i32, Word)] = &[
+    (libc::SIGCHLD, Word::Child),
+    (libc::SIGTERM, in_order(Power::PowerOff)),
+    (libc::SIGINT, Word::CtrlAltDel),
+    (libc::SIGPWR, Word::PowerFailure),
+    (libc::SIGHUP, Word::Reload),
+    (libc::SIGUSR2, Word::Dump),
+    (libc::SIGWINCH, Word::KeyboardRequest),
+    (REAL_TIME, Word::Goal("default")),
+    (REAL_TIME + 1, Word::Goal("rescue")),
+    (REAL_TIME + 2, Word::Goal("emergency")),
+    (REAL_TIME + 3, in_order(Power::Halt)),
+    (REAL_TIME + 4, in_order(Power::PowerOff)),
+    (REAL_TIME + 5, in_order(Power::Reboot)),
+    (REAL_TIME + 6, in_order(Power::Kexec)),
+    (REAL_TIME + 7, in_order(Power::SoftReboot)),
+    (REAL_TIME + 13, at_once(Power::Halt)),
+    (REAL_TIME + 14, at_once(Power::PowerOff)),
+    (REAL_TIME + 15, at_once(Power::Reboot)),
+    (REAL_TIME + 16, at_once(Power::Kexec)),
+    (REAL_TIME + 17, at_once(Power::SoftReboot)),
+];
+
+/// Taken and dropped everywhere.
+const HARMLESS: [i32; 3] = [libc::SIGPIPE, libc::SIGUSR1, libc::SIGQUIT];
+
+const fn in_order(power: Power) -> Word {
+    Word::Power(power, Haste::InOrder)
+}
+
+const fn at_once(power: Power) -> Word {
+    Word::Power(power, Haste::AtOnce)
+}
+
 const END: Word = Word::End {
     at_once: false,
     again: false,
@@ -90,7 +126,8 @@ impl Signals {
     /// # Errors
     /// When the kernel gives no signal descriptor.
     pub(super) fn block(is_machine: bool) -> io::Result<Self> {
-        let numbers: Vec<i32> = TABLE.iter().map(|(number, ..)| *number).collect();
+        let listed = TABLE.iter().chain(MACHINE).map(|(number, _)| *number);
+        let numbers: Vec<i32> = listed.chain(HARMLESS).collect();
         let fd = sandbox::signal_descriptor(&numbers)?;
         Ok(Self { fd, is_machine })
     }
@@ -118,12 +155,39 @@ impl Signals {
 }
 
 fn meaning(number: i32, is_machine: bool) -> Option<Word> {
-    let (_, usual, of_machine) = TABLE.iter().find(|(listed, ..)| *listed == number)?;
-    if is_machine { *of_machine } else { *usual }
+    let table = if is_machine { MACHINE } else { TABLE };
+    let (_, word) = table.iter().find(|(listed, _)| *listed == number)?;
+    Some(*word)
 }
 
 impl AsFd for Signals {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_machine_hears_what_systemd_would_and_others_end_of_it() {
+        let halt = meaning(REAL_TIME + 3, true);
+        assert_eq!(halt, Some(Word::Power(Power::Halt, Haste::InOrder)));
+        let kexec = meaning(REAL_TIME + 16, true);
+        assert_eq!(kexec, Some(Word::Power(Power::Kexec, Haste::AtOnce)));
+        assert_eq!(meaning(REAL_TIME + 1, true), Some(Word::Goal("rescue")));
+        assert_eq!(meaning(REAL_TIME + 3, false), Some(END));
+        assert_eq!(meaning(REAL_TIME + 7, false), None);
+        assert_eq!(meaning(libc::SIGQUIT, true), None);
+        assert_eq!(meaning(libc::SIGUSR1, true), None);
+    }
+
+    #[test]
+    fn no_signal_means_two_things() {
+        for table in [TABLE, MACHINE] {
+            let numbers: std::collections::BTreeSet<i32> = table.iter().map(|(n, _)| *n).collect();
+            assert_eq!(numbers.len(), table.len());
+        }
     }
 }

@@ -31,7 +31,6 @@ use super::{CLIENT_EVENTS, Daemon, clock};
 use crate::control::server::{self, Server};
 use crate::logs::sink::Setup;
 use crate::logs::{Console, Sink, capture};
-use crate::pid1::power::Power;
 use crate::prepare::{HandedOn, Surface};
 use crate::supervisor::{Supervisor, Time};
 use crate::users::Users;
@@ -111,7 +110,7 @@ pub fn run(options: Options) -> Result<Ended, StartError> {
     drop(lock);
     Ok(Ended {
         code,
-        power: daemon.power,
+        power: daemon.ending.power(),
     })
 }
 
@@ -272,7 +271,7 @@ impl Daemon {
             clients_unheard: false,
             exit: None,
             wants_restart: false,
-            power: Power::default(),
+            ending: super::power::Ending::default(),
             console,
             started_at: clock::wall().0,
             began,

@@ -4,10 +4,10 @@
 //! files. A write that fails half-way is cut back to the last whole record.
 
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::fs::{
@@ -19,8 +19,9 @@ use units::unit::LogPolicy;
 
 use super::timestamp::{Timestamp, WIDTH};
 
+/// The directory, and by what name it was opened.
 #[derive(Debug)]
-pub(super) struct LogDir(OwnedFd);
+pub(super) struct LogDir(OwnedFd, PathBuf);
 
 /// The open current file of a unit.
 #[derive(Debug)]
@@ -48,7 +49,33 @@ impl LogDir {
             .mode(0o750)
             .create(path)?;
         let flags = OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::RDONLY;
-        Ok(Self(open(path, flags, Mode::empty())?))
+        let directory = open(path, flags, Mode::empty())?;
+        Ok(Self(directory, path.to_owned()))
+    }
+
+    /// Puts what the current files of units hold elsewhere behind our own, and removes it there.
+    pub(super) fn take_over<'a>(&self, before: &Self, units: impl Iterator<Item = &'a UnitName>) {
+        for unit in units {
+            // What cannot be moved stays where it is.
+            self.take_file(before, unit).ok();
+        }
+        // Who looks for logs takes the old place for the right one as long as it is there.
+        if fs::remove_dir(&before.1).is_err() {
+            fs::rename(&before.1, before.1.with_extension("rest")).ok();
+        }
+    }
+
+    fn take_file(&self, before: &Self, unit: &UnitName) -> io::Result<()> {
+        let name = file_name(unit, 0);
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mut old = fs::File::from(openat(&before.0, &name, flags, Mode::empty())?);
+        let own = self.open_file(unit)?;
+        let mut file = fs::File::from(own.file);
+        if own.is_torn {
+            file.write_all(b"\n")?;
+        }
+        io::copy(&mut old, &mut file)?;
+        Ok(unlinkat(&before.0, &name, AtFlags::empty())?)
     }
 
     pub(super) fn open_file(&self, unit: &UnitName) -> Result<LogFile, Errno> {

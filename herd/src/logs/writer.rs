@@ -95,8 +95,12 @@ impl Writer {
         self.shared.finished();
     }
 
-    /// Files that are open lie in the old place.
+    /// Files that are open lie in the old place, and what they hold goes along.
     fn move_to(&mut self, directory: LogDir) {
+        if let Some(before) = &self.directory {
+            let units = self.units.iter().flatten().map(|unit| &unit.name);
+            directory.take_over(before, units);
+        }
         self.directory = Some(directory);
         self.open.clear();
         for unit in self.units.iter_mut().flatten() {

@@ -16,10 +16,14 @@ mod command_line;
 mod early;
 pub mod fstab;
 mod locale;
+pub mod login_records;
 mod mounts;
 pub mod place;
 pub mod power;
+mod release;
 pub mod tasks;
+pub mod wall;
+pub mod warnings;
 
 use std::ffi::{CString, OsString};
 use std::fs;
@@ -27,6 +31,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use rustix::process::{Resource, getrlimit};
 use units::SearchPath;
 use units::load::Boot;
 
@@ -85,12 +90,17 @@ pub fn main(words: &[OsString]) -> ExitCode {
 
 /// Returns only if herd could not begin.
 fn boot(words: &[OsString]) -> daemon::StartError {
+    // Before it is raised, for whoever begins after a soft reboot.
+    let open_files = getrlimit(Resource::Nofile).current;
     let began = daemon::moment();
     let mut notes = Vec::new();
     if let Err(error) = sandbox::catch_crashes() {
         notes.push(format!("cannot catch crashes of our own: {error}"));
     }
     notes.extend(early::prepare());
+    if let Err(error) = login_records::write_boot() {
+        notes.push(format!("cannot write /run/utmp: {error}"));
+    }
     let wishes = wishes(words);
     notes.extend(wishes.complaints.iter().cloned());
     let directory = PathBuf::from(builtin::DIRECTORY);
@@ -132,7 +142,7 @@ fn boot(words: &[OsString]) -> daemon::StartError {
         notes: Vec::new(),
     });
     match ended {
-        Ok(end) => power::end_machine(end.power),
+        Ok(end) => power::end_machine(end.power, open_files),
         Err(error) => error,
     }
 }

@@ -1,67 +1,135 @@
 //! How a machine ends, once every unit has: what is left is ended, disks are let go, the kernel is told.
 //!
-//! One thing after the other, each with a deadline: nothing here may hold up the end for good. There is
-//! no log any more, so everything is said on the console.
+//! ```text
+//! SIGTERM, SIGKILL to whom no unit knew ─▶ sync ─▶ swap, file systems, loops, mappings (`release.rs`)
+//!   ─▶ sync ─▶ reboot(2)                or, for a soft reboot, behind the processes: execve of ourselves
+//! ```
+//! One thing after the other, each with a deadline. What may hang in the kernel (a sync, an umount) is done
+//! by a thread that is left behind when its time is over: `reboot(2)` waits for nobody. Over all of it
+//! stands [`watch_over`]. There is no log any more, so everything is said on the console.
 #![forbid(unsafe_code)]
 
-use std::fmt;
+use std::convert::Infallible;
+use std::ffi::{CString, OsStr};
 use std::fs;
 use std::io;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::reboot::{RebootMode, reboot};
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+pub use units::Power;
 
-use super::CLOCK;
+use super::release;
+use super::{CLOCK, FIRST_BOOT};
 
-/// What the machine is to do after everything has stopped.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Power {
-    #[default]
-    PowerOff,
-    Reboot,
-    Halt,
-}
+/// pam_nologin(8) and login(1) let nobody in but root while it is there.
+pub const NO_LOGIN: &str = "/run/nologin";
+/// What outlived its unit gets this long after SIGTERM.
+const LAST_WORDS: Duration = Duration::from_secs(10);
+/// And after SIGKILL; who is left then hangs in the kernel.
+const LAST_BREATH: Duration = Duration::from_secs(5);
+/// A disk that has taken nothing for so long takes nothing any more.
+const WRITE_PATIENCE: Duration = Duration::from_secs(10);
+/// The clock's file is small.
+const NOTE_PATIENCE: Duration = Duration::from_secs(5);
+/// For all that follows the last unit.
+const LIMIT: Duration = Duration::from_secs(10 * 60);
+/// Processes that are named on the console.
+const NAMED: usize = 5;
 
-/// What outlived its unit gets this long after SIGTERM, and again after SIGKILL.
-const LAST_WORDS: Duration = Duration::from_secs(5);
-/// A file system below another that is let go can be let go in the next round.
-const ROUNDS: u32 = 8;
-
-impl fmt::Display for Power {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::PowerOff => "powering off",
-            Self::Reboot => "rebooting",
-            Self::Halt => "halting",
-        })
-    }
-}
-
-/// Ends what is left, lets the disks go, and the machine. Process 1 alone may call it.
-pub(super) fn end_machine(power: Power) -> ! {
-    remember_time();
+/// Ends what is left, lets the disks go, and the machine. Process 1 alone may call it. `open_files` is the
+/// soft limit that herd was started with.
+pub(super) fn end_machine(power: Power, open_files: Option<u64>) -> ! {
+    watch_over(power, LIMIT);
+    within(NOTE_PATIENCE, remember_time);
     end_processes();
-    rustix::fs::sync();
-    for note in release_file_systems() {
+    let power = match power {
+        Power::SoftReboot => {
+            say(&power.to_string());
+            let Err(error) = begin_anew(open_files);
+            say(&format!("{error}; rebooting the machine instead"));
+            Power::Reboot
+        }
+        other @ (Power::PowerOff | Power::Reboot | Power::Halt | Power::Kexec) => other,
+    };
+    write_everything();
+    for note in release::let_go() {
         say(&note);
     }
-    rustix::fs::sync();
+    write_everything();
     say(&power.to_string());
-    let mode = match power {
-        Power::PowerOff => RebootMode::RB_POWER_OFF,
-        Power::Reboot => RebootMode::RB_AUTOBOOT,
-        Power::Halt => RebootMode::RB_HALT_SYSTEM,
-    };
-    let Err(error) = reboot(mode);
+    let Err(error) = tell_kernel(power);
     say(&format!("the kernel does not do it: {error}"));
     sandbox::stay_alive(c"a switch-off that the kernel refused")
+}
+
+/// `reboot(2)`, and nothing before it. A kernel that none was loaded into to follow it begins again by itself.
+///
+/// # Errors
+/// `EPERM` without CAP_SYS_BOOT, `EINVAL` for what this kernel cannot do.
+pub fn tell_kernel(power: Power) -> io::Result<Infallible> {
+    let mode = match power {
+        Power::PowerOff => RebootMode::RB_POWER_OFF,
+        Power::Reboot | Power::SoftReboot => RebootMode::RB_AUTOBOOT,
+        Power::Halt => RebootMode::RB_HALT_SYSTEM,
+        Power::Kexec => {
+            let Err(error) = reboot(RebootMode::RB_KEXEC);
+            let error = io::Error::from(error);
+            say(&format!(
+                "no next kernel begins: {error}; rebooting instead"
+            ));
+            RebootMode::RB_AUTOBOOT
+        }
+    };
+    Ok(reboot(mode)?)
+}
+
+/// Whether a kernel lies ready to follow this one (`kexec_load(2)`).
+pub fn has_next_kernel() -> bool {
+    fs::read_to_string("/sys/kernel/kexec_loaded").is_ok_and(|text| text.trim() == "1")
+}
+
+/// After that time the machine ends without anything else being waited for.
+pub fn watch_over(power: Power, limit: Duration) {
+    let deadline = now() + limit;
+    let watch = move || {
+        loop {
+            let left = deadline.saturating_duration_since(now());
+            if left.is_zero() {
+                break;
+            }
+            thread::park_timeout(left);
+        }
+        say(&format!(
+            "the end has not come in {} minutes; {power} now",
+            limit.as_secs() / 60
+        ));
+        let Err(error) = tell_kernel(power);
+        say(&format!("the kernel does not do it: {error}"));
+    };
+    let started = thread::Builder::new().spawn(watch);
+    if let Err(error) = started {
+        say(&format!("nothing watches over the end: {error}"));
+    }
+}
+
+/// Does it beside, and waits for so long at most: what hangs in the kernel is left behind. `None` then.
+pub fn within<T: Send + 'static>(
+    limit: Duration,
+    act: impl FnOnce() -> T + Send + 'static,
+) -> Option<T> {
+    let (tell, told) = mpsc::channel();
+    let started = thread::Builder::new().spawn(move || tell.send(act()).ok());
+    started.ok().and_then(|_| told.recv_timeout(limit).ok())
 }
 
 /// The clock does not go back behind this when the machine comes back ([`early`](super::early)).
@@ -74,30 +142,132 @@ fn remember_time() {
     }
 }
 
+/// sync(2) for as long as disks take data.
+fn write_everything() {
+    let (tell, told) = mpsc::channel();
+    let started = thread::Builder::new().spawn(move || {
+        rustix::fs::sync();
+        tell.send(()).ok()
+    });
+    if started.is_err() {
+        return rustix::fs::sync();
+    }
+    let mut before = u64::MAX;
+    while told.recv_timeout(WRITE_PATIENCE) == Err(RecvTimeoutError::Timeout) {
+        let left = unwritten(&fs::read_to_string("/proc/meminfo").unwrap_or_default());
+        let mib = left / 1024;
+        if left >= before {
+            return say(&format!(
+                "the disks take nothing any more; {mib} MiB are not written"
+            ));
+        }
+        say(&format!("writing to the disks; {mib} MiB are left"));
+        before = left;
+    }
+}
+
+/// proc_meminfo(5): KiB that are not on a disk yet.
+fn unwritten(text: &str) -> u64 {
+    let fields = ["Dirty:", "Writeback:", "NFS_Unstable:"];
+    let value = |line: &str| {
+        let (name, rest) = line.split_once(char::is_whitespace)?;
+        let number = rest.split_whitespace().next()?;
+        fields.contains(&name).then(|| number.parse::<u64>().ok())?
+    };
+    text.lines().filter_map(value).sum()
+}
+
+/// A process with a program.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Program {
+    pid: i32,
+    name: String,
+    /// It serves the root file system (systemd's "Storage daemons for the root file system"): root's, and the
+    /// first character of its first word is `@`.
+    is_spared: bool,
+}
+
 /// SIGTERM and SIGKILL to everybody, with time to end after each.
 fn end_processes() {
-    for (signal, words) in [(Signal::SIGTERM, "ending"), (Signal::SIGKILL, "killing")] {
+    let steps = [
+        (Signal::SIGTERM, "ending", LAST_WORDS),
+        (Signal::SIGKILL, "killing", LAST_BREATH),
+    ];
+    for (signal, words, patience) in steps {
         // Nobody is a child of ours once all have ended: who loses a parent becomes one.
-        if reap_until(Instant::now()) {
+        if reap_until(now(), false) {
             return;
         }
-        say(&format!("{words} the processes that no unit knows"));
-        let everybody = Pid::from_raw(-1);
-        kill(everybody, signal).ok();
+        let programs = programs();
+        let (spared, ended): (Vec<_>, Vec<_>) =
+            programs.into_iter().partition(|program| program.is_spared);
+        if ended.is_empty() {
+            return;
+        }
+        say(&format!("{words} what no unit knows: {}", names(&ended)));
+        send(signal, &ended, spared.is_empty());
         if signal == Signal::SIGTERM {
             // A stopped process hears of it, and shells end at a hang-up only.
-            kill(everybody, Signal::SIGHUP).ok();
-            kill(everybody, Signal::SIGCONT).ok();
+            send(Signal::SIGHUP, &ended, spared.is_empty());
+            send(Signal::SIGCONT, &ended, spared.is_empty());
         }
-        if reap_until(Instant::now() + LAST_WORDS) {
+        if reap_until(now() + patience, !spared.is_empty()) {
             return;
         }
     }
-    say("processes are left that cannot be killed");
+    let left: Vec<_> = programs().into_iter().filter(|p| !p.is_spared).collect();
+    if !left.is_empty() {
+        say(&format!("these cannot be killed: {}", names(&left)));
+    }
 }
 
-/// Whether no child is left, at the latest at that time.
-fn reap_until(deadline: Instant) -> bool {
+/// To everybody at once where nobody is spared: no fork is fast enough for that.
+fn send(signal: Signal, programs: &[Program], is_for_all: bool) {
+    if is_for_all {
+        kill(Pid::from_raw(-1), signal).ok();
+        return;
+    }
+    for program in programs {
+        // Nobody but us reaps what nobody else waits for; a number that is gone hits nobody.
+        kill(Pid::from_raw(program.pid), signal).ok();
+    }
+}
+
+fn programs() -> Vec<Program> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let program = |entry: fs::DirEntry| {
+        use std::os::unix::fs::MetadataExt;
+        let pid: i32 = entry.file_name().to_str()?.parse().ok()?;
+        let words = fs::read(entry.path().join("cmdline")).ok()?;
+        let comm = fs::read_to_string(entry.path().join("comm")).ok()?;
+        let is_roots = entry.metadata().is_ok_and(|metadata| metadata.uid() == 0);
+        program_of(pid, &words, &comm, is_roots)
+    };
+    entries.filter_map(program).collect()
+}
+
+/// A thread of the kernel, and a process that has ended, has no words.
+fn program_of(pid: i32, words: &[u8], comm: &str, is_roots: bool) -> Option<Program> {
+    let first = *words.first()?;
+    (pid != 1).then(|| Program {
+        pid,
+        name: comm.trim_end().escape_debug().to_string(),
+        is_spared: is_roots && first == b'@',
+    })
+}
+
+fn names(programs: &[Program]) -> String {
+    let named = programs.iter().take(NAMED);
+    let named: Vec<_> = named.map(|p| format!("{} ({})", p.name, p.pid)).collect();
+    let named = named.join(", ");
+    match programs.len().saturating_sub(NAMED) {
+        0 => named,
+        more => format!("{named} and {more} more"),
+    }
+}
+
+/// Whether no child is left, at the latest at that time; where somebody is spared, nobody else.
+fn reap_until(deadline: Instant, spares: bool) -> bool {
     let mut children = SigSet::empty();
     children.add(Signal::SIGCHLD);
     // Blocked since the beginning, but not on every way that leads here.
@@ -111,7 +281,10 @@ fn reap_until(deadline: Instant) -> bool {
                 Err(_) => return true,
             }
         }
-        let left = deadline.saturating_duration_since(Instant::now());
+        if spares && programs().iter().all(|program| program.is_spared) {
+            return true;
+        }
+        let left = deadline.saturating_duration_since(now());
         if left.is_zero() {
             return false;
         }
@@ -123,127 +296,51 @@ fn reap_until(deadline: Instant) -> bool {
     }
 }
 
-/// Lets go of all file systems that hold data; what is busy becomes read-only. Says what did not.
-fn release_file_systems() -> Vec<String> {
-    let mut notes = Vec::new();
-    for _ in 0..ROUNDS {
-        let mounts = mounts();
-        let mut progress = false;
-        for mounted in mounts.iter().rev().filter(|mounted| mounted.can_go()) {
-            progress |= umount2(&mounted.target, MntFlags::UMOUNT_NOFOLLOW).is_ok();
-        }
-        if !progress {
-            break;
-        }
+/// Executes ourselves again, as whatever lies there by now, with the words of the first time.
+fn begin_anew(open_files: Option<u64>) -> io::Result<Infallible> {
+    // This boot is not the first one any more, and whoever starts counts from what the kernel gave.
+    for file in [FIRST_BOOT, NO_LOGIN] {
+        fs::remove_file(file).ok();
     }
-    for mounted in mounts().iter().rev().filter(|mounted| mounted.holds_data()) {
-        let flags = MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
-        let none = None::<&str>;
-        let outcome = mount(none, &mounted.target, none, flags, none);
-        if let Err(error) = outcome {
-            let target = mounted.target.display();
-            let error = io::Error::from(error);
-            notes.push(format!("{target} stays writable: {error}"));
-        }
-    }
-    notes
-}
-
-#[derive(Debug, PartialEq, Eq)]
-struct Mounted {
-    target: PathBuf,
-    kind: String,
-    is_read_only: bool,
-}
-
-impl Mounted {
-    /// The kernel's own file systems hold nothing that could be lost, and are needed until the end.
-    fn is_of_the_kernel(&self) -> bool {
-        const KINDS: [&str; 18] = [
-            "proc",
-            "sysfs",
-            "devtmpfs",
-            "devpts",
-            "cgroup",
-            "cgroup2",
-            "mqueue",
-            "hugetlbfs",
-            "securityfs",
-            "debugfs",
-            "tracefs",
-            "configfs",
-            "fusectl",
-            "pstore",
-            "bpf",
-            "efivarfs",
-            "binfmt_misc",
-            "rpc_pipefs",
-        ];
-        KINDS.contains(&self.kind.as_str())
-    }
-
-    fn can_go(&self) -> bool {
-        let is_kept = ["/", "/run", "/dev"]
-            .iter()
-            .any(|kept| self.target == Path::new(kept));
-        !is_kept && !self.is_of_the_kernel()
-    }
-
-    fn holds_data(&self) -> bool {
-        !self.is_read_only
-            && !self.is_of_the_kernel()
-            && self.kind != "tmpfs"
-            && self.kind != "ramfs"
-    }
-}
-
-fn mounts() -> Vec<Mounted> {
-    parse_mounts(&fs::read_to_string("/proc/self/mountinfo").unwrap_or_default())
-}
-
-/// proc_pid_mountinfo(5). Lines that are none are passed over.
-fn parse_mounts(text: &str) -> Vec<Mounted> {
-    let parse = |line: &str| {
-        let (front, back) = line.split_once(" - ")?;
-        let mut front = front.split(' ');
-        let target = front.nth(4)?;
-        let own = front.next()?;
-        let mut back = back.split(' ');
-        let kind = back.next()?.to_owned();
-        let of_file_system = back.nth(1).unwrap_or_default();
-        let has_ro = |options: &str| options.split(',').any(|option| option == "ro");
-        Some(Mounted {
-            target: unescape(target),
-            kind,
-            is_read_only: has_ro(own) || has_ro(of_file_system),
-        })
+    let now = getrlimit(Resource::Nofile);
+    let before = Rlimit {
+        current: open_files,
+        maximum: now.maximum,
     };
-    text.lines().filter_map(parse).collect()
+    setrlimit(Resource::Nofile, before).ok();
+    let words: Result<Vec<CString>, _> = std::env::args_os()
+        .map(|word| CString::new(word.into_vec()))
+        .collect();
+    let words = words?;
+    let link = fs::read_link("/proc/self/exe").unwrap_or_default();
+    let mut problem = io::Error::from(io::ErrorKind::NotFound);
+    for path in [present(&link), PathBuf::from("/sbin/init")] {
+        let name = CString::new(path.as_os_str().as_bytes())?;
+        let Err(error) = nix::unistd::execv(&name, &words);
+        let error = io::Error::from(error);
+        problem = io::Error::other(format!("cannot execute {}: {error}", path.display()));
+        say(&problem.to_string());
+    }
+    Err(problem)
 }
 
-/// The kernel writes blanks, tabs, newlines and backslashes as `\ooo`.
-fn unescape(text: &str) -> PathBuf {
-    use std::os::unix::ffi::OsStringExt;
-    let mut bytes = Vec::new();
-    let mut rest = text.as_bytes();
-    while let [first, tail @ ..] = rest {
-        let octal = |digits: &[u8]| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 8).ok();
-        match tail.get(..3).filter(|_| *first == b'\\').and_then(octal) {
-            Some(byte) => {
-                bytes.push(byte);
-                rest = tail.get(3..).unwrap_or_default();
-            }
-            None => {
-                bytes.push(*first);
-                rest = tail;
-            }
-        }
-    }
-    std::ffi::OsString::from_vec(bytes).into()
+/// Where a program lies whose file was replaced since it began (proc_pid_exe(5)).
+fn present(link: &Path) -> PathBuf {
+    let bytes = link.as_os_str().as_bytes();
+    let kept = bytes.strip_suffix(b" (deleted)").unwrap_or(bytes);
+    PathBuf::from(OsStr::from_bytes(kept))
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the end has no loop and no supervisor whose clock could be asked"
+)]
+fn now() -> Instant {
+    Instant::now()
 }
 
 /// On the console; a console that is stopped keeps nothing up.
-pub(super) fn say(text: &str) {
+pub fn say(text: &str) {
     use std::io::Write;
     use std::os::unix::fs::OpenOptionsExt;
     let console = fs::OpenOptions::new()
@@ -260,25 +357,49 @@ mod tests {
     use super::*;
 
     #[test]
-    fn file_systems_with_data_are_let_go_and_the_kernels_stay() {
-        let text = "22 1 8:1 / / rw,relatime - ext4 /dev/sda1 rw\n\
-                    23 22 0:21 / /proc rw - proc proc rw\n\
-                    24 22 8:2 / /srv/my\\040data rw - xfs /dev/sda2 rw\n\
-                    25 22 8:3 / /mnt ro - ext4 /dev/sda3 ro\n\
-                    26 22 0:25 / /run rw - tmpfs tmpfs rw\n\
-                    nonsense\n";
-        let mounts = parse_mounts(text);
-        let go: Vec<_> = mounts
-            .iter()
-            .filter(|m| m.can_go())
-            .map(|m| &m.target)
-            .collect();
-        assert_eq!(go, [Path::new("/srv/my data"), Path::new("/mnt")]);
-        let data: Vec<_> = mounts
-            .iter()
-            .filter(|m| m.holds_data())
-            .map(|m| &m.target)
-            .collect();
-        assert_eq!(data, [Path::new("/"), Path::new("/srv/my data")]);
+    fn what_is_not_written_is_added_up() {
+        let text = "MemTotal:  500 kB\nDirty:   12 kB\nWriteback:  30 kB\nWritebackTmp: 9 kB\n";
+        assert_eq!(unwritten(text), 42);
+        assert_eq!(unwritten("nonsense"), 0);
+    }
+
+    #[test]
+    fn only_roots_storage_daemons_are_spared_and_threads_of_the_kernel_are_no_programs() {
+        let spared = |words: &[u8], root| program_of(7, words, "x\n", root).map(|p| p.is_spared);
+        assert_eq!(spared(b"@dmcrypt\0", true), Some(true));
+        assert_eq!(spared(b"@dmcrypt\0", false), Some(false));
+        assert_eq!(spared(b"sh\0-c\0@x\0", true), Some(false));
+        assert_eq!(spared(b"", true), None);
+        assert_eq!(program_of(1, b"init\0", "init\n", true), None);
+    }
+
+    #[test]
+    fn five_processes_are_named_and_the_others_counted() {
+        let of = |count: i32| {
+            let programs: Vec<_> = (2..2 + count)
+                .filter_map(|pid| program_of(pid, b"sh\0", "sh\n", true))
+                .collect();
+            names(&programs)
+        };
+        assert_eq!(of(2), "sh (2), sh (3)");
+        assert_eq!(of(7), "sh (2), sh (3), sh (4), sh (5), sh (6) and 2 more");
+    }
+
+    #[test]
+    fn a_program_that_was_replaced_is_the_one_that_lies_there_now() {
+        assert_eq!(
+            present(Path::new("/bin/herd (deleted)")),
+            Path::new("/bin/herd")
+        );
+        assert_eq!(present(Path::new("/bin/herd")), Path::new("/bin/herd"));
+    }
+
+    #[test]
+    fn what_hangs_is_left_behind() {
+        let (keep, wait) = mpsc::channel::<()>();
+        let hanging = move || wait.recv().ok();
+        assert_eq!(within(Duration::from_millis(1), hanging), None);
+        assert_eq!(within(Duration::from_secs(60), || 7), Some(7));
+        drop(keep);
     }
 }

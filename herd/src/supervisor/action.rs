@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use units::Signal;
+use units::{Haste, Power, Signal};
 
 use super::event::{RunId, ServiceId, Ticket};
 use super::state::State;
@@ -66,6 +66,13 @@ pub enum Action {
     /// The unit is gone for good: nothing of it needs to be remembered.
     Forget {
         id: ServiceId,
+    },
+    /// The unit's end is to be the machine's. Everything has been told to stop, or to end at once; where there is no
+    /// machine to end, that is all.
+    Power {
+        id: ServiceId,
+        power: Power,
+        haste: Haste,
     },
     Answer {
         ticket: Ticket,

@@ -10,7 +10,7 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 
 use units::unit::{EmergencyAction, Kind};
-use units::{Unit, UnitName};
+use units::{Haste, Unit, UnitName};
 
 use super::action::Action;
 use super::event::{ExitStatus, ServiceId};
@@ -163,6 +163,13 @@ impl Supervisor {
             EmergencyAction::ExitForce => {
                 self.shutting_down.get_or_insert(code);
                 self.kill_everything(now);
+            }
+            EmergencyAction::Power(power, haste) => {
+                self.actions.push(Action::Power { id, power, haste });
+                self.shut_down(now, code);
+                if haste != Haste::InOrder {
+                    self.kill_everything(now);
+                }
             }
         }
     }

@@ -268,10 +268,6 @@ pub enum NetworkSyntax {
         "{0:?} is no port: write \"8080:80\", \"127.0.0.1:5353:53/udp\", \"[2001:db8::1]:8443:443\" or \"8000-8010:8000-8010\""
     )]
     Port(String),
-    #[error(
-        "{0:?}: the kernel leads no connection to [::1] elsewhere; write 127.0.0.1, or no address"
-    )]
-    Loopback6(String),
     #[error("{0:?}: ports are 1 to 65535")]
     PortNumber(String),
     #[error("{0:?}: both ranges need the same length")]
@@ -359,9 +355,6 @@ impl FromStr for Port {
                 _ => (None, rest),
             },
         };
-        if address == Some(IpAddr::V6(Ipv6Addr::LOCALHOST)) {
-            return Err(NetworkSyntax::Loopback6(text.to_owned()));
-        }
         let read = |part: &str| {
             let range = ports(part).ok_or_else(no_port)?;
             range.map_err(|()| NetworkSyntax::PortNumber(text.to_owned()))
@@ -563,6 +556,7 @@ mod tests {
             ("8080:80", "8080:80/tcp"),
             ("127.0.0.1:5353:53/udp", "127.0.0.1:5353:53/udp"),
             ("[2001:db8::1]:8443:443", "[2001:db8::1]:8443:443/tcp"),
+            ("[::1]:8443:443", "[::1]:8443:443/tcp"),
             ("8000-8010:9000-9010", "8000-8010:9000-9010/tcp"),
             ("0.0.0.0:80:80", "80:80/tcp"),
             ("[::]:80:80", "80:80/tcp"),
@@ -583,10 +577,6 @@ mod tests {
             ("1:2:3", NetworkSyntax::Port("1:2:3".into())),
             ("300.0.0.1:1:1", NetworkSyntax::Port("300.0.0.1:1:1".into())),
             ("90-80", NetworkSyntax::Port("90-80".into())),
-            (
-                "[::1]:80:80",
-                NetworkSyntax::Loopback6("[::1]:80:80".into()),
-            ),
             ("0:80", NetworkSyntax::PortNumber("0:80".into())),
             ("65536", NetworkSyntax::PortNumber("65536".into())),
             ("80-90:80", NetworkSyntax::Lengths("80-90:80".into())),

@@ -16,9 +16,11 @@ use super::keeper;
 use super::links::{self, End};
 use super::netlink::Netlink;
 use super::registry::Registry;
+use super::relay::{self, Door, Relay};
 use super::state::{Around, Bridge, Lease, Leased, State};
 use super::{NetworkError, connections, firewall, names, settings};
 use crate::config::{Interface, Link, MacAddress, Port, PrivateNetwork, Protocol, Rates};
+use crate::seccomp::Program;
 use crate::step::NetworkLease;
 
 /// A box's lease, in the process that builds it.
@@ -29,6 +31,8 @@ pub(crate) struct Taken {
     ends: Vec<Planned>,
     /// Makes links where we may not any more.
     hand: Option<Hand>,
+    /// Calls the box where the kernel leads no port.
+    relay: Option<Relay>,
     /// Says that the box is, or is being built.
     live: Option<OwnedFd>,
 }
@@ -81,15 +85,25 @@ impl Taken {
         let mut host = open_route()?;
         clear(&mut registry, &mut host)?;
         let id = &wanted.id;
-        let ends = make_lease(&mut registry, &mut host, lease)
-            .and_then(|()| plan(&registry.state, &mut host, wanted))
+        let made = make_lease(&mut registry, &mut host, lease)
+            .and_then(|doors| Ok((plan(&registry.state, &mut host, wanted)?, doors)))
             .inspect_err(|_| {
                 // The first failure is the one to tell.
                 drop_leases(&mut registry, &mut host, &[id]).ok();
             });
         // A copy of ours must not hold the lock.
+        let addresses = registry.state.addresses_of_ports(id);
         registry.leave()?;
-        let ends = ends?;
+        let (ends, doors) = made?;
+        let start = |filter: &Program| Relay::start(id, doors, &addresses, filter);
+        let relay = match lease.relay.as_ref().map(start).transpose() {
+            Ok(relay) => relay,
+            Err(error) => {
+                drop(live);
+                release(&[id]).ok();
+                return Err(error);
+            }
+        };
         let hand = lease.by_hand.then(|| {
             let work = |namespace: BorrowedFd<'_>| make_all(&mut host, &ends, namespace);
             Hand::start(work).map_err(failed("start a helper"))
@@ -97,7 +111,7 @@ impl Taken {
         let hand = match hand.transpose() {
             Ok(hand) => hand,
             Err(error) => {
-                drop(live);
+                drop((live, relay));
                 release(&[id]).ok();
                 return Err(error);
             }
@@ -106,6 +120,7 @@ impl Taken {
             host,
             ends,
             hand,
+            relay,
             live: Some(live),
         })
     }
@@ -129,7 +144,7 @@ impl Taken {
         for end in &self.ends {
             raise(&mut inside, end)?;
         }
-        Ok(())
+        self.relay.take().map_or(Ok(()), Relay::begin)
     }
 
     /// The descriptor that says that the box lives, for its first process to keep.
@@ -295,12 +310,12 @@ fn by_parent(index: u32, interface: &Interface, has_default: &mut bool) -> Way {
     }
 }
 
-/// Writes the lease down, then makes what it needs.
+/// Writes the lease down, then makes what it needs; gives where a relay is to listen.
 fn make_lease(
     registry: &mut Registry,
     host: &mut Netlink,
     lease: &NetworkLease,
-) -> Result<(), NetworkError> {
+) -> Result<Vec<Door>, NetworkError> {
     let wanted = &lease.network;
     let before = registry.state.clone();
     let resolv = fs::read_to_string(names::RESOLV).unwrap_or_default();
@@ -313,9 +328,10 @@ fn make_lease(
             return Err(NetworkError::Foreign(bridge.device.clone()));
         }
     }
-    for port in &wanted.ports {
+    for port in wanted.ports.iter().filter(|port| !relay::is_for(port)) {
         is_free(port)?;
     }
+    let doors = relay::open(&wanted.ports)?;
     let changes = settings::forwarding(&mut wanted_state)?;
     registry.state = wanted_state;
     let unsure = before.unsure;
@@ -343,7 +359,8 @@ fn make_lease(
     let over_host = lease.over_host_tree;
     registry.write_names(&resolv, Some(&wanted.id), over_host)?;
     registry.state.unsure = false;
-    registry.write()
+    registry.write()?;
+    Ok(doors)
 }
 
 fn look_around(

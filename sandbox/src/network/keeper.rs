@@ -142,7 +142,7 @@ fn stream() -> io::Result<OwnedFd> {
 }
 
 /// Says that this keeper is there: nobody is ever answered, and all hear its end.
-fn mark(id: &str) -> io::Result<OwnedFd> {
+pub(super) fn mark(id: &str) -> io::Result<OwnedFd> {
     let socket = stream()?;
     rustix::net::bind(&socket, &name_of_mark(id)?)?;
     rustix::net::listen(&socket, 8)?;

@@ -62,6 +62,7 @@ mod nft;
 mod picture;
 mod port_rules;
 mod registry;
+pub(crate) mod relay;
 mod rules;
 mod settings;
 mod state;
@@ -104,8 +105,12 @@ pub enum NetworkError {
         by: Option<Holder>,
         source: io::Error,
     },
-    #[error("port {0}: the kernel leads no connection to [::1] elsewhere; 127.0.0.1 it does")]
-    Loopback6(Port),
+    #[error("cannot listen at port {port}")]
+    Relay { port: Port, source: io::Error },
+    #[error(
+        "{count} ports on [::1]: a box has {most} at most, because each takes a socket that waits"
+    )]
+    TooManyRelayed { count: usize, most: usize },
     #[error(
         "port {port}: the host gives ports below {first} to root alone (net.ipv4.ip_unprivileged_port_start)"
     )]
@@ -121,7 +126,7 @@ pub enum NetworkError {
     #[error("ports lead to a box on a bridge, and it has none")]
     PortsWithoutBridge,
     #[error(
-        "port {port}: network {network} is internal, where only the host itself reaches a port: give the port an address of 127.0.0.0/8, or the box another network too"
+        "port {port}: network {network} is internal, where only the host itself reaches a port: give the port an address of 127.0.0.0/8 or [::1], or the box another network too"
     )]
     PortInside { port: Port, network: String },
     #[error(
@@ -200,6 +205,7 @@ impl NetworkError {
             | Self::Damaged { source, .. }
             | Self::PortInUse { source, .. }
             | Self::Link { source, .. }
+            | Self::Relay { source, .. }
             | Self::Rules(source)
             | Self::Setting { source, .. } => source,
             Self::PortTaken { .. } | Self::AddressTaken { .. } | Self::SubnetTaken { .. } => {
@@ -214,7 +220,7 @@ impl NetworkError {
             Self::PortOfRoot { .. } => return Errno(libc::EACCES),
             Self::UserMode { .. } => return Errno(libc::ENETDOWN),
             Self::NoFirewall => return Errno(libc::EPROTONOSUPPORT),
-            Self::Loopback6(_) => return Errno(libc::EOPNOTSUPP),
+            Self::TooManyRelayed { .. } => return Errno(libc::E2BIG),
             Self::IdTaken(_) => return Errno(libc::EEXIST),
             Self::PortsWithoutBridge
             | Self::PortInside { .. }

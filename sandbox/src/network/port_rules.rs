@@ -15,6 +15,7 @@ use ipnet::IpNet;
 use super::nft::{
     Expression, Header, Kind, META_PROTOCOL, PORT, PROTOCOL, Register, Set, Target, pair,
 };
+use super::relay;
 use super::rules::{Side, address, destination_port, family, number_of, protocol};
 use super::state::{Lease, State};
 use crate::config::Port;
@@ -49,7 +50,7 @@ pub(crate) fn chains(state: &State) -> BTreeMap<String, Vec<Vec<Expression>>> {
 pub(crate) fn elements(state: &State, mut put: impl FnMut(&'static str, Vec<u8>, Target)) {
     let together = together(state);
     for (id, lease) in &state.leases {
-        for port in lease.ports.iter().filter(|port| is_shifted_range(port)) {
+        for port in led(lease).filter(|port| is_shifted_range(port)) {
             for (host, inside) in port.on_host().zip(port.inside..) {
                 let inside = Target::Value(inside.to_be_bytes().to_vec());
                 put(SHIFTED, [shift(port), in_register(host)].concat(), inside);
@@ -58,7 +59,7 @@ pub(crate) fn elements(state: &State, mut put: impl FnMut(&'static str, Vec<u8>,
         if together.contains(id.as_str()) || lease.links.is_empty() {
             continue;
         }
-        for port in &lease.ports {
+        for port in led(lease) {
             let over = vec![number_of(port.protocol), 0, 0, 0];
             for host in port.on_host() {
                 let key = [over.clone(), in_register(host)].concat();
@@ -98,11 +99,16 @@ fn by_number() -> Vec<Expression> {
     ]
 }
 
+/// Those of a box's ports that rules lead; the others are a process's.
+fn led(lease: &Lease) -> impl Iterator<Item = &Port> {
+    lease.ports.iter().filter(|port| !relay::is_for(port))
+}
+
 /// The boxes that the map cannot lead to.
 fn together(state: &State) -> BTreeSet<&str> {
     let mut ranges: Vec<(u8, u16, u16, &str)> = Vec::new();
     for (id, lease) in &state.leases {
-        ranges.extend(lease.ports.iter().map(|port| {
+        ranges.extend(led(lease).map(|port| {
             let on_host = port.on_host();
             let protocol = number_of(port.protocol);
             (protocol, *on_host.start(), *on_host.end(), id.as_str())
@@ -136,7 +142,7 @@ fn of(state: &State, lease: &Lease) -> Vec<Vec<Expression>> {
     let Some(link) = state.link_of_ports(&lease.links) else {
         return rules;
     };
-    for port in &lease.ports {
+    for port in led(lease) {
         if !matches!(port.address, Some(IpAddr::V6(_))) {
             lead(&mut rules, port, IpAddr::V4(link.address));
         }
@@ -252,7 +258,7 @@ mod tests {
         state.add(&wanted, &Around::default()).unwrap();
     }
 
-    fn led(state: &State) -> usize {
+    fn elements_led(state: &State) -> usize {
         let mut count = 0;
         elements(state, |set, _, _| count += usize::from(set == LED));
         count
@@ -263,14 +269,14 @@ mod tests {
         let mut state = State::default();
         with(&mut state, "b", &["80:80", "53:53/udp"]);
         let before = chains(&state);
-        assert_eq!(led(&state), 2);
+        assert_eq!(elements_led(&state), 2);
         with(
             &mut state,
             "a",
             &["81:80", "80:80/udp", "8000-8009:9000-9009"],
         );
         let after = chains(&state);
-        assert_eq!(led(&state), 14);
+        assert_eq!(elements_led(&state), 14);
         assert!(before.iter().all(|(name, rules)| after[name] == *rules));
         assert_eq!(
             after.keys().collect::<Vec<_>>(),
@@ -286,15 +292,35 @@ mod tests {
         with(&mut state, "c", &["8011:80"]);
         let all = chains(&state);
         assert_eq!(all.keys().collect::<Vec<_>>(), ["ports", "ports-c"]);
-        assert_eq!((all["ports"].len(), led(&state)), (3, 1));
+        assert_eq!((all["ports"].len(), elements_led(&state)), (3, 1));
         state.remove("b");
-        assert_eq!(led(&state), 12);
+        assert_eq!(elements_led(&state), 12);
     }
 
     #[test]
     fn very_many_ports_are_one_rule() {
         let mut state = State::default();
         with(&mut state, "a", &["10000-59999:10000-59999"]);
-        assert_eq!((chains(&state)["ports"].len(), led(&state)), (2, 0));
+        assert_eq!(
+            (chains(&state)["ports"].len(), elements_led(&state)),
+            (2, 0)
+        );
+    }
+
+    #[test]
+    fn what_a_relay_leads_has_no_rule() {
+        let mut state = State::default();
+        with(
+            &mut state,
+            "a",
+            &["[::1]:8443:443", "[::1]:9000-9009:80-89/udp"],
+        );
+        with(&mut state, "b", &["127.0.0.1:8443:443"]);
+        let all = chains(&state);
+        assert_eq!(all.keys().collect::<Vec<_>>(), ["ports", "ports-b"]);
+        assert_eq!(elements_led(&state), 1);
+        let mut count = 0;
+        elements(&state, |_, _, _| count += 1);
+        assert_eq!(count, 1);
     }
 }

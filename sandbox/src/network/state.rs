@@ -7,8 +7,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
-use super::NetworkError;
 use super::address_pool as pool;
+use super::{NetworkError, relay};
 use crate::config::{
     Access, BridgeNetwork, Interface, Link, MacAddress, Port, PrivateNetwork, Rates,
 };
@@ -106,10 +106,11 @@ impl State {
         if self.leases.contains_key(&wanted.id) {
             return Err(NetworkError::IdTaken(wanted.id.clone()));
         }
+        let (count, most) = (relay::count(&wanted.ports), relay::MOST_PORTS);
+        if count > most {
+            return Err(NetworkError::TooManyRelayed { count, most });
+        }
         for port in &wanted.ports {
-            if port.address == Some(IpAddr::V6(Ipv6Addr::LOCALHOST)) {
-                return Err(NetworkError::Loopback6(*port));
-            }
             let mut taken = self.leases.values().flat_map(|lease| {
                 let ports = lease.ports.iter();
                 ports.map(move |taken| (taken, &lease.name))
@@ -174,6 +175,16 @@ impl State {
             }),
             _ => Ok(()),
         }
+    }
+
+    /// Where the ports of this box lead, IPv6 first.
+    pub(crate) fn addresses_of_ports(&self, id: &str) -> Vec<IpAddr> {
+        let lease = self.leases.get(id);
+        let link = lease.and_then(|lease| self.link_of_ports(&lease.links));
+        link.map_or_else(Vec::new, |link| {
+            let six = link.address6.map(IpAddr::V6);
+            six.into_iter().chain([IpAddr::V4(link.address)]).collect()
+        })
     }
 
     /// Where a box's ports lead: to its first network that leads outside, by which it also answers; where it has none

@@ -9,6 +9,7 @@ pub(crate) mod capabilities;
 pub(crate) mod clone;
 pub(crate) mod crash;
 pub(crate) mod descriptors;
+pub(crate) mod disks;
 mod early;
 pub(crate) mod exec;
 pub(crate) mod files;

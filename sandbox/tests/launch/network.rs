@@ -329,6 +329,25 @@ pub(crate) fn told4(by: Ipv4Addr) -> String {
     told(["TCP4", "UDP4"], &by.to_string())
 }
 
+/// How many processes lead ports in our network namespace.
+fn relays() -> usize {
+    let own = fs::read_link("/proc/self/ns/net").unwrap();
+    let is_one = |pid: &Path| {
+        fs::read_to_string(pid.join("comm")).is_ok_and(|name| name == "herd-net\n")
+            && fs::read_link(pid.join("ns/net")).is_ok_and(|net| net == own)
+    };
+    let pids = fs::read_dir("/proc").unwrap().flatten();
+    pids.filter(|entry| is_one(&entry.path())).count()
+}
+
+/// One that has closed everything is on its way out still.
+fn wait_for_no_relay() {
+    let start = Instant::now();
+    while relays() > 0 {
+        assert!(start.elapsed() < Duration::from_secs(5), "one is left");
+    }
+}
+
 /// As socat writes them.
 fn told6(by: Ipv6Addr) -> String {
     let groups: Vec<String> = by
@@ -520,16 +539,57 @@ pub(crate) const CASES: &[Case] = &[
             assert_eq!(machine(), before);
         },
     ),
-    ("the_loopback_of_ipv6_is_refused_by_name", || {
-        let _world = World::new();
-        let before = machine();
-        let mut config = with_ports("aa", &["[2001:db8::1]:8443:443"]);
-        private(&mut config).ports[0].address = Some(Ipv6Addr::LOCALHOST.into());
-        let failure = outcome(&config).failure.unwrap();
-        let reason = "port [::1]:8443:443/tcp: the kernel leads no connection to [::1] elsewhere; 127.0.0.1 it does";
-        assert!(failure.to_string().contains(reason), "{failure}");
-        assert_eq!(machine(), before);
-    }),
+    (
+        "the_loopback_of_ipv6_is_led_by_a_process_that_goes_with_the_box",
+        || {
+            let _world = World::new();
+            let before = machine();
+            let mut config = with_ports("aa", &["[::1]:8443:80", "[::1]:8443:80/udp"]);
+            config.process.argv = ["/bin/sh", "-c", SERVE].map(Into::into).to_vec();
+            let running = Running::start(&config);
+            let gateway = network::networks().unwrap()[0].gateway6.unwrap();
+            assert_eq!(here(&asking("[::1]", 8443)), told6(gateway));
+            assert_eq!(relays(), 1);
+            running.stop();
+            assert_eq!(machine(), before);
+            wait_for_no_relay();
+        },
+    ),
+    (
+        "a_failure_at_any_step_leaves_no_process_that_leads_a_port",
+        || {
+            let _world = World::new();
+            let before = machine();
+            let plan = plan(&with_ports("aa", &["[::1]:8443:80"]));
+            for step in 1..=plan.steps_len() {
+                let outcome = outcome_of(&plan.clone().fail_at(step), &[]);
+                assert_eq!(outcome.failure.map(|failure| failure.step), Some(step));
+                release("aa");
+                assert_eq!(machine(), before, "step {step}");
+                wait_for_no_relay();
+            }
+        },
+    ),
+    (
+        "a_box_has_256_ports_on_the_loopback_of_ipv6_at_most",
+        || {
+            let _world = World::new();
+            let before = machine();
+            let mut config = on_default("aa", "true");
+            let ports = ["[::1]:20000-20254:80-334", "[::1]:53:53/udp"];
+            private(&mut config).ports = ports.map(|port| port.parse().unwrap()).to_vec();
+            fine(&config);
+            release("aa");
+            private(&mut config).ports = vec!["[::1]:20000-20256:80-336".parse().unwrap()];
+            let failure = outcome(&config).failure;
+            let reason =
+                "257 ports on [::1]: a box has 256 at most, because each takes a socket that waits";
+            let failure = failure.unwrap().to_string();
+            assert!(failure.contains(reason), "{failure}");
+            assert_eq!(machine(), before);
+            wait_for_no_relay();
+        },
+    ),
     ("what_an_interface_is_asked_to_have_it_has", || {
         let _world = World::new();
         let mut config = on_default(

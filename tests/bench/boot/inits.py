@@ -44,7 +44,7 @@ class Herd(Init):
     name = 'herd'
     program = '/sbin/init'
     command = ('/sbin/init',)
-    end = '/sbin/poweroff'
+    end = 'herd shutdown'
     note = 'boots as shipped: file systems, devices, logins'
     more = ''
 
@@ -131,7 +131,6 @@ class OpenRc(Init):
     command = ('/sbin/init.sysvinit',)
     end = '/sbin/init.sysvinit 0'
     note = 'under sysvinit, serial'
-    parallel = False
 
     def configure(self, tree, n):
         # Those that Debian's packages bring would start too.
@@ -142,17 +141,9 @@ class OpenRc(Init):
                    f'command={RACER}\ncommand_args={n}\ncommand_background=yes\npidfile=/run/svc{i}.pid',
                    '/sbin/openrc-run')
             link(tree, f'/etc/runlevels/default/svc{i}', f'/etc/init.d/svc{i}')
-        if self.parallel:
-            write(tree, '/etc/rc.conf', 'rc_parallel="YES"\n')
         write(tree, '/etc/inittab',
               'id:3:initdefault:\nsi::sysinit:/sbin/openrc sysinit\nrc::bootwait:/sbin/openrc boot\n'
               f'l3:3:wait:/sbin/openrc default\nl0:0:wait:/sbin/openrc shutdown\no0:0:wait:{OFF}\n')
-
-
-class OpenRcParallel(OpenRc):
-    name = 'openrc-parallel'
-    note = 'under sysvinit, rc_parallel'
-    parallel = True
 
 
 class Runit(Init):

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""race.py [-e ENGINE,…] [-n N,…] [-r REPEATS] [-i INIT,…] [-o FILE] : boots inits beside each other, interleaved.
+"""race.py [--rt] [-e ENGINE,…] [-n N,…] [-r REPEATS] [-i INIT,…] [-o FILE] : boots inits beside each other, interleaved.
 
 Engines: `container` (systemd-nspawn on this kernel) and `machine` (user-mode Linux). One JSON line a boot.
 """
@@ -16,6 +16,9 @@ import time
 from pathlib import Path
 
 import inits
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from harness import realtime  # noqa: E402
 
 HERE = Path(__file__).resolve().parent
 VM = HERE.parent.parent / 'vm'
@@ -102,14 +105,15 @@ ln -s /dev/console "$work/above/bench/console"
 mount -t overlay race -o "lowerdir=$root,upperdir=$work/above/upper,workdir=$work/above/work" "$work/root"
 # Not exec: the namespace's first process is this shell, and with it all goes.
 systemd-nspawn --quiet --directory="$work/root" --register=no --keep-unit --private-network \
-    --bind="$work/above/bench:/bench" --machine="race$$" --kill-signal=SIGKILL /usr/bin/racer begin $command
+    --bind="$work/above/bench:/bench" --machine="$name" --kill-signal=SIGKILL /usr/bin/racer begin $command
 '''
 
 
 def container(init, work, root):
     for name in ('above', 'root'):
         (work / name).mkdir()
-    environment = {**os.environ, 'work': str(work), 'root': str(root), 'command': ' '.join(init.command)}
+    environment = {**os.environ, 'work': str(work), 'root': str(root), 'command': ' '.join(init.command),
+                   'name': work.name.replace('.', '').replace('_', '')}
     return Machine(['unshare', '--mount', '--pid', '--fork', '--kill-child', '--mount-proc', '--propagation', 'private', 'bash', '-c', IN_CONTAINER], environment)
 
 
@@ -139,9 +143,13 @@ def race(engine, init, n, root):
         (work / 'end').write_text(lay(init, n, work / 'tree'))
         boot = ENGINES[engine](init, work, root)
         row = boot.figures or {'error': boot.text[-2000:].decode(errors='replace')}
-        return {'engine': engine, 'init': init.name, 'n': n, 'load': os.getloadavg()[0], **row}
+        return {'engine': engine, 'init': init.name, 'n': n, 'rt': is_realtime(), 'load': os.getloadavg()[0], **row}
     finally:
         shutil.rmtree(work)
+
+
+def is_realtime():
+    return os.sched_getscheduler(0) == os.SCHED_RR
 
 
 def available(root, wanted):
@@ -165,8 +173,11 @@ def main():
     parser.add_argument('-r', '--repeats', type=int, default=5)
     parser.add_argument('-i', '--inits', type=words(str), default=[])
     parser.add_argument('-o', '--output', default='race.jsonl')
+    parser.add_argument('--rt', action='store_true', help='at real-time priority: what an idle machine would show')
     options = parser.parse_args()
     root = Path(subprocess.run([HERE / 'make-root'], check=True, capture_output=True, text=True).stdout.strip())
+    if options.rt:
+        realtime()
     racers = list(available(root, options.inits))
     with open(options.output, 'a') as output:
         for engine in options.engines:

@@ -24,7 +24,9 @@ def main():
                 boots[(row['engine'], row['n'])][row['init']].append(row)
     for (engine, n), by_init in sorted(boots.items()):
         loads = [row['load'] for rows in by_init.values() for row in rows]
-        print(f'\n### {n:,} services, {TITLES[engine]} (load {min(loads):.1f} to {max(loads):.1f})\n')
+        is_rt = any(row.get('rt') for rows in by_init.values() for row in rows)
+        rt = ', at real-time priority' if is_rt else ''
+        print(f'\n### {n:,} services, {TITLES[engine]} (load {min(loads):.1f} to {max(loads):.1f}{rt})\n')
         print('| init | ' + ' | '.join(heading for heading, *_ in COLUMNS) + ' |')
         print('|---|' + '---|' * len(COLUMNS))
         good = {name: [row for row in rows if 'to_all_s' in row] for name, rows in by_init.items()}

@@ -88,6 +88,20 @@ impl Disk {
         self
     }
 
+    /// A second disk, `/dev/ubdb`, with an empty ext4 file system.
+    pub(super) fn second_disk(self) -> Self {
+        let path = self.directory.path().join("second");
+        let file = fs::File::create(&path).unwrap();
+        file.set_len(16 << 20).unwrap();
+        let made = Command::new("/sbin/mkfs.ext4")
+            .arg("-q")
+            .arg(&path)
+            .status();
+        assert!(made.unwrap().success(), "mkfs.ext4");
+        let path = path.to_str().unwrap().to_owned();
+        self.option(&["-d", &path])
+    }
+
     pub(super) fn boot(&mut self) -> Machine {
         let cow = self.directory.path().join("cow");
         let mut command = Command::new(vm("boot"));
@@ -289,7 +303,7 @@ fn image() -> PathBuf {
     let herd = Path::new(env!("CARGO_BIN_EXE_herd"));
     let path = herd.with_file_name("machine.ext4");
     let lock = fs::File::create(herd.with_file_name("machine.lock")).unwrap();
-    lock.lock().unwrap();
+    rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
     let age = |path: &Path| {
         path.metadata()
             .and_then(|metadata| metadata.modified())

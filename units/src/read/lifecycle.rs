@@ -6,14 +6,39 @@ use std::time::Duration;
 use toml::de::DeValue;
 
 use super::{Draft, probe};
+use crate::power::{Haste, Power};
 use crate::reader::{Item, Reader};
 use crate::unit::{EmergencyAction, ExitSet, KillMode, Ready, Restart, StartLimit};
 
-const ACTIONS: [(&str, EmergencyAction); 3] = [
+/// Words of systemd.unit(5), `FailureAction=`.
+const ACTIONS: [(&str, EmergencyAction); 16] = [
     ("none", EmergencyAction::None),
     ("exit", EmergencyAction::Exit),
     ("exit-force", EmergencyAction::ExitForce),
+    ("reboot", machine(Power::Reboot, Haste::InOrder)),
+    ("reboot-force", machine(Power::Reboot, Haste::AtOnce)),
+    ("reboot-immediate", machine(Power::Reboot, Haste::Immediate)),
+    ("poweroff", machine(Power::PowerOff, Haste::InOrder)),
+    ("poweroff-force", machine(Power::PowerOff, Haste::AtOnce)),
+    (
+        "poweroff-immediate",
+        machine(Power::PowerOff, Haste::Immediate),
+    ),
+    ("halt", machine(Power::Halt, Haste::InOrder)),
+    ("halt-force", machine(Power::Halt, Haste::AtOnce)),
+    ("halt-immediate", machine(Power::Halt, Haste::Immediate)),
+    ("kexec", machine(Power::Kexec, Haste::InOrder)),
+    ("kexec-force", machine(Power::Kexec, Haste::AtOnce)),
+    ("soft-reboot", machine(Power::SoftReboot, Haste::InOrder)),
+    (
+        "soft-reboot-force",
+        machine(Power::SoftReboot, Haste::AtOnce),
+    ),
 ];
+
+const fn machine(power: Power, haste: Haste) -> EmergencyAction {
+    EmergencyAction::Power(power, haste)
+}
 
 const RESTARTS: [(&str, Restart); 7] = [
     ("no", Restart::No),

@@ -4,7 +4,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
 use tempfile::TempDir;
-use units::load::Loaded;
+use units::load::{Boot, Loaded};
 use units::{Facts, SearchPath, UnitName, diff, load, load_one};
 
 struct Tree {
@@ -350,4 +350,57 @@ fn a_changed_set_is_told_as_added_removed_and_changed() {
     assert_eq!(found.changed.len(), 1);
     assert_eq!(found.changed[0].name, name("b"));
     assert_eq!(found.changed[0].parts, ["surroundings", "box"]);
+}
+
+/// A machine that boots, with the units of the boot in `boot`.
+fn machine(files: &[(&str, &str)]) -> Loaded {
+    let mut tree = Tree::new(files);
+    tree.search.boot = Some(Boot {
+        directory: tree.path("boot"),
+        goal: name("default"),
+        alone: false,
+        masked: Vec::new(),
+    });
+    tree.load()
+}
+
+const MOUNT: &str = "oneshot = true\ncommand = 'true'";
+const GOAL: (&str, &str) = ("boot/default.toml", "kind = 'target'");
+
+#[test]
+fn a_unit_that_needs_a_path_requires_and_follows_the_mounts_above_it() {
+    let loaded = machine(&[
+        GOAL,
+        ("boot/mount-srv.toml", MOUNT),
+        ("boot/mount-srv-my\\x20data.toml", MOUNT),
+        ("boot/mount-var.toml", MOUNT),
+        (
+            "enabled/web.toml",
+            "command = 'x'\nrequires_mounts_for = ['/srv/my data/deep']",
+        ),
+    ]);
+    let web = &loaded.units[&name("web")].dependencies;
+    let mounts = [name("mount-srv"), name("mount-srv-my\\x20data")];
+    assert_eq!(web.requires, mounts);
+    assert_eq!(web.after, mounts);
+    assert!(loaded.units.contains_key(&mounts[1]));
+    assert!(!loaded.units.contains_key(&name("mount-var")));
+}
+
+#[test]
+fn what_a_boot_adds_to_a_unit_takes_none_of_its_own_names_away() {
+    let loaded = machine(&[
+        ("boot/default.toml", "kind = 'target'\nwants = ['one']"),
+        ("boot/default.wants/two", ""),
+        ("boot/default.requires/three", ""),
+        ("boot/one.toml", MOUNT),
+        ("boot/two.toml", MOUNT),
+        ("boot/three.toml", MOUNT),
+        ("available/default.toml.d/10-own.toml", "wants = ['four']"),
+        ("available/four.toml", MOUNT),
+    ]);
+    let goal = &loaded.units[&name("default")].dependencies;
+    assert_eq!(goal.wants, [name("four"), name("two")]);
+    assert_eq!(goal.requires, [name("three")]);
+    assert!(!loaded.units.contains_key(&name("one")));
 }

@@ -497,6 +497,7 @@ impl World {
                         .push(answer.clone());
                 }
                 Action::Ending { .. } => {}
+                Action::Power { .. } => {}
                 Action::Exit { code } => self.exits.push(*code),
             }
         }

@@ -1,0 +1,498 @@
+//! How a machine ends: herd as the first process of user-mode Linux (`tests/vm/run -1`), asked in every way there is.
+//!
+//! Each machine lives a second or two. A script runs in it once everything is up, and speaks on the console.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::fixture::Herd;
+use crate::needs;
+
+/// A machine to be: its units, and what is done before the kernel hands over.
+struct Machine {
+    directory: tempfile::TempDir,
+    prelude: String,
+}
+
+const HERD: &str = env!("CARGO_BIN_EXE_herd");
+
+impl Machine {
+    fn new() -> Self {
+        // Only what lies in the repository is seen from inside.
+        let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        Self {
+            directory,
+            prelude: "mkdir -p /etc/herd/enabled /etc/herd/available\nexport LC_ALL=C TERM=dumb\n"
+                .to_owned(),
+        }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// Before herd begins.
+    fn first(mut self, text: &str) -> Self {
+        self.prelude.push_str(text);
+        self.prelude.push('\n');
+        self
+    }
+
+    fn file(self, path: &str, text: &str) -> Self {
+        self.first(&format!("cat >{path} <<'END'\n{text}\nEND"))
+    }
+
+    fn unit(self, name: &str, text: &str) -> Self {
+        self.file(&format!("/etc/herd/enabled/{name}.toml"), text)
+    }
+
+    /// One that nobody starts.
+    fn available(self, name: &str, text: &str) -> Self {
+        self.file(&format!("/etc/herd/available/{name}.toml"), text)
+    }
+
+    /// A shell that hears no signal but SIGKILL.
+    fn stubborn(self, timeout: &str) -> Self {
+        self.unit(
+            "stubborn",
+            &format!(
+                "command = ['/bin/sh', '-c', 'trap \"\" TERM; while :; do sleep 1000; done']\n\
+                 timeout_stop = '{timeout}'"
+            ),
+        )
+    }
+
+    /// Boots, runs the script once all is up, and gives what was said on the console. `None` without a kernel.
+    fn run(self, script: &str) -> Option<Vec<String>> {
+        let runs = self.path("script");
+        let script = format!("exec >/dev/console 2>&1\nherd() {{ {HERD} \"$@\"; }}\n{script}\n");
+        fs::write(&runs, script).unwrap();
+        let unit = format!(
+            "command = ['/bin/bash', '{}']\noneshot = true\nafter = ['multi-user']\nkill_mode = 'process'\n\
+             environment = ['HERE={}', 'LC_ALL=C', 'TERM=dumb']\ntimeout_stop = '3s'",
+            runs.display(),
+            self.directory.path().display()
+        );
+        let machine = self.unit("script", &unit);
+        let boot = machine.path("boot");
+        let text = format!(
+            "#!/bin/bash\n{}\nexec -a init {HERD} \"herd.setenv=GLIBC_TUNABLES=$GLIBC_TUNABLES\" herd.mask=getty\n",
+            machine.prelude
+        );
+        fs::write(&boot, text).unwrap();
+        let run = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/vm/run");
+        let output = Command::new(run)
+            .args(["-t", "60", "-1", "/bin/bash"])
+            .arg(&boot)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        let complaint = String::from_utf8_lossy(&output.stderr).into_owned();
+        if complaint.contains("no user-mode Linux kernel") {
+            eprintln!("SKIPPED: needs a user-mode Linux kernel");
+            return None;
+        }
+        let said = String::from_utf8_lossy(&output.stdout);
+        let lines: Vec<String> = said
+            .lines()
+            .map(|line| line.trim_end().to_owned())
+            .collect();
+        assert!(
+            output.status.success(),
+            "{}:\n{complaint}\n{}",
+            output.status,
+            lines.join("\n")
+        );
+        Some(lines)
+    }
+}
+
+/// Claims that the lines are said, in this order.
+fn assert_said(said: &[String], expected: &[&str]) {
+    let mut rest = said.iter();
+    for part in expected {
+        assert!(
+            rest.any(|line| line.contains(part)),
+            "{part:?} is missing in\n{}",
+            said.join("\n")
+        );
+    }
+}
+
+fn assert_silent(said: &[String], word: &str) {
+    assert!(!said.iter().any(|line| line.contains(word)), "{said:#?}");
+}
+
+#[test]
+fn each_signal_ends_a_machine_in_its_way() {
+    let cases = [
+        ("TERM", "herd: powering off"),
+        ("PWR", "herd: powering off"),
+        ("INT", "herd: rebooting"),
+        ("37", "herd: halting"),
+        ("38", "herd: powering off"),
+        ("39", "herd: rebooting"),
+    ];
+    for (signal, end) in cases {
+        let machine = Machine::new().unit("sleeper", "command = 'sleep infinity'");
+        let Some(said) = machine.run(&format!("kill -{signal} 1")) else {
+            return;
+        };
+        assert_said(&said, &[end]);
+        // The units were stopped, and nobody else was there.
+        assert_silent(&said, "what no unit knows");
+    }
+}
+
+#[test]
+fn signals_from_13_on_end_a_machine_without_stopping_units() {
+    for (signal, end) in [(47, "halting"), (48, "powering off"), (49, "rebooting")] {
+        let machine = Machine::new().unit("sleeper", "command = 'sleep infinity'");
+        let Some(said) = machine.run(&format!("kill -{signal} 1")) else {
+            return;
+        };
+        assert_said(
+            &said,
+            &["herd: ending what no unit knows: ", &format!("herd: {end}")],
+        );
+    }
+}
+
+#[test]
+fn without_a_next_kernel_kexec_is_refused_and_its_signal_reboots() {
+    let said = Machine::new().run("herd kexec; echo code $?; kill -40 1");
+    let Some(said) = said else { return };
+    assert_said(
+        &said,
+        &[
+            "herd: no kernel is loaded that could follow this one; kexec(8) loads one",
+            "code 1",
+            "herd: rebooting into the next kernel",
+            "herd: no next kernel begins: ",
+        ],
+    );
+}
+
+#[test]
+fn harmless_signals_do_no_harm_and_goals_are_reached_by_signal() {
+    let said = Machine::new()
+        .unit("sleeper", "command = 'sleep infinity'")
+        .available(
+            "rescue-shell",
+            &format!(
+                "command = ['/bin/sh', '-c', 'exec >/dev/console; echo rescue; {HERD} is-active sleeper; kill -38 1']\n\
+                 oneshot = true"
+            ),
+        )
+        .available("kbrequest", "command = ['/bin/sh', '-c', 'echo key >/dev/console']\noneshot = true")
+        .run(
+            "herd start --no-wait kbrequest; kill -USR1 1; kill -QUIT 1; kill -PIPE 1; kill -USR2 1; kill -HUP 1; kill -WINCH 1
+             herd status sleeper | grep -o 'active (running)'
+             until herd logs herd | grep -o 'sleeper: active (running), process'; do :; done
+             kill -35 1; sleep 100",
+        );
+    let Some(said) = said else { return };
+    assert_said(
+        &said,
+        &["active (running)", "sleeper: active (running), process"],
+    );
+    assert_said(&said, &["key"]);
+    assert_said(&said, &["rescue", "inactive", "herd: powering off"]);
+}
+
+#[test]
+fn what_does_not_stop_is_shown_killed_at_its_deadline_and_holds_nothing_up() {
+    let said = Machine::new().stubborn("7s").run(
+        "setsid sleep 1000 &
+         trap '' TERM HUP
+         herd poweroff --no-wait
+         (sleep 1; herd status | head -2; herd reboot --when +1) &",
+    );
+    let Some(said) = said else { return };
+    assert_said(
+        &said,
+        &[
+            "powering off since ",
+            "stubborn: stopping, ",
+            "stubborn: stopping, ",
+        ],
+    );
+    let line = said.iter().rfind(|line| line.contains("stubborn")).unwrap();
+    assert!(line.contains(" s of 7 s; killed then"), "{line}");
+    assert_said(
+        &said,
+        &[
+            "herd: the machine is on its way to its end already",
+            "herd: ending what no unit knows: sleep (",
+            "herd: powering off",
+        ],
+    );
+}
+
+#[test]
+fn ctrl_alt_del_seven_times_in_two_seconds_waits_for_no_unit() {
+    let said = Machine::new()
+        .stubborn("infinity")
+        .run("trap '' TERM; for i in 1 2 3 4 5 6 7; do kill -INT 1; sleep 0.05; done");
+    let Some(said) = said else { return };
+    assert_said(
+        &said,
+        &["herd: ending what no unit knows: ", "herd: rebooting"],
+    );
+}
+
+#[test]
+fn force_shortens_an_end_that_has_begun() {
+    let said = Machine::new().stubborn("infinity").run(
+        "trap '' TERM HUP
+         herd poweroff --no-wait
+         (until herd status | grep -o 'stubborn: stopping.*without a limit'; do :; done
+          herd reboot --force --no-wait) &",
+    );
+    let Some(said) = said else { return };
+    assert_said(&said, &["without a limit", "herd: rebooting"]);
+}
+
+#[test]
+fn a_unit_for_the_moment_goes_before_what_would_be_done() {
+    let unit = |word: &str| {
+        format!("command = ['/bin/sh', '-c', 'echo {word} >/dev/console']\noneshot = true")
+    };
+    let said = Machine::new()
+        .available("ctrl-alt-del", &unit("pressed"))
+        .available("sigpwr", &unit("failing"))
+        .run(
+            "kill -INT 1; until herd logs herd | grep -q 'ctrl-alt-del: completed'; do :; done
+             kill -PWR 1; until herd logs herd | grep -q 'sigpwr: completed'; do :; done
+             echo still here; kill -38 1",
+        );
+    let Some(said) = said else { return };
+    assert_said(
+        &said,
+        &["pressed", "failing", "still here", "herd: powering off"],
+    );
+}
+
+#[test]
+fn a_soft_reboot_begins_anew_on_the_same_kernel_with_the_same_mounts() {
+    let said = Machine::new()
+        .unit("sleeper", "command = 'sleep infinity'")
+        .run(
+            "cut -d' ' -f1 /proc/sys/kernel/random/boot_id; ulimit -n; herd status sleeper | grep -o 'active (running)'
+             if [ ! -e /run/here ]; then
+                 mkdir /run/here; mount -t tmpfs x /run/here; touch /run/here/kept
+                 setsid sleep 1000 &
+                 herd soft-reboot --no-wait
+             elif [ ! -e /run/here/again ]; then
+                 ls /run/here; touch /run/here/again; pgrep -c sleep; ls /run/nologin
+                 kill -51 1; sleep 100
+             else
+                 echo third life; kill -38 1
+             fi",
+        );
+    let Some(said) = said else { return };
+    assert_said(
+        &said,
+        &[
+            "active (running)",
+            "herd: starting user space anew",
+            "active (running)",
+            "kept",
+            "1",
+            "cannot access '/run/nologin'",
+            "herd: starting user space anew",
+            "active (running)",
+            "third life",
+            "herd: powering off",
+        ],
+    );
+    let ids: Vec<_> = said
+        .iter()
+        .filter(|line| line.matches('-').count() == 4)
+        .collect();
+    assert!(
+        ids.len() == 3 && ids.windows(2).all(|two| two[0] == two[1]),
+        "{said:#?}"
+    );
+    assert_eq!(said.iter().filter(|line| *line == "1024").count(), 3);
+}
+
+#[test]
+fn a_scheduled_end_is_told_on_terminals_and_can_be_called_off() {
+    let said = Machine::new().run(
+        "script -qfc 'sleep 1000' /tmp/seen </dev/null >/dev/null & first=$!
+         until [ -e /dev/pts/0 ]; do :; done
+         # A terminal that nobody reads keeps nobody up.
+         kill -STOP $first; timeout 1 yes >/dev/pts/0
+         script -qfc 'sleep 1000' /tmp/told </dev/null >/dev/null &
+         until [ -e /dev/pts/1 ]; do :; done
+         herd poweroff --when +4 tea is ready
+         cat /run/nologin
+         until grep -q tea /tmp/told; do :; done; tr -d '\\r\\a' </tmp/told | grep -v '^$'
+         herd status | head -2
+         ln -s $(readlink -f /proc/1/exe) /tmp/shutdown
+         /tmp/shutdown -r 23:59
+         herd status | grep -o 'rebooting at .* 23:59:00'
+         /tmp/shutdown -c never mind; /tmp/shutdown -c
+         until grep -q mind /tmp/told; do :; done; grep -A1 'after all' /tmp/told
+         ls /run/nologin
+         herd poweroff --when soon; /tmp/shutdown -x
+         /tmp/shutdown -k now only words; ls /run/nologin
+         until grep -q 'only words' /tmp/told; do :; done
+         /tmp/shutdown -h now",
+    );
+    let Some(said) = said else { return };
+    assert_said(
+        &said,
+        &[
+            "powering off at ",
+            "The machine is powering off in 4 minutes.",
+            "tea is ready",
+            "Broadcast message from ",
+            "The machine is powering off in 4 minutes.",
+            "tea is ready",
+            "powering off at ",
+            "tea is ready",
+            "rebooting at ",
+            "rebooting at ",
+            "herd: no end of the machine is scheduled",
+            "The machine is not rebooting after all.",
+            "never mind",
+            "cannot access '/run/nologin'",
+            "herd: \"soon\": takes now, +MINUTES or HH:MM",
+            "herd: shutdown: \"-x\" is no option of it; herd(8) lists them",
+            "powering off is announced for ",
+            "cannot access '/run/nologin'",
+            "herd: powering off",
+        ],
+    );
+}
+
+#[test]
+fn the_begin_and_the_end_stand_in_utmp_and_wtmp() {
+    let said = Machine::new().first(": >/var/log/wtmp").run(
+        "who -b /run/utmp; stat -c 'utmp %a %G' /run/utmp
+         stat -c 'wtmp %s' /var/log/wtmp
+         herd poweroff --wtmp-only; utmpdump /var/log/wtmp 2>/dev/null | cut -c1-31
+         kill -38 1",
+    );
+    let Some(said) = said else { return };
+    assert_said(
+        &said,
+        &[
+            "system boot",
+            "utmp 664 utmp",
+            "wtmp 384",
+            "[2] [00000] [~~  ] [reboot  ]",
+            "[1] [00000] [~~  ] [shutdown]",
+        ],
+    );
+}
+
+#[test]
+fn a_unit_may_end_the_machine() {
+    let cases = [
+        ("reboot", &["herd: rebooting"][..]),
+        ("poweroff-force", &["herd: powering off"]),
+    ];
+    for (action, expected) in cases {
+        let unit = format!(
+            "command = ['/bin/false']\nrestart = 'no'\nfailure_action = '{action}'\nafter = ['multi-user']"
+        );
+        let Some(said) = Machine::new().unit("job", &unit).run("sleep 100") else {
+            return;
+        };
+        assert_said(&said, expected);
+    }
+    // Nothing is stopped, let go or said.
+    let unit = "command = ['/bin/false']\nrestart = 'no'\nfailure_action = 'halt-immediate'\nafter = ['multi-user']";
+    let Some(said) = Machine::new().unit("job", unit).run("sleep 100") else {
+        return;
+    };
+    assert_silent(&said, "herd: halting");
+}
+
+#[test]
+fn file_systems_on_loop_devices_and_swap_are_let_go_clean() {
+    if !needs::program("debugfs") {
+        return;
+    }
+    let machine = Machine::new();
+    let image = machine.path("image");
+    let status = Command::new("sh")
+        .arg("-c")
+        .arg("truncate -s 8M \"$0\" && mkfs.ext4 -q \"$0\"")
+        .arg(&image)
+        .status();
+    assert!(status.unwrap().success());
+    let kept = machine.path("kept");
+    fs::copy(&image, &kept).unwrap();
+    let outside = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let target = outside.path().join("image");
+    fs::rename(&kept, &target).unwrap();
+    let said = machine.run(&format!(
+        "mkdir /mnt/a; mount -o loop {} /mnt/a
+         truncate -s 2M /mnt/a/inner; mkfs.ext4 -q /mnt/a/inner; mkdir /mnt/a/b; mount -o loop /mnt/a/inner /mnt/a/b
+         dd if=/dev/zero of=/swap bs=1M count=8 status=none; chmod 600 /swap; mkswap -q /swap; swapon /swap
+         echo written >/mnt/a/b/last; echo written >/mnt/a/last
+         setsid sh -c 'exec <>/mnt/a/b/last; trap \"\" TERM HUP; sleep 1000 & wait' &
+         kill -38 1; sleep 100",
+        target.display()
+    ));
+    let Some(said) = said else { return };
+    assert_said(
+        &said,
+        &["herd: killing what no unit knows: ", "herd: powering off"],
+    );
+    assert_silent(&said, "stays");
+    let show = |request: &str| {
+        let output = Command::new("debugfs")
+            .args(["-R", request])
+            .arg(&target)
+            .output();
+        String::from_utf8(output.unwrap().stdout).unwrap()
+    };
+    assert_eq!(show("cat last"), "written\n");
+    let state = show("show_super_stats -h");
+    assert!(state.contains("Filesystem state:         clean"), "{state}");
+    assert!(!state.contains("needs_recovery"), "{state}");
+}
+
+#[test]
+fn a_herd_that_did_not_boot_the_machine_does_not_end_it() {
+    let herd = Herd::builder()
+        .unit("web", "command = 'sleep infinity'")
+        .start();
+    for verb in ["poweroff", "reboot", "halt", "kexec", "soft-reboot"] {
+        let output = herd.ctl(&[verb]);
+        assert_eq!(
+            output.stderr,
+            "herd: herd did not boot this machine and does not end it; it can exit\n"
+        );
+        assert_eq!(output.code, 1);
+    }
+    let output = herd.ctl(&["shutdown", "--cancel"]);
+    assert_eq!(output.stderr, "herd: no end of the machine is scheduled\n");
+    herd.wait_state("web", "active");
+    herd.shutdown();
+}
+
+#[test]
+fn where_there_is_no_machine_to_end_a_units_action_ends_herd_with_its_code() {
+    let mut herd = Herd::builder()
+        .gate("gate")
+        .unit(
+            "job",
+            "command = ['sh', '-c', 'read x < @D@/gate; exit 3']\nrestart = 'no'\nfailure_action = 'reboot'",
+        )
+        .unit("web", "command = 'sleep infinity'")
+        .start();
+    herd.wait_log("herd", "web: active");
+    herd.open_gate("gate");
+    herd.wait_log(
+        "herd",
+        "job: its end asks for reboot; herd did not boot this machine, and ends itself",
+    );
+    assert_eq!(herd.wait_end().code(), Some(3));
+}
