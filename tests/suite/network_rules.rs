@@ -5,9 +5,22 @@ use crate::network_reach::{
     IDLE, WEB, from_box, from_host, from_outside, lacks_something, listens, says,
 };
 
+/// It is refused by a rule, or nobody answers in time; nothing else keeps it from being asked.
 #[track_caller]
 fn hears_nothing(output: Output) {
     assert_eq!(output.stdout, "", "{output:?}");
+    let reasons = [
+        "No route to host",
+        "Permission denied",
+        "Network is unreachable",
+        "Connection refused",
+        "Connection timed out",
+    ];
+    let told = &output.stderr;
+    assert!(
+        reasons.iter().any(|reason| told.contains(reason)),
+        "{output:?}"
+    );
 }
 
 #[test]
@@ -23,6 +36,7 @@ fn an_isolated_box_is_reached_by_no_other_box_and_still_from_outside() {
     hears_nothing(from_box(&net, "db", "TCP4:web:80"));
     hears_nothing(from_box(&net, "web", "TCP4:other:80"));
     says(from_box(&net, "db", "TCP4:other:80"), "web for");
+    says(from_box(&net, "db", "TCP4:198.51.100.1:8080"), "web for");
     says(from_outside(&net, "TCP4:198.51.100.1:8080"), "web for");
     says(from_host(&net, "TCP4:127.0.0.1:8080"), "web for");
 }
@@ -55,6 +69,7 @@ fn a_denied_peer_is_not_reached_and_all_others_are() {
     hears_nothing(from_box(&net, "db", "TCP4:web:80"));
     hears_nothing(from_box(&net, "db", "TCP6:web:80"));
     says(from_box(&net, "free", "TCP4:web:80"), "web for");
+    says(from_box(&net, "free", "TCP6:web:80"), "web for");
 }
 
 #[test]
@@ -100,7 +115,19 @@ fn an_internal_network_leads_nowhere() {
     let routes = net.in_box("db", &["ip", "route"]).stdout;
     assert!(!routes.contains("default"), "{routes}");
     let _listener = net.listen_outside(7);
+    says(from_host(&net, "TCP4:198.51.100.2:7"), "outside for");
     hears_nothing(from_box(&net, "db", "TCP4:198.51.100.2:7"));
+    // Nor with a route.
+    let show = net.herd.json(&["network", "show", "inner"]);
+    let gateway = show["gateway"].as_str().unwrap();
+    let pid = net.herd.main_pid("db").to_string();
+    let inside = ["nsenter", "--target", &pid, "--net", "--"];
+    let route = [
+        "ip", "route", "add", "default", "via", gateway, "dev", "eth0",
+    ];
+    net.host(&[&inside[..], &route].concat());
+    hears_nothing(from_box(&net, "db", "TCP4:198.51.100.2:7"));
+    says(from_box(&net, "db", "TCP4:web:80"), "web for");
 }
 
 const INTERNAL: &str = "internal = true\nsubnet = \"10.99.0.0/24\"\n";

@@ -117,3 +117,35 @@ fn a_box_that_gets_no_name_server_is_told_of() {
     let log = net.herd.log("own").join("\n");
     assert!(!log.contains("no name server"), "{log}");
 }
+
+#[test]
+fn another_firewall_that_forwards_nothing_is_told_of_and_can_let_boxes_through() {
+    if lacks_something() {
+        return;
+    }
+    let web = format!("{WEB}ports = [\"8080:80\"]\n");
+    let closed = "nft 'add table ip filter; \
+        add chain ip filter FORWARD { type filter hook forward priority 0; policy drop; }'";
+    let net = Net::start_after(closed, Herd::builder().unit("web", &web), |builder| builder);
+    listens(&net, "web");
+    let told = net.herd.wait_log("herd", "drops what is forwarded");
+    assert!(
+        told.contains("chain FORWARD of table ip filter drops"),
+        "{told}"
+    );
+    let _listener = net.listen_outside(7);
+    hears_nothing(&from_box(&net, "web", "TCP4:203.0.113.9:7"));
+    hears_nothing(&from_outside(&net, "TCP4:198.51.100.1:8080"));
+    says(from_outside(&net, "TCP6:[2001:db8:1::1]:8080"), "web for");
+    let doctor = net.host.run(&[env!("CARGO_BIN_EXE_herd"), "doctor"]).stdout;
+    assert!(
+        doctor.contains("refused by chain FORWARD of table ip filter"),
+        "{doctor}"
+    );
+    for way in ["iifname", "oifname"] {
+        let rule = format!("add rule ip filter FORWARD {way} herd-default accept");
+        net.host(&["nft", &rule]);
+    }
+    says(from_box(&net, "web", "TCP4:203.0.113.9:7"), "outside for");
+    says(from_outside(&net, "TCP4:198.51.100.1:8080"), "web for");
+}

@@ -21,6 +21,12 @@ impl Daemon {
             let token = self.sources.add(registry, &watch, source, readable)?;
             Ok((watch, token))
         });
+        for chain in sandbox::network::refusals_to_forward() {
+            self.note(&format!(
+                "{chain} drops what is forwarded, unless a rule of its own lets it through: boxes reach nobody outside, nor are \
+                 their ports reached, before it lets herd's bridges pass (\"The way of a packet\" in herd.unit(5))"
+            ));
+        }
         match watched {
             Ok(watched) => self.firewall = Some(watched),
             // Without netfilter there will be no box either, and that is told by name.

@@ -252,7 +252,8 @@ pub struct Rates {
     pub out: Option<u64>,
     /// Bytes a second into the box.
     pub into: Option<u64>,
-    /// New connections a second, in each direction; what is above is dropped.
+    /// New connections a second, of both directions together; what is above is dropped. As many, and five at least, pass
+    /// at once after a pause. Each counts once, at its first packet.
     pub connections: Option<u32>,
 }
 

@@ -164,6 +164,24 @@ pub(super) fn others_translate() -> bool {
     listed.is_ok() && found
 }
 
+/// The chains of other programs that drop whatever is forwarded and that no rule of theirs names (`policy drop`): what boxes
+/// send does not pass them, nor what is for their ports, unless somebody has let herd's bridges through there. Each is
+/// written `chain FORWARD of table ip filter`. Those of the older `iptables` (legacy) are not seen. Empty where nf_tables
+/// cannot be asked.
+pub fn refusals_to_forward() -> Vec<String> {
+    let mut found = Vec::new();
+    let listed = Netlink::netfilter().and_then(|mut firewall| {
+        let (kind, question) = picture::all_chains();
+        firewall.dump(kind, &question, |frame| {
+            found.extend(picture::anothers_refusal(&frame));
+        })
+    });
+    if listed.is_err() {
+        found.clear();
+    }
+    found
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -9,8 +9,8 @@ use super::address_pool::bridge_mac;
 use super::links::SMALLEST_BURST;
 use super::nft::{
     Base, Chain, Expression, FORWARD, HARDWARE_ADDRESS, Header, INPUT, INTERFACE_NAME,
-    IPV4_ADDRESS, IPV6_ADDRESS, Kind, META_ETHER_TYPE, META_IIFNAME, PREROUTING, Register, Set,
-    Table, Target, interface, pair,
+    IPV4_ADDRESS, IPV6_ADDRESS, Kind, META_ETHER_TYPE, META_IIFNAME, META_PROTOCOL, PREROUTING,
+    Register, Set, Table, Target, interface, pair,
 };
 use super::state::State;
 
@@ -24,6 +24,7 @@ const RATES: &str = "rates";
 const IP: [u8; 2] = [0x08, 0x00];
 const ARP: [u8; 2] = [0x08, 0x06];
 const IP6: [u8; 2] = [0x86, 0xdd];
+const ICMP6: u8 = 58;
 
 pub(crate) fn table(state: &State) -> Table {
     let mut table = Table::default();
@@ -150,23 +151,48 @@ fn guard() -> Vec<Vec<Expression>> {
         Expression::load(Header::Network, 8, 16),
         Expression::is(&[0; 16]),
     ];
-    // Who says where an address is to be found (ICMPv6 136 directly behind the header, RFC 4861 4.4) says it of
-    // its own.
-    let advertises = vec![
+    // What neighbours say to each other (RFC 4861 4) the host hears behind other headers too, where its target is not
+    // looked at here.
+    let hidden = vec![
         Expression::load(Header::Network, 6, 1),
-        Expression::is(&[58]),
-        Expression::load(Header::Network, 40, 1),
-        Expression::is(&[136]),
+        Expression::is_not(&[ICMP6]),
+        Expression::meta(META_PROTOCOL),
+        Expression::is(&[ICMP6]),
+        Expression::load(Header::Transport, 0, 1),
+        between(133, 137),
+        Expression::dropped(),
     ];
+    rules.push([is_ether(IP6), hidden].concat());
+    // Who says where an address is to be found (136, RFC 4861 4.4) says it of its own.
     let target = of_others(with(Header::Network, 48, 16), ENDS6);
-    rules.push([is_ether(IP6), advertises, target].concat());
+    rules.push([is_ether(IP6), says(136, 136), target].concat());
+    // By other addresses than its own a box asks for neighbours, and nothing else.
     for fine in [link_local, nobody] {
-        rules.push([is_ether(IP6), fine, vec![Expression::back()]].concat());
+        let back = vec![Expression::back()];
+        rules.push([is_ether(IP6), fine, says(135, 136), back].concat());
     }
     // struct ipv6hdr.
     let sender = of_others(with(Header::Network, 8, 16), ENDS6);
     rules.push([is_ether(IP6), sender].concat());
     rules
+}
+
+fn between(first: u8, last: u8) -> Expression {
+    Expression::Range {
+        from: Register::One,
+        first: vec![first],
+        last: vec![last],
+    }
+}
+
+/// ICMPv6 directly behind the header, of one of these types.
+fn says(first: u8, last: u8) -> Vec<Expression> {
+    vec![
+        Expression::load(Header::Network, 6, 1),
+        Expression::is(&[ICMP6]),
+        Expression::load(Header::Network, 40, 1),
+        between(first, last),
+    ]
 }
 
 /// Frames to 01:80:c2:00:00:0X are for the bridge's port itself, past all that watches the bridge (IEEE 802.1D).

@@ -73,7 +73,7 @@ mod watch;
 
 pub(crate) use apply::{Taken, resolv_of_host};
 pub use apply::{collect, is_nowhere, name_servers, release};
-pub use firewall::{Damage, Repaired, repair};
+pub use firewall::{Damage, Repaired, refusals_to_forward, repair};
 pub use holder::Holder;
 pub(crate) use keeper::Keeper;
 pub(crate) use names::hosts;
@@ -181,7 +181,7 @@ pub enum NetworkError {
     Link { action: String, source: io::Error },
     #[error("this kernel has no nf_tables, which ports, NAT and rules between boxes need")]
     NoFirewall,
-    #[error("cannot change the table inet herd of the firewall")]
+    #[error("cannot change the tables inet herd and bridge herd of the firewall")]
     Rules(#[source] io::Error),
     #[error("cannot set {path} to {value}", path = path.display())]
     Setting {

@@ -106,6 +106,11 @@ pub(crate) enum Expression {
         key: u32,
         to: Register,
     },
+    /// What the first packet of the connection had, before anything of it was changed.
+    Original {
+        key: u32,
+        to: Register,
+    },
     /// The kind of the packet's address: `RTN_*`.
     AddressKind {
         source: bool,
@@ -204,6 +209,9 @@ pub(crate) const META_FAMILY: u32 = 15;
 pub(crate) const META_PROTOCOL: u32 = 16;
 pub(crate) const CONNECTION_STATE: u32 = 0;
 pub(crate) const CONNECTION_STATUS: u32 = 2;
+pub(crate) const CONNECTION_PORT: u32 = 12;
+pub(crate) const CONNECTION_TO4: u32 = 20;
+pub(crate) const CONNECTION_TO6: u32 = 22;
 
 /// A name as the kernel compares names of interfaces: 16 bytes, the rest NUL.
 pub(crate) fn interface(name: &str) -> Vec<u8> {
@@ -666,6 +674,12 @@ impl Expression {
             Self::Connection { key, to } => named(bytes, "ct", |bytes| {
                 number(bytes, 1, to.number());
                 number(bytes, 2, *key);
+            }),
+            Self::Original { key, to } => named(bytes, "ct", |bytes| {
+                number(bytes, 1, to.number());
+                number(bytes, 2, *key);
+                // NFTA_CT_DIRECTION, IP_CT_DIR_ORIGINAL.
+                attribute(bytes, 3, &[0]);
             }),
             Self::AddressKind { source, to } => named(bytes, "fib", |bytes| {
                 number(bytes, 1, to.number());

@@ -9,14 +9,18 @@ use std::collections::BTreeMap;
 
 use super::netlink::{Frame, attributes, frames};
 use super::nft::{
-    self, BRIDGE, INET, NEWCHAIN, NEWRULE, NEWSETELEM, NEWTABLE, NFNL_SUBSYS_NFTABLES, POSTROUTING,
-    TABLE,
+    self, BRIDGE, FORWARD, INET, NEWCHAIN, NEWRULE, NEWSETELEM, NEWTABLE, NFNL_SUBSYS_NFTABLES,
+    POSTROUTING, TABLE,
 };
 
 const GETTABLE: u16 = 1;
 const GETCHAIN: u16 = 4;
 const GETRULE: u16 = 7;
 const GETSETELEM: u16 = 13;
+
+/// `NFPROTO_*`.
+const IPV4: u8 = 2;
+const IPV6: u8 = 10;
 
 /// A chain or a set: its family, and its name as it is sent.
 type Name = (u8, Vec<u8>);
@@ -147,6 +151,29 @@ pub(crate) fn is_anothers_nat(frame: &Frame<'_>) -> bool {
     attribute(body, 1) != Some(&name(TABLE))
         && hooked(body)
             .is_some_and(|base| base.kind == name("nat") && base.hook == POSTROUTING.to_be_bytes())
+}
+
+/// The chain that a message of that dump tells of, where it lets nothing be forwarded but what its rules name, and is in a
+/// table that is not ours.
+pub(crate) fn anothers_refusal(frame: &Frame<'_>) -> Option<String> {
+    let Some((NEWCHAIN, family, body)) = of_nftables(frame) else {
+        return None;
+    };
+    let family = match family {
+        INET => "inet",
+        IPV4 => "ip",
+        IPV6 => "ip6",
+        _ => return None,
+    };
+    let base = hooked(body)?;
+    let refuses = base.drops && base.kind == name("filter") && base.hook == FORWARD.to_be_bytes();
+    let (table, chain) = (attribute(body, 1)?, attribute(body, 3)?);
+    let text = |bytes: &[u8]| {
+        let text = String::from_utf8_lossy(bytes);
+        text.trim_end_matches('\0').to_owned()
+    };
+    (refuses && table != name(TABLE))
+        .then(|| format!("chain {} of table {family} {}", text(chain), text(table)))
 }
 
 /// Claims that a message tells of something in a table of ours.
@@ -302,6 +329,7 @@ mod tests {
             picture.add(&frame);
             picture.shows(&picture);
             is_anothers_nat(&frame);
+            anothers_refusal(&frame);
             contains(&content, &content, DEPTH);
         }
     }

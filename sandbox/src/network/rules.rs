@@ -12,10 +12,10 @@ use ipnet::IpNet;
 
 use super::link_rules;
 use super::nft::{
-    self, Base, Batch, CONNECTION_STATE, CONNECTION_STATUS, Chain, Expression, FORWARD, Header,
-    INPUT, INTERFACE_NAME, IPV4_ADDRESS, IPV6_ADDRESS, Kind, META_FAMILY, META_IIFNAME,
-    META_OIFNAME, META_PROTOCOL, OUTPUT, POSTROUTING, PREROUTING, Register, Set, Table, Tables,
-    Target, Verdict, interface, pair,
+    self, Base, Batch, CONNECTION_PORT, CONNECTION_STATE, CONNECTION_STATUS, CONNECTION_TO4,
+    CONNECTION_TO6, Chain, Expression, FORWARD, Header, INPUT, INTERFACE_NAME, IPV4_ADDRESS,
+    IPV6_ADDRESS, Kind, META_FAMILY, META_IIFNAME, META_OIFNAME, META_PROTOCOL, OUTPUT,
+    POSTROUTING, PREROUTING, Register, Set, Table, Tables, Target, Verdict, interface, pair,
 };
 use super::port_rules;
 use super::state::{Bridge, Lease, State};
@@ -32,18 +32,27 @@ const ITSELF6: &str = "itself6";
 const INVALID: u32 = 1;
 const ESTABLISHED_OR_RELATED: u32 = 2 | 4;
 const DESTINATION_CHANGED: u32 = 1 << 5;
+/// `IPS_CONFIRMED`: the first packet of the connection has passed.
+const KNOWN: u32 = 1 << 3;
 /// `RTN_LOCAL`.
 const LOCAL: u32 = 2;
+/// `RTN_MULTICAST`, behind `RTN_BROADCAST` and `RTN_ANYCAST`: the host hears what is sent to these too.
+const MULTICAST: u32 = 5;
+
+const GROUPS6: Ipv6Addr = Ipv6Addr::new(0xff00, 0, 0, 0, 0, 0, 0, 0);
 
 /// Ranges of addresses that are not of the internet.
-const PRIVATE: [&str; 7] = [
+const PRIVATE: [&str; 10] = [
     "10.0.0.0/8",
     "172.16.0.0/12",
     "192.168.0.0/16",
     "100.64.0.0/10",
     "169.254.0.0/16",
+    "224.0.0.0/4",
+    "255.255.255.255/32",
     "fc00::/7",
     "fe80::/10",
+    "ff00::/8",
 ];
 
 /// What the kernel is to have.
@@ -166,6 +175,17 @@ impl Table {
     }
 
     fn lease(&mut self, id: &str, lease: &Lease) {
+        // Both directions lead here, so that they have one measure.
+        if let Some(rate) = lease.rates.connections {
+            let over = Expression::Over {
+                rate: rate.into(),
+                burst: rate.max(5),
+                bytes: false,
+            };
+            let rules = vec![vec![over, Expression::dropped()]];
+            let chain = Chain { base: None, rules };
+            self.chains.insert(rate_chain(id), chain);
+        }
         if !lease.ports.is_empty() {
             for link in &lease.links {
                 let four = link.address.octets();
@@ -179,28 +199,31 @@ impl Table {
             format!("out-{id}"),
             (OUT4, OUT6),
             lease,
-            access(lease, Direction::Out),
+            access(id, lease, Direction::Out),
         );
         self.chain(
             format!("in-{id}"),
             (IN4, IN6),
             lease,
-            access(lease, Direction::In),
+            access(id, lease, Direction::In),
         );
     }
 }
 
-/// What comes from a bridge has an address of that bridge, and nothing of it is for the host's loopback,
-/// which the bridge has to let through for the host's own connections to ports.
+/// What comes from a bridge has an address of that bridge, and nothing that comes from anywhere is for the host's
+/// loopback: the kernel would refuse it by the route alone, which it asks for only after a port has led it to a box, and
+/// bridges have to let it through for the host's own connections to ports. (`::1` it refuses before all rules.)
 fn guard(bridges: &[&Bridge]) -> Vec<Vec<Expression>> {
-    let mut rules = Vec::new();
+    let mut rules = vec![rule([
+        vec![
+            Expression::meta(META_IIFNAME),
+            Expression::is_not(&interface("lo")),
+        ],
+        address(&loopback(), Side::Destination, true),
+        vec![Expression::dropped()],
+    ])];
     for bridge in bridges {
         let from = || iifname(&bridge.device);
-        rules.push(rule([
-            from(),
-            address(&loopback(), Side::Destination, true),
-            vec![Expression::dropped()],
-        ]));
         let own = IpNet::V4(bridge.subnet);
         rules.push(rule([
             from(),
@@ -345,9 +368,14 @@ fn output() -> Vec<Vec<Expression>> {
 }
 
 /// Without asking for neighbours there is no IPv6 (RFC 4861): ICMPv6 135 and 136, and nobody's 134, who would be a
-/// router.
+/// router. Directly behind the header, as everybody sends them.
 fn neighbours() -> Vec<Expression> {
-    let mut parts = icmp(true);
+    let mut parts = family(true);
+    parts.extend([
+        Expression::load(Header::Network, 6, 1),
+        Expression::is(&[58]),
+    ]);
+    parts.extend(icmp(true));
     parts.push(Expression::Range {
         from: Register::One,
         first: vec![135],
@@ -383,23 +411,27 @@ fn link_local() -> Vec<Expression> {
     address(&IpNet::V6(net), Side::Destination, true)
 }
 
+fn rate_chain(id: &str) -> String {
+    format!("new-{id}")
+}
+
 /// What a box's access lines say of new connections in one direction.
-fn access(lease: &Lease, direction: Direction) -> Vec<Vec<Expression>> {
+fn access(id: &str, lease: &Lease, direction: Direction) -> Vec<Vec<Expression>> {
     let mut rules = Vec::new();
-    if let Some(rate) = lease.rates.connections {
-        let over = Expression::Over {
-            rate: rate.into(),
-            burst: rate.max(5),
-            bytes: false,
-        };
-        rules.push(vec![over, Expression::dropped()]);
+    if lease.rates.connections.is_some() {
+        // A flow that nobody answers stays new.
+        let first = connection_lacks(CONNECTION_STATUS, KNOWN);
+        let jump = Expression::Verdict(Verdict::Jump(rate_chain(id)));
+        rules.push(rule([first, vec![jump]]));
     }
     if lease.isolate {
         let other = match direction {
             Direction::Out => to_bridges(),
             Direction::In => from_bridges(),
         };
-        rules.push(rule([other, vec![Expression::Reject]]));
+        // By a port of the host one comes as from outside.
+        let directly = connection_lacks(CONNECTION_STATUS, DESTINATION_CHANGED);
+        rules.push(rule([other, directly, vec![Expression::Reject]]));
     }
     let lines = |word: Word| {
         let ours = move |access: &&Access| access.direction == direction && access.verdict == word;
@@ -424,38 +456,83 @@ fn access(lease: &Lease, direction: Direction) -> Vec<Vec<Expression>> {
 
 /// What a line is about, as beginnings of rules: one for each family and protocol that it needs.
 fn matches(line: &Access, lease: &Lease) -> Vec<Vec<Expression>> {
+    let mut rules = with_ports(line, peers(line, lease), destination_port);
+    if line.direction == Direction::Out {
+        // Who is led on by a port of the host's asks for both: that port, and where it leads.
+        let led = connection_has(CONNECTION_STATUS, DESTINATION_CHANGED);
+        let asked = with_ports(line, asked_for(line, lease), original_port);
+        rules.extend(asked.into_iter().map(|parts| rule([led.clone(), parts])));
+    }
+    rules
+}
+
+fn peers(line: &Access, lease: &Lease) -> Vec<Vec<Expression>> {
     let side = match line.direction {
         Direction::Out => Side::Destination,
         Direction::In => Side::Source,
     };
-    let peers: Vec<Vec<Expression>> = match line.peer {
+    match line.peer {
         Peer::Any => vec![Vec::new()],
-        Peer::Subnet(net) => vec![address(&net, side, true)],
         Peer::Host => {
             let source = line.direction == Direction::In;
-            vec![vec![
-                Expression::AddressKind {
-                    source,
-                    to: Register::One,
-                },
-                Expression::is(&LOCAL.to_ne_bytes()),
-            ]]
+            let kind = Expression::AddressKind {
+                source,
+                to: Register::One,
+            };
+            if source {
+                return vec![vec![kind, Expression::is(&LOCAL.to_ne_bytes())]];
+            }
+            let heard = Expression::Range {
+                from: Register::One,
+                first: LOCAL.to_ne_bytes().to_vec(),
+                last: MULTICAST.to_ne_bytes().to_vec(),
+            };
+            // Of a group of IPv6 the kernel says only whether there is a route.
+            let groups = IpNet::V6(ipnet::Ipv6Net::new_assert(GROUPS6, 8));
+            vec![vec![kind, heard], address(&groups, side, true)]
         }
         Peer::Boxes => vec![match line.direction {
             Direction::Out => to_bridges(),
             Direction::In => from_bridges(),
         }],
-        Peer::Private => PRIVATE
-            .iter()
-            .filter_map(|net| net.parse().ok())
-            .map(|net| address(&net, side, true))
-            .collect(),
-        Peer::Dns => lease
-            .dns
-            .iter()
-            .map(|server| address(&IpNet::from(*server), side, true))
-            .collect(),
-    };
+        Peer::Subnet(_) | Peer::Private | Peer::Dns => {
+            let nets = nets(line, lease);
+            nets.iter().map(|net| address(net, side, true)).collect()
+        }
+    }
+}
+
+/// The addresses of a line whose peer is nothing else.
+fn nets(line: &Access, lease: &Lease) -> Vec<IpNet> {
+    match line.peer {
+        Peer::Subnet(net) => vec![net],
+        Peer::Private => PRIVATE.iter().filter_map(|net| net.parse().ok()).collect(),
+        Peer::Dns => lease.dns.iter().copied().map(IpNet::from).collect(),
+        Peer::Any | Peer::Host | Peer::Boxes => Vec::new(),
+    }
+}
+
+/// Of a connection that is led on by a port of the host's: whom it was for before.
+fn asked_for(line: &Access, lease: &Lease) -> Vec<Vec<Expression>> {
+    match line.peer {
+        Peer::Any if line.ports.is_none() => Vec::new(),
+        Peer::Any => vec![Vec::new()],
+        // Only the host's own addresses are led on. What others lead elsewhere is let through by no line of ours.
+        Peer::Host if line.verdict == Word::Deny => vec![Vec::new()],
+        Peer::Host => vec![to_bridges()],
+        Peer::Boxes => Vec::new(),
+        Peer::Subnet(_) | Peer::Private | Peer::Dns => {
+            nets(line, lease).iter().map(original_address).collect()
+        }
+    }
+}
+
+/// Each of these, with the line's protocols and ports.
+fn with_ports(
+    line: &Access,
+    peers: Vec<Vec<Expression>>,
+    port: fn(&RangeInclusive<u16>) -> Vec<Expression>,
+) -> Vec<Vec<Expression>> {
     let range = if line.peer == Peer::Dns {
         Some(53..=53)
     } else {
@@ -469,7 +546,7 @@ fn matches(line: &Access, lease: &Lease) -> Vec<Vec<Expression>> {
         None => vec![Protocol::Tcp, Protocol::Udp],
     };
     let both = |peer: &Vec<Expression>, one: Protocol| {
-        let parts = [peer.clone(), protocol(one), destination_port(&range)];
+        let parts = [peer.clone(), protocol(one), port(&range)];
         parts.concat()
     };
     peers
@@ -543,6 +620,18 @@ fn connection_has(key: u32, bits: u32) -> Vec<Expression> {
     ]
 }
 
+/// None of these bits.
+fn connection_lacks(key: u32, bits: u32) -> Vec<Expression> {
+    vec![
+        Expression::Connection {
+            key,
+            to: Register::One,
+        },
+        Expression::mask(bits.to_ne_bytes().to_vec()),
+        Expression::is(&[0; 4]),
+    ]
+}
+
 /// The jumps to the chain of the box whose address this is, of either family.
 fn to_chains(
     start: fn() -> Vec<Expression>,
@@ -583,6 +672,26 @@ fn load_address(ipv6: bool, side: Side) -> Expression {
 /// The packet's address is in `net`, or is not.
 pub(crate) fn address(net: &IpNet, side: Side, inside: bool) -> Vec<Expression> {
     let ipv6 = matches!(net, IpNet::V6(_));
+    rule([
+        family(ipv6),
+        vec![load_address(ipv6, side)],
+        loaded_is_in(net, inside),
+    ])
+}
+
+/// Where the connection was to lead is in `net`.
+fn original_address(net: &IpNet) -> Vec<Expression> {
+    let ipv6 = matches!(net, IpNet::V6(_));
+    let key = if ipv6 { CONNECTION_TO6 } else { CONNECTION_TO4 };
+    let to = Register::One;
+    rule([
+        family(ipv6),
+        vec![Expression::Original { key, to }],
+        loaded_is_in(net, true),
+    ])
+}
+
+fn loaded_is_in(net: &IpNet, inside: bool) -> Vec<Expression> {
     let (mask, network) = match net {
         IpNet::V4(net) => (
             net.netmask().octets().to_vec(),
@@ -593,8 +702,7 @@ pub(crate) fn address(net: &IpNet, side: Side, inside: bool) -> Vec<Expression> 
             net.network().octets().to_vec(),
         ),
     };
-    let mut parts = family(ipv6);
-    parts.push(load_address(ipv6, side));
+    let mut parts = Vec::new();
     if mask.iter().any(|byte| *byte != u8::MAX) {
         parts.push(Expression::Mask {
             register: Register::One,
@@ -623,7 +731,19 @@ pub(crate) fn number_of(protocol: Protocol) -> u8 {
 }
 
 pub(crate) fn destination_port(range: &RangeInclusive<u16>) -> Vec<Expression> {
-    let load = Expression::load(Header::Transport, 2, 2);
+    port_is(Expression::load(Header::Transport, 2, 2), range)
+}
+
+/// The port that the connection was to lead to.
+fn original_port(range: &RangeInclusive<u16>) -> Vec<Expression> {
+    let original = Expression::Original {
+        key: CONNECTION_PORT,
+        to: Register::One,
+    };
+    port_is(original, range)
+}
+
+fn port_is(load: Expression, range: &RangeInclusive<u16>) -> Vec<Expression> {
     let (first, last) = (
         range.start().to_be_bytes().to_vec(),
         range.end().to_be_bytes().to_vec(),

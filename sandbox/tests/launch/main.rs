@@ -27,6 +27,7 @@ mod layers;
 mod lifecycle;
 mod mounts;
 mod network;
+mod network_frames;
 mod network_leases;
 mod network_walls;
 mod session;
@@ -57,6 +58,7 @@ fn main() {
         network::CARRIED,
         network_leases::CASES,
         network_walls::CASES,
+        network_frames::CASES,
         identity::CASES,
         join::CASES,
         attacks::CASES,

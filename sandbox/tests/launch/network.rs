@@ -12,7 +12,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::sched::{CloneFlags, unshare};
@@ -118,6 +118,11 @@ impl Served {
             .read_line(&mut line)
             .unwrap();
         line
+    }
+
+    /// All that it writes, where that is kept.
+    pub(crate) fn output(&mut self) -> ChildStdout {
+        self.0.stdout.take().unwrap()
     }
 
     fn listening(self, namespace_of: u32) -> Self {
@@ -796,26 +801,27 @@ pub(crate) const CASES: &[Case] = &[
         || {
             let _world = World::new();
             let server = Running::start(&on_default("aa", SERVE));
-            let mut shy = on_default("cc", SERVE);
+            let mut shy = with_ports("cc", &["9090:80"]);
             private(&mut shy).isolate = true;
             let shy = Running::start(&shy);
             let host = Served::on_host();
-            let script = once("box-aa", 80) + &asking("192.0.2.1", 80);
+            let by_port = Running::start(&with_ports("dd", &["8080:80"]));
+            let script = once("box-aa", 80) + &asking("192.0.2.1", 80) + &asking("192.0.2.1", 8080);
             let mut asks = on_default("bb", &script);
             private(&mut asks).isolate = true;
             let told = fine(&asks).stdout;
             assert!(told.starts_with("No route to host\nTCP4 10."), "{told}");
+            assert_eq!(told.matches("TCP4 10.").count(), 2, "{told}");
             drop(host);
             release("bb");
+            by_port.stop();
             let outcome = fine(&on_default(
                 "bb",
-                &(once("box-cc", 80) + &asking("box-aa", 80)),
+                &(once("box-cc", 80) + &asking("box-aa", 80) + &asking("192.0.2.1", 9090)),
             ));
-            assert!(
-                outcome.stdout.starts_with("No route to host\nTCP4 10."),
-                "{}",
-                outcome.stdout
-            );
+            let told = outcome.stdout;
+            assert!(told.starts_with("No route to host\nTCP4 10."), "{told}");
+            assert_eq!(told.matches("TCP4 10.").count(), 2, "{told}");
             release("bb");
             let (four, _) = shy.addresses();
             assert!(
@@ -898,13 +904,15 @@ pub(crate) const CASES: &[Case] = &[
         || {
             let _world = World::new();
             let _listener = std::net::TcpListener::bind("127.0.0.1:9090").unwrap();
-            let server = Running::start(&on_default("aa", SERVE));
+            // With a port there, the bridge lets the loopback's addresses through.
+            let server = Running::start(&with_ports("aa", &["127.0.0.1:8080:80"]));
+            assert!(here(&asking("127.0.0.1", 8080)).starts_with("TCP4 10."));
             let gateway = network::networks().unwrap()[0].gateway;
             let mut config = on_default("bb", &format!(
             "ip route add 127.0.0.1/32 via {gateway} dev eth0 2>&1; ip route del local 127.0.0.0/8 table local; ip route del local 127.0.0.1 table local
              echo 1 > /proc/sys/net/ipv4/conf/all/route_localnet
              {} ip address add 10.216.250.250/32 dev eth0; echo x | timeout 2 socat -T1 - TCP4:box-aa:80,bind=10.216.250.250,connect-timeout=1 2>&1 | sed 's/.*: //'
-             {}", once("127.0.0.1", 9090), asking("box-aa", 80)));
+             {}", once("127.0.0.1", 9090) + &once("127.0.0.1", 8080), asking("box-aa", 80)));
             // Somebody who may do everything in there.
             let walls = config.walls.as_mut().unwrap();
             walls.capability_bounding_set = vec![12, 13];
@@ -919,7 +927,7 @@ pub(crate) const CASES: &[Case] = &[
                     .iter()
                     .filter(|line| line.contains("timed out"))
                     .count(),
-                2,
+                3,
                 "{told}"
             );
             assert!(told.contains("TCP4 10."), "{told}");
@@ -979,8 +987,27 @@ pub(crate) const CASES: &[Case] = &[
             "{told}"
         );
         release("bb");
+        // Nor where somebody in there makes a route; the same is reached from a network that leads there.
+        let listen = Served::outside(&world);
+        let gateway = network::networks().unwrap()[0].gateway;
+        let route = format!("ip route add 192.0.2.0/24 via {gateway} dev eth0 || echo none\n");
+        let mut config = inside("bb", &(route + &once("192.0.2.2", 80)));
+        let walls = config.walls.as_mut().unwrap();
+        walls.capability_bounding_set = vec![12];
+        walls.ambient_capabilities = vec![12];
+        assert_eq!(fine(&config).stdout, "No route to host\n");
+        release("bb");
+        let told = fine(&on_default("cc", &asking("192.0.2.2", 80))).stdout;
+        assert_eq!(told, told4(v4("192.0.2.1")));
+        release("cc");
+        // And the way in is closed too, where a route is made outside.
+        let (four, _) = server.addresses();
+        world.outside("ip route add 10.0.0.0/8 via 192.0.2.1");
+        let told = world.outside(&once(&four.to_string(), 80));
+        assert_eq!(told, "Connection timed out\n");
+        assert!(here(&asking(&four.to_string(), 80)).starts_with("TCP4 10."));
+        drop(listen);
         server.stop();
-        drop(world);
     }),
     ("hosts_of_others_come_and_go_while_a_box_runs", || {
         let _world = World::new();

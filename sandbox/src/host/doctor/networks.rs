@@ -5,9 +5,8 @@ use std::io;
 
 use super::{Finding, Look, Need, State, Subject};
 use crate::host::Host;
-use crate::network::tried;
 use crate::network::user_mode::ADVICE;
-use crate::network::{UserModeKind, UserModeProgram};
+use crate::network::{UserModeKind, UserModeProgram, refusals_to_forward, tried};
 
 pub(super) fn findings(host: &Host) -> Vec<Finding> {
     let look = |name| Look::new(Subject::Networks, Need::Key, name);
@@ -53,10 +52,21 @@ pub(super) fn findings(host: &Host) -> Vec<Finding> {
             "load the module: modprobe macvlan",
         ),
     ];
-    looks
+    let tried = looks
         .into_iter()
-        .map(|(look, result, detail, advice)| look.tried(result, detail, advice))
-        .collect()
+        .map(|(look, result, detail, advice)| look.tried(result, detail, advice));
+    tried.chain([forwarded(look("forwarding"))]).collect()
+}
+
+/// Every table has to let a packet through.
+fn forwarded(look: Look) -> Finding {
+    let refusals = refusals_to_forward();
+    if refusals.is_empty() {
+        return look.ok("no table of another program refuses it");
+    }
+    let advice = "let herd's bridges through there: The way of a packet, in herd.unit(5)";
+    let detail = format!("refused by {}", refusals.join(", "));
+    look.found(State::Refused, detail, advice)
 }
 
 /// A program leads a user's box outside, by a device that everybody may open.
