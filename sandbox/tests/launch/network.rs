@@ -995,6 +995,7 @@ pub(crate) const CASES: &[Case] = &[
         let walls = config.walls.as_mut().unwrap();
         walls.capability_bounding_set = vec![12];
         walls.ambient_capabilities = vec![12];
+        walls.user_namespace = Some(UserNamespace::default());
         assert_eq!(fine(&config).stdout, "No route to host\n");
         release("bb");
         let told = fine(&on_default("cc", &asking("192.0.2.2", 80))).stdout;
