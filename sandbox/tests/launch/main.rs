@@ -76,7 +76,6 @@ fn main() {
         boxed::CASES,
         mounts::CASES,
         network::CARRIED,
-        network_leases::CASES,
         network_walls::CASES,
         lifecycle::CASES,
         session::CASES,
