@@ -21,6 +21,6 @@ fn main() -> ExitCode {
     }
     match herd::vb::as_doctor(&words) {
         Some(words) => herd::cli::main(words),
-        None => herd::cli::main(words),
+        None => herd::pid1::outlive(herd::cli::main(words)),
     }
 }

@@ -12,7 +12,7 @@ use crate::control::protocol::Refusal;
 use crate::logs::escape::sanitised;
 
 pub(super) const FAILED: u8 = 1;
-pub(super) const USAGE: u8 = 2;
+pub(crate) const USAGE: u8 = 2;
 pub(super) const NO_SUCH_UNIT: u8 = 3;
 pub(super) const UNREACHABLE: u8 = 4;
 

@@ -41,6 +41,8 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use units::Power;
 
+pub(crate) use failure::USAGE;
+
 use failure::Failure;
 use places::Places;
 use screen::Screen;
@@ -299,8 +301,8 @@ pub fn refuse_setuid() -> u8 {
 
 /// Says that a tool was called in a way it does not know, and how to exit.
 pub fn refuse_usage(complaint: &str) -> u8 {
-    Failure::new(failure::USAGE, complaint.to_owned()).report();
-    failure::USAGE
+    Failure::new(USAGE, complaint.to_owned()).report();
+    USAGE
 }
 
 /// Runs the command line and says how to exit.

@@ -43,7 +43,9 @@ pub use command_line::is_alone;
 pub use early::{CLOCK, FIRST_BOOT};
 use place::Place;
 
-/// The first arguments with which a kernel or a user starts an init, whatever it is called.
+/// The verbs that may be the first process of a machine; every other word is one for an init, or somebody else's.
+const VERBS: [&str; 2] = ["run", "daemon"];
+/// The first arguments with which a user starts an init in a container, whatever it is called.
 const WISHES: [&str; 13] = [
     "rescue",
     "single",
@@ -61,17 +63,38 @@ const WISHES: [&str; 13] = [
 ];
 
 /// Claims that this is the first process, and was started as an init: by that name, without a word, or
-/// with one that inits know. `herd run DIR` and other verbs stay what they are.
+/// with one that inits know. On a machine the kernel hands on every bare word of its command line that it does
+/// not know, and panics when the first process exits: there all but `herd run DIR` and `herd daemon` is an init.
 pub fn is_called(words: &[OsString]) -> bool {
-    std::process::id() == 1 && is_init(words)
+    is_first_process() && is_init(words, || !Place::here().is_container())
 }
 
-fn is_init(words: &[OsString]) -> bool {
+/// The first process of its PID namespace.
+pub fn is_first_process() -> bool {
+    std::process::id() == 1
+}
+
+fn is_init(words: &[OsString], is_machine: impl FnOnce() -> bool) -> bool {
     let name = words.first().map(Path::new).and_then(Path::file_name);
-    let first = words.get(1).and_then(|word| word.to_str());
+    let Some(first) = words.get(1) else {
+        return true;
+    };
+    let first = first.to_str().unwrap_or_default();
     name.is_some_and(|name| name == "init")
-        || words.len() < 2
-        || first.is_some_and(|first| WISHES.contains(&first) || first.contains('='))
+        || WISHES.contains(&first)
+        || first.contains('=')
+        || (!VERBS.contains(&first) && is_machine())
+}
+
+/// For a first process whose own words cannot be understood: a machine goes on with a shell on the console.
+pub fn outlive(code: ExitCode) -> ExitCode {
+    if code == ExitCode::from(crate::cli::USAGE)
+        && is_first_process()
+        && !Place::here().is_container()
+    {
+        sandbox::stay_alive(c"words on the command line that it does not understand");
+    }
+    code
 }
 
 /// Boots the machine and switches it off, or serves the container.
@@ -181,12 +204,32 @@ mod tests {
 
     #[test]
     fn an_init_is_known_by_name_or_by_what_it_is_told() {
-        let of = |words: &[&str]| is_init(&words.iter().map(OsString::from).collect::<Vec<_>>());
+        let of = |words: &[&str]| {
+            is_init(
+                &words.iter().map(OsString::from).collect::<Vec<_>>(),
+                || false,
+            )
+        };
         assert!(of(&["/sbin/init"]));
         assert!(of(&["init", "rescue"]));
         assert!(of(&["/usr/bin/herd"]));
         assert!(of(&["/usr/bin/herd", "emergency"]));
         assert!(!of(&["/usr/bin/herd", "run", "/etc/herd/enabled"]));
         assert!(!of(&["herd", "status"]));
+    }
+
+    #[test]
+    fn on_a_machine_words_of_others_change_nothing() {
+        let of = |words: &[&str]| {
+            is_init(
+                &words.iter().map(OsString::from).collect::<Vec<_>>(),
+                || true,
+            )
+        };
+        for word in ["rhgb", "nosplash", "3", "status", "--version", "-z", ""] {
+            assert!(of(&["/usr/bin/herd", word]), "{word:?}");
+        }
+        assert!(!of(&["/usr/bin/herd", "run", "/etc/herd/enabled"]));
+        assert!(!of(&["/usr/bin/herd", "daemon"]));
     }
 }

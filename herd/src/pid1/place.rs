@@ -22,8 +22,12 @@ pub struct Facts {
     /// `$container`: managers set it for process 1 (systemd's container interface); a machine's kernel hands
     /// unknown `NAME=value` words of its command line on as environment, so it works there too.
     pub variable: Option<String>,
-    /// The inode of `/proc/self/ns/pid`; `None` where `/proc` is not mounted yet, as on a machine at first.
+    /// The inode of `/proc/self/ns/pid`; `None` where `/proc` is not mounted yet, as on a machine at first, or is
+    /// another PID namespace's.
     pub pid_namespace: Option<u64>,
+    /// Process 2 is there: in the initial PID namespace it is kthreadd, from before the first process begins
+    /// (`rest_init` of the kernel's `init/main.c`). A new namespace has it only once somebody was started there.
+    pub sees_process_2: bool,
     pub may_reboot: bool,
     /// `/run/.containerenv` is there: podman, buildah.
     pub has_containerenv: bool,
@@ -60,10 +64,7 @@ impl Place {
     pub fn of(facts: &Facts) -> Self {
         let sign = if facts.variable.is_some() {
             Some(Sign::Variable)
-        } else if facts
-            .pid_namespace
-            .is_some_and(|inode| inode != INITIAL_PID_NAMESPACE)
-        {
+        } else if facts.is_below_another() {
             Some(Sign::PidNamespace)
         } else if facts.is_process_1 {
             (!facts.may_reboot).then_some(Sign::NoReboot)
@@ -102,6 +103,14 @@ impl Place {
 }
 
 impl Facts {
+    /// The PID namespace is not the initial one.
+    fn is_below_another(&self) -> bool {
+        match self.pid_namespace {
+            Some(inode) => inode != INITIAL_PID_NAMESPACE,
+            None => self.is_process_1 && !self.sees_process_2,
+        }
+    }
+
     /// Reads the environment, three files and the capabilities; what cannot be read is not there.
     pub fn read() -> Self {
         let text = |value: OsString| value.to_string_lossy().into_owned();
@@ -115,6 +124,9 @@ impl Facts {
             pid_namespace: fs::metadata("/proc/self/ns/pid")
                 .ok()
                 .map(|metadata| metadata.ino()),
+            sees_process_2: rustix::process::Pid::from_raw(2).is_some_and(|pid| {
+                rustix::process::test_kill_process(pid) != Err(rustix::io::Errno::SRCH)
+            }),
             may_reboot: sandbox::capabilities_of_caller()
                 .is_ok_and(|sets| sets.effective & (1 << CAP_SYS_BOOT) != 0),
             has_containerenv: is_there("/run/.containerenv"),
@@ -164,6 +176,7 @@ mod tests {
         Facts {
             is_process_1: true,
             pid_namespace: Some(INITIAL_PID_NAMESPACE),
+            sees_process_2: true,
             may_reboot: true,
             ..Facts::default()
         }
@@ -184,6 +197,11 @@ mod tests {
             ..machine()
         };
         assert_eq!(Place::of(&early), Place::Machine);
+        let alone = Facts {
+            sees_process_2: false,
+            ..early
+        };
+        assert_eq!(sign(&alone), Some(Sign::PidNamespace));
     }
 
     #[test]

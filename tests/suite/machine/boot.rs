@@ -106,6 +106,20 @@ fn the_command_line_names_another_goal() {
 }
 
 #[test]
+fn a_word_that_nobody_knows_is_passed_over() {
+    if !needs::machine() {
+        return;
+    }
+    let mut disk = Disk::new()
+        .script("look", "herd is-active multi-user\nherd shutdown --no-wait")
+        .word("init=/usr/bin/herd")
+        .word("rhgb");
+    let mut machine = disk.boot();
+    machine.wait("active");
+    machine.ended();
+}
+
+#[test]
 fn rescue_gives_a_shell_with_file_systems_and_no_service() {
     if !needs::machine() {
         return;
