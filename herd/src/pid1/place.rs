@@ -22,6 +22,9 @@ pub struct Facts {
     /// `$container`: managers set it for process 1 (systemd's container interface); a machine's kernel hands
     /// unknown `NAME=value` words of its command line on as environment, so it works there too.
     pub variable: Option<String>,
+    /// `/run/systemd/container` or `/run/host/container-manager`: what process 1 was told, for all others. Images
+    /// of machines that were made of a container may have them too.
+    pub file: Option<String>,
     /// The inode of `/proc/self/ns/pid`; `None` where `/proc` is not mounted yet, as on a machine at first, or is
     /// another PID namespace's.
     pub pid_namespace: Option<u64>,
@@ -52,6 +55,7 @@ pub struct Container {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sign {
     Variable,
+    File,
     PidNamespace,
     NoReboot,
     Containerenv,
@@ -59,11 +63,13 @@ pub enum Sign {
 }
 
 impl Place {
-    /// A word of the manager counts first. The first process of the initial PID namespace is a machine's, whatever
+    /// A word of the manager counts first, in the environment before that in a file. The first process of the initial PID namespace is a machine's, whatever
     /// files lie about, unless it may not even reboot; for any other process the files count.
     pub fn of(facts: &Facts) -> Self {
         let sign = if facts.variable.is_some() {
             Some(Sign::Variable)
+        } else if facts.file.is_some() && !facts.is_first_of_machine() {
+            Some(Sign::File)
         } else if facts.is_below_another() {
             Some(Sign::PidNamespace)
         } else if facts.is_process_1 {
@@ -85,6 +91,7 @@ impl Place {
         let said = facts
             .variable
             .clone()
+            .or_else(|| facts.file.clone())
             .filter(|value| !value.is_empty() && !value.bytes().all(|byte| byte.is_ascii_digit()));
         Self::Container(Container {
             manager: said.or_else(by_file),
@@ -111,15 +118,18 @@ impl Facts {
         }
     }
 
-    /// Reads the environment, three files and the capabilities; what cannot be read is not there.
+    fn is_first_of_machine(&self) -> bool {
+        self.is_process_1 && !self.is_below_another() && self.may_reboot
+    }
+
+    /// Reads the environment, a few files and the capabilities; what cannot be read is not there.
     pub fn read() -> Self {
         let text = |value: OsString| value.to_string_lossy().into_owned();
         let is_there = |path: &str| fs::symlink_metadata(path).is_ok();
         Self {
             is_process_1: std::process::id() == 1,
-            variable: std::env::var_os("container")
-                .map(text)
-                .or_else(|| said_to_process_1("/run/systemd/container"))
+            variable: std::env::var_os("container").map(text),
+            file: said_to_process_1("/run/systemd/container")
                 .or_else(|| said_to_process_1("/run/host/container-manager")),
             pid_namespace: fs::metadata("/proc/self/ns/pid")
                 .ok()
@@ -160,6 +170,7 @@ impl fmt::Display for Sign {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Variable => "the variable `container`",
+            Self::File => "what its manager left in /run",
             Self::PidNamespace => "a PID namespace that is not the machine's",
             Self::NoReboot => "the want of CAP_SYS_BOOT",
             Self::Containerenv => "/run/.containerenv",
@@ -209,11 +220,18 @@ mod tests {
         let image = Facts {
             has_dockerenv: true,
             has_containerenv: true,
+            file: Some("lxc".into()),
             ..machine()
         };
         assert_eq!(Place::of(&image), Place::Machine);
+        let weak = Facts {
+            may_reboot: false,
+            ..image.clone()
+        };
+        assert_eq!(sign(&weak), Some(Sign::File));
         let other = Facts {
             is_process_1: false,
+            file: None,
             ..image
         };
         assert_eq!(sign(&other), Some(Sign::Containerenv));
