@@ -10,6 +10,7 @@ mod checks;
 mod clock;
 mod firewall;
 mod freeze;
+mod goal;
 mod group;
 mod identity;
 mod leases;
@@ -356,6 +357,12 @@ impl Daemon {
         if !matches!(&self.options.mode, Mode::Machine(machine) if machine.is_quiet) {
             self.tell_console(text);
         }
+        self.sink.say(&self.own_name, clock::wall(), text);
+    }
+
+    /// A line in herd's own log that the console of a machine hears of even with `quiet`.
+    fn alarm(&self, text: &str) {
+        self.tell_console(text);
         self.sink.say(&self.own_name, clock::wall(), text);
     }
 

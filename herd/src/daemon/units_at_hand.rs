@@ -84,7 +84,7 @@ impl Daemon {
 
     /// Reads the unit directories again and hands the result to the supervisor.
     pub(super) fn rescan(&mut self) -> RescanReply {
-        let loaded = load::load(&self.options.search, &self.units.facts);
+        let mut loaded = load::load(&self.options.search, &self.units.facts);
         self.cover_directories();
         let mut reply = RescanReply::default();
         let diagnostics = all_diagnostics(&loaded);
@@ -93,12 +93,21 @@ impl Daemon {
             reply.diagnostics.push(line.render(false));
         }
         if !text.is_empty() && text != self.units.complaints {
-            for line in text.lines() {
-                self.note(line);
+            for diagnostic in &diagnostics {
+                for line in diagnostic.render(false).lines() {
+                    if diagnostic.is_error() {
+                        self.alarm(line);
+                    } else {
+                        self.note(line);
+                    }
+                }
             }
         }
         self.units.complaints = text;
         let is_first = self.units.digests.is_empty() && self.options.search.boot.is_some();
+        if is_first {
+            loaded = self.towards_a_goal(loaded);
+        }
         if is_first
             && !loaded
                 .units

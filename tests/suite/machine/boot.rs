@@ -120,6 +120,41 @@ fn a_word_that_nobody_knows_is_passed_over() {
 }
 
 #[test]
+fn a_goal_that_cannot_be_had_leads_to_emergency_with_a_word() {
+    if !needs::machine() {
+        return;
+    }
+    let mut disk = Disk::new().word("quiet").word("herd.unit=nowhere");
+    let mut machine = disk.boot();
+    machine.wait(
+        "the goal nowhere cannot be had: there is no unit nowhere; going to emergency instead",
+    );
+    machine.wait("Emergency: ");
+    machine.shell();
+    machine.enter("kill -PWR 1");
+    machine.ended();
+}
+
+#[test]
+fn a_broken_goal_leads_to_emergency_with_its_error() {
+    if !needs::machine() {
+        return;
+    }
+    let mut disk = Disk::new()
+        .unit("default", "kind = 'target'\nrequire = ['multi-user']")
+        .word("quiet");
+    let mut machine = disk.boot();
+    machine.wait("require");
+    machine.wait(
+        "the goal default cannot be had: the unit default is in error; going to emergency instead",
+    );
+    machine.wait("Emergency: ");
+    machine.shell();
+    machine.enter("kill -PWR 1");
+    machine.ended();
+}
+
+#[test]
 fn rescue_gives_a_shell_with_file_systems_and_no_service() {
     if !needs::machine() {
         return;
