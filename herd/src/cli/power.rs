@@ -15,7 +15,7 @@ use super::places::Places;
 use super::screen::Screen;
 use crate::control::client::{ANSWER_TIMEOUT, ClientError};
 use crate::control::protocol::{Call, Empty, Schedule, Way};
-use crate::pid1::place::Place;
+use crate::pid1::place::{Facts, Place};
 use crate::pid1::{login_records, power};
 
 type Outcome = Result<ExitCode, Failure>;
@@ -83,6 +83,11 @@ pub(super) fn end(places: &Places, screen: &mut Screen, power: Power, wish: &Wis
     match client.call(&call, timeout) {
         // herd's end is the answer that was waited for.
         Ok(Empty {}) | Err(ClientError::Closed) => {}
+        // A refusal is an answer; anything else is a herd that decides nothing any more.
+        Err(error) if wish.force > 0 && is_now && !matches!(error, ClientError::Refused(_)) => {
+            rustix::fs::sync();
+            return end_directly(power);
+        }
         Err(error) => return Err(error.into()),
     }
     if screen.json {
@@ -120,7 +125,7 @@ pub(super) fn cancel(
 
 /// reboot(2) past everybody. A container has no machine to end.
 fn end_directly(power: Power) -> Outcome {
-    let place = Place::here();
+    let place = Place::by_kernel(&Facts::read());
     if place.is_container() {
         let message = format!("this is {place}: the machine is not its to end");
         return Err(Failure::failed(message));

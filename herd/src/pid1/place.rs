@@ -104,6 +104,22 @@ impl Place {
         Self::of(&Facts::read())
     }
 
+    /// By what the kernel enforces alone: the PID namespace and the capability. Whether reboot(2) would reach a
+    /// machine is no question of files or variables, which may be left over or missing.
+    pub fn by_kernel(facts: &Facts) -> Self {
+        let sign = if facts.is_below_another() {
+            Some(Sign::PidNamespace)
+        } else {
+            (!facts.may_reboot).then_some(Sign::NoReboot)
+        };
+        sign.map_or(Self::Machine, |sign| {
+            Self::Container(Container {
+                manager: None,
+                sign,
+            })
+        })
+    }
+
     pub fn is_container(&self) -> bool {
         matches!(self, Self::Container(_))
     }
@@ -270,6 +286,31 @@ mod tests {
             ..machine()
         };
         assert_eq!(Place::of(&user), Place::Machine);
+    }
+
+    #[test]
+    fn the_end_of_a_machine_asks_the_kernel_alone() {
+        let left_over = Facts {
+            is_process_1: false,
+            variable: Some("docker".into()),
+            file: Some("lxc".into()),
+            has_dockerenv: true,
+            ..machine()
+        };
+        assert_eq!(Place::by_kernel(&left_over), Place::Machine);
+        let below = Facts {
+            pid_namespace: Some(4_026_532_201),
+            ..left_over.clone()
+        };
+        assert_eq!(
+            Place::by_kernel(&below).to_string(),
+            "a container, by a PID namespace that is not the machine's"
+        );
+        let weak = Facts {
+            may_reboot: false,
+            ..left_over
+        };
+        assert!(Place::by_kernel(&weak).is_container());
     }
 
     #[test]
