@@ -56,7 +56,9 @@ fn a_machine_comes_back_from_twenty_reboots_in_a_row() {
     if !needs::machine() {
         return;
     }
-    let mut disk = Disk::new().option(&["-r"]).script(
+    // Its helpers still fork when they are ended, and a fork that fails late brings this kernel down (tests/vm/README.md).
+    let disk = Disk::new().option(&["-r"]).word("herd.mask=udev");
+    let mut disk = disk.script(
         "again",
         "echo x >>/var/boots; n=$(wc -l </var/boots); echo boot $n $(herd is-active multi-user)
          if [ $n -lt 20 ]; then kill -INT 1; else kill -PWR 1; fi",

@@ -23,7 +23,8 @@ fn the_exit_code_is_that_of_the_command() {
 
 #[test]
 fn a_box_dies_with_its_launcher_when_asked() {
-    check(&[
+    // bubblewrap misses its launcher's death about once in a few hundred times, and then waits for the command.
+    check_own(&[
         gives(
             Anybody,
             "mkfifo f; $B $R --die-with-parent --unshare-pid sh -c 'echo up; exec sleep 60' >f & exec 3<f; read x <&3; kill -9 $!; cat <&3; wait $!; echo $?",
