@@ -43,6 +43,8 @@ pub(super) struct Ending {
     is_begin_recorded: bool,
     /// When ctrl-alt-del was last pressed.
     presses: Vec<Time>,
+    /// What herd wrote into `/run/nologin`; anything else there is an administrator's own.
+    forbade: Option<String>,
 }
 
 #[derive(Debug)]
@@ -74,6 +76,12 @@ impl Ending {
     pub(super) fn deadline(&self) -> Option<Time> {
         let scheduled = self.scheduled.as_ref().map(|scheduled| scheduled.next);
         scheduled.or(self.begun.as_ref().map(|begun| begun.next_word))
+    }
+
+    /// More than words is scheduled.
+    fn has_real_plan(&self) -> bool {
+        let scheduled = self.scheduled.as_ref();
+        scheduled.is_some_and(|scheduled| !scheduled.plan.warn_only)
     }
 
     pub(super) fn has_begun(&self) -> bool {
@@ -143,8 +151,22 @@ impl Daemon {
     }
 
     fn forbid_logins(&mut self, words: &str) {
-        if let Err(error) = fs::write(NO_LOGIN, format!("{words}\n")) {
-            self.note(&format!("cannot write {NO_LOGIN}: {error}"));
+        let there = fs::read_to_string(NO_LOGIN).ok();
+        if there.is_some() && !is_ours(there.as_deref(), self.ending.forbade.as_deref()) {
+            // Nobody gets in already, for a reason of an administrator's own.
+            return;
+        }
+        let text = format!("{words}\n");
+        match fs::write(NO_LOGIN, &text) {
+            Ok(()) => self.ending.forbade = Some(text),
+            Err(error) => self.note(&format!("cannot write {NO_LOGIN}: {error}")),
+        }
+    }
+
+    fn allow_logins(&mut self) {
+        let there = fs::read_to_string(NO_LOGIN).ok();
+        if is_ours(there.as_deref(), self.ending.forbade.take().as_deref()) {
+            fs::remove_file(NO_LOGIN).ok();
         }
     }
 
@@ -291,6 +313,23 @@ impl Daemon {
     fn schedule(&mut self, wish: Power, haste: Haste, plan: Schedule) {
         let now = clock::now();
         let when = duration(plan.delay);
+        if plan.warn_only && self.ending.has_real_plan() {
+            self.note(&format!(
+                "{wish} in {when} (words only); what is scheduled stays"
+            ));
+            if plan.wall {
+                let words = warnings::text(wish, plan.delay, plan.message.as_deref());
+                wall::say_to_all(&words);
+            }
+            return;
+        }
+        if let Some(before) = self.ending.scheduled.take() {
+            let left = duration(before.at.since(now));
+            self.note(&format!(
+                "{} in {left} was scheduled; that is forgotten",
+                before.power
+            ));
+        }
         let what = if plan.warn_only { " (words only)" } else { "" };
         self.note(&format!("{wish} in {when}{what}"));
         self.ending.scheduled = Some(Scheduled {
@@ -300,7 +339,7 @@ impl Daemon {
             next: now,
             plan,
         });
-        fs::remove_file(NO_LOGIN).ok();
+        self.allow_logins();
         self.warn_of_end();
     }
 
@@ -317,7 +356,7 @@ impl Daemon {
                 reason: reason.to_owned(),
             });
         };
-        fs::remove_file(NO_LOGIN).ok();
+        self.allow_logins();
         self.note(&format!("{}: called off", scheduled.power));
         if wall {
             wall::say_to_all(&warnings::called_off(scheduled.power, message));
@@ -337,7 +376,7 @@ impl Daemon {
             if scheduled.plan.warn_only {
                 let plan = scheduled.plan.clone();
                 self.ending.scheduled = None;
-                fs::remove_file(NO_LOGIN).ok();
+                self.allow_logins();
                 if plan.wall && plan.delay.is_zero() {
                     wall::say_to_all(&warnings::text(wish, left, plan.message.as_deref()));
                 }
@@ -438,6 +477,11 @@ impl Daemon {
     }
 }
 
+/// Whether what lies there is what was written.
+fn is_ours(there: Option<&str>, wrote: Option<&str>) -> bool {
+    there.is_some() && there == wrote
+}
+
 /// `web: stopping, 23 s of 90 s; killed then`
 fn progress(service: &Service, now: Time) -> String {
     let state = service.state();
@@ -461,5 +505,39 @@ fn progress(service: &Service, now: Time) -> String {
             format!("{name}: {what}, {taken} s of {most} s; {then}")
         }
         None => format!("{name}: {what}, {taken} s, without a limit"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_nologin_that_herd_wrote_is_taken_away() {
+        assert!(is_ours(Some("rebooting\n"), Some("rebooting\n")));
+        assert!(!is_ours(Some("backup runs\n"), Some("rebooting\n")));
+        assert!(!is_ours(Some("backup runs\n"), None));
+        assert!(!is_ours(None, None));
+    }
+
+    #[test]
+    fn words_alone_do_not_take_the_place_of_a_real_end() {
+        let at = clock::now();
+        let of = |warn_only| Ending {
+            scheduled: Some(Scheduled {
+                power: Power::Reboot,
+                haste: Haste::InOrder,
+                at,
+                next: at,
+                plan: Schedule {
+                    warn_only,
+                    ..Schedule::default()
+                },
+            }),
+            ..Ending::default()
+        };
+        assert!(of(false).has_real_plan());
+        assert!(!of(true).has_real_plan());
+        assert!(!Ending::default().has_real_plan());
     }
 }

@@ -33,6 +33,8 @@ pub(super) fn prepare() -> Vec<String> {
     };
     // The kernel may have opened none, or one on a /dev that is covered by now.
     tell("open the console", open_console());
+    // A console that is stopped would keep process 1 up, and nobody reads what it writes elsewhere.
+    std::panic::set_hook(Box::new(|panic| super::power::say(&panic.to_string())));
     rustix::process::setsid().ok();
     tell(
         "change to /",
@@ -53,7 +55,8 @@ pub(super) fn prepare() -> Vec<String> {
     notes
 }
 
-/// `/dev/console` as 0, 1 and 2, or `/dev/null` where there is none.
+/// `/dev/console` as 0, 1 and 2, or `/dev/null` where there is none. 2 is opened by itself: what process 1
+/// complains of is lost on a console that is stopped, and is not waited for.
 fn open_console() -> io::Result<()> {
     let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
     let console = open("/dev/console", flags, Mode::empty());
@@ -63,7 +66,9 @@ fn open_console() -> io::Result<()> {
     };
     rustix::stdio::dup2_stdin(fd.as_fd())?;
     rustix::stdio::dup2_stdout(fd.as_fd())?;
-    rustix::stdio::dup2_stderr(fd.as_fd())?;
+    let unwaiting = flags | OFlags::NONBLOCK;
+    let errors = open("/dev/console", unwaiting, Mode::empty());
+    rustix::stdio::dup2_stderr(errors.as_ref().unwrap_or(&fd).as_fd())?;
     outcome
 }
 

@@ -1,7 +1,7 @@
 //! How a machine ends, once every unit has: what is left is ended, disks are let go, the kernel is told.
 //!
 //! ```text
-//! SIGTERM, SIGKILL to whom no unit knew ─▶ sync ─▶ swap, file systems, loops, mappings (`release.rs`)
+//! SIGTERM, SIGKILL to whom no unit knew ─▶ sync ─▶ file systems, loops, mappings, swap (`release.rs`)
 //!   ─▶ sync ─▶ reboot(2)                or, for a soft reboot, behind the processes: execve of ourselves
 //! ```
 //! One thing after the other, each with a deadline. What may hang in the kernel (a sync, an umount) is done
@@ -41,6 +41,10 @@ const LAST_BREATH: Duration = Duration::from_secs(5);
 const WRITE_PATIENCE: Duration = Duration::from_secs(10);
 /// The clock's file is small.
 const NOTE_PATIENCE: Duration = Duration::from_secs(5);
+/// The words of all processes: one that hangs in the kernel does not let them be read.
+const READ_PATIENCE: Duration = Duration::from_secs(3);
+/// And of each, once that time is over.
+const SHORTEST: Duration = Duration::from_millis(20);
 /// For all that follows the last unit.
 const LIMIT: Duration = Duration::from_secs(10 * 60);
 /// Processes that are named on the console.
@@ -51,6 +55,8 @@ const NAMED: usize = 5;
 pub(super) fn end_machine(power: Power, open_files: Option<u64>) -> ! {
     watch_over(power, LIMIT);
     within(NOTE_PATIENCE, remember_time);
+    // Beside the rest, and not waited for: should it hang later, what can be written has been.
+    within(Duration::ZERO, rustix::fs::sync);
     end_processes();
     let power = match power {
         Power::SoftReboot => {
@@ -123,14 +129,36 @@ pub fn watch_over(power: Power, limit: Duration) {
 }
 
 /// Does it beside, and waits for so long at most: what hangs in the kernel is left behind. `None` then.
+/// Where no thread can be made it is done here, as long as it takes.
 pub fn within<T: Send + 'static>(
     limit: Duration,
     act: impl FnOnce() -> T + Send + 'static,
 ) -> Option<T> {
-    let (tell, told) = mpsc::channel();
-    let started = thread::Builder::new().spawn(move || tell.send(act()).ok());
-    started.ok().and_then(|_| told.recv_timeout(limit).ok())
+    within_thread(thread::Builder::new(), limit, act)
 }
+
+fn within_thread<T: Send + 'static>(
+    thread: thread::Builder,
+    limit: Duration,
+    act: impl FnOnce() -> T + Send + 'static,
+) -> Option<T> {
+    let (tell, told) = mpsc::channel();
+    let (hand, handed) = mpsc::channel();
+    // A thread that was not made takes what it was to do with it: the work is handed over afterwards.
+    let started = thread.spawn(move || {
+        let act: Option<_> = handed.recv().ok();
+        act.and_then(|act: Work<T>| tell.send(act()).ok())
+    });
+    match started {
+        Ok(_) => {
+            hand.send(Box::new(act) as Work<T>).ok()?;
+            told.recv_timeout(limit).ok()
+        }
+        Err(_) => Some(act()),
+    }
+}
+
+type Work<T> = Box<dyn FnOnce() -> T + Send>;
 
 /// The clock does not go back behind this when the machine comes back ([`early`](super::early)).
 fn remember_time() {
@@ -235,11 +263,19 @@ fn send(signal: Signal, programs: &[Program], is_for_all: bool) {
 
 fn programs() -> Vec<Program> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let deadline = now() + READ_PATIENCE;
     let program = |entry: fs::DirEntry| {
         use std::os::unix::fs::MetadataExt;
         let pid: i32 = entry.file_name().to_str()?.parse().ok()?;
-        let words = fs::read(entry.path().join("cmdline")).ok()?;
         let comm = fs::read_to_string(entry.path().join("comm")).ok()?;
+        let file = entry.path().join("cmdline");
+        let left = deadline.saturating_duration_since(now());
+        let words = within(left.max(SHORTEST), move || fs::read(file));
+        let Some(words) = words else {
+            // It holds its memory while it hangs in the kernel, as a program does and a thread of the kernel does not.
+            return program_of(pid, b"?", &comm, false);
+        };
+        let words = words.ok()?;
         let is_roots = entry.metadata().is_ok_and(|metadata| metadata.uid() == 0);
         program_of(pid, &words, &comm, is_roots)
     };
@@ -401,5 +437,15 @@ mod tests {
         assert_eq!(within(Duration::from_millis(1), hanging), None);
         assert_eq!(within(Duration::from_secs(60), || 7), Some(7));
         drop(keep);
+    }
+
+    #[test]
+    fn without_a_thread_it_is_done_at_once() {
+        // More than any machine has addresses for.
+        let impossible = thread::Builder::new().stack_size(1 << 60);
+        assert_eq!(
+            within_thread(impossible, Duration::from_secs(60), || 7),
+            Some(7)
+        );
     }
 }

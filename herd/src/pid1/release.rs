@@ -1,4 +1,5 @@
-//! What a machine lets go of before it ends: swap, file systems, and what lies between them and the disks.
+//! What a machine lets go of before it ends: file systems, what lies between them and the disks, and the
+//! swap that keeps one of these busy.
 //!
 //! In rounds, the last mounted first: what lies on another goes before it, and what was busy in one round
 //! may be free in the next. What stays busy becomes read-only.
@@ -23,20 +24,13 @@ const SOON: Duration = Duration::from_secs(3);
 /// Says what it could not let go of.
 pub(super) fn let_go() -> Vec<String> {
     let mut notes = Vec::new();
-    for path in swaps(&fs::read_to_string("/proc/swaps").unwrap_or_default()) {
-        let what = format!("swap {}", path.display());
-        let outcome = patiently(&what, move || sandbox::swap_off(&path));
-        notes.extend(complaint(&what, "stays in use", outcome));
-    }
     let mut hanging = BTreeSet::new();
-    for _ in 0..ROUNDS {
-        let mut progress = unmount_all(&mut hanging);
-        progress |= detach_loops();
-        progress |= remove_mappings();
-        progress |= stop_arrays();
-        if !progress {
-            break;
-        }
+    take_apart(&mut hanging);
+    // Only now: what lay on a tmpfs was given up with it, and need not find a place in memory.
+    let (is_free, kept) = free_swap();
+    notes.extend(kept);
+    if is_free {
+        take_apart(&mut hanging);
     }
     notes.extend(make_read_only(&hanging));
     notes.extend(hanging.iter().map(|path| {
@@ -44,6 +38,44 @@ pub(super) fn let_go() -> Vec<String> {
         format!("{path} stays mounted: it did not answer")
     }));
     notes
+}
+
+fn take_apart(hanging: &mut BTreeSet<PathBuf>) {
+    for _ in 0..ROUNDS {
+        let mut progress = unmount_all(hanging);
+        progress |= detach_loops();
+        progress |= remove_mappings();
+        progress |= stop_arrays();
+        if !progress {
+            break;
+        }
+    }
+}
+
+/// Whether some was let go, and what is said of the others. Without a swap file and without a device that
+/// lies on another nothing is kept busy by it: the kernel gives plain partitions up by itself.
+fn free_swap() -> (bool, Vec<String>) {
+    let mut is_free = false;
+    let mut notes = Vec::new();
+    for swap in swaps(&fs::read_to_string("/proc/swaps").unwrap_or_default()) {
+        if !swap.pins() {
+            continue;
+        }
+        let path = swap.path.clone();
+        let what = format!("swap {}", path.display());
+        let memory = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+        if !swap.fits(available(&memory)) {
+            let used = swap.used / 1024;
+            notes.push(format!(
+                "{what} stays in use: its {used} MiB do not fit into memory"
+            ));
+            continue;
+        }
+        let outcome = patiently(&what, move || sandbox::swap_off(&path));
+        is_free |= matches!(outcome, Some(Ok(())));
+        notes.extend(complaint(&what, "stays in use", outcome));
+    }
+    (is_free, notes)
 }
 
 fn unmount_all(hanging: &mut BTreeSet<PathBuf>) -> bool {
@@ -234,7 +266,6 @@ fn parse_mounts(text: &str) -> Vec<Mounted> {
         let (front, back) = line.split_once(" - ")?;
         let mut front = front.split(' ');
         let target = front.nth(4)?;
-        let own = front.next()?;
         let mut back = back.split(' ');
         let kind = back.next()?.to_owned();
         let of_file_system = back.nth(1).unwrap_or_default();
@@ -242,17 +273,62 @@ fn parse_mounts(text: &str) -> Vec<Mounted> {
         Some(Mounted {
             target: unescape(target),
             kind,
-            is_read_only: has_ro(own) || has_ro(of_file_system),
+            // Not the mount's own options: a read-only bind shows a file system that others write to.
+            is_read_only: has_ro(of_file_system),
         })
     };
     text.lines().filter_map(parse).collect()
 }
 
-/// proc_swaps(5): a line of titles, then one each, the path first.
-fn swaps(text: &str) -> Vec<PathBuf> {
-    let lines = text.lines().skip(1);
-    let paths = lines.filter_map(|line| line.split_whitespace().next());
-    paths.map(unescape).collect()
+#[derive(Debug, PartialEq, Eq)]
+struct Swap {
+    path: PathBuf,
+    is_file: bool,
+    /// KiB.
+    used: u64,
+}
+
+impl Swap {
+    /// A file system, a mapping, an array or a loop device cannot go while it is there.
+    fn pins(&self) -> bool {
+        let name = self.path.strip_prefix("/dev").ok();
+        let is_stacked = |name: &Path| {
+            let name = name.to_string_lossy();
+            ["dm-", "mapper/", "md", "loop"]
+                .iter()
+                .any(|prefix| name.starts_with(prefix))
+        };
+        self.is_file || name.is_some_and(is_stacked)
+    }
+
+    /// Whether what lies in it has a place in so many KiB. Otherwise process 1 would be out of memory.
+    fn fits(&self, available: Option<u64>) -> bool {
+        self.used == 0 || available.is_some_and(|available| self.used < available)
+    }
+}
+
+/// proc_meminfo(5): KiB that can be had without swapping.
+fn available(text: &str) -> Option<u64> {
+    let rest = text
+        .lines()
+        .find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    rest.split_whitespace().next()?.parse().ok()
+}
+
+/// proc_swaps(5): a line of titles, then one each: path, kind, size, used, priority.
+fn swaps(text: &str) -> Vec<Swap> {
+    let swap = |line: &str| {
+        let mut words = line.split_whitespace();
+        let path = unescape(words.next()?);
+        let is_file = words.next()? == "file";
+        let used = words.nth(1)?.parse().ok()?;
+        Some(Swap {
+            path,
+            is_file,
+            used,
+        })
+    };
+    text.lines().skip(1).filter_map(swap).collect()
 }
 
 /// The kernel writes blanks, tabs, newlines and backslashes as `\ooo`.
@@ -287,6 +363,7 @@ mod tests {
                     24 22 8:2 / /srv/my\\040data rw - xfs /dev/sda2 rw\n\
                     25 22 8:3 / /mnt ro - ext4 /dev/sda3 ro\n\
                     26 22 0:25 / /run rw - tmpfs tmpfs rw\n\
+                    27 22 8:4 / /bound ro - ext4 /dev/sda4 rw\n\
                     nonsense\n";
         let mounts = parse_mounts(text);
         let go: Vec<_> = mounts
@@ -294,21 +371,52 @@ mod tests {
             .filter(|m| m.can_go())
             .map(|m| &m.target)
             .collect();
-        assert_eq!(go, [Path::new("/srv/my data"), Path::new("/mnt")]);
+        assert_eq!(
+            go,
+            [
+                Path::new("/srv/my data"),
+                Path::new("/mnt"),
+                Path::new("/bound")
+            ]
+        );
         let data: Vec<_> = mounts
             .iter()
             .filter(|m| m.holds_data())
             .map(|m| &m.target)
             .collect();
-        assert_eq!(data, [Path::new("/"), Path::new("/srv/my data")]);
+        assert_eq!(
+            data,
+            [
+                Path::new("/"),
+                Path::new("/srv/my data"),
+                Path::new("/bound")
+            ]
+        );
     }
 
     #[test]
-    fn swap_is_found_by_its_path() {
+    fn only_swap_that_keeps_something_busy_and_fits_into_memory_is_let_go() {
         let text = "Filename\tType\tSize\tUsed\tPriority\n\
                     /dev/sda2                               partition\t8\t0\t-2\n\
-                    /my\\040swap                              file\t8\t0\t-3\n";
-        assert_eq!(swaps(text), [Path::new("/dev/sda2"), Path::new("/my swap")]);
-        assert!(swaps("").is_empty());
+                    /my\\040swap                              file\t800\t500\t-3\n\
+                    /dev/dm-1                               partition\t8\t0\t-4\n";
+        let swaps = swaps(text);
+        let paths: Vec<_> = swaps.iter().map(|swap| swap.path.as_path()).collect();
+        let names = ["/dev/sda2", "/my swap", "/dev/dm-1"].map(Path::new);
+        assert_eq!(paths, names);
+        let pins: Vec<_> = swaps.iter().map(Swap::pins).collect();
+        assert_eq!(pins, [false, true, true]);
+        let fits = |kib| swaps.iter().map(|swap| swap.fits(kib)).collect::<Vec<_>>();
+        assert_eq!(fits(Some(500)), [true, false, true]);
+        assert_eq!(fits(Some(501)), [true, true, true]);
+        assert_eq!(fits(None), [true, false, true]);
+        assert!(super::swaps("").is_empty());
+    }
+
+    #[test]
+    fn memory_that_can_be_had_is_read_from_the_kernels_table() {
+        let text = "MemTotal:  500 kB\nMemAvailable:   120 kB\n";
+        assert_eq!(available(text), Some(120));
+        assert_eq!(available("nonsense"), None);
     }
 }

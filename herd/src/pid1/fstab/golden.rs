@@ -200,3 +200,15 @@ fn checks_are_left_out_or_forced_when_the_command_line_says_so() {
     assert_eq!(of(Check::Skip), None);
     assert!(of(Check::Force).unwrap().contains("\"-f\""));
 }
+
+#[test]
+fn what_may_lie_in_swap_begins_after_it_and_ends_before_it() {
+    let made = made("tmpfs /scratch tmpfs size=1g 0 0\n/dev/sdb1 /a ext4 defaults 0 0\n");
+    let text = &made.units["mount-scratch"];
+    assert!(
+        text.contains("after = [\"local-fs-pre\", \"swap\"]\n"),
+        "{text}"
+    );
+    let text = &made.units["mount-a"];
+    assert!(text.contains("after = [\"local-fs-pre\"]\n"), "{text}");
+}

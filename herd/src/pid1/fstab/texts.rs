@@ -166,6 +166,10 @@ impl Made {
             after.push(fsck.clone());
             requires.push(fsck);
         }
+        if entry.kind == "tmpfs" && !wishes.is_remote {
+            // It may lie in swap: at the end it goes first.
+            after.push("swap".to_owned());
+        }
         after.extend(wishes.after.iter().map(ToString::to_string));
         requires.extend(wishes.requires.iter().map(ToString::to_string));
         text.list("requires", &requires);
