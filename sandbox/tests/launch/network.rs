@@ -11,7 +11,7 @@ use std::io::BufRead;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -47,6 +47,8 @@ pub(crate) fn ip(arguments: &str) -> String {
 impl World {
     pub(crate) fn new() -> Self {
         unshare(CloneFlags::CLONE_NEWNET).unwrap();
+        // Of a namespace that had the number before and has ended.
+        let _ = fs::remove_dir_all(registry());
         ip("link set lo up");
         let mut outside = Command::new("unshare");
         outside.args(["-n", "sh", "-c", "ip link set lo up; echo; exec cat"]);
@@ -370,21 +372,24 @@ pub(crate) fn machine() -> String {
         "ipv6/conf/wan/accept_ra",
     ]
     .map(|key| fs::read_to_string(format!("/proc/sys/net/{key}")).unwrap());
-    let written = fs::read_link("/proc/self/ns/net").unwrap();
-    let number: String = written
-        .to_string_lossy()
-        .chars()
-        .filter(char::is_ascii_digit)
-        .collect();
-    let left = Path::new("/run/herd/network")
-        .join(format!("ns-{number}"))
-        .exists();
+    let left = registry().exists();
     format!(
         "{links:?} {forward:?} {} {} {} {left}",
         run("nft", &["list", "ruleset"]),
         ip("route"),
         ip("-6 route")
     )
+}
+
+/// Where the networks of this network namespace are written down.
+fn registry() -> PathBuf {
+    let written = fs::read_link("/proc/self/ns/net").unwrap();
+    let number: String = written
+        .to_string_lossy()
+        .chars()
+        .filter(char::is_ascii_digit)
+        .collect();
+    Path::new("/run/herd/network").join(format!("ns-{number}"))
 }
 
 pub(crate) fn with_ports(id: &str, ports: &[&str]) -> Config {
