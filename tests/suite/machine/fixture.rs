@@ -64,10 +64,11 @@ impl Disk {
         self.file(&format!("/etc/herd/enabled/{name}.toml"), text)
     }
 
-    /// An enabled unit that runs a shell script once everything is up, and speaks on the console.
+    /// An enabled unit that runs a shell script once everything is up, and speaks on the console. udev has
+    /// done its work by then: user-mode Linux 6.12 faults where a process is killed in the middle of a fork.
     pub(super) fn script(self, name: &str, text: &str) -> Self {
         let path = format!("/usr/local/bin/{name}");
-        let text = format!("#!/bin/sh\nexec >/dev/console 2>&1\n{text}\n");
+        let text = format!("#!/bin/sh\nudevadm settle -t 30\nexec >/dev/console 2>&1\n{text}\n");
         let disk = self.file(&path, &text);
         let target = disk.directory.path().join(format!("lay/lay{path}"));
         fs::set_permissions(target, fs::Permissions::from_mode(0o755)).unwrap();
