@@ -17,6 +17,7 @@ pub mod daemon;
 pub mod exposure;
 pub mod identity;
 pub mod logs;
+mod mount_table;
 pub mod network;
 pub mod pid1;
 pub mod plain_file;

@@ -12,6 +12,7 @@ use sandbox::Host;
 use units::Unit;
 use units::unit::{Check, Comparison, Conditions, Test};
 
+use crate::mount_table::unescaped_path;
 use crate::supervisor::event::CheckResult;
 use crate::users::Users;
 
@@ -245,7 +246,7 @@ fn vm() -> Option<&'static str> {
 fn missing_mount(path: &Path) -> Option<PathBuf> {
     let table = fs::read_to_string("/etc/fstab").unwrap_or_default();
     let mounted = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
-    let second = |line: &str| line.split_whitespace().nth(1).map(unescape);
+    let second = |line: &str| line.split_whitespace().nth(1).map(unescaped_path);
     let here: Vec<PathBuf> = mounted.lines().filter_map(second).collect();
     let entries = table
         .lines()
@@ -256,18 +257,4 @@ fn missing_mount(path: &Path) -> Option<PathBuf> {
     on_the_way
         .filter(|point| !here.contains(point))
         .max_by_key(|point| point.as_os_str().len())
-}
-
-/// `\040` and its like in `fstab(5)`.
-fn unescape(field: &str) -> PathBuf {
-    let escapes = [
-        ("\\040", " "),
-        ("\\011", "\t"),
-        ("\\012", "\n"),
-        ("\\134", "\\"),
-    ];
-    let text = escapes
-        .iter()
-        .fold(field.to_owned(), |text, (from, to)| text.replace(from, to));
-    PathBuf::from(text)
 }

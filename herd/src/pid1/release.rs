@@ -14,6 +14,7 @@ use std::time::Duration;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 use super::power::{say, within};
+use crate::mount_table::unescaped_path;
 
 const ROUNDS: u32 = 8;
 /// Of one file system, device or swap file. Data was written before; what takes longer hangs.
@@ -271,7 +272,7 @@ fn parse_mounts(text: &str) -> Vec<Mounted> {
         let of_file_system = back.nth(1).unwrap_or_default();
         let has_ro = |options: &str| options.split(',').any(|option| option == "ro");
         Some(Mounted {
-            target: unescape(target),
+            target: unescaped_path(target),
             kind,
             // Not the mount's own options: a read-only bind shows a file system that others write to.
             is_read_only: has_ro(of_file_system),
@@ -319,7 +320,7 @@ fn available(text: &str) -> Option<u64> {
 fn swaps(text: &str) -> Vec<Swap> {
     let swap = |line: &str| {
         let mut words = line.split_whitespace();
-        let path = unescape(words.next()?);
+        let path = unescaped_path(words.next()?);
         let is_file = words.next()? == "file";
         let used = words.nth(1)?.parse().ok()?;
         Some(Swap {
@@ -329,27 +330,6 @@ fn swaps(text: &str) -> Vec<Swap> {
         })
     };
     text.lines().skip(1).filter_map(swap).collect()
-}
-
-/// The kernel writes blanks, tabs, newlines and backslashes as `\ooo`.
-fn unescape(text: &str) -> PathBuf {
-    use std::os::unix::ffi::OsStringExt;
-    let mut bytes = Vec::new();
-    let mut rest = text.as_bytes();
-    while let [first, tail @ ..] = rest {
-        let octal = |digits: &[u8]| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 8).ok();
-        match tail.get(..3).filter(|_| *first == b'\\').and_then(octal) {
-            Some(byte) => {
-                bytes.push(byte);
-                rest = tail.get(3..).unwrap_or_default();
-            }
-            None => {
-                bytes.push(*first);
-                rest = tail;
-            }
-        }
-    }
-    std::ffi::OsString::from_vec(bytes).into()
 }
 
 #[cfg(test)]

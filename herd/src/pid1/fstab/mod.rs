@@ -10,9 +10,9 @@
 mod options;
 mod texts;
 
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
+
+use crate::mount_table::unescaped;
 
 pub(super) use texts::TAGS;
 pub use texts::{Check, Machine, Made};
@@ -162,33 +162,6 @@ fn target(text: &str) -> Result<PathBuf, LineError> {
     }
     // Without double slashes, dots and one at the end.
     Ok(path.components().collect())
-}
-
-/// `\040` is a blank; any byte may be written so.
-pub(super) fn unescaped(field: &[u8]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(field.len());
-    let mut rest = field;
-    while let [first, tail @ ..] = rest {
-        let octal = |digits: &[u8]| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 8).ok();
-        let is_octal = |digits: &&[u8]| digits.iter().all(|digit| matches!(digit, b'0'..=b'7'));
-        let digits = tail.get(..3).filter(is_octal);
-        match digits.filter(|_| *first == b'\\').and_then(octal) {
-            Some(byte) => {
-                bytes.push(byte);
-                rest = tail.get(3..).unwrap_or_default();
-            }
-            None => {
-                bytes.push(*first);
-                rest = tail;
-            }
-        }
-    }
-    bytes
-}
-
-/// As [`unescaped`], for mountinfo, where paths need not be text.
-pub(super) fn unescaped_path(field: &str) -> PathBuf {
-    PathBuf::from(OsStr::from_bytes(&unescaped(field.as_bytes())))
 }
 
 #[cfg(test)]

@@ -10,8 +10,8 @@ use std::process::Stdio;
 use clap::Args;
 use rustix::fs::MemfdFlags;
 
-use super::super::fstab;
 use super::{TaskError, device, tell};
+use crate::mount_table::unescaped_path;
 
 /// The words of the unit that was made of the line.
 #[derive(Debug, Clone, Args)]
@@ -153,7 +153,5 @@ impl Order {
 fn is_mounted(target: &Path) -> bool {
     let text = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     let points = text.lines().filter_map(|line| line.split(' ').nth(4));
-    points
-        .map(fstab::unescaped_path)
-        .any(|point| point == target)
+    points.map(unescaped_path).any(|point| point == target)
 }

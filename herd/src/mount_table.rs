@@ -1,0 +1,46 @@
+//! How `fstab(5)` and the kernel's tables of mounts and swaps write what their fields cannot hold.
+#![forbid(unsafe_code)]
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
+/// `\040` is a blank; any byte may be written so.
+pub(crate) fn unescaped(field: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(field.len());
+    let mut rest = field;
+    while let [first, tail @ ..] = rest {
+        let octal = |digits: &[u8]| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 8).ok();
+        let is_octal = |digits: &&[u8]| digits.iter().all(|digit| matches!(digit, b'0'..=b'7'));
+        let digits = tail.get(..3).filter(is_octal);
+        match digits.filter(|_| *first == b'\\').and_then(octal) {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = tail.get(3..).unwrap_or_default();
+            }
+            None => {
+                bytes.push(*first);
+                rest = tail;
+            }
+        }
+    }
+    bytes
+}
+
+/// As [`unescaped`], for a path, which need not be text.
+pub(crate) fn unescaped_path(field: &str) -> PathBuf {
+    PathBuf::from(OsStr::from_bytes(&unescaped(field.as_bytes())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn three_octal_digits_behind_a_backslash_are_a_byte_and_nothing_else_is() {
+        assert_eq!(unescaped(b"/a\\040b\\134\\011"), b"/a b\\\t");
+        assert_eq!(unescaped(b"\\134040"), b"\\040");
+        assert_eq!(unescaped(b"\\08 \\+12 \\4"), b"\\08 \\+12 \\4");
+        assert_eq!(unescaped_path("/\\303\\244"), PathBuf::from("/ä"));
+    }
+}
