@@ -73,8 +73,8 @@ impl Claim {
     /// What both want.
     fn shared_with(&self, other: &Self) -> Option<String> {
         match (self, other) {
-            (Self::Port(one), Self::Port(two)) if one.clashes_with(two) => {
-                let number = one.host.max(two.host);
+            (Self::Port(one), Self::Port(two)) => {
+                let number = one.clash(two)?;
                 Some(format!("publishes port {number}/{} too", one.protocol))
             }
             (Self::Address(one, address), Self::Address(two, other))

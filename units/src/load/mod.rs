@@ -131,6 +131,8 @@ struct Loader<'a> {
     /// The texts of the units, for reports that come after parsing.
     sources: HashMap<UnitName, Vec<SourceText>>,
     loaded: Loaded,
+    /// Folders of names that a boot adds to units, which few have.
+    ties: BTreeSet<String>,
 }
 
 impl<'a> Loader<'a> {
@@ -142,6 +144,7 @@ impl<'a> Loader<'a> {
             seen: BTreeSet::new(),
             sources: HashMap::new(),
             loaded: Loaded::default(),
+            ties: search.boot.as_ref().map_or_else(BTreeSet::new, order::ties),
         }
     }
 

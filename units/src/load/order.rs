@@ -31,10 +31,8 @@ impl Loader<'_> {
 
     /// What the set-up of the machine is, for a unit that waits for it.
     pub(super) fn set_up_for(&self, unit: &Unit) -> Vec<UnitName> {
-        let waits = self.search.boot.as_ref().is_some_and(|boot| {
-            !unit.source.path.starts_with(&boot.directory)
-                && !unit.dependencies.no_default_dependencies
-        });
+        let boot = self.search.boot.as_ref();
+        let waits = boot.is_some_and(|boot| waits_for_set_up(unit, boot));
         let names = SET_UP.iter().filter(|_| waits);
         names.filter_map(|name| UnitName::new(name).ok()).collect()
     }
@@ -46,8 +44,11 @@ impl Loader<'_> {
             return;
         };
         let mounts = mounts_for(boot, &unit.dependencies.requires_mounts_for);
-        let wanted = names_in(boot, &unit.name, "wants");
-        let required = names_in(boot, &unit.name, "requires");
+        let added = |how: &str| match format!("{}.{how}", unit.name) {
+            folder if self.ties.contains(&folder) => names_in(&boot.directory.join(folder)),
+            _ => Vec::new(),
+        };
+        let (wanted, required) = (added("wants"), added("requires"));
         if mounts.is_empty() && wanted.is_empty() && required.is_empty() {
             return;
         }
@@ -72,11 +73,20 @@ fn mounts_for(boot: &Boot, paths: &[PathBuf]) -> Vec<UnitName> {
     names.into_iter().filter(is_there).collect()
 }
 
-fn names_in(boot: &Boot, unit: &UnitName, how: &str) -> Vec<UnitName> {
-    let directory = boot.directory.join(format!("{unit}.{how}"));
-    // Few units have one.
+/// The folders of names beside the units of a boot.
+pub(super) fn ties(boot: &Boot) -> BTreeSet<String> {
+    let is_tie = |name: &String| name.ends_with(".wants") || name.ends_with(".requires");
+    files_in(&boot.directory).filter(is_tie).collect()
+}
+
+/// What is in a directory; nothing if it is not there.
+fn files_in(directory: &Path) -> impl Iterator<Item = String> {
     let files = std::fs::read_dir(directory).into_iter().flatten().flatten();
-    let names = files.filter_map(|file| UnitName::new(file.file_name().to_str()?).ok());
+    files.filter_map(|file| file.file_name().into_string().ok())
+}
+
+fn names_in(directory: &Path) -> Vec<UnitName> {
+    let names = files_in(directory).filter_map(|name| UnitName::new(&name).ok());
     let mut names: Vec<UnitName> = names.collect();
     names.sort();
     names
@@ -113,7 +123,6 @@ pub fn path_unit(word: &str, path: &Path) -> Option<UnitName> {
 
 fn order(units: &mut Units, enabled: &BTreeSet<UnitName>, boot: &Boot) {
     let mut later = Later::of(units);
-    let is_of_boot = |unit: &Unit| unit.source.path.starts_with(&boot.directory);
     let names: Vec<UnitName> = units.keys().cloned().collect();
 
     // Those that the set-up itself comes after do not wait for it.
@@ -121,24 +130,23 @@ fn order(units: &mut Units, enabled: &BTreeSet<UnitName>, boot: &Boot) {
         .iter()
         .filter_map(|name| known(units, name))
         .collect();
-    for target in &set_up {
-        let after_it = |unit: &Unit| !is_of_boot(unit) && unit.name != *target;
-        for name in &names {
-            let waits = units
-                .get(name)
-                .is_some_and(|unit| after_it(unit) && !unit.dependencies.no_default_dependencies);
-            if waits
-                && !set_up
-                    .iter()
-                    .any(|target| later.than(name).contains(target))
-            {
-                change(units, name, |dependencies| {
-                    push(&mut dependencies.after, target);
-                    if target.as_str() == NEEDED {
-                        push(&mut dependencies.requires, target);
-                    }
-                });
-            }
+    let is_spared = |name: &UnitName| {
+        let later = later.than(name);
+        set_up.iter().any(|target| later.contains(target))
+    };
+    let waits = |name: &&UnitName| {
+        let unit = units.get(*name);
+        unit.is_some_and(|unit| waits_for_set_up(unit, boot)) && !is_spared(name)
+    };
+    let waiting: Vec<UnitName> = names.iter().filter(waits).cloned().collect();
+    for name in &waiting {
+        for target in set_up.iter().filter(|target| *target != name) {
+            change(units, name, |dependencies| {
+                push(&mut dependencies.after, target);
+                if target.as_str() == NEEDED {
+                    push(&mut dependencies.requires, target);
+                }
+            });
         }
     }
     // The edges that came are all from `sysinit` and `basic`, to units they did not lead to yet.
@@ -170,6 +178,10 @@ fn order(units: &mut Units, enabled: &BTreeSet<UnitName>, boot: &Boot) {
             dependencies.after.extend(awaited)
         });
     }
+}
+
+fn waits_for_set_up(unit: &Unit, boot: &Boot) -> bool {
+    !unit.source.path.starts_with(&boot.directory) && !unit.dependencies.no_default_dependencies
 }
 
 fn is_ordering_target(unit: &Unit) -> bool {
