@@ -400,15 +400,21 @@ impl Port {
 
     /// Claims that something that arrives could be meant for both.
     pub fn clashes_with(&self, other: &Self) -> bool {
+        self.clash(other).is_some()
+    }
+
+    /// The first number at which something that arrives could be meant for both.
+    pub fn clash(&self, other: &Self) -> Option<u16> {
         let address = match (self.address, other.address) {
             (Some(one), Some(other)) => one == other,
             _ => true,
         };
         let (one, two) = (self.on_host(), other.on_host());
-        address
+        let clashes = address
             && self.protocol == other.protocol
             && one.start() <= two.end()
-            && two.start() <= one.end()
+            && two.start() <= one.end();
+        clashes.then(|| self.host.max(other.host))
     }
 }
 

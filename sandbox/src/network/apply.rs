@@ -153,7 +153,7 @@ impl Taken {
     }
 }
 
-fn failed(action: &str) -> impl FnOnce(io::Error) -> NetworkError + use<> {
+pub(super) fn failed(action: &str) -> impl FnOnce(io::Error) -> NetworkError + use<> {
     let action = action.to_owned();
     move |source| NetworkError::Link { action, source }
 }

@@ -4,7 +4,7 @@
 use std::fs;
 use std::io;
 
-use super::netlink::Netlink;
+use super::netlink::{Frame, Netlink};
 use super::picture::{self, Picture};
 use super::registry::Registry;
 use super::state::State;
@@ -154,14 +154,17 @@ pub(super) fn others_translate() -> bool {
         return true;
     }
     let mut found = false;
-    let listed = Netlink::netfilter().and_then(|mut firewall| {
-        let (kind, question) = picture::all_chains();
-        firewall.dump(kind, &question, |frame| {
-            found |= picture::is_anothers_nat(&frame);
-        })
-    });
+    let listed = each_chain(|chain| found |= picture::is_anothers_nat(chain));
     // Where there is no nf_tables nobody uses it.
     listed.is_ok() && found
+}
+
+/// Shows all chains of everybody.
+fn each_chain(mut look: impl FnMut(&Frame<'_>)) -> io::Result<()> {
+    let (kind, question) = picture::all_chains();
+    let mut firewall = Netlink::netfilter()?;
+    firewall.dump(kind, &question, |frame| look(&frame))?;
+    Ok(())
 }
 
 /// The chains of other programs that drop whatever is forwarded and that no rule of theirs names (`policy drop`): what boxes
@@ -170,12 +173,7 @@ pub(super) fn others_translate() -> bool {
 /// cannot be asked.
 pub fn refusals_to_forward() -> Vec<String> {
     let mut found = Vec::new();
-    let listed = Netlink::netfilter().and_then(|mut firewall| {
-        let (kind, question) = picture::all_chains();
-        firewall.dump(kind, &question, |frame| {
-            found.extend(picture::anothers_refusal(&frame));
-        })
-    });
+    let listed = each_chain(|chain| found.extend(picture::anothers_refusal(chain)));
     if listed.is_err() {
         found.clear();
     }

@@ -29,11 +29,13 @@ use std::process::ExitStatus;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags};
 use rustix::net::{AddressFamily, RecvFlags, SocketAddrUnix, SocketFlags, SocketType};
-use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal};
+use rustix::process::{Signal, pidfd_send_signal};
 use serde::{Deserialize, Serialize};
 
+use super::apply::failed;
 use super::user_mode::{self, Given, UserModeKind, UserNetwork};
 use super::{NetworkError, apply, settings};
+use crate::launch::wait_for_end;
 use crate::main_process::{Descriptors, NOT_EXECUTED};
 use crate::message;
 use crate::status;
@@ -52,11 +54,6 @@ pub(crate) struct Keeper {
 /// What a keeper answers: nothing, or the program's words.
 #[derive(Debug, Serialize, Deserialize)]
 struct Answer(Option<String>);
-
-fn failed(action: &str) -> impl FnOnce(io::Error) -> NetworkError {
-    let action = action.to_owned();
-    move |source| NetworkError::Link { action, source }
-}
 
 impl Keeper {
     /// Makes a keeper, which waits. `log` is where it says that its program has ended.
@@ -410,21 +407,8 @@ impl Running {
         Ok(())
     }
 
-    fn reap(&mut self) -> io::Result<ExitStatus> {
-        let child = WaitId::PidFd(self.child.pidfd.as_fd());
-        loop {
-            match rustix::process::waitid(child.clone(), WaitIdOptions::EXITED) {
-                Ok(Some(status)) => {
-                    let raw = match status.terminating_signal() {
-                        Some(signal) => signal,
-                        None => status.exit_status().unwrap_or_default() << 8,
-                    };
-                    return Ok(ExitStatus::from_raw(raw));
-                }
-                Ok(None) | Err(rustix::io::Errno::INTR) => {}
-                Err(errno) => return Err(errno.into()),
-            }
-        }
+    fn reap(&self) -> io::Result<ExitStatus> {
+        wait_for_end(self.child.pidfd.as_fd())
     }
 
     fn words(&self, end: ExitStatus) -> String {

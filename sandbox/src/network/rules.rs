@@ -610,26 +610,18 @@ fn of_no_connection() -> Vec<Expression> {
 
 /// One of these bits at least.
 fn connection_has(key: u32, bits: u32) -> Vec<Expression> {
-    vec![
-        Expression::Connection {
-            key,
-            to: Register::One,
-        },
-        Expression::mask(bits.to_ne_bytes().to_vec()),
-        Expression::is_not(&[0; 4]),
-    ]
+    connection_bits(key, bits, Expression::is_not(&[0; 4]))
 }
 
 /// None of these bits.
 fn connection_lacks(key: u32, bits: u32) -> Vec<Expression> {
-    vec![
-        Expression::Connection {
-            key,
-            to: Register::One,
-        },
-        Expression::mask(bits.to_ne_bytes().to_vec()),
-        Expression::is(&[0; 4]),
-    ]
+    connection_bits(key, bits, Expression::is(&[0; 4]))
+}
+
+fn connection_bits(key: u32, bits: u32, holds: Expression) -> Vec<Expression> {
+    let to = Register::One;
+    let load = Expression::Connection { key, to };
+    vec![load, Expression::mask(bits.to_ne_bytes().to_vec()), holds]
 }
 
 /// The jumps to the chain of the box whose address this is, of either family.

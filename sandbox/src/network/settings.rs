@@ -40,6 +40,18 @@ fn read(path: &Path) -> io::Result<String> {
     Ok(fs::read_to_string(path)?.trim().to_owned())
 }
 
+fn set(path: &Path, value: &str) -> Result<(), NetworkError> {
+    fs::write(path, value).map_err(failed(path, value))
+}
+
+fn failed(path: &Path, value: &str) -> impl FnOnce(io::Error) -> NetworkError {
+    move |source| NetworkError::Setting {
+        path: path.to_owned(),
+        value: value.to_owned(),
+        source,
+    }
+}
+
 /// One setting that is to be changed, and is written down as changed already.
 #[derive(Debug)]
 pub(crate) struct Change {
@@ -48,17 +60,9 @@ pub(crate) struct Change {
 }
 
 impl Change {
-    fn failed(&self) -> impl FnOnce(io::Error) -> NetworkError + '_ {
-        |source| NetworkError::Setting {
-            path: self.path.clone(),
-            value: self.ours.to_owned(),
-            source,
-        }
-    }
-
     /// Notes what is to be put back; `None` where nothing has to change.
     fn note(self, state: &mut State) -> Result<Option<Self>, NetworkError> {
-        let before = read(&self.path).map_err(self.failed())?;
+        let before = read(&self.path).map_err(failed(&self.path, self.ours))?;
         if before == self.ours {
             return Ok(None);
         }
@@ -72,7 +76,7 @@ impl Change {
     }
 
     pub(crate) fn make(&self) -> Result<(), NetworkError> {
-        fs::write(&self.path, self.ours).map_err(self.failed())
+        set(&self.path, self.ours)
     }
 }
 
@@ -102,6 +106,7 @@ pub(crate) fn forwarding(state: &mut State) -> Result<Vec<Change>, NetworkError>
         wanted.push(change(FORWARD6, "1"));
     }
     let mut changes = Vec::new();
+    let mut switches = false;
     for change in wanted {
         let Some(change) = change.note(state)? else {
             continue;
@@ -111,10 +116,11 @@ pub(crate) fn forwarding(state: &mut State) -> Result<Vec<Change>, NetworkError>
             .any(|(switch, _)| change.path == Path::new(switch))
         {
             note_followers(&change.path, state);
-            state.others_translated |= firewall::others_translate();
+            switches = true;
         }
         changes.push(change);
     }
+    state.others_translated |= switches && firewall::others_translate();
     Ok(changes)
 }
 
@@ -246,11 +252,7 @@ pub(crate) fn bridge(device: &str) -> Result<(), NetworkError> {
         if family == "ipv6" && !path.exists() {
             continue;
         }
-        fs::write(&path, value).map_err(|source| NetworkError::Setting {
-            path,
-            value: value.to_owned(),
-            source,
-        })?;
+        set(&path, value)?;
     }
     Ok(())
 }
@@ -278,11 +280,7 @@ pub(crate) fn loopback_ports(state: &State) -> Result<(), NetworkError> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             _ => {}
         }
-        fs::write(&path, value).map_err(|source| NetworkError::Setting {
-            path,
-            value: value.to_owned(),
-            source,
-        })?;
+        set(&path, value)?;
     }
     Ok(())
 }
@@ -295,11 +293,7 @@ pub(crate) fn address_at_once(device: &str) -> Result<(), NetworkError> {
     if !path.exists() {
         return Ok(());
     }
-    fs::write(&path, "0").map_err(|source| NetworkError::Setting {
-        path,
-        value: "0".to_owned(),
-        source,
-    })
+    set(&path, "0")
 }
 
 /// In the box's network namespace: any port may be bound and anybody be pinged there, which takes a capability
@@ -309,16 +303,12 @@ pub(crate) fn inside() -> Result<(), NetworkError> {
         ("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0"),
         ("/proc/sys/net/ipv4/ping_group_range", "0 2147483647"),
     ] {
-        let written = fs::write(path, value);
+        let written = set(Path::new(path), value);
         // Groups that the box's user namespace has no place for are refused as a whole.
         if path.ends_with("range") {
             continue;
         }
-        written.map_err(|source| NetworkError::Setting {
-            path: PathBuf::from(path),
-            value: value.to_owned(),
-            source,
-        })?;
+        written?;
     }
     Ok(())
 }

@@ -115,12 +115,12 @@ impl State {
         for port in &wanted.ports {
             let mut taken = self.leases.values().flat_map(|lease| {
                 let ports = lease.ports.iter();
-                ports.map(move |taken| (taken, &lease.name))
+                ports.filter_map(move |taken| Some((taken.clash(port)?, &lease.name)))
             });
-            if let Some((taken, by)) = taken.find(|(taken, _)| taken.clashes_with(port)) {
+            if let Some((number, by)) = taken.next() {
                 return Err(NetworkError::PortTaken {
                     port: *port,
-                    number: port.host.max(taken.host),
+                    number,
                     by: by.clone(),
                 });
             }
