@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 use crate::fixture::{Container, Image};
 use crate::needs;
 
-const TERM: i32 = 15;
 /// As docker and podman count.
 const SIGRTMIN: i32 = 34;
 
@@ -35,8 +34,7 @@ fn sigterm_of_the_engine_stops_all_in_order() {
     // Both are started one after the other, and speak when they come to it.
     container.wait_out("db is up");
     container.wait_out("web is up");
-    container.signal(TERM);
-    assert_eq!(container.wait_end(), 0);
+    container.stop();
     let out = container.out();
     let places = ["web is asked", "db is asked"].map(|text| out.find(text));
     assert!(places.iter().all(Option::is_some), "{out}");
@@ -56,8 +54,7 @@ fn deaf_services_are_killed_in_time_and_what_they_need_is_still_asked() {
         .start();
     container.wait_out("web is up");
     let began = Instant::now();
-    container.signal(TERM);
-    assert_eq!(container.wait_end(), 0);
+    container.stop();
     let took = began.elapsed();
     // Half a second is web's share; db has ended at once.
     assert!(took >= Duration::from_millis(500), "{took:?}");
@@ -79,8 +76,7 @@ fn without_a_word_the_stop_of_the_first_process_ends_before_dockers_patience() {
     let mut container = Container::of(image).start();
     container.wait_out("web is up");
     let began = Instant::now();
-    container.signal(TERM);
-    assert_eq!(container.wait_end(), 0);
+    container.stop();
     let took = began.elapsed();
     assert!(took >= Duration::from_secs(8), "{took:?}");
     assert!(took < Duration::from_millis(9_800), "{took:?}");
@@ -123,8 +119,7 @@ fn other_signals_do_no_harm_and_sighup_reads_the_units_again() {
     std::fs::write(units.join("new.toml"), "command = 'sleep 1000'").unwrap();
     container.signal(1);
     container.wait_out("new: active");
-    container.signal(TERM);
-    assert_eq!(container.wait_end(), 0);
+    container.stop();
 }
 
 #[test]
@@ -250,8 +245,7 @@ fn with_when_done_stay_it_waits_for_what_is_started_by_hand() {
         .start();
     container.wait_out("job: completed");
     assert_eq!(container.exec(&["/herd", "start", "job"]).code, 0);
-    container.signal(TERM);
-    assert_eq!(container.wait_end(), 0);
+    container.stop();
 }
 
 #[test]
@@ -273,6 +267,5 @@ fn orphans_of_services_are_reaped_at_once() {
         .lines()
         .filter(|line| line.starts_with('Z'));
     assert_eq!(zombies.count(), 0, "{processes:?}");
-    container.signal(TERM);
-    assert_eq!(container.wait_end(), 0);
+    container.stop();
 }

@@ -9,8 +9,6 @@ use std::time::{Duration, Instant};
 use crate::fixture::{Container, Deadline, Image, Output, gone, run, until_changed};
 use crate::needs;
 
-const TERM: i32 = 15;
-
 /// podman with everything of its own.
 struct Podman {
     directory: tempfile::TempDir,
@@ -390,6 +388,5 @@ fn a_debian_with_every_right_runs_boxes_in_the_container() {
         assert!(page.stdout.contains(line), "no {line:?} in {page:?}");
     }
     assert_eq!(container.exec(&["/herd", "is-active", "--all"]).code, 0);
-    container.signal(TERM);
-    assert_eq!(container.wait_end(), 0);
+    container.stop();
 }

@@ -4,8 +4,6 @@
 use crate::fixture::{Container, Image};
 use crate::needs;
 
-const TERM: i32 = 15;
-
 fn ready() -> bool {
     needs::root() && needs::program("crun") && needs::program("busybox")
 }
@@ -38,8 +36,7 @@ fn a_root_that_cannot_be_written_costs_the_log_files_and_is_told_once() {
             .contains("this herd keeps no log files; its lines are on its own output"),
         "{logs:?}"
     );
-    container.signal(TERM);
-    assert_eq!(container.wait_end(), 0);
+    container.stop();
 }
 
 #[test]
@@ -59,8 +56,7 @@ fn a_user_whom_nobody_knows_is_enough() {
         "{lines:?}"
     );
     assert_eq!(container.exec(&["/herd", "is-active", "--all"]).code, 0);
-    container.signal(TERM);
-    assert_eq!(container.wait_end(), 0);
+    container.stop();
 }
 
 #[test]
@@ -82,8 +78,7 @@ fn a_run_where_nothing_may_be_executed_does_for_boxes_too() {
         "{}",
         container.out()
     );
-    container.signal(TERM);
-    assert_eq!(container.wait_end(), 0);
+    container.stop();
 }
 
 #[test]
@@ -117,8 +112,7 @@ fn a_directory_of_another_user_in_tmp_is_not_taken() {
     container.wait_out("the runtime directory is /dev/shm/herd-0");
     container.wait_out("web: active");
     assert_eq!(container.exec(&["/herd", "status"]).code, 0);
-    container.signal(TERM);
-    assert_eq!(container.wait_end(), 0);
+    container.stop();
 }
 
 #[test]
@@ -146,8 +140,7 @@ fn a_box_without_cap_sys_admin_is_refused_with_the_reason_or_given_up_by_name() 
             .starts_with("in a container of oci, by the variable `container`\n"),
         "{doctor:?}"
     );
-    container.signal(TERM);
-    assert_eq!(container.wait_end(), 0);
+    container.stop();
 }
 
 #[test]
@@ -175,8 +168,7 @@ fn with_a_whole_proc_a_box_stands_without_cap_sys_admin() {
             "no {line} in {lines:?}"
         );
     }
-    container.signal(TERM);
-    assert_eq!(container.wait_end(), 0);
+    container.stop();
 }
 
 #[test]
@@ -198,8 +190,7 @@ fn limits_are_refused_where_no_cgroup_is_ours() {
         (healthy.code, healthy.stdout.as_str()),
         (1, "web: failed (failed)\n")
     );
-    container.signal(TERM);
-    assert_eq!(container.wait_end(), 0);
+    container.stop();
 }
 
 #[test]
@@ -220,6 +211,5 @@ fn a_service_can_run_as_another_user_of_the_container() {
     let mut container = Container::of(image).environment("HOME", "/root").start();
     container.wait_out("| /srv");
     assert!(container.out().contains("| web"), "{}", container.out());
-    container.signal(TERM);
-    assert_eq!(container.wait_end(), 0);
+    container.stop();
 }

@@ -2,10 +2,8 @@
 
 use std::os::unix::net::UnixDatagram;
 
-use crate::fixture::{Container, Image};
+use crate::fixture::{Container, Image, SIGTERM};
 use crate::needs;
-
-const TERM: i32 = 15;
 
 fn ready() -> bool {
     needs::root() && needs::program("crun") && needs::program("busybox")
@@ -42,8 +40,7 @@ fn the_containers_environment_reaches_every_service_but_words_about_herd_do_not(
     let chosen = container.lines("chosen").join("\n");
     assert!(!chosen.contains("DATABASE_URL"), "{chosen}");
     assert!(chosen.contains("| A=b"), "{chosen}");
-    container.signal(TERM);
-    assert_eq!(container.wait_end(), 0);
+    container.stop();
 }
 
 #[test]
@@ -63,8 +60,7 @@ fn with_environment_none_a_unit_gets_what_it_asks_for() {
     container.wait_out("| over");
     let out = container.out();
     assert!(out.contains("| ONE=1") && !out.contains("TWO"), "{out}");
-    container.signal(TERM);
-    assert_eq!(container.wait_end(), 0);
+    container.stop();
 }
 
 #[test]
@@ -82,8 +78,7 @@ fn lines_come_as_json_or_plain() {
         .arguments(&["--log-format", "json"])
         .start();
     container.wait_out("hello");
-    container.signal(TERM);
-    assert_eq!(container.wait_end(), 0);
+    container.stop();
     let out = container.out();
     let objects: Vec<serde_json::Value> = out
         .lines()
@@ -102,8 +97,7 @@ fn lines_come_as_json_or_plain() {
         .arguments(&["--log-format", "plain"])
         .start();
     container.wait_out("hello");
-    container.signal(TERM);
-    assert_eq!(container.wait_end(), 0);
+    container.stop();
     let out = container.out();
     assert!(out.lines().any(|line| line == "say hello"), "{out}");
     assert!(
@@ -175,8 +169,7 @@ fn a_health_check_knows_who_is_not_up() {
     std::io::Write::write_all(&mut opened, b"\n").unwrap();
     container.wait_out("web: active");
     assert_eq!(asked(&[], 0), "");
-    container.signal(TERM);
-    assert_eq!(container.wait_end(), 0);
+    container.stop();
 }
 
 #[test]
@@ -211,7 +204,7 @@ fn the_manager_hears_when_herd_is_ready_and_how_it_ended() {
     container.signal(1);
     assert!(hear().starts_with("RELOADING=1\nMONOTONIC_USEC="));
     assert!(hear().starts_with("READY=1\n"));
-    container.signal(TERM);
+    container.signal(SIGTERM);
     assert_eq!(hear(), "STOPPING=1\nSTATUS=stopping everything in order");
     assert_eq!(hear(), "EXIT_STATUS=0");
     assert_eq!(container.wait_end(), 0);
