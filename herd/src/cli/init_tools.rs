@@ -7,38 +7,23 @@
 use std::ffi::OsString;
 use std::path::Path;
 
+use units::Power;
+
 type Words = Result<Vec<OsString>, String>;
 
 /// What herd is asked for under another name; `None` when it was called by its own.
 pub fn in_words_of_herd(words: &[OsString]) -> Option<Words> {
     let (called, rest) = words.split_first()?;
     let name = Path::new(called).file_name()?.to_str()?;
-    let verb = match name {
+    let power = match name {
         "shutdown" => return Some(shutdown(rest)),
         "telinit" | "init" => return Some(telinit(name, rest)),
-        "reboot" => Verb::Reboot,
-        "poweroff" => Verb::Poweroff,
-        "halt" => Verb::Halt,
+        "reboot" => Power::Reboot,
+        "poweroff" => Power::PowerOff,
+        "halt" => Power::Halt,
         _ => return None,
     };
-    Some(end(name, verb, rest))
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Verb {
-    Poweroff,
-    Reboot,
-    Halt,
-}
-
-impl Verb {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Poweroff => "poweroff",
-            Self::Reboot => "reboot",
-            Self::Halt => "halt",
-        }
-    }
+    Some(end(name, power, rest))
 }
 
 fn herd(verb: &str) -> Vec<OsString> {
@@ -59,16 +44,16 @@ fn unknown(name: &str, word: &str) -> String {
     format!("{name}: {word:?} is no option of it; herd(8) lists them")
 }
 
-fn end(name: &str, mut verb: Verb, rest: &[OsString]) -> Words {
+fn end(name: &str, mut power: Power, rest: &[OsString]) -> Words {
     let mut given = Vec::new();
     for word in rest {
         let word = word.to_str().ok_or_else(|| unknown(name, "?"))?;
         for option in options(word) {
             match option.as_str() {
                 "-f" | "--force" => given.push("--force"),
-                "-p" | "--poweroff" => verb = Verb::Poweroff,
-                "--reboot" => verb = Verb::Reboot,
-                "--halt" => verb = Verb::Halt,
+                "-p" | "--poweroff" => power = Power::PowerOff,
+                "--reboot" => power = Power::Reboot,
+                "--halt" => power = Power::Halt,
                 "-w" | "--wtmp-only" => given.push("--wtmp-only"),
                 "--no-wall" => given.push("--no-wall"),
                 "-h" | "--help" => given.push("--help"),
@@ -76,7 +61,7 @@ fn end(name: &str, mut verb: Verb, rest: &[OsString]) -> Words {
             }
         }
     }
-    let mut words = herd(verb.as_str());
+    let mut words = herd(power.as_str());
     words.push("--no-wait".into());
     words.extend(given.into_iter().map(OsString::from));
     Ok(words)
@@ -85,7 +70,7 @@ fn end(name: &str, mut verb: Verb, rest: &[OsString]) -> Words {
 /// shutdown(8): what, when, and words for everybody. Without a time there is a minute to change one's mind.
 fn shutdown(rest: &[OsString]) -> Words {
     const NAME: &str = "shutdown";
-    let mut verb = Verb::Poweroff;
+    let mut power = Power::PowerOff;
     let (mut cancels, mut given) = (false, Vec::new());
     let mut rest = rest.iter();
     let mut operands: Vec<OsString> = Vec::new();
@@ -101,9 +86,9 @@ fn shutdown(rest: &[OsString]) -> Words {
         }
         for option in options(text) {
             match option.as_str() {
-                "-r" | "--reboot" => verb = Verb::Reboot,
-                "-h" | "-P" | "--poweroff" => verb = Verb::Poweroff,
-                "-H" | "--halt" => verb = Verb::Halt,
+                "-r" | "--reboot" => power = Power::Reboot,
+                "-h" | "-P" | "--poweroff" => power = Power::PowerOff,
+                "-H" | "--halt" => power = Power::Halt,
                 "-k" => given.push("--warn-only"),
                 "-c" => cancels = true,
                 "--no-wall" => given.push("--no-wall"),
@@ -122,7 +107,7 @@ fn shutdown(rest: &[OsString]) -> Words {
         words = herd("shutdown");
         words.push("--cancel".into());
     } else {
-        words = herd(verb.as_str());
+        words = herd(power.as_str());
         let when = operands.next().unwrap_or_else(|| "+1".into());
         let mut option = OsString::from("--when=");
         option.push(when);

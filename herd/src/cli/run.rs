@@ -14,7 +14,7 @@ use super::failure::{FAILED, Failure, NO_SUCH_UNIT, names};
 use super::places::{Places, absolute};
 use crate::daemon::{self, HandedOn, Mode, Options};
 use crate::logs::Format;
-use crate::pid1::place::Place;
+use crate::pid1::{self, place::Place};
 use crate::supervisor::EndPolicy;
 
 #[derive(Debug, Args)]
@@ -80,7 +80,7 @@ pub(super) fn run(global: &Global, wanted: &RunArgs) -> Result<ExitCode, Failure
     };
     let places = Places::to_run(global, directory.as_deref())?;
     let place = Place::here();
-    let is_init = std::process::id() == 1 && place.is_container();
+    let is_init = pid1::is_first_process() && place.is_container();
     let with = BTreeSet::from_iter(names(&wanted.exit_with)?);
     for name in &with {
         is_sound(&places.search, name)?;

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Access, access};
 
-use super::failure::Failure;
+use super::failure::{Failure, words};
 
 /// In the order in which they are tried.
 const PARENTS: &[&str] = &["/tmp", "/dev/shm"];
@@ -84,10 +84,4 @@ fn is_ours(metadata: &Metadata) -> bool {
     metadata.is_dir()
         && metadata.uid() == rustix::process::geteuid().as_raw()
         && metadata.mode() & 0o022 == 0
-}
-
-fn words(error: &io::Error) -> String {
-    let text = error.to_string();
-    let words = text.split(" (os error").next().unwrap_or(&text);
-    words.to_lowercase()
 }

@@ -209,7 +209,7 @@ impl Daemon {
         self.inbox.push_back(Event::TicketDropped(ticket));
     }
 
-    fn unknown(&self, name: &UnitName, why: &str) -> Refusal {
+    pub(super) fn unknown(&self, name: &UnitName, why: &str) -> Refusal {
         if self.units.broken.contains_key(name) || !why.contains("there is no unit") {
             return Refusal::Refused {
                 reason: format!("{name} cannot be used:\n{why}"),

@@ -21,12 +21,18 @@ impl Daemon {
             let token = self.sources.add(registry, &watch, source, readable)?;
             Ok((watch, token))
         });
-        for chain in sandbox::network::refusals_to_forward() {
+        let refusals = sandbox::network::refusals_to_forward();
+        // Told once, not at each turn of a crash loop.
+        for chain in refusals
+            .iter()
+            .filter(|chain| !self.refusals_told.contains(chain))
+        {
             self.note(&format!(
                 "{chain} drops what is forwarded, unless a rule of its own lets it through: boxes reach nobody outside, nor are \
                  their ports reached, before it lets herd's bridges pass (\"The way of a packet\" in herd.unit(5))"
             ));
         }
+        self.refusals_told = refusals;
         match watched {
             Ok(watched) => self.firewall = Some(watched),
             // Without netfilter there will be no box either, and that is told by name.

@@ -171,7 +171,8 @@ impl Daemon {
         };
         let is_main = task == Task::Role(Role::Main);
         let own = walls.network.as_private();
-        let watches = own.is_some();
+        // A user's box has no rules of ours, and a user may not listen.
+        let watches = own.is_some() && self.host.is_root;
         if is_main {
             let id = own.map(|private| private.id.clone());
             runtime.names_of_network = id.or_else(|| walls.network_names.clone());
@@ -236,7 +237,7 @@ impl Daemon {
 
     pub(super) fn is_releasing(&self, id: ServiceId) -> bool {
         let runtime = self.runtimes.get(&id);
-        runtime.is_some_and(|runtime| !runtime.leases.is_empty() || !runtime.releasing.is_empty())
+        runtime.is_some_and(Runtime::has_network)
     }
 
     /// A service at rest that nobody waited for. What is still ending, or what `kill_mode` left alive, keeps the
@@ -287,9 +288,7 @@ impl Daemon {
                 self.tell(id, Input::Emptied);
             }
         }
-        let has_network =
-            |runtime: &Runtime| !runtime.leases.is_empty() || !runtime.releasing.is_empty();
-        if !self.runtimes.values().any(has_network) {
+        if !self.runtimes.values().any(Runtime::has_network) {
             self.leave_firewall();
         }
     }

@@ -35,6 +35,7 @@ mod start;
 mod units_at_hand;
 mod watch;
 
+use std::any::Any;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io;
 use std::os::fd::OwnedFd;
@@ -90,6 +91,8 @@ pub(crate) struct Daemon {
     /// What tells of changes of the firewall, as long as a service has a network.
     firewall: Option<(sandbox::network::Watch, Token)>,
     firewall_unheard: bool,
+    /// Chains of others that let no box through, as last told.
+    refusals_told: Vec<String>,
     own_name: UnitName,
     poll: Poll,
     sources: Sources,
@@ -183,15 +186,11 @@ impl Daemon {
     }
 
     /// A mistake of ours in one event must not take the others down: it is recorded, and the loop
-    /// goes on with what it has. This is the only place where a panic is caught.
+    /// goes on with what it has.
     fn guarded(&mut self, act: impl FnOnce(&mut Self)) {
         let result = catch_unwind(AssertUnwindSafe(|| act(self)));
         if let Err(cause) = result {
-            let text = cause
-                .downcast_ref::<String>()
-                .map(String::as_str)
-                .or_else(|| cause.downcast_ref::<&str>().copied())
-                .unwrap_or("unknown");
+            let text = panic_words(&*cause);
             self.note(&format!("bug in herd: {text}; going on"));
         }
     }
@@ -354,7 +353,7 @@ impl Daemon {
 
     /// A line in herd's own log.
     fn note(&self, text: &str) {
-        if !matches!(&self.options.mode, Mode::Machine(machine) if machine.is_quiet) {
+        if !self.options.mode.is_quiet() {
             self.tell_console(text);
         }
         self.sink.say(&self.own_name, clock::wall(), text);
@@ -439,4 +438,11 @@ impl Daemon {
 /// The reason of a failure, shared by the log and the supervisor.
 fn reason(error: &(dyn std::error::Error + 'static)) -> Arc<str> {
     crate::prepare::chain(error)
+}
+
+/// What a panic says, in one line.
+fn panic_words(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+    text.unwrap_or("without a word").replace('\n', " ")
 }

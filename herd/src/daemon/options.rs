@@ -43,8 +43,6 @@ pub enum Mode {
 /// What a boot gave on the way.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Machine {
-    /// Said as soon as there is a log.
-    pub notes: Vec<String>,
     /// What every service has in its environment, unless it says otherwise.
     pub environment: Vec<(String, String)>,
     /// The console hears of failures only.
@@ -58,6 +56,11 @@ pub struct Machine {
 impl Mode {
     pub fn is_machine(&self) -> bool {
         matches!(self, Self::Machine(_))
+    }
+
+    /// Claims that the console is to hear of failures only.
+    pub fn is_quiet(&self) -> bool {
+        matches!(self, Self::Machine(machine) if machine.is_quiet)
     }
 }
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use units::{Haste, Power, UnitName};
 
-use super::{Daemon, Mode, clock};
+use super::{Daemon, clock};
 use crate::control::protocol::{Ending as WireEnding, Refusal, Schedule, Way};
 use crate::pid1::power::NO_LOGIN;
 use crate::pid1::{login_records, power, wall, warnings};
@@ -210,8 +210,8 @@ impl Daemon {
         if !self.supervisor.knows(&name)
             && let Err(problem) = self.bring_in(&name)
         {
-            if self.units.broken.contains_key(&name) || !problem.contains("there is no unit") {
-                self.note(&format!("{name} cannot be used:\n{problem}"));
+            if let Refusal::Refused { reason } = self.unknown(&name, &problem) {
+                self.note(&reason);
             }
             return false;
         }
@@ -288,7 +288,7 @@ impl Daemon {
             return refused("no kernel is loaded that could follow this one; kexec(8) loads one");
         }
         let haste = if force { Haste::AtOnce } else { Haste::InOrder };
-        if plan.delay.is_zero() && !plan.warn_only {
+        if plan.is_now() {
             let now = clock::now();
             if plan != Schedule::default() {
                 // Its message is for those who hear of the end.
@@ -420,7 +420,7 @@ impl Daemon {
             self.note(&format!("units have not stopped in {minutes} minutes"));
             return self.switch_off(wish, Haste::AtOnce);
         }
-        let is_quiet = matches!(&self.options.mode, Mode::Machine(machine) if machine.is_quiet);
+        let is_quiet = self.options.mode.is_quiet();
         for line in &waits_for {
             self.note(line);
             if is_quiet {

@@ -5,7 +5,6 @@
 //! is then taken as a whole: it is never longer than the runs that had a network.
 #![forbid(unsafe_code)]
 
-use std::any::Any;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -16,7 +15,7 @@ use std::time::Duration;
 use rustix::event::{EventfdFlags, eventfd};
 use sandbox::network::{Damage, NetworkError, Repaired, Stranger};
 
-use super::reason;
+use super::{panic_words, reason};
 
 /// The thread, from the first network on.
 #[derive(Debug)]
@@ -123,7 +122,7 @@ impl Shared {
                 if !ids.is_empty() {
                     collections = COLLECTIONS;
                 }
-                Some(format!("the step \"{step}\" panicked: {}", words(&*panic)).into())
+                Some(format!("the step \"{step}\" panicked: {}", panic_words(&*panic)).into())
             });
             if !ids.is_empty() || trouble.is_some() || tables.is_some() {
                 self.tell(Done {
@@ -264,13 +263,6 @@ fn told(by: &Stranger, Repaired { damage, boxes }: Repaired) -> String {
         more => format!("{more} boxes"),
     };
     format!("{by} has {damage}: they are back, with the rules of {boxes}")
-}
-
-/// What a panic says, in one line.
-fn words(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<String>().map(String::as_str);
-    let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
-    text.unwrap_or("without a word").replace('\n', " ")
 }
 
 impl Releaser {

@@ -75,6 +75,11 @@ pub(super) struct StoredFd {
 }
 
 impl Runtime {
+    /// One of its own is leased, or on its way back.
+    pub(super) fn has_network(&self) -> bool {
+        !self.leases.is_empty() || !self.releasing.is_empty()
+    }
+
     pub(super) fn new(name: UnitName) -> Self {
         Self {
             name,

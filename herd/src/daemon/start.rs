@@ -237,6 +237,7 @@ impl Daemon {
             releaser,
             firewall: None,
             firewall_unheard: false,
+            refusals_told: Vec::new(),
             own_name,
             poll,
             sources,
@@ -278,9 +279,6 @@ impl Daemon {
             open_files,
             options,
         };
-        if let Mode::Machine(machine) = &daemon.options.mode {
-            notes.splice(0..0, machine.notes.iter().cloned());
-        }
         for note in notes {
             daemon.note(&note);
         }

@@ -150,7 +150,6 @@ fn boot(words: &[OsString]) -> daemon::StartError {
     };
     let ended = daemon::run(Options {
         mode: Mode::Machine(Machine {
-            notes,
             environment,
             is_quiet: wishes.quiet,
             began,
@@ -162,7 +161,7 @@ fn boot(words: &[OsString]) -> daemon::StartError {
         echo: None,
         handed_on: HandedOn::None,
         ending: EndPolicy::default(),
-        notes: Vec::new(),
+        notes,
     });
     match ended {
         Ok(end) => power::end_machine(end.power, open_files),

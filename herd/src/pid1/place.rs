@@ -143,7 +143,7 @@ impl Facts {
         let text = |value: OsString| value.to_string_lossy().into_owned();
         let is_there = |path: &str| fs::symlink_metadata(path).is_ok();
         Self {
-            is_process_1: std::process::id() == 1,
+            is_process_1: super::is_first_process(),
             variable: std::env::var_os("container").map(text),
             file: said_to_process_1("/run/systemd/container")
                 .or_else(|| said_to_process_1("/run/host/container-manager")),
