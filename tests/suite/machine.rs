@@ -1,5 +1,5 @@
-//! herd as the first process of a machine: user-mode Linux, a disk of Debian packages made by
-//! `examples/machine/make-image`, pure cgroup v2.
+//! herd as the first process of a machine: user-mode Linux or, where that cannot show it, Debian's own kernel
+//! under qemu's emulation; a disk of Debian packages made by `examples/machine/make-image`, pure cgroup v2.
 //!
 //! What the machine says is read from its console, line by line. `HERD_MACHINE_ROUNDS` makes the tests that
 //! try something at random moments try it more often (`tests/dev vm-long`).
@@ -9,3 +9,4 @@ mod fixture;
 mod fstab;
 mod harm;
 mod power;
+mod qemu;

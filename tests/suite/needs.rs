@@ -53,6 +53,22 @@ pub(crate) fn machine() -> bool {
         )
 }
 
+/// A machine can be emulated here, with Debian's own kernel: `tests/setup qemu` installs what that takes.
+#[must_use]
+pub(crate) fn emulated_machine() -> bool {
+    let inside = std::env::var_os("HERD_VM").is_some();
+    let cache = std::env::var_os("XDG_CACHE_HOME").map(std::path::PathBuf::from);
+    let home = std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache"));
+    let kernel = cache
+        .or(home)
+        .is_some_and(|cache| cache.join("herd/linux-cloud").exists());
+    has(!inside, "a machine that is not itself one of the tests'")
+        && program("mmdebstrap")
+        && program("busybox")
+        && program("qemu-system-x86_64")
+        && has(kernel, "Debian's kernel, which tests/setup qemu fetches")
+}
+
 /// A controller that herd may use, of v1 or v2.
 #[must_use]
 pub(crate) fn controller(name: &str) -> bool {

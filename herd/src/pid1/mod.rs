@@ -21,6 +21,7 @@ mod mounts;
 pub mod place;
 pub mod power;
 mod release;
+mod static_nodes;
 pub mod tasks;
 pub mod wall;
 pub mod warnings;

@@ -24,41 +24,67 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Longer than most take: then it is said what is waited for.
 const SOON: Duration = Duration::from_secs(3);
 
-/// Says what it could not let go of.
+/// Names on one line of the console.
+const NAMED: usize = 12;
+
+#[derive(Default)]
+struct Releases {
+    /// Names, in the order in which they went.
+    gone: Vec<String>,
+    /// File systems that did not answer, and are not asked again.
+    hanging: BTreeSet<PathBuf>,
+}
+
+/// Says what was let go and what was not.
 pub(super) fn let_go() -> Vec<String> {
     let mut notes = Vec::new();
-    let mut hanging = BTreeSet::new();
-    take_apart(&mut hanging);
+    let mut releases = Releases::default();
+    take_apart(&mut releases);
     // Only now: what lay on a tmpfs was given up with it, and need not find a place in memory.
-    let (is_free, kept) = free_swap();
-    notes.extend(kept);
-    if is_free {
-        take_apart(&mut hanging);
+    let before = releases.gone.len();
+    notes.extend(free_swap(&mut releases));
+    if releases.gone.len() > before {
+        take_apart(&mut releases);
     }
-    notes.extend(make_read_only(&hanging));
-    notes.extend(hanging.iter().map(|path| {
+    notes.extend(make_read_only(&releases.hanging));
+    notes.extend(releases.hanging.iter().map(|path| {
         let path = path.display();
         format!("{path} stays mounted: it did not answer")
     }));
+    let needed = below_root();
+    let stacked = loops().chain(mappings()).chain(arrays());
+    let kept = stacked.filter(|device| !needed.contains(&device.kernel_name));
+    notes.extend(kept.map(|device| format!("{} stays in use", device.what)));
+    notes.extend(gone(&releases.gone));
     notes
 }
 
-fn take_apart(hanging: &mut BTreeSet<PathBuf>) {
+fn gone(names: &[String]) -> Option<String> {
+    let named = names.iter().take(NAMED).cloned().collect::<Vec<_>>();
+    let named = named.join(", ");
+    match names.len().saturating_sub(NAMED) {
+        0 if named.is_empty() => None,
+        0 => Some(format!("let go of {named}")),
+        more => Some(format!("let go of {named} and {more} more")),
+    }
+}
+
+fn take_apart(releases: &mut Releases) {
     for _ in 0..ROUNDS {
-        let mut progress = unmount_all(hanging);
-        progress |= detach_loops();
-        progress |= remove_mappings();
-        progress |= stop_arrays();
-        if !progress {
+        let before = releases.gone.len();
+        unmount_all(releases);
+        detach_loops(releases);
+        remove_mappings(releases);
+        stop_arrays(releases);
+        if releases.gone.len() == before {
             break;
         }
     }
 }
 
-/// Whether some was let go, and what is said of the others. Without a swap file and without a device that
-/// lies on another nothing is kept busy by it: the kernel gives plain partitions up by itself.
-fn free_swap() -> (bool, Vec<String>) {
-    let mut is_free = false;
+/// What is said of those that stay. Without a swap file and without a device that lies on another nothing is
+/// kept busy by it: the kernel gives plain partitions up by itself.
+fn free_swap(releases: &mut Releases) -> Vec<String> {
     let mut notes = Vec::new();
     for swap in swaps(&fs::read_to_string("/proc/swaps").unwrap_or_default()) {
         if !swap.pins() {
@@ -75,16 +101,17 @@ fn free_swap() -> (bool, Vec<String>) {
             continue;
         }
         let outcome = patiently(&what, move || sandbox::swap_off(&path));
-        is_free |= matches!(outcome, Some(Ok(())));
+        if matches!(outcome, Some(Ok(()))) {
+            releases.gone.push(what.clone());
+        }
         notes.extend(complaint(&what, "stays in use", outcome));
     }
-    (is_free, notes)
+    notes
 }
 
-fn unmount_all(hanging: &mut BTreeSet<PathBuf>) -> bool {
-    let mut progress = false;
+fn unmount_all(releases: &mut Releases) {
     for mounted in mounts().iter().rev().filter(|mounted| mounted.can_go()) {
-        if hanging.contains(&mounted.target) {
+        if releases.hanging.contains(&mounted.target) {
             continue;
         }
         let target = mounted.target.clone();
@@ -95,13 +122,13 @@ fn unmount_all(hanging: &mut BTreeSet<PathBuf>) -> bool {
         }
         let what = format!("file system {}", target.display());
         match patiently(&what, move || umount2(&target, flags)) {
-            Some(outcome) => progress |= outcome.is_ok(),
+            Some(Ok(())) => releases.gone.push(mounted.target.display().to_string()),
+            Some(Err(_)) => {}
             None => {
-                hanging.insert(mounted.target.clone());
+                releases.hanging.insert(mounted.target.clone());
             }
         }
     }
-    progress
 }
 
 fn make_read_only(hanging: &BTreeSet<PathBuf>) -> Vec<String> {
@@ -124,58 +151,133 @@ fn make_read_only(hanging: &BTreeSet<PathBuf>) -> Vec<String> {
     notes
 }
 
+/// A block device that lies on another, or on a file.
+struct Stacked {
+    kernel_name: String,
+    /// The device mapper's own; else the same.
+    name: String,
+    /// For people.
+    what: String,
+    path: PathBuf,
+}
+
 /// loop(4): files that are disks.
-fn detach_loops() -> bool {
-    let is_used = |path: &Path| path.join("loop/backing_file").exists();
-    block_devices("loop", is_used).fold(false, |progress, (name, path)| {
-        let node = format!("/dev/{name}");
-        let what = format!("loop device {name}");
-        patiently(&what, move || sandbox::detach_loop(fs::File::open(node)?));
+fn loops() -> impl Iterator<Item = Stacked> {
+    block_devices("loop", "loop device", is_attached)
+}
+
+fn is_attached(path: &Path) -> bool {
+    path.join("loop/backing_file").exists()
+}
+
+fn detach_loops(releases: &mut Releases) {
+    for device in loops() {
+        let node = Path::new("/dev").join(&device.kernel_name);
+        patiently(&device.what, move || {
+            sandbox::detach_loop(fs::File::open(node)?)
+        });
         // Of a device that is used the kernel says that all is well.
-        progress | !is_used(&path)
-    })
+        if !is_attached(&device.path) {
+            releases.gone.push(device.what);
+        }
+    }
 }
 
 /// The device mapper's: what lies on another keeps that busy, and goes in an earlier round.
-fn remove_mappings() -> bool {
-    block_devices("dm-", |_| true).fold(false, |progress, (_, path)| {
-        let Ok(name) = fs::read_to_string(path.join("dm/name")) else {
-            return progress;
-        };
-        let what = format!("mapping {}", name.trim_end());
+fn mappings() -> impl Iterator<Item = Stacked> {
+    block_devices("dm-", "mapping", |_| true)
+}
+
+fn remove_mappings(releases: &mut Releases) {
+    for device in mappings() {
         let remove = move || {
             let control = fs::File::open("/dev/mapper/control")?;
-            sandbox::remove_mapping(control, name.trim_end_matches('\n'))
+            sandbox::remove_mapping(control, &device.name)
         };
-        progress | matches!(patiently(&what, remove), Some(Ok(())))
-    })
+        if let Some(Ok(())) = patiently(&device.what, remove) {
+            releases.gone.push(device.what);
+        }
+    }
 }
 
 /// md(4).
-fn stop_arrays() -> bool {
-    let runs = |path: &Path| {
+fn arrays() -> impl Iterator<Item = Stacked> {
+    block_devices("md", "array", |path| {
         let state = fs::read_to_string(path.join("md/array_state"));
         state.is_ok_and(|state| !matches!(state.trim_end(), "clear" | "inactive"))
-    };
-    block_devices("md", runs).fold(false, |progress, (name, _)| {
-        let node = format!("/dev/{name}");
-        let what = format!("array {name}");
-        let stop = move || sandbox::stop_array(fs::File::open(node)?);
-        progress | matches!(patiently(&what, stop), Some(Ok(())))
     })
 }
 
+fn stop_arrays(releases: &mut Releases) {
+    for device in arrays() {
+        let node = Path::new("/dev").join(&device.kernel_name);
+        let stop = move || sandbox::stop_array(fs::File::open(node)?);
+        if let Some(Ok(())) = patiently(&device.what, stop) {
+            releases.gone.push(device.what);
+        }
+    }
+}
+
+/// The youngest first.
 fn block_devices(
     prefix: &str,
+    kind: &str,
     is_meant: impl Fn(&Path) -> bool,
-) -> impl Iterator<Item = (String, PathBuf)> {
+) -> impl Iterator<Item = Stacked> {
     let entries = fs::read_dir("/sys/block").into_iter().flatten().flatten();
-    let mut devices: Vec<_> = entries
-        .filter_map(|entry| Some((entry.file_name().into_string().ok()?, entry.path())))
-        .filter(|(name, path)| name.starts_with(prefix) && is_meant(path))
-        .collect();
-    devices.sort();
-    devices.into_iter().rev()
+    let device = |entry: fs::DirEntry| {
+        let kernel_name = entry.file_name().into_string().ok()?;
+        let path = entry.path();
+        if !kernel_name.starts_with(prefix) || !is_meant(&path) {
+            return None;
+        }
+        let name = fs::read_to_string(path.join("dm/name"));
+        let name = name.map_or_else(
+            |_| kernel_name.clone(),
+            |name| name.trim_end_matches('\n').to_owned(),
+        );
+        Some(Stacked {
+            what: format!("{kind} {name}"),
+            kernel_name,
+            name,
+            path,
+        })
+    };
+    let mut devices: Vec<_> = entries.filter_map(device).collect();
+    devices.sort_by(|a, b| b.kernel_name.cmp(&a.kernel_name));
+    devices.into_iter()
+}
+
+/// The devices that the root file system lies on, which stay as long as it does.
+fn below_root() -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    let Ok(root) = rustix::fs::stat("/") else {
+        return found;
+    };
+    let (major, minor) = (
+        rustix::fs::major(root.st_dev),
+        rustix::fs::minor(root.st_dev),
+    );
+    let mut unseen = vec![PathBuf::from(format!("/sys/dev/block/{major}:{minor}"))];
+    while let Some(device) = unseen.pop().and_then(|path| fs::canonicalize(path).ok()) {
+        // A partition lies on its disk.
+        let disk = device
+            .parent()
+            .filter(|_| device.join("partition").exists());
+        let name = device
+            .file_name()
+            .map(|name| name.to_string_lossy().into_owned());
+        if !name.is_some_and(|name| found.insert(name)) {
+            continue;
+        }
+        let slaves = fs::read_dir(device.join("slaves"))
+            .into_iter()
+            .flatten()
+            .flatten();
+        unseen.extend(slaves.map(|slave| slave.path()));
+        unseen.extend(disk.map(Path::to_owned));
+    }
+    found
 }
 
 /// With its time; what does not come soon is told.
@@ -203,5 +305,19 @@ fn complaint(what: &str, how: &str, outcome: Option<io::Result<()>>) -> Option<S
         Some(Ok(())) => None,
         Some(Err(error)) => Some(format!("{what} {how}: {error}")),
         None => Some(format!("{what} {how}: it did not answer")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_gone_is_one_line() {
+        let names = |count: usize| (1..=count).map(|n| format!("/{n}")).collect::<Vec<_>>();
+        assert_eq!(gone(&[]), None);
+        assert_eq!(gone(&names(2)).as_deref(), Some("let go of /1, /2"));
+        let many = gone(&names(14)).unwrap();
+        assert!(many.ends_with("/12 and 2 more"), "{many}");
     }
 }

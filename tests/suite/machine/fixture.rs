@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 
 /// Of one thing that a machine is waited for; twenty times of what it takes on an idle processor.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// The same where every instruction is emulated.
+const EMULATED_PATIENCE: Duration = Duration::from_secs(180);
 /// A machine ends by itself or is ended.
 const LIFE: &str = "300";
 
@@ -20,8 +22,13 @@ pub(super) struct Disk {
     forgotten: Vec<String>,
     arguments: Vec<String>,
     options: Vec<String>,
+    disks: u32,
+    packages: &'static [&'static str],
     is_laid: bool,
 }
+
+/// For disks between a file system and its disk, another kernel, and addresses.
+const TOOLS: &[&str] = &["dmsetup", "kexec-tools", "mdadm", "udhcpc"];
 
 /// A machine that runs, or ran.
 pub(super) struct Machine {
@@ -29,6 +36,7 @@ pub(super) struct Machine {
     console: Arc<(Mutex<Console>, Condvar)>,
     reader: Option<JoinHandle<()>>,
     read: usize,
+    patience: Duration,
 }
 
 #[derive(Default)]
@@ -47,6 +55,8 @@ impl Disk {
             forgotten: vec!["/etc/herd/enabled/web.toml".to_owned()],
             arguments: vec!["herd.mask=getty".to_owned()],
             options: Vec::new(),
+            disks: 0,
+            packages: &[],
             is_laid: false,
         };
         disk.file("/etc/fstab", "LABEL=root / ext4 errors=remount-ro 0 1\n")
@@ -89,18 +99,52 @@ impl Disk {
         self
     }
 
+    /// Emulated, with Debian's own kernel.
+    pub(super) fn qemu(self) -> Self {
+        self.option(&["-e", "qemu"])
+    }
+
+    /// Debian's packages [`TOOLS`] are installed.
+    pub(super) fn tools(mut self) -> Self {
+        self.packages = TOOLS;
+        self
+    }
+
+    /// A login on its console, as every machine has one.
+    pub(super) fn with_logins(mut self) -> Self {
+        self.arguments.retain(|word| word != "herd.mask=getty");
+        self
+    }
+
+    /// What the image brings is gone.
+    pub(super) fn without(mut self, path: &str) -> Self {
+        self.forgotten.push(path.to_owned());
+        self
+    }
+
     /// A second disk, `/dev/ubdb`, with an empty ext4 file system.
     pub(super) fn second_disk(self) -> Self {
-        let path = self.directory.path().join("second");
-        let file = fs::File::create(&path).unwrap();
-        file.set_len(16 << 20).unwrap();
+        let disk = self.empty_disk(16);
         let made = Command::new("/sbin/mkfs.ext4")
             .arg("-q")
-            .arg(&path)
+            .arg(disk.disk_path())
             .status();
         assert!(made.unwrap().success(), "mkfs.ext4");
+        disk
+    }
+
+    /// One more disk with nothing on it: `/dev/ubdb` or `/dev/vdb`, then `c`, …
+    pub(super) fn empty_disk(mut self, mebibytes: u64) -> Self {
+        self.disks += 1;
+        let path = self.disk_path();
+        let file = fs::File::create(&path).unwrap();
+        file.set_len(mebibytes << 20).unwrap();
         let path = path.to_str().unwrap().to_owned();
         self.option(&["-d", &path])
+    }
+
+    fn disk_path(&self) -> PathBuf {
+        self.directory.path().join(format!("disk-{}", self.disks))
     }
 
     pub(super) fn boot(&mut self) -> Machine {
@@ -113,9 +157,15 @@ impl Disk {
         }
         command
             .args(&self.options)
-            .arg(image())
+            .arg(image(self.packages))
             .args(&self.arguments);
-        Machine::start(&mut command)
+        let is_emulated = self.options.iter().any(|word| word == "qemu");
+        let patience = if is_emulated {
+            EMULATED_PATIENCE
+        } else {
+            PATIENCE
+        };
+        Machine::start(&mut command, patience)
     }
 
     /// What was laid over it since the last boot counts at the next.
@@ -148,7 +198,7 @@ impl Disk {
 }
 
 impl Machine {
-    fn start(command: &mut Command) -> Self {
+    fn start(command: &mut Command, patience: Duration) -> Self {
         let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -164,16 +214,27 @@ impl Machine {
             console,
             reader: Some(reader),
             read: 0,
+            patience,
         }
     }
 
-    /// The next line that has this in it, be it whole or not. Lines before it are passed over.
+    /// The next line that has this in it. Lines before it are passed over.
     pub(super) fn wait(&mut self, text: &str) -> String {
-        self.wait_for(text, PATIENCE)
-            .unwrap_or_else(|| panic!("waited in vain for {text:?}:\n{}", self.said().join("\n")))
+        self.wait_for(text, self.patience, false)
+            .unwrap_or_else(|| self.fail(text))
     }
 
-    fn wait_for(&mut self, text: &str, patience: Duration) -> Option<String> {
+    /// The same for a line that has no end yet.
+    pub(super) fn wait_prompt(&mut self, text: &str) {
+        let found = self.wait_for(text, self.patience, true);
+        found.unwrap_or_else(|| self.fail(text));
+    }
+
+    fn fail(&self, text: &str) -> ! {
+        panic!("waited in vain for {text:?}:\n{}", self.said().join("\n"))
+    }
+
+    fn wait_for(&mut self, text: &str, patience: Duration, is_prompt: bool) -> Option<String> {
         let deadline = Instant::now() + patience;
         let (lock, more) = &*self.console;
         let mut console = lock.lock().unwrap_or_else(PoisonError::into_inner);
@@ -184,7 +245,7 @@ impl Machine {
                     return Some(line.clone());
                 }
             }
-            if console.begun.contains(text) {
+            if is_prompt && console.begun.contains(text) {
                 return Some(console.begun.clone());
             }
             let left = deadline.saturating_duration_since(Instant::now());
@@ -199,10 +260,10 @@ impl Machine {
 
     /// Gets past sulogin(8), which throws away what was typed before it listens.
     pub(super) fn shell(&mut self) {
-        self.wait("Press Enter");
+        self.wait_prompt("Press Enter");
         for _ in 0..60 {
             self.enter("");
-            if self.wait_for("#", Duration::from_secs(1)).is_some() {
+            if self.wait_for("#", Duration::from_secs(1), true).is_some() {
                 return;
             }
         }
@@ -213,6 +274,11 @@ impl Machine {
     pub(super) fn enter(&mut self, line: &str) {
         let input = self.child.stdin.as_mut().unwrap();
         input.write_all(format!("{line}\n").as_bytes()).unwrap();
+    }
+
+    /// Presses its power button.
+    pub(super) fn press_power_button(&self) {
+        self.signal(nix::sys::signal::Signal::SIGUSR1);
     }
 
     /// What it has said so far.
@@ -242,10 +308,14 @@ impl Machine {
         self.said()
     }
 
-    fn kill(&mut self) {
+    fn signal(&self, signal: nix::sys::signal::Signal) {
         let pid = nix::unistd::Pid::from_raw(i32::try_from(self.child.id()).unwrap());
-        // It has ended already otherwise, and is not reaped yet: the number is its own.
-        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).ok();
+        // Where it has ended already it is not reaped yet: the number is its own.
+        nix::sys::signal::kill(pid, signal).ok();
+    }
+
+    fn kill(&mut self) {
+        self.signal(nix::sys::signal::Signal::SIGTERM);
         self.child.wait().unwrap();
         self.join();
     }
@@ -299,10 +369,15 @@ fn vm(name: &str) -> PathBuf {
         .join(name)
 }
 
-/// The disk that all begin with, made once for each build of herd.
-fn image() -> PathBuf {
+/// The disk that all begin with, made once for each build of herd and choice of packages.
+fn image(packages: &[&str]) -> PathBuf {
     let herd = Path::new(env!("CARGO_BIN_EXE_herd"));
-    let path = herd.with_file_name("machine.ext4");
+    let name = if packages.is_empty() {
+        "machine"
+    } else {
+        "machine-tools"
+    };
+    let path = herd.with_file_name(format!("{name}.ext4"));
     let lock = fs::File::create(herd.with_file_name("machine.lock")).unwrap();
     rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
     let age = |path: &Path| {
@@ -312,13 +387,12 @@ fn image() -> PathBuf {
     };
     if age(&path) < age(herd) {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/machine/make-image");
-        let made = Command::new(script)
-            .arg("-b")
-            .arg(herd)
-            .arg("-o")
-            .arg(&path)
-            .output();
-        let made = made.unwrap();
+        let mut command = Command::new(script);
+        command.arg("-b").arg(herd).arg("-o").arg(&path);
+        for package in packages {
+            command.args(["-p", package]);
+        }
+        let made = command.output().unwrap();
         assert!(
             made.status.success(),
             "{}",
