@@ -69,6 +69,13 @@ impl Disk {
         self
     }
 
+    pub(super) fn link(self, path: &str, target: &str) -> Self {
+        let link = self.directory.path().join(format!("lay/lay{path}"));
+        fs::create_dir_all(link.parent().unwrap()).unwrap();
+        std::os::unix::fs::symlink(target, link).unwrap();
+        self
+    }
+
     /// An enabled unit.
     pub(super) fn unit(self, name: &str, text: &str) -> Self {
         self.file(&format!("/etc/herd/enabled/{name}.toml"), text)

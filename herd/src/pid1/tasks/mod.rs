@@ -4,11 +4,13 @@
 //! hidden, and its words may change with the units that use it (`herd/boot`, `pid1/fstab`).
 #![forbid(unsafe_code)]
 
+mod address;
 mod conf_d;
 mod device;
 mod linger;
 mod modules;
 mod mount;
+mod power_button;
 mod random_seed;
 pub mod sysctl;
 
@@ -29,6 +31,8 @@ pub enum Task {
         /// A path, or UUID=, LABEL=, PARTUUID=, PARTLABEL=, ID=.
         device: String,
     },
+    /// Wait until an interface has an address that others reach.
+    AwaitAddress { interface: String },
     /// Mount what a line of fstab says.
     Mount(mount::Order),
     /// Write what sysctl.d(5) says.
@@ -42,20 +46,24 @@ pub enum Task {
     },
     /// Start the herds of users who linger.
     Linger,
+    /// Wait for the power button, and run a program then.
+    PowerButton {
+        #[arg(required = true, trailing_var_arg = true)]
+        command: Vec<std::ffi::OsString>,
+    },
 }
 
 /// Why a task did not do its work. What it says on the way is on stderr.
 #[derive(Debug, thiserror::Error)]
 pub enum TaskError {
     #[error(transparent)]
+    Address(#[from] address::AddressError),
+    #[error(transparent)]
     Device(#[from] device::DeviceError),
     #[error(transparent)]
     Mount(#[from] mount::MountError),
     #[error("cannot run {program}")]
-    Exec {
-        program: &'static str,
-        source: io::Error,
-    },
+    Exec { program: String, source: io::Error },
     #[error("{count} of the settings could not be made")]
     Settings { count: usize },
     #[error("cannot {what} {path}")]
@@ -64,6 +72,8 @@ pub enum TaskError {
         path: PathBuf,
         source: io::Error,
     },
+    #[error("cannot listen to the power button")]
+    PowerButton { source: io::Error },
     #[error("{count} of the users could not be served")]
     Users { count: usize },
 }
@@ -79,6 +89,10 @@ pub fn run(task: &Task) -> Result<(), TaskError> {
             tell(&format!("{device} is {}", found.display()));
             Ok(())
         }
+        Task::AwaitAddress { interface } => {
+            tell(&format!("{interface} has {}", address::wait(interface)?));
+            Ok(())
+        }
         Task::Mount(order) => mount::run(order).inspect_err(|error| {
             // Where somebody sits who wonders why the boot does not go on.
             super::power::say(&crate::prepare::chain(error));
@@ -87,6 +101,13 @@ pub fn run(task: &Task) -> Result<(), TaskError> {
         Task::Modules => modules::run(),
         Task::RandomSeed { what } => random_seed::run(*what),
         Task::Linger => linger::run(),
+        Task::PowerButton { command } => {
+            power_button::wait().map_err(|source| TaskError::PowerButton { source })?;
+            tell("the power button was pressed");
+            let words: Vec<_> = command.iter().skip(1).map(OsStr::new).collect();
+            let program = command.first().map_or(OsStr::new(""), OsStr::new);
+            Err(become_program(program, &words))
+        }
     }
 }
 
@@ -97,8 +118,8 @@ fn tell(text: &str) {
 }
 
 /// This process becomes that program, found on the path; returns only if it cannot.
-fn become_program(program: &'static str, words: &[&OsStr]) -> TaskError {
-    let words: Result<Vec<CString>, _> = std::iter::once(OsStr::new(program))
+fn become_program(program: &OsStr, words: &[&OsStr]) -> TaskError {
+    let words: Result<Vec<CString>, _> = std::iter::once(program)
         .chain(words.iter().copied())
         .map(|word| CString::new(word.as_bytes()))
         .collect();
@@ -112,5 +133,8 @@ fn become_program(program: &'static str, words: &[&OsStr]) -> TaskError {
             },
         },
     };
-    TaskError::Exec { program, source }
+    TaskError::Exec {
+        program: program.to_string_lossy().into_owned(),
+        source,
+    }
 }

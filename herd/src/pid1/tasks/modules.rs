@@ -29,7 +29,7 @@ pub(super) fn run() -> Result<(), TaskError> {
         .into_iter()
         .chain(names.iter().map(OsStr::new))
         .collect();
-    Err(become_program("modprobe", &words))
+    Err(become_program(OsStr::new("modprobe"), &words))
 }
 
 /// A name a line.
