@@ -28,7 +28,7 @@ pub(super) struct Disk {
 }
 
 /// For disks between a file system and its disk, another kernel, and addresses.
-const TOOLS: &[&str] = &["dmsetup", "kexec-tools", "mdadm", "udhcpc"];
+const TOOLS: &[&str] = &["dhcpcd-base", "dmsetup", "kexec-tools", "mdadm", "udhcpc"];
 
 /// A machine that runs, or ran.
 pub(super) struct Machine {
