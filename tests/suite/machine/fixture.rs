@@ -24,6 +24,7 @@ pub(super) struct Disk {
     options: Vec<String>,
     disks: u32,
     packages: &'static [&'static str],
+    copy: Option<PathBuf>,
     is_laid: bool,
 }
 
@@ -57,6 +58,7 @@ impl Disk {
             options: Vec::new(),
             disks: 0,
             packages: &[],
+            copy: None,
             is_laid: false,
         };
         disk.file("/etc/fstab", "LABEL=root / ext4 errors=remount-ro 0 1\n")
@@ -155,17 +157,23 @@ impl Disk {
     }
 
     pub(super) fn boot(&mut self) -> Machine {
-        let cow = self.directory.path().join("cow");
         let mut command = Command::new(vm("boot"));
-        command.args(["-q", "-t", LIFE, "-c"]).arg(&cow);
+        command.args(["-q", "-t", LIFE]);
+        let image = match &self.copy {
+            Some(copy) => {
+                command.arg("-w");
+                copy.clone()
+            }
+            None => {
+                command.arg("-c").arg(self.directory.path().join("cow"));
+                image(self.packages)
+            }
+        };
         if !self.is_laid {
             command.arg("-I").arg(self.initramfs());
             self.is_laid = true;
         }
-        command
-            .args(&self.options)
-            .arg(image(self.packages))
-            .args(&self.arguments);
+        command.args(&self.options).arg(image).args(&self.arguments);
         let is_emulated = self.options.iter().any(|word| word == "qemu");
         let patience = if is_emulated {
             EMULATED_PATIENCE
@@ -173,6 +181,29 @@ impl Disk {
             PATIENCE
         };
         Machine::start(&mut command, patience)
+    }
+
+    /// From now on its machines write to a copy of the image, which can be looked at from here.
+    pub(super) fn own_copy(mut self) -> Self {
+        let copy = self.directory.path().join("copy");
+        duplicate(&image(self.packages), &copy);
+        self.copy = Some(copy);
+        self
+    }
+
+    /// What e2fsck(8) finds wrong with the own copy, as the last machine left it, once its journal has been gone
+    /// through. `None` is nothing.
+    pub(super) fn complaints(&self) -> Option<String> {
+        let looked_at = self.directory.path().join("looked-at");
+        duplicate(self.copy.as_ref().unwrap(), &looked_at);
+        let check = |options: &[&str]| {
+            let mut command = Command::new("/sbin/e2fsck");
+            command.args(options).arg(&looked_at).output().unwrap()
+        };
+        check(&["-y", "-E", "journal_only"]);
+        let output = check(&["-f", "-n"]);
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        (!output.status.success()).then_some(text)
     }
 
     /// What was laid over it since the last boot counts at the next.
@@ -283,6 +314,11 @@ impl Machine {
         input.write_all(format!("{line}\n").as_bytes()).unwrap();
     }
 
+    /// Leaves it alone for so long, or until it ends.
+    pub(super) fn live(&mut self, time: Duration) {
+        self.wait_for("\0", time, false);
+    }
+
     /// Presses its power button.
     pub(super) fn press_power_button(&self) {
         self.signal(nix::sys::signal::Signal::SIGUSR1);
@@ -374,6 +410,13 @@ fn vm(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../tests/vm")
         .join(name)
+}
+
+/// Empty parts stay empty.
+fn duplicate(file: &Path, copy: &Path) {
+    let mut command = Command::new("cp");
+    let made = command.arg("--sparse=always").args([file, copy]).status();
+    assert!(made.unwrap().success(), "cp");
 }
 
 /// The disk that all begin with, made once for each build of herd and choice of packages.

@@ -1,5 +1,8 @@
 //! The ends of a machine: in order, again and again, and without warning.
 
+use std::collections::BTreeMap;
+use std::time::Instant;
+
 use super::fixture::{Disk, rounds};
 use crate::needs;
 
@@ -71,32 +74,92 @@ fn a_machine_comes_back_from_twenty_reboots_in_a_row() {
     }
 }
 
+/// Of boot, writing and end, at moments that chance chose: the number that is said, as `HERD_MACHINE_SEED`, gives the
+/// same ones again.
 #[test]
 fn a_power_cut_at_any_moment_is_followed_by_a_clean_boot() {
-    if !needs::machine() {
-        return;
+    if needs::machine() {
+        power_cuts(Disk::new(), rounds(4));
     }
-    let mut disk = Disk::new().unit("writer", WRITER).script("look", COUNT);
-    let mut told = 0;
-    for round in 1..=rounds(3) {
-        let mut machine = disk.boot();
-        let there = found(&machine.wait("found "));
-        assert!(there >= told, "round {round}: {there} of {told}");
-        // The moments differ from run to run: how much the machine manages until then is chance.
-        let next = there + round * 7 % 40;
-        machine.wait(&format!("acknowledged {next}"));
-        told = acknowledged(&machine.cut());
+}
+
+/// Seconds of a processor each, so there are few, and none in the short form.
+#[test]
+fn a_power_cut_of_an_emulated_machine_is_followed_by_a_clean_boot() {
+    let rounds = rounds(0) / 10;
+    if rounds > 0 && needs::emulated_machine() {
+        power_cuts(Disk::new().qemu(), rounds);
     }
+}
+
+fn power_cuts(disk: Disk, rounds: usize) {
+    let seed = seed();
+    let check = format!(
+        "command = ['/bin/sh', '-c', \"\"\"{COUNT}\"\"\"]\noneshot = true\nstdout = 'file:/dev/console'\nbefore = ['writer']\n"
+    );
     let mut disk = disk
-        .script(
-            "look",
-            &format!("{COUNT}; herd is-active multi-user; kill -PWR 1"),
-        )
-        .again();
+        .own_copy()
+        .file("/var/records", "")
+        .unit("check", &check)
+        .unit("writer", WRITER)
+        .script("look", "sleep 1; herd shutdown --no-wait");
+    // One that nobody cuts says how long they live.
+    let began = Instant::now();
+    let mut told = acknowledged(&disk.boot().ended());
+    let life = began.elapsed();
+    let mut reached = BTreeMap::new();
+    for round in 1..=rounds {
+        let share = share(seed, round);
+        let mut machine = disk.boot();
+        machine.live(life.mul_f64(share));
+        let said = machine.cut();
+        let about =
+            format!("HERD_MACHINE_SEED={seed}, round {round}, cut after {share:.3} of {life:.1?}");
+        let stage = stage(&said);
+        eprintln!("{about}: {stage}; {told} were told before");
+        *reached.entry(stage).or_insert(0) += 1;
+        let text = said.join("\n");
+        assert!(!text.contains("EXT4-fs error"), "{about}:\n{text}");
+        if let Some(line) = said.iter().find(|line| line.contains("found ")) {
+            assert!(found(line) >= told, "{about}:\n{text}");
+        }
+        assert_eq!(disk.complaints(), None, "{about}");
+        told = told.max(acknowledged(&said));
+    }
+    eprintln!("HERD_MACHINE_SEED={seed}: {rounds} cuts, {told} records told; {reached:?}");
     let mut machine = disk.boot();
-    assert!(found(&machine.wait("found ")) >= told);
-    machine.wait("active");
+    assert!(found(&machine.wait("found ")) >= told, "{seed}");
+    machine.wait("default: active");
     machine.ended();
+    assert_eq!(disk.complaints(), None, "{seed}");
+}
+
+/// How far a machine had come, by what it said last.
+fn stage(said: &[String]) -> &'static str {
+    let has = |text: &str| said.iter().any(|line| line.contains(text));
+    match () {
+        () if has("Power down") => "off already",
+        () if has("herd: powering off") => "switching off",
+        () if has("stopping everything") => "stopping",
+        () if has("acknowledged") => "writing",
+        () if has("sysinit: active") => "starting services",
+        () if has("active") => "booting",
+        () => "before the first unit",
+    }
+}
+
+/// splitmix64, of which one step is enough: each round has its own number, whatever came of the others.
+fn share(seed: u64, round: usize) -> f64 {
+    let mut bits = seed.wrapping_add((round as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    (bits >> 11) as f64 / (1_u64 << 53) as f64
+}
+
+fn seed() -> u64 {
+    let told = std::env::var("HERD_MACHINE_SEED").ok();
+    told.and_then(|text| text.parse().ok())
+        .unwrap_or_else(|| u64::from(std::process::id()))
 }
 
 #[test]
