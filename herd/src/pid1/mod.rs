@@ -17,6 +17,7 @@ mod early;
 pub mod fstab;
 mod locale;
 pub mod login_records;
+mod machine_id;
 mod mounts;
 pub mod place;
 pub mod power;

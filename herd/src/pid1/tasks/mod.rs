@@ -19,6 +19,8 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 
+use super::machine_id::{self, Kept};
+
 #[derive(Debug, Clone, Subcommand)]
 pub enum Task {
     /// Wait until a device is there.
@@ -40,6 +42,8 @@ pub enum Task {
         #[arg(value_enum)]
         what: random_seed::What,
     },
+    /// Write the id down that this machine was given before its root could be written.
+    MachineId,
     /// Start the herds of users who linger.
     Linger,
 }
@@ -64,6 +68,8 @@ pub enum TaskError {
         path: PathBuf,
         source: io::Error,
     },
+    #[error("the id of this machine is not kept: the next boot will make another")]
+    MachineId { source: io::Error },
     #[error("{count} of the users could not be served")]
     Users { count: usize },
 }
@@ -86,6 +92,16 @@ pub fn run(task: &Task) -> Result<(), TaskError> {
         Task::Sysctl => sysctl::run(),
         Task::Modules => modules::run(),
         Task::RandomSeed { what } => random_seed::run(*what),
+        Task::MachineId => match machine_id::keep() {
+            Ok(kept) => {
+                tell(match kept {
+                    Kept::Written => "the id of this machine is written down",
+                    Kept::OfItsOwn => "what is mounted on /etc has an id of its own",
+                });
+                Ok(())
+            }
+            Err(source) => Err(TaskError::MachineId { source }),
+        },
         Task::Linger => linger::run(),
     }
 }
