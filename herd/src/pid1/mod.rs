@@ -22,6 +22,7 @@ mod mounts;
 pub mod place;
 pub mod power;
 mod release;
+mod swap;
 pub mod tasks;
 pub mod wall;
 pub mod warnings;

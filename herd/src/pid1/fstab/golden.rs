@@ -41,8 +41,7 @@ oneshot = true
 remain_after_exit = true
 after = ["local-fs-pre"]
 command_pre = [["/usr/bin/herd", "machine", "await-device", "--timeout", "1min 30s", "--", "UUID=ab-1"]]
-command = ["fsck", "-a", "-T", "-l", "UUID=ab-1"]
-success_exit_status = [1]
+command = ["/usr/bin/herd", "machine", "check", "--line", "1", "--", "fsck", "-a", "-T", "-l", "UUID=ab-1"]
 [condition]
 file_is_executable = ["/sbin/fsck.ext4"]
 "#

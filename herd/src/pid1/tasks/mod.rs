@@ -4,12 +4,14 @@
 //! hidden, and its words may change with the units that use it (`herd/boot`, `pid1/fstab`).
 #![forbid(unsafe_code)]
 
+mod check;
 mod conf_d;
 mod device;
 mod linger;
 mod modules;
 mod mount;
 mod random_seed;
+mod swap_off;
 pub mod sysctl;
 
 use std::ffi::{CString, OsStr};
@@ -29,6 +31,13 @@ pub enum Task {
         #[arg(long)]
         timeout: String,
         /// A path, or UUID=, LABEL=, PARTUUID=, PARTLABEL=, ID=.
+        device: String,
+    },
+    /// Check a file system of fstab, and do what its end says.
+    Check(check::Order),
+    /// Give up swap that memory has room for.
+    SwapOff {
+        /// A path, or a tag as fstab has it.
         device: String,
     },
     /// Mount what a line of fstab says.
@@ -55,6 +64,10 @@ pub enum TaskError {
     Device(#[from] device::DeviceError),
     #[error(transparent)]
     Mount(#[from] mount::MountError),
+    #[error(transparent)]
+    Check(#[from] check::CheckError),
+    #[error("swap {device} stays in use: {why}")]
+    Swap { device: String, why: String },
     #[error("cannot run {program}")]
     Exec {
         program: &'static str,
@@ -85,10 +98,9 @@ pub fn run(task: &Task) -> Result<(), TaskError> {
             tell(&format!("{device} is {}", found.display()));
             Ok(())
         }
-        Task::Mount(order) => mount::run(order).inspect_err(|error| {
-            // Where somebody sits who wonders why the boot does not go on.
-            super::power::say(&crate::prepare::chain(error));
-        }),
+        Task::Mount(order) => mount::run(order).inspect_err(tell_on_console),
+        Task::Check(order) => check::run(order).inspect_err(tell_on_console),
+        Task::SwapOff { device } => Err(swap_off::run(device)),
         Task::Sysctl => sysctl::run(),
         Task::Modules => modules::run(),
         Task::RandomSeed { what } => random_seed::run(*what),
@@ -104,6 +116,11 @@ pub fn run(task: &Task) -> Result<(), TaskError> {
         },
         Task::Linger => linger::run(),
     }
+}
+
+/// Where somebody sits who wonders why the boot does not go on.
+fn tell_on_console(error: &TaskError) {
+    super::power::say(&crate::prepare::chain(error));
 }
 
 /// A line in the unit's log.
