@@ -95,7 +95,9 @@ impl Disk {
 
     /// A shell script in the place of a program.
     pub(super) fn program(self, path: &str, text: &str) -> Self {
-        let disk = self.without(path).file(path, &format!("#!/bin/sh\n{text}\n"));
+        let disk = self
+            .without(path)
+            .file(path, &format!("#!/bin/sh\n{text}\n"));
         let target = disk.directory.path().join(format!("lay/lay{path}"));
         fs::set_permissions(target, fs::Permissions::from_mode(0o755)).unwrap();
         disk

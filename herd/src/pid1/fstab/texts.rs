@@ -243,9 +243,10 @@ impl Made {
         } else {
             text.list("after", order(wishes.is_remote).after);
         }
-        text.command("command_pre", await_device(entry, wishes, machine));
         let line = entry.line.to_string();
-        let mut command = vec![machine.herd.as_str(), "machine", "check", "--line", &line];
+        let timeout = format_duration(wishes.device_timeout);
+        let mut command = vec![machine.herd.as_str(), "machine", "check"];
+        command.extend(["--line", &line, "--timeout", &timeout]);
         if is_root {
             command.push("--root");
         }

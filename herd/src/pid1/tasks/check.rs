@@ -9,7 +9,7 @@ use std::process::{ExitStatus, Stdio};
 use clap::Args;
 use units::Power;
 
-use super::TaskError;
+use super::{TaskError, device};
 use crate::control::client::{ANSWER_TIMEOUT, Client, ClientError};
 use crate::control::protocol::{Call, Empty, Schedule, Way};
 
@@ -26,6 +26,9 @@ pub struct Order {
     /// Of fstab, for what is said.
     #[arg(long)]
     line: usize,
+    /// How long the device may take to come.
+    #[arg(long)]
+    timeout: String,
     /// It is mounted, and what the kernel knows of it may be wrong after a repair.
     #[arg(long)]
     root: bool,
@@ -37,6 +40,11 @@ pub struct Order {
 /// Why the file system is not to be mounted.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckError {
+    #[error("line {line} of /etc/fstab")]
+    Device {
+        line: usize,
+        source: device::DeviceError,
+    },
     #[error("line {line} of /etc/fstab: cannot run fsck(8)")]
     Run { line: usize, source: io::Error },
     #[error("line {line} of /etc/fstab: fsck of {device}: {why}: {said}")]
@@ -91,6 +99,11 @@ fn verdict(code: Option<i32>, is_root: bool) -> Verdict {
 
 pub(super) fn run(order: &Order) -> Result<(), TaskError> {
     let line = order.line;
+    let device = order.command.last().map(|word| word.to_string_lossy());
+    let device = device.unwrap_or_default();
+    device::timeout(&order.timeout)
+        .and_then(|timeout| device::wait(&device, timeout))
+        .map_err(|source| CheckError::Device { line, source })?;
     let (status, said) = listen(order).map_err(|source| CheckError::Run { line, source })?;
     match verdict(status.code(), order.root) {
         Verdict::Sound => Ok(()),
@@ -102,17 +115,13 @@ pub(super) fn run(order: &Order) -> Result<(), TaskError> {
                 nix::unistd::pause();
             }
         }
-        Verdict::Broken(why) => {
-            let device = order.command.last().cloned().unwrap_or_default();
-            let device = device.to_string_lossy().into_owned();
-            Err(CheckError::Refused {
-                line,
-                device,
-                why,
-                said,
-            }
-            .into())
+        Verdict::Broken(why) => Err(CheckError::Refused {
+            line,
+            device: device.into_owned(),
+            why,
+            said,
         }
+        .into()),
     }
 }
 
