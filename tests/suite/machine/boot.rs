@@ -125,7 +125,7 @@ fn a_word_that_nobody_knows_is_passed_over() {
     let mut machine = disk.boot();
     assert_eq!(
         machine.wait("goal: "),
-        "goal: active, words: /usr/bin/herd rhgb "
+        "goal: active, words: /usr/bin/herd rhgb"
     );
     machine.ended();
 }

@@ -58,13 +58,18 @@ impl Disk {
     /// With the logins of an ordinary machine.
     pub(super) fn with_login(mut self) -> Self {
         self.arguments.retain(|word| word != "herd.mask=getty");
+        self
+    }
+
+    /// What programs of this machine need is in the environment of logins too that begin with an empty one.
+    pub(super) fn with_environment(self) -> Self {
         let script = fs::read_to_string(vm("machine.sh")).unwrap();
         let line = script
             .lines()
             .find_map(|line| line.strip_prefix("no_avx="))
             .unwrap()
             .to_owned();
-        // login(1) clears the environment and reads this (tests/vm/README.md).
+        // What login(1) reads.
         self.file("/etc/environment", &format!("{line}\n"))
     }
 

@@ -231,12 +231,8 @@ fn swap_that_memory_has_no_room_for_is_left_in_use_at_the_end() {
              kill -PWR 1",
         );
     let mut machine = disk.boot();
-    let line = machine.wait("swaplog: ");
-    assert!(
-        line.contains("swap /dev/ubdb stays in use: its ")
-            && line.contains("do not fit into memory"),
-        "{line}"
-    );
+    let line = machine.wait("swap /dev/ubdb stays in use: its ");
+    assert!(line.contains("do not fit into memory"), "{line}");
     machine.wait("used: much.");
     let said = machine.ended();
     for word in ["Out of memory", "invoked oom-killer", "panic"] {

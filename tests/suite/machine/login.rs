@@ -17,13 +17,15 @@ fn the_console_offers_a_login_and_another_after_each() {
     if !needs::machine() {
         return;
     }
-    let mut disk = Disk::new().with_login();
+    let mut disk = Disk::new()
+        .with_login()
+        .file("/etc/locale.conf", "LANG=C.UTF-8\n");
     let mut machine = disk.boot();
     log_in(&mut machine);
     machine.enter("who | tr -s ' ' | sed 's/^/who: /'");
     machine.wait("who: root ttyS0 ");
-    machine.enter("echo session: $(tty) $(id -un) $(ps -o ppid= -p $$ | wc -w) $PWD");
-    machine.wait("session: /dev/ttyS0 root 1 /root");
+    machine.enter("echo session: $(tty) $(id -un) $PWD $LANG");
+    machine.wait("session: /dev/ttyS0 root /root C.UTF-8");
     machine.prompt("root@machine:~#");
     machine.enter("exit");
     // The next one is a login of its own, and the one before is over.
@@ -49,7 +51,10 @@ fn a_login_that_is_killed_comes_back() {
     );
     let mut machine = disk.boot();
     let line = machine.wait("another: active, ");
-    assert!(line.contains("/sbin/agetty --keep-baud "), "{line}");
+    assert!(
+        line.contains("/sbin/agetty -o -p -- \\u --keep-baud "),
+        "{line}"
+    );
     machine.enter("");
     log_in(&mut machine);
     machine.enter("kill -PWR 1");
@@ -61,7 +66,10 @@ fn without_agetty_busybox_offers_the_login() {
     if !needs::machine() {
         return;
     }
-    let mut disk = Disk::new().with_login().without("/usr/sbin/agetty");
+    let mut disk = Disk::new()
+        .with_login()
+        .with_environment()
+        .without("/usr/sbin/agetty");
     let mut machine = disk.boot();
     log_in(&mut machine);
     machine.enter("echo getty: $(tr '\\0' ' ' </proc/$PPID/cmdline)");
