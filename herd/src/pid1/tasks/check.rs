@@ -193,7 +193,7 @@ mod tests {
         }
         let why = |code, is_root| match verdict(code, is_root) {
             Verdict::Broken(why) => why,
-            other => panic!("{other:?}"),
+            Verdict::Sound | Verdict::Reboot => panic!("{code:?} is not broken"),
         };
         assert_eq!(
             why(Some(3), false),
