@@ -56,7 +56,7 @@ fn each_boot_begins_with_a_seed_that_the_one_before_left() {
         "sum=$(sha256sum </var/lib/herd/random-seed | cut -c1-64)
          echo now: $sum, boots without: $(herd logs random-seed | grep -c 'no seed of a boot before').
          herd stop random-seed; sha256sum </var/lib/herd/random-seed | cut -c1-64 | sed 's/^/left: /'
-         herd start random-seed
+         herd start random-seed; sha256sum </var/lib/herd/random-seed | cut -c1-64 | sed 's/^/next: /'
          kill -PWR 1",
     );
     let mut seeds = Vec::new();
@@ -73,8 +73,10 @@ fn each_boot_begins_with_a_seed_that_the_one_before_left() {
                 .0
                 .to_owned(),
         );
-        let left = machine.wait("left: ");
-        seeds.push(left.split_once("left: ").unwrap().1.to_owned());
+        for moment in ["left: ", "next: "] {
+            let line = machine.wait(moment);
+            seeds.push(line.split_once(moment).unwrap().1.to_owned());
+        }
         machine.ended();
     }
     let mut different = seeds.clone();
