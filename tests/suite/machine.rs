@@ -9,5 +9,7 @@ mod dhcp;
 mod fixture;
 mod fstab;
 mod harm;
+mod login;
 mod power;
 mod qemu;
+mod settings;

@@ -72,3 +72,8 @@ make_debian_initramfs() { # KERNEL
     mv "$work.cpio" "$debian_initramfs"
     rm -r "$work"
 }
+
+# Processes of the guest are processes here: one that began while the kernel was killed would stay, stopped for ever.
+end_all() {
+    while pkill -KILL -f "uml_dir=$state( |\$)"; do :; done
+}

@@ -16,7 +16,8 @@ use std::time::Duration;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 use super::power::{say, within};
-use tables::{available, mounts, swaps};
+use super::swap::{self, Swap};
+use tables::mounts;
 
 const ROUNDS: u32 = 8;
 /// Of one file system, device or swap file. Data was written before; what takes longer hangs.
@@ -86,20 +87,13 @@ fn take_apart(releases: &mut Releases) {
 /// kept busy by it: the kernel gives plain partitions up by itself.
 fn free_swap(releases: &mut Releases) -> Vec<String> {
     let mut notes = Vec::new();
-    for swap in swaps(&fs::read_to_string("/proc/swaps").unwrap_or_default()) {
-        if !swap.pins() {
+    for swap in swap::in_use().into_iter().filter(Swap::pins) {
+        let what = format!("swap {}", swap.path.display());
+        if let Some(why) = swap.obstacle() {
+            notes.push(format!("{what} stays in use: {why}"));
             continue;
         }
-        let path = swap.path.clone();
-        let what = format!("swap {}", path.display());
-        let memory = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-        if !swap.fits(available(&memory)) {
-            let used = swap.used / 1024;
-            notes.push(format!(
-                "{what} stays in use: its {used} MiB do not fit into memory"
-            ));
-            continue;
-        }
+        let path = swap.path;
         let outcome = patiently(&what, move || sandbox::swap_off(&path));
         if matches!(outcome, Some(Ok(()))) {
             releases.gone.push(what.clone());

@@ -9,7 +9,7 @@ fn debians_kernel_boots_to_a_login_hands_over_to_another_and_switches_off() {
     if !needs::emulated_machine() {
         return;
     }
-    let mut disk = Disk::new().qemu().tools().with_logins().option(&["-k"]).script(
+    let mut disk = Disk::new().qemu().tools().with_login().option(&["-k"]).script(
         "look",
         "if grep -q following /proc/cmdline; then
              echo the next kernel: $(herd is-active multi-user)
@@ -26,7 +26,7 @@ fn debians_kernel_boots_to_a_login_hands_over_to_another_and_switches_off() {
          herd kexec --no-wait",
     );
     let mut machine = disk.boot();
-    machine.wait_prompt("machine login:");
+    machine.prompt("machine login:");
     let goal = machine.wait("goal: ");
     assert!(
         goal.contains("goal: active") && goal.contains("cloud-amd64"),
@@ -40,7 +40,7 @@ fn debians_kernel_boots_to_a_login_hands_over_to_another_and_switches_off() {
     machine.wait("hierarchies: 1, address: eth0");
     machine.wait("loaded");
     machine.wait("herd: rebooting into the next kernel");
-    machine.wait_prompt("machine login:");
+    machine.prompt("machine login:");
     machine.wait("the next kernel: active");
     machine.wait("listening to /dev/input/event");
     machine.press_power_button();
@@ -61,7 +61,7 @@ fn what_lies_between_file_systems_and_disks_is_let_go_in_order() {
     }
     let mut disk = Disk::new().qemu().tools().option(&["-r"]);
     for mebibytes in [48, 48, 16] {
-        disk = disk.empty_disk(mebibytes);
+        disk = disk.empty_disk(mebibytes << 20);
     }
     let mut disk = disk.script(
         "stack",

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod address;
+mod check;
 mod conf_d;
 mod device;
 mod linger;
@@ -12,6 +13,7 @@ mod modules;
 mod mount;
 mod power_button;
 mod random_seed;
+mod swap_off;
 pub mod sysctl;
 
 use std::ffi::{CString, OsStr};
@@ -20,6 +22,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use clap::Subcommand;
+
+use super::machine_id::{self, Kept};
 
 #[derive(Debug, Clone, Subcommand)]
 pub enum Task {
@@ -33,6 +37,13 @@ pub enum Task {
     },
     /// Wait until an interface has an address that others reach.
     AwaitAddress { interface: String },
+    /// Check a file system of fstab, and do what its end says.
+    Check(check::Order),
+    /// Give up swap that memory has room for.
+    SwapOff {
+        /// A path, or a tag as fstab has it.
+        device: String,
+    },
     /// Mount what a line of fstab says.
     Mount(mount::Order),
     /// Write what sysctl.d(5) says.
@@ -44,6 +55,8 @@ pub enum Task {
         #[arg(value_enum)]
         what: random_seed::What,
     },
+    /// Write the id down that this machine was given before its root could be written.
+    MachineId,
     /// Start the herds of users who linger.
     Linger,
     /// Wait for the power button, and run a program then.
@@ -62,6 +75,10 @@ pub enum TaskError {
     Device(#[from] device::DeviceError),
     #[error(transparent)]
     Mount(#[from] mount::MountError),
+    #[error(transparent)]
+    Check(#[from] check::CheckError),
+    #[error("swap {device} stays in use: {why}")]
+    Swap { device: String, why: String },
     #[error("cannot run {program}")]
     Exec { program: String, source: io::Error },
     #[error("{count} of the settings could not be made")]
@@ -74,6 +91,8 @@ pub enum TaskError {
     },
     #[error("cannot listen to the power button")]
     PowerButton { source: io::Error },
+    #[error("the id of this machine is not kept: the next boot will make another")]
+    MachineId { source: io::Error },
     #[error("{count} of the users could not be served")]
     Users { count: usize },
 }
@@ -93,13 +112,22 @@ pub fn run(task: &Task) -> Result<(), TaskError> {
             tell(&format!("{interface} has {}", address::wait(interface)?));
             Ok(())
         }
-        Task::Mount(order) => mount::run(order).inspect_err(|error| {
-            // Where somebody sits who wonders why the boot does not go on.
-            super::power::say(&crate::prepare::chain(error));
-        }),
+        Task::Mount(order) => mount::run(order).inspect_err(tell_on_console),
+        Task::Check(order) => check::run(order).inspect_err(tell_on_console),
+        Task::SwapOff { device } => Err(swap_off::run(device)),
         Task::Sysctl => sysctl::run(),
         Task::Modules => modules::run(),
         Task::RandomSeed { what } => random_seed::run(*what),
+        Task::MachineId => match machine_id::keep() {
+            Ok(kept) => {
+                tell(match kept {
+                    Kept::Written => "the id of this machine is written down",
+                    Kept::OfItsOwn => "what is mounted on /etc has an id of its own",
+                });
+                Ok(())
+            }
+            Err(source) => Err(TaskError::MachineId { source }),
+        },
         Task::Linger => linger::run(),
         Task::PowerButton { command } => {
             power_button::wait().map_err(|source| TaskError::PowerButton { source })?;
@@ -109,6 +137,11 @@ pub fn run(task: &Task) -> Result<(), TaskError> {
             Err(become_program(program, &words))
         }
     }
+}
+
+/// Where somebody sits who wonders why the boot does not go on.
+fn tell_on_console(error: &TaskError) {
+    super::power::say(&crate::prepare::chain(error));
 }
 
 /// A line in the unit's log.
