@@ -14,7 +14,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// The same where every instruction is emulated.
 const EMULATED_PATIENCE: Duration = Duration::from_secs(180);
 /// A machine ends by itself or is ended.
-const LIFE: &str = "300";
+const LIFE: &str = "600";
 
 /// A disk: Debian and herd below, what a test laid over it, and what its machines wrote.
 pub(super) struct Disk {
