@@ -28,6 +28,8 @@ pub struct StepFailure {
     /// The process that was at this step, or behind it, was killed by this signal (`signal(7)`) before it
     /// executed the program.
     pub signal: Option<i32>,
+    /// The capability (`capabilities(7)`) that the step takes, where the kernel refused a right.
+    pub takes: Option<String>,
     /// The command itself could not be run: the sentence says everything.
     pub is_command: bool,
     /// What a mount step was about.
@@ -116,6 +118,7 @@ impl StepFailure {
             sentence,
             errno: errno.0,
             signal: None,
+            takes: plan.steps.get(step).and_then(|step| taken_by(step, errno)),
             is_command,
             mount: None,
             about: plan.steps.get(step).map_or(About::Other, About::step),
@@ -138,6 +141,26 @@ impl StepFailure {
 
 /// Stands for an end that the process itself could not tell of.
 pub(crate) const DIED: Errno = Errno(libc::EOWNERDEAD);
+
+/// The capability whose want the kernel answers with this errno.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "every other step takes none, or one that was asked for when the plan was made"
+)]
+fn taken_by(step: &Step, errno: Errno) -> Option<String> {
+    if !matches!(errno.0, libc::EPERM | libc::EACCES) {
+        return None;
+    }
+    let name = match step {
+        Step::OomScore(_) | Step::Rlimit(_) => "CAP_SYS_RESOURCE",
+        Step::Nice(_) | Step::Scheduler { .. } | Step::IoPriority { .. } => "CAP_SYS_NICE",
+        Step::Groups(_) | Step::Gid(_) => "CAP_SETGID",
+        Step::Uid(_) => "CAP_SETUID",
+        Step::BoundingSet { .. } => "CAP_SETPCAP",
+        _ => return None,
+    };
+    Some(name.to_owned())
+}
 
 /// Why a step was not done.
 pub(crate) fn reason(errno: i32, signal: Option<i32>) -> String {
@@ -166,7 +189,11 @@ impl fmt::Display for StepFailure {
         }
         let reason = reason(self.errno, self.signal);
         let (step, total) = (self.step, self.total);
-        write!(f, "{} (step {step} of {total}): {reason}", self.sentence)
+        write!(f, "{} (step {step} of {total}): {reason}", self.sentence)?;
+        match &self.takes {
+            Some(capability) => write!(f, "; it takes {capability}"),
+            None => Ok(()),
+        }
     }
 }
 

@@ -40,6 +40,10 @@ pub struct Host {
     pub namespaces: Namespaces,
     /// Why nobody in a user namespace of ours could mount a `/proc` of its own; `None` where one can.
     pub no_new_proc: Option<String>,
+    /// Why nobody in a user namespace of ours could name a UTS namespace of its own; `None` where one
+    /// can, or where it was not tried.
+    #[serde(default)]
+    pub no_new_hostname: Option<String>,
     /// A process may have a session keyring of its own.
     pub keyrings: bool,
     pub memory_bytes: u64,
@@ -154,6 +158,7 @@ impl Host {
             user_namespaces: user_namespaces(uid == 0),
             namespaces: namespaces(),
             no_new_proc: covers_proc(&status::text(Path::new("/proc/self/mountinfo"))?),
+            no_new_hostname: None,
             keyrings: probe_clone::has_keyrings(),
             memory_bytes,
             cpus: status.cpus,
@@ -192,6 +197,7 @@ impl Host {
             user_namespaces: UserNamespaces::Allowed,
             namespaces: Self::all_namespaces(),
             no_new_proc: None,
+            no_new_hostname: None,
             keyrings: true,
             memory_bytes: 0,
             cpus: 1,
@@ -327,6 +333,7 @@ impl Host {
             user_namespaces: UserNamespaces::Allowed,
             namespaces: Self::all_namespaces(),
             no_new_proc: None,
+            no_new_hostname: None,
             keyrings: true,
             memory_bytes: 1 << 30,
             cpus: 2,

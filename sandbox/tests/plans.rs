@@ -25,6 +25,7 @@ fn root(cgroups: Cgroups) -> Host {
         user_namespaces: UserNamespaces::Allowed,
         namespaces: Host::all_namespaces(),
         no_new_proc: None,
+        no_new_hostname: None,
         keyrings: true,
         memory_bytes: 1 << 30,
         cpus: 2,
@@ -312,6 +313,24 @@ fn a_proc_that_is_covered_costs_a_user_the_pid_namespace() {
     // To root it is nothing.
     let root = Host {
         no_new_proc: host.no_new_proc,
+        ..hybrid()
+    };
+    assert!(compile(&boxed(), &root).unwrap().warnings().is_empty());
+}
+
+#[test]
+fn a_host_name_that_is_refused_costs_a_user_the_uts_namespace() {
+    let host = Host {
+        no_new_hostname: Some("somebody forbids it".to_owned()),
+        ..user()
+    };
+    let (refused, given_up) = relaxed(&boxed(), &host, &[Wall::UtsNamespace]);
+    let why = "uts_namespace: no host name can be set in one: somebody forbids it";
+    assert_eq!(refused, why);
+    assert_eq!(given_up, [Wall::UtsNamespace]);
+    // To root it is nothing.
+    let root = Host {
+        no_new_hostname: host.no_new_hostname,
         ..hybrid()
     };
     assert!(compile(&boxed(), &root).unwrap().warnings().is_empty());

@@ -70,6 +70,12 @@ pub(super) fn refusal(screen: &Screen, unit: &UnitName, done: &str, error: NoPla
             let text = render_all(&diagnostics, screen.has_colour());
             Failure::new(code, format!("{unit} cannot be {done}:\n{text}"))
         }
-        NoPlan::Refused(why) => Failure::failed(format!("{unit}: {why}")),
+        NoPlan::Refused { why, hint } => {
+            let refused = Failure::failed(format!("{unit}: {why}"));
+            match hint {
+                Some(hint) => refused.hint(hint),
+                None => refused,
+            }
+        }
     }
 }

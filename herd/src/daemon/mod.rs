@@ -55,6 +55,7 @@ pub use start::{StartError, run};
 
 use crate::control::server::Server;
 use crate::logs::{Console, Drained, Sink};
+use crate::pid1::place::Place;
 use crate::prepare::Surface;
 use crate::supervisor::{Event, RunId, ServiceId, Supervisor, Time};
 use crate::users::Users;
@@ -84,6 +85,7 @@ pub(crate) struct Daemon {
     options: Options,
     surface: Surface,
     host: Host,
+    place: Place,
     launcher: Launcher,
     filters: sandbox::seccomp::Memory,
     sink: Sink,

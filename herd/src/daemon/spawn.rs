@@ -18,6 +18,7 @@ use super::runtime::{
 };
 use super::sources::Source;
 use super::{Daemon, paths, reason};
+use crate::advice::advice;
 use crate::logs::{Capture, capture};
 use crate::prepare::{self, Occasion, Prepared};
 use crate::supervisor::action::{Purpose, Role};
@@ -107,8 +108,15 @@ impl Daemon {
         if !self.host.is_root && wants_network(&prepared.config) {
             self.host.look_for_programs();
         }
-        let plan = sandbox::compile_with(&prepared.config, &self.host, &mut self.filters)
-            .map_err(|e| reason(&e))?;
+        let plan = sandbox::compile_with(&prepared.config, &self.host, &mut self.filters).map_err(
+            |error| {
+                let advice = advice(&error, &prepared.config, &self.host, &self.place);
+                if let Some(runtime) = self.runtimes.get_mut(&id) {
+                    runtime.advice = advice;
+                }
+                reason(&error)
+            },
+        )?;
         if is_main {
             let given_up: Vec<(String, String)> = plan
                 .warnings()

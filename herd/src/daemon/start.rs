@@ -31,6 +31,7 @@ use super::{CLIENT_EVENTS, Daemon, clock};
 use crate::control::server::{self, Server};
 use crate::logs::sink::Setup;
 use crate::logs::{Console, Sink, capture};
+use crate::pid1::place::Place;
 use crate::prepare::{HandedOn, Surface};
 use crate::supervisor::{Supervisor, Time};
 use crate::users::Users;
@@ -231,6 +232,7 @@ impl Daemon {
             units: UnitsAtHand::new(units::load::host_facts()),
             surface,
             host,
+            place: Place::here(),
             launcher,
             filters: sandbox::seccomp::Memory::default(),
             sink,
@@ -326,6 +328,7 @@ impl Daemon {
         if self.surface.cgroup_base.is_some() || self.supervisor.services().any(spares) {
             return;
         }
+        self.launcher.end_spares();
         for pid in super::group::own_children() {
             let Some(pid) = rustix::process::Pid::from_raw(pid) else {
                 continue;
