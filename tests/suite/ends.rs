@@ -470,7 +470,7 @@ fn a_herd_that_did_not_boot_the_machine_does_not_end_it() {
         let output = herd.ctl(&[verb]);
         assert_eq!(
             output.stderr,
-            "herd: herd did not boot this machine and does not end it; it can exit\n"
+            "herd: herd did not boot this machine and does not end it; `herd shutdown` ends herd\n"
         );
         assert_eq!(output.code, 1);
     }

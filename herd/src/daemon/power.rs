@@ -263,9 +263,9 @@ impl Daemon {
         };
         if !self.options.mode.is_machine() {
             return match way {
-                Some(Way::Power(_)) => {
-                    refused("herd did not boot this machine and does not end it; it can exit")
-                }
+                Some(Way::Power(_)) => refused(
+                    "herd did not boot this machine and does not end it; `herd shutdown` ends herd",
+                ),
                 None | Some(Way::Exit) if plan != Schedule::default() => {
                     refused("herd did not boot this machine; its own end is not scheduled")
                 }
