@@ -19,15 +19,15 @@ pub(crate) fn advice(
     host: &Host,
     place: &Place,
 ) -> Option<String> {
-    let CompileError::Wall { wall, .. } = error else {
+    if !matches!(error, CompileError::Wall { .. }) {
         return None;
-    };
+    }
     let container = match place {
         Place::Container(container) if has_options(container) => Some(container),
         Place::Container(_) | Place::Machine => None,
     };
     let Some(missing) = missing(config, host) else {
-        let capabilities = capabilities(*wall, host);
+        let capabilities = capabilities(config, host);
         return container.and(capabilities).map(started_with);
     };
     let without = format!("best_effort = [{}] in [box] goes without", names(&missing));
@@ -79,8 +79,9 @@ const CAP_NET_ADMIN: u8 = 12;
 const CAP_SETFCAP: u8 = 31;
 
 /// What root needs for a box that nothing else helps.
-fn capabilities(wall: Wall, host: &Host) -> Option<String> {
-    let is_network = wall == Wall::NetNamespace && !host.has_capability(CAP_NET_ADMIN);
+fn capabilities(config: &Config, host: &Host) -> Option<String> {
+    let network = &config.walls.as_ref()?.network;
+    let is_network = network.as_private().is_some() && !host.has_capability(CAP_NET_ADMIN);
     let wanted = [
         (!host.is_root, "--cap-add SYS_ADMIN"),
         (is_network, "--cap-add NET_ADMIN"),

@@ -28,8 +28,8 @@ pub struct StepFailure {
     /// The process that was at this step, or behind it, was killed by this signal (`signal(7)`) before it
     /// executed the program.
     pub signal: Option<i32>,
-    /// The capability (`capabilities(7)`) that the step takes, where the kernel refused a right.
-    pub takes: Option<String>,
+    /// What was wanting, where the kernel refused a right: a capability (`capabilities(7)`), a terminal.
+    pub wanting: Option<String>,
     /// The command itself could not be run: the sentence says everything.
     pub is_command: bool,
     /// What a mount step was about.
@@ -118,7 +118,7 @@ impl StepFailure {
             sentence,
             errno: errno.0,
             signal: None,
-            takes: plan.steps.get(step).and_then(|step| taken_by(step, errno)),
+            wanting: plan.steps.get(step).and_then(|step| wanting(step, errno)),
             is_command,
             mount: None,
             about: plan.steps.get(step).map_or(About::Other, About::step),
@@ -142,12 +142,12 @@ impl StepFailure {
 /// Stands for an end that the process itself could not tell of.
 pub(crate) const DIED: Errno = Errno(libc::EOWNERDEAD);
 
-/// The capability whose want the kernel answers with this errno.
+/// What the kernel answers with this errno for want of.
 #[expect(
     clippy::wildcard_enum_match_arm,
-    reason = "every other step takes none, or one that was asked for when the plan was made"
+    reason = "every other step takes nothing, or what was asked for when the plan was made"
 )]
-fn taken_by(step: &Step, errno: Errno) -> Option<String> {
+fn wanting(step: &Step, errno: Errno) -> Option<String> {
     if !matches!(errno.0, libc::EPERM | libc::EACCES) {
         return None;
     }
@@ -157,9 +157,12 @@ fn taken_by(step: &Step, errno: Errno) -> Option<String> {
         Step::Groups(_) | Step::Gid(_) => "CAP_SETGID",
         Step::Uid(_) => "CAP_SETUID",
         Step::BoundingSet { .. } => "CAP_SETPCAP",
+        Step::Session {
+            controlling_terminal: true,
+        } => return Some("another session has that terminal".to_owned()),
         _ => return None,
     };
-    Some(name.to_owned())
+    Some(format!("it takes {name}"))
 }
 
 /// Why a step was not done.
@@ -190,11 +193,34 @@ impl fmt::Display for StepFailure {
         let reason = reason(self.errno, self.signal);
         let (step, total) = (self.step, self.total);
         write!(f, "{} (step {step} of {total}): {reason}", self.sentence)?;
-        match &self.takes {
-            Some(capability) => write!(f, "; it takes {capability}"),
+        match &self.wanting {
+            Some(wanting) => write!(f, "; {wanting}"),
             None => Ok(()),
         }
     }
 }
 
 impl std::error::Error for StepFailure {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_right_that_was_refused_is_named() {
+        let terminal = Step::Session {
+            controlling_terminal: true,
+        };
+        let wanting = |step: &Step, errno| wanting(step, Errno(errno));
+        assert_eq!(
+            wanting(&terminal, libc::EPERM).unwrap(),
+            "another session has that terminal"
+        );
+        assert_eq!(wanting(&terminal, libc::ENOTTY), None);
+        let nice = Step::Nice(-5);
+        assert_eq!(
+            wanting(&nice, libc::EACCES).unwrap(),
+            "it takes CAP_SYS_NICE"
+        );
+    }
+}

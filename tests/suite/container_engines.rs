@@ -330,6 +330,64 @@ fn a_box_that_podmans_own_filter_forbids_is_refused_by_name_with_the_way_out() {
     }
 }
 
+/// A place for the groups of containers, below the root of each hierarchy.
+struct Groups(String);
+
+impl Groups {
+    fn new() -> Self {
+        Self(format!("herd-test-{}", std::process::id()))
+    }
+}
+
+impl Drop for Groups {
+    fn drop(&mut self) {
+        let all = Path::new("/sys/fs/cgroup");
+        drop(fs::remove_dir(all.join(&self.0)));
+        for hierarchy in fs::read_dir(all).into_iter().flatten().flatten() {
+            drop(fs::remove_dir(hierarchy.path().join(&self.0)));
+        }
+    }
+}
+
+#[test]
+fn a_service_that_eats_the_containers_memory_is_told_of_by_that_reason() {
+    if !(needs::root() && needs::program("podman") && needs::controller("memory")) {
+        return;
+    }
+    let groups = Groups::new();
+    let podman = Podman::new();
+    let image = Image::minimal()
+        .unit("hog", "command = 'busybox tail /dev/zero'\nrestart = 'no'")
+        .unit("web", "command = 'sleep 1000'");
+    let herd = format!("--volume={}:/herd:ro", env!("CARGO_BIN_EXE_herd"));
+    let root = image.root();
+    podman.start(
+        "small",
+        &[
+            "--cgroups=enabled",
+            &format!("--cgroup-parent=/{}", groups.0),
+            "--memory=64m",
+            &herd,
+            "--rootfs",
+            root.to_str().unwrap(),
+            "/herd",
+            "run",
+            "/etc/herd/enabled",
+            "--exit-with=hog",
+        ],
+    );
+    assert_eq!(podman.ok(&["wait", "small"]), "137");
+    let logs = podman.logs("small");
+    for line in [
+        "hog      * out of memory: the kernel killed a process at the container's limit\n",
+        "hog      * failed: out of memory: killed by the kernel\n",
+        "herd     * web: stopped\n",
+    ] {
+        assert!(logs.contains(line), "no {line:?} in {logs}");
+    }
+    podman.ok(&["rm", "small"]);
+}
+
 #[test]
 fn systemd_nspawn_starts_it_and_stops_it_in_order() {
     if !(needs::root() && needs::program("systemd-nspawn") && needs::program("busybox")) {

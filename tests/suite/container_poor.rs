@@ -58,6 +58,20 @@ fn a_user_whom_nobody_knows_is_enough() {
         "{lines:?}"
     );
     assert_eq!(container.exec(&["/herd", "is-active", "--all"]).code, 0);
+    for (other, message) in [
+        (
+            0,
+            "cannot reach herd at /run/herd/control.sock: no such file or directory",
+        ),
+        (1001, "XDG_RUNTIME_DIR is not set"),
+    ] {
+        assert_eq!(
+            container.exec_as(other, &["/herd", "status"]).stderr,
+            format!(
+                "herd: {message}\nhint: process 1 is the herd of user 1000650000: ask as that user\n"
+            )
+        );
+    }
     container.stop();
 }
 

@@ -86,6 +86,8 @@ pub(crate) struct Daemon {
     surface: Surface,
     host: Host,
     place: Place,
+    /// Kills for want of memory in our own group that were told, or came before us.
+    own_oom_kills: u64,
     launcher: Launcher,
     filters: sandbox::seccomp::Memory,
     sink: Sink,
