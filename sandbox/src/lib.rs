@@ -85,7 +85,7 @@ mod zygote;
 pub use compile::{CompileError, compile, compile_with};
 pub use config::Config;
 pub use executor::{executor_entry, herd_exec_main};
-pub use failure::{About, StepFailure};
+pub use failure::{About, StepFailure, Wanting};
 pub use filesystem::{MountFailure, MountOperation};
 pub use fork::launch_by_copy;
 pub use host::Host;

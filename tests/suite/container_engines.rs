@@ -342,9 +342,12 @@ impl Groups {
 impl Drop for Groups {
     fn drop(&mut self) {
         let all = Path::new("/sys/fs/cgroup");
-        drop(fs::remove_dir(all.join(&self.0)));
-        for hierarchy in fs::read_dir(all).into_iter().flatten().flatten() {
-            drop(fs::remove_dir(hierarchy.path().join(&self.0)));
+        let below = fs::read_dir(all).into_iter().flatten().flatten();
+        let hierarchies = below.map(|entry| entry.path());
+        for hierarchy in hierarchies.chain([all.to_owned()]) {
+            let group = hierarchy.join(&self.0);
+            drop(fs::remove_dir(group.join("conmon")));
+            drop(fs::remove_dir(group));
         }
     }
 }
