@@ -44,15 +44,19 @@ fn started_with(options: String) -> String {
 
 /// The walls that cannot be built and that the unit does not relax; `None` where that is not all that is amiss.
 fn missing(config: &Config, host: &Host) -> Option<BTreeSet<Wall>> {
-    let mut relaxed = config.clone();
-    let walls = relaxed.walls.as_mut()?;
-    let own = std::mem::replace(
-        &mut walls.best_effort,
-        Wall::NAMES.iter().map(|(_, wall)| *wall).collect(),
-    );
-    let plan = sandbox::compile(&relaxed, host).ok()?;
-    let missing = plan.warnings().iter().map(|lost| lost.wall);
-    let missing: BTreeSet<Wall> = missing.filter(|wall| !own.contains(wall)).collect();
+    let mut filters = sandbox::seccomp::Memory::default();
+    let own = &config.walls.as_ref()?.best_effort;
+    let mut lost_without = |relaxed: Vec<Wall>| {
+        let mut config = config.clone();
+        config.walls.as_mut()?.best_effort = relaxed;
+        let plan = sandbox::compile_with(&config, host, &mut filters).ok()?;
+        let lost = plan.warnings().iter().map(|lost| lost.wall);
+        Some(lost.filter(|wall| !own.contains(wall)).collect())
+    };
+    let all = || Wall::NAMES.into_iter().map(|(_, wall)| wall);
+    let mut missing: BTreeSet<Wall> = lost_without(all().collect())?;
+    // Some are weaker here and told of, but refused for nobody.
+    missing.retain(|wall| lost_without(all().filter(|other| other != wall).collect()).is_none());
     (!missing.is_empty()).then_some(missing)
 }
 
@@ -93,6 +97,9 @@ fn capabilities(config: &Config, host: &Host) -> Option<String> {
 
 /// What engines withhold by default and give when they are asked.
 fn options(missing: &BTreeSet<Wall>, host: &Host, container: &Container) -> Option<String> {
+    let is_docker = container.manager.as_deref() == Some("docker");
+    // Root's box takes another /proc for the sake of a user namespace only.
+    let is_hidden = !(host.is_root && missing.contains(&Wall::MountNamespace));
     let hides = |wall: &Wall| matches!(wall, Wall::ProtectProc | Wall::PidNamespace);
     let filters = |wall: &Wall| matches!(wall, Wall::MountNamespace | Wall::UtsNamespace);
     let is_filtered = missing.iter().any(filters);
@@ -100,15 +107,15 @@ fn options(missing: &BTreeSet<Wall>, host: &Host, container: &Container) -> Opti
     // Of the whole machine, `key=value`: no option of an engine changes it.
     let is_setting =
         matches!(&host.user_namespaces, UserNamespaces::Refused(why) if why.contains('='));
-    let whole_proc = match container.manager.as_deref() {
-        Some("docker") => "--security-opt systempaths=unconfined",
-        _ => "--security-opt unmask=ALL",
+    let whole_proc = match is_docker {
+        true => "--security-opt systempaths=unconfined",
+        false => "--security-opt unmask=ALL",
     };
     let wanted = [
         (is_filtered && takes_file_capability, "--cap-add SETFCAP"),
         (is_filtered, "--security-opt seccomp=unconfined"),
         (
-            host.no_new_proc.is_some() && missing.iter().any(hides),
+            is_hidden && host.no_new_proc.is_some() && missing.iter().any(hides),
             whole_proc,
         ),
     ];
@@ -116,8 +123,10 @@ fn options(missing: &BTreeSet<Wall>, host: &Host, container: &Container) -> Opti
         .into_iter()
         .filter(|(is_wanted, _)| *is_wanted && !is_setting);
     let wanted: Vec<&str> = wanted.map(|(_, option)| option).collect();
-    // Root with it takes no user namespace, and meets nothing of this.
-    let alone = (host.uid == 0 && !host.is_root).then_some("--cap-add SYS_ADMIN");
+    // Root with it takes no user namespace, and meets nothing of this but docker's filter, which has no pivot_root(2)
+    // for anybody.
+    let alone = host.uid == 0 && !host.is_root && !is_docker;
+    let alone = alone.then_some("--cap-add SYS_ADMIN");
     match (wanted.is_empty(), alone) {
         (false, Some(alone)) => Some(format!("{}, or with {alone}", wanted.join(" "))),
         (false, None) => Some(wanted.join(" ")),
@@ -169,8 +178,8 @@ mod tests {
         host.no_new_hostname = Some("somebody forbids it".into());
         assert_eq!(
             advised(&host, &docker()).unwrap(),
-            "start the container with --security-opt seccomp=unconfined, or with --cap-add \
-             SYS_ADMIN; or best_effort = [\"uts_namespace\"] in [box] goes without"
+            "start the container with --security-opt seccomp=unconfined; or best_effort = \
+             [\"uts_namespace\"] in [box] goes without"
         );
         assert_eq!(
             advised(&host, &Place::Machine).unwrap(),

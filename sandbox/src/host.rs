@@ -44,8 +44,15 @@ pub struct Host {
     /// can, or where it was not tried.
     #[serde(default)]
     pub no_new_hostname: Option<String>,
+    /// Why no tree of mounts can be made in a mount namespace of ours; `None` where one can, or where it was
+    /// not tried.
+    #[serde(default)]
+    pub no_new_mounts: Option<String>,
     /// A process may have a session keyring of its own.
     pub keyrings: bool,
+    /// Nobody here can reach a keyring at all: no box needs one of its own.
+    #[serde(default)]
+    pub keyrings_shut: bool,
     pub memory_bytes: u64,
     pub cpus: u32,
     /// `kernel.threads-max`.
@@ -159,7 +166,9 @@ impl Host {
             namespaces: namespaces(),
             no_new_proc: covers_proc(&status::text(Path::new("/proc/self/mountinfo"))?),
             no_new_hostname: None,
+            no_new_mounts: None,
             keyrings: probe_clone::has_keyrings(),
+            keyrings_shut: probe_clone::are_keyrings_shut(),
             memory_bytes,
             cpus: status.cpus,
             threads_max,
@@ -198,7 +207,9 @@ impl Host {
             namespaces: Self::all_namespaces(),
             no_new_proc: None,
             no_new_hostname: None,
+            no_new_mounts: None,
             keyrings: true,
+            keyrings_shut: false,
             memory_bytes: 0,
             cpus: 1,
             threads_max: 0,
@@ -334,7 +345,9 @@ impl Host {
             namespaces: Self::all_namespaces(),
             no_new_proc: None,
             no_new_hostname: None,
+            no_new_mounts: None,
             keyrings: true,
+            keyrings_shut: false,
             memory_bytes: 1 << 30,
             cpus: 2,
             threads_max: 1000,

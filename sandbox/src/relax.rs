@@ -26,11 +26,22 @@ pub(crate) fn relax(walls: &Walls, host: &Host) -> Result<(Walls, Vec<GivenUp>),
         given_up: Vec::new(),
     };
     relaxing.kinds(host)?;
+    if let Some(why) = &host.no_new_mounts {
+        let kinds = Namespaces {
+            mount: true,
+            ..Namespaces::default()
+        };
+        relaxing.lose(kinds, &format!("no mounts can be made in one: {why}"))?;
+    }
     let in_user_namespace = relaxing.user_namespace(host)?;
     relaxing.proc(host, in_user_namespace)?;
     relaxing.hostname(host, in_user_namespace)?;
     relaxing.capabilities(host, in_user_namespace)?;
-    if relaxing.walls.keyring != Keyring::Inherit && !host.keyrings {
+    let keyring = relaxing.walls.keyring;
+    let is_moot = host.keyrings_shut && keyring != Keyring::Shared;
+    if keyring != Keyring::Inherit && !host.keyrings && is_moot {
+        relaxing.walls.keyring = Keyring::Inherit;
+    } else if keyring != Keyring::Inherit && !host.keyrings {
         relaxing.give_up(Wall::Keyring, "the kernel gives us no session keyring")?;
         relaxing.walls.keyring = Keyring::Inherit;
     }

@@ -214,6 +214,84 @@ fn what_takes_a_capability_that_the_engine_withholds_says_which() {
     );
 }
 
+/// What docker's filter answers to calls of herd's, which it refuses to everybody.
+const REFUSED: [(&str, i32); 4] = [
+    ("keyctl", libc::EPERM),
+    ("add_key", libc::EPERM),
+    ("request_key", libc::EPERM),
+    ("pivot_root", libc::EPERM),
+];
+
+#[test]
+fn behind_a_filter_that_has_no_clone3_processes_are_made_all_the_same() {
+    if !ready() {
+        return;
+    }
+    let image = Image::minimal()
+        .unit(
+            "web",
+            "command = ['sh', '-c', 'echo serving; exec sleep 1000']",
+        )
+        .unit("job", "command = 'false'\noneshot = true\nrestart = 'no'\nuser = 'root'")
+        .unit(
+            "weak",
+            "command = ['sh', '-c', 'echo in what is left; exec sleep 1000']\nboxed = true\n[box]\nbest_effort = ['namespaces']",
+        )
+        .unit("boxed", "command = 'sleep 1000'\nboxed = true\nrestart = 'no'");
+    let without_cap_sys_admin = [
+        ("clone3", libc::ENOSYS),
+        ("unshare", libc::EPERM),
+        ("mount", libc::EPERM),
+        ("sethostname", libc::EPERM),
+    ];
+    let mut container = Container::of(image)
+        .refusing(&[REFUSED.as_slice(), &without_cap_sys_admin].concat())
+        .start();
+    container.wait_out("web      | serving");
+    container.wait_out("weak     | in what is left");
+    container.wait_out("job      * process");
+    container
+        .wait_out("boxed    * hint: start the container with --security-opt seccomp=unconfined");
+    assert_eq!(container.exec(&["/herd", "restart", "web", "weak"]).code, 0);
+    container.stop();
+}
+
+#[test]
+fn a_filter_without_pivot_root_is_named_whatever_the_capabilities() {
+    if !ready() {
+        return;
+    }
+    let image = || {
+        Image::minimal().unit(
+            "boxed",
+            "command = 'sleep 1000'\nboxed = true\nrestart = 'no'",
+        )
+    };
+    let mut container = Container::of(image())
+        .with_every_capability()
+        .arguments(&["--when-done", "stay"])
+        .refusing(&REFUSED)
+        .start();
+    container.wait_out("boxed    * hint");
+    assert_eq!(
+        container.lines("boxed"),
+        [
+            "* failed: mount_namespace: no mounts can be made in one: the system call filter around us \
+             (operation not permitted) refuses pivot_root",
+            "* hint: start the container with --security-opt seccomp=unconfined; or best_effort = \
+             [\"namespaces\"] in [box] goes without",
+        ]
+    );
+    container.stop();
+    // Keyrings that nobody can reach need no wall.
+    let mut container = Container::of(image())
+        .with_every_capability()
+        .refusing(&REFUSED[..3])
+        .start();
+    container.wait_out("boxed: active");
+    container.stop();
+}
+
 #[test]
 fn without_cap_setfcap_root_has_no_user_namespace_and_is_told_why() {
     if !ready() {

@@ -11,7 +11,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
 
 use super::{Host, UserNamespaces};
-use crate::sys::probe_clone::{Prepared, in_new_namespaces};
+use crate::sys::probe_clone::{self, Prepared, in_new_namespaces};
 
 impl Host {
     /// The same host, where a user namespace was tried, and in one a `/proc` and a host name. Nothing is
@@ -19,6 +19,7 @@ impl Host {
     /// millisecond, not for every launch.
     #[must_use]
     pub fn tried(mut self) -> Self {
+        self.no_new_mounts = self.who_forbids_mounts();
         if self.is_root {
             return self;
         }
@@ -49,6 +50,30 @@ impl Host {
         self
     }
 
+    /// Behind a filter: the call for mounts that it refuses. docker's has no pivot_root(2), whatever the
+    /// capabilities.
+    fn who_forbids_mounts(&self) -> Option<String> {
+        if !is_behind_filter() {
+            return None;
+        }
+        let kinds = match self.is_root {
+            true => flags(&[libc::CLONE_NEWNS]),
+            false => flags(&[libc::CLONE_NEWUSER, libc::CLONE_NEWNS]),
+        };
+        let tried = in_new_namespaces(kinds, |_| Ok(()), &Prepared::default());
+        // Without a namespace there is nothing to be asked: another wall says so.
+        tried.ok()?;
+        let names = probe_clone::MOUNT_CALLS.iter();
+        names.enumerate().find_map(|(index, (name, _))| {
+            let asked = Prepared {
+                call: index,
+                ..Prepared::default()
+            };
+            let error = in_new_namespaces(kinds, ask, &asked).err()?;
+            Some(format!("{} refuses {name}", forbidder(&error)))
+        })
+    }
+
     /// Who keeps us from a user namespace with nobody but ourselves in it, where no setting does.
     fn who_forbids(&self, error: &io::Error) -> String {
         const CAP_SETFCAP: u8 = 31;
@@ -65,11 +90,20 @@ impl Host {
     }
 }
 
+/// `/proc/pid/status` of proc_pid_status(5): 2 is a filter.
+fn is_behind_filter() -> bool {
+    super::status::text(Path::new("/proc/self/status"))
+        .is_ok_and(|status| status.lines().any(|line| line == "Seccomp:\t2"))
+}
+
+/// In a mount namespace of its own: asks for one of the calls.
+fn ask(asked: &Prepared) -> io::Result<()> {
+    probe_clone::is_mount_call_refused(asked.call)
+}
+
 /// Who refuses what the kernel itself lets the owner of a user namespace do.
 fn forbidder(error: &io::Error) -> String {
-    let is_behind_filter = super::status::text(Path::new("/proc/self/status"))
-        .is_ok_and(|status| status.lines().any(|line| line == "Seccomp:\t2"));
-    let who = match is_behind_filter {
+    let who = match is_behind_filter() {
         true => "the system call filter around us",
         false => "this system",
     };
@@ -86,6 +120,7 @@ pub(super) fn own_maps(host: &Host) -> Prepared {
         uid_map: format!("{0} {0} 1", host.uid),
         gid_map: format!("{0} {0} 1", host.gid),
         user_namespace: None,
+        call: 0,
     }
 }
 
