@@ -8,4 +8,6 @@ mod boot;
 mod fixture;
 mod fstab;
 mod harm;
+mod login;
 mod power;
+mod settings;

@@ -153,11 +153,11 @@ fn main_unit(search: &SearchPath, name: UnitName) -> Result<UnitName, Failure> {
     if let Some(real) = units::load::load(search, &facts).aliases.remove(&name) {
         return Ok(real);
     }
-    let is_missing = parsed
-        .diagnostics
-        .iter()
-        .any(|diagnostic| diagnostic.message.starts_with("there is no unit"));
-    let code = if is_missing { NO_SUCH_UNIT } else { FAILED };
+    let code = if parsed.is_missing {
+        NO_SUCH_UNIT
+    } else {
+        FAILED
+    };
     let texts: Vec<String> = parsed
         .diagnostics
         .iter()

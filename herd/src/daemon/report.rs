@@ -304,6 +304,10 @@ impl Daemon {
         };
         let name = service.unit().name.clone();
         match state {
+            // Since before this state began: it comes back from reloading.
+            State::Active(active) if active.since < service.since() => {
+                self.note(&format!("{name}: reloaded"));
+            }
             State::Active(active) => match active.main {
                 Some(main) => self.note(&format!("{name}: active, process {}", main.pid.0)),
                 None => self.note(&format!("{name}: active")),
@@ -348,6 +352,9 @@ impl Daemon {
             } => self.say(&name, &format!("{failure}; restarting it")),
             _ => {}
         }
+        let boot = self.options.search.boot.as_ref();
+        self.has_arrived |=
+            matches!(state, State::Active(_)) && boot.is_some_and(|boot| boot.goal == name);
         if matches!(state, State::Active(_) | State::Failed(_)) && name.as_str() == LOCAL_FS {
             self.begin_logs(matches!(state, State::Active(_)));
         }

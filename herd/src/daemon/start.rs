@@ -278,6 +278,7 @@ impl Daemon {
             wants_restart: false,
             ending: super::power::Ending::default(),
             console,
+            has_arrived: false,
             started_at: clock::wall().0,
             began,
             open_files,
