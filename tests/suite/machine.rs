@@ -5,6 +5,7 @@
 //! try something at random moments try it more often (`tests/dev vm-long`).
 
 mod boot;
+mod crash;
 mod fixture;
 mod fstab;
 mod harm;

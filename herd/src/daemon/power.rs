@@ -15,7 +15,7 @@ use units::{Haste, Power, UnitName};
 use super::{Daemon, clock};
 use crate::control::protocol::{Ending as WireEnding, Refusal, Schedule, Way};
 use crate::pid1::power::NO_LOGIN;
-use crate::pid1::{login_records, power, wall, warnings};
+use crate::pid1::{guard, login_records, power, wall, warnings};
 use crate::supervisor::explain::duration;
 use crate::supervisor::state::Ending as Signalled;
 use crate::supervisor::{Service, ServiceId, State, Time};
@@ -121,7 +121,7 @@ impl Daemon {
     }
 
     fn prepare_end(&mut self, wish: Power, plan: Option<&Schedule>) {
-        power::watch_over(wish, LIMIT);
+        guard::watch_over(wish, LIMIT);
         if plan.is_none_or(|plan| plan.wall) {
             let message = plan.and_then(|plan| plan.message.as_deref());
             let words = warnings::text(wish, Duration::ZERO, message);

@@ -28,6 +28,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 pub use units::Power;
 
+use super::guard::watch_over;
 use super::release;
 use super::{CLOCK, FIRST_BOOT};
 
@@ -104,32 +105,8 @@ pub fn has_next_kernel() -> bool {
     fs::read_to_string("/sys/kernel/kexec_loaded").is_ok_and(|text| text.trim() == "1")
 }
 
-/// After that time the machine ends without anything else being waited for.
-pub fn watch_over(power: Power, limit: Duration) {
-    let deadline = now() + limit;
-    let watch = move || {
-        loop {
-            let left = deadline.saturating_duration_since(now());
-            if left.is_zero() {
-                break;
-            }
-            thread::park_timeout(left);
-        }
-        say(&format!(
-            "the end has not come in {} minutes; {power} now",
-            limit.as_secs() / 60
-        ));
-        let Err(error) = tell_kernel(power);
-        say(&format!("the kernel does not do it: {error}"));
-    };
-    let started = thread::Builder::new().spawn(watch);
-    if let Err(error) = started {
-        say(&format!("nothing watches over the end: {error}"));
-    }
-}
-
 /// Does it beside, and waits for so long at most: what hangs in the kernel is left behind. `None` then.
-/// Where no thread can be made it is done here, as long as it takes.
+/// Where no thread can be made it is done here, for as long as the guard of the end allows.
 pub fn within<T: Send + 'static>(
     limit: Duration,
     act: impl FnOnce() -> T + Send + 'static,
@@ -371,7 +348,7 @@ fn present(link: &Path) -> PathBuf {
     clippy::disallowed_methods,
     reason = "the end has no loop and no supervisor whose clock could be asked"
 )]
-fn now() -> Instant {
+pub(super) fn now() -> Instant {
     Instant::now()
 }
 
