@@ -1,7 +1,6 @@
 //! Users and ranges that a service has while it runs, and what its user leaves behind.
 #![forbid(unsafe_code)]
 
-use std::collections::HashMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,7 +8,7 @@ use std::sync::Arc;
 use units::Unit;
 use units::unit::PrivateUsers;
 
-use super::runtime::Runtime;
+use super::runtime::{Runtime, Runtimes};
 use super::{Daemon, reason};
 use crate::allot;
 use crate::prepare;
@@ -24,9 +23,8 @@ impl Daemon {
         }
         let name = unit.name.to_string();
         let runtime_dir = self.options.runtime_dir.clone();
-        let has = |runtimes: &HashMap<ServiceId, Runtime>, get: fn(&Runtime) -> bool| {
-            runtimes.get(&id).is_some_and(get)
-        };
+        let has =
+            |runtimes: &Runtimes, get: fn(&Runtime) -> bool| runtimes.get(&id).is_some_and(get);
         let dynamic = unit
             .surroundings
             .as_ref()

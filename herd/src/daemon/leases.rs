@@ -275,7 +275,7 @@ impl Daemon {
         for done in self.releaser.take_done() {
             self.tell_trouble(&done);
             let mut emptied = Vec::new();
-            for (id, runtime) in &mut self.runtimes {
+            for (id, runtime) in self.runtimes.iter_mut() {
                 if runtime.releasing.is_empty() {
                     continue;
                 }

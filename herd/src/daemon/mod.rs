@@ -62,7 +62,7 @@ use crate::prepare::Surface;
 use crate::supervisor::{Event, RunId, ServiceId, Supervisor, Time};
 use crate::users::Users;
 use notify::NotifySocket;
-use runtime::{Processes, RunningProbe, Runtime};
+use runtime::{Processes, RunningProbe, Runtime, Runtimes};
 use signals::{Signals, Word};
 use sources::{Source, Sources};
 use units_at_hand::UnitsAtHand;
@@ -101,7 +101,7 @@ pub(crate) struct Daemon {
     sources: Sources,
     supervisor: Supervisor,
     inbox: VecDeque<Event>,
-    runtimes: HashMap<ServiceId, Runtime>,
+    runtimes: Runtimes,
     processes: Processes,
     probes: HashMap<RunId, RunningProbe>,
     signals: Signals,

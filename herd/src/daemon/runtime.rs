@@ -113,6 +113,50 @@ impl Runtime {
     }
 }
 
+/// All belongings. Boxed: a table has up to twice as many places as entries.
+#[derive(Debug, Default)]
+pub(super) struct Runtimes(HashMap<ServiceId, Box<Runtime>>);
+
+impl Runtimes {
+    pub(super) fn get(&self, id: &ServiceId) -> Option<&Runtime> {
+        self.0.get(id).map(Box::as_ref)
+    }
+
+    pub(super) fn get_mut(&mut self, id: &ServiceId) -> Option<&mut Runtime> {
+        self.0.get_mut(id).map(Box::as_mut)
+    }
+
+    pub(super) fn contains_key(&self, id: &ServiceId) -> bool {
+        self.0.contains_key(id)
+    }
+
+    pub(super) fn insert(&mut self, id: ServiceId, runtime: Runtime) {
+        self.0.insert(id, Box::new(runtime));
+    }
+
+    pub(super) fn remove(&mut self, id: &ServiceId) -> Option<Runtime> {
+        self.0.remove(id).map(|runtime| *runtime)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&ServiceId, &Runtime)> {
+        self.0.iter().map(|(id, runtime)| (id, runtime.as_ref()))
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (&ServiceId, &mut Runtime)> {
+        self.0
+            .iter_mut()
+            .map(|(id, runtime)| (id, runtime.as_mut()))
+    }
+
+    pub(super) fn keys(&self) -> impl Iterator<Item = &ServiceId> {
+        self.0.keys()
+    }
+
+    pub(super) fn values(&self) -> impl Iterator<Item = &Runtime> {
+        self.0.values().map(Box::as_ref)
+    }
+}
+
 /// What a process was started for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Task {
@@ -169,7 +213,8 @@ impl Process {
 /// All processes, by run and by pid.
 #[derive(Debug, Default)]
 pub(super) struct Processes {
-    by_run: HashMap<RunId, Process>,
+    /// Boxed, as [`Runtimes`] are.
+    by_run: HashMap<RunId, Box<Process>>,
     by_pid: HashMap<i32, RunId>,
     by_service: HashMap<ServiceId, Vec<RunId>>,
     /// Runs whose executor has not said yet which process carries them on.
@@ -186,7 +231,7 @@ impl Processes {
             .entry(process.service)
             .or_default()
             .push(run);
-        self.by_run.insert(run, process);
+        self.by_run.insert(run, Box::new(process));
     }
 
     /// Whether there may be a child of ours whose pid we have not been told.
@@ -200,11 +245,11 @@ impl Processes {
     }
 
     pub(super) fn get(&self, run: RunId) -> Option<&Process> {
-        self.by_run.get(&run)
+        self.by_run.get(&run).map(Box::as_ref)
     }
 
     pub(super) fn get_mut(&mut self, run: RunId) -> Option<&mut Process> {
-        self.by_run.get_mut(&run)
+        self.by_run.get_mut(&run).map(Box::as_mut)
     }
 
     pub(super) fn run_of(&self, pid: i32) -> Option<RunId> {
@@ -239,12 +284,12 @@ impl Processes {
                 self.by_service.remove(&process.service);
             }
         }
-        Some(process)
+        Some(*process)
     }
 
     pub(super) fn of_service(&self, service: ServiceId) -> impl Iterator<Item = (RunId, &Process)> {
         let runs = self.by_service.get(&service).into_iter().flatten();
-        runs.filter_map(|run| self.by_run.get(run).map(|process| (*run, process)))
+        runs.filter_map(|run| self.get(*run).map(|process| (*run, process)))
     }
 
     /// Whether a process that we started or adopted for the service has not been reaped.

@@ -23,7 +23,7 @@ use super::manager::{Manager, OWN_VARIABLES};
 use super::notify::NotifySocket;
 use super::options::{Ended, Mode, Options};
 use super::releaser::Releaser;
-use super::runtime::Processes;
+use super::runtime::{Processes, Runtimes};
 use super::signals::Signals;
 use super::sources::{Source, Sources};
 use super::units_at_hand::UnitsAtHand;
@@ -248,7 +248,7 @@ impl Daemon {
             sources,
             supervisor: Supervisor::ending(options.ending.clone()),
             inbox: VecDeque::new(),
-            runtimes: HashMap::new(),
+            runtimes: Runtimes::default(),
             processes: Processes::default(),
             probes: HashMap::new(),
             signals,
