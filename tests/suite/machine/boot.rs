@@ -185,3 +185,53 @@ fn emergency_gives_a_shell_and_nothing_else() {
     machine.enter("kill -PWR 1");
     machine.ended();
 }
+
+#[test]
+fn who_leaves_the_emergency_shell_of_a_goal_still_broken_gets_another_and_boots_once_it_is_mended()
+{
+    if !needs::machine() {
+        return;
+    }
+    let mut disk = Disk::new()
+        .unit("default", "kind = 'target'\nrequire = ['multi-user']")
+        .script(
+            "look",
+            "echo the goal is $(herd is-active multi-user).; kill -PWR 1",
+        )
+        .word("quiet");
+    let mut machine = disk.boot();
+    machine.wait("Emergency: ");
+    for _ in 0..2 {
+        machine.shell();
+        machine.enter("exit");
+        machine.wait("herd: ");
+        machine.wait("require = ");
+        machine.wait("Emergency: ");
+    }
+    machine.shell();
+    machine.enter("echo state is $(herd is-active emergency).");
+    machine.wait("state is active.");
+    machine.enter("mount -o remount,rw /; rm /etc/herd/enabled/default.toml; exit");
+    machine.wait("the goal is active.");
+    machine.ended();
+}
+
+#[test]
+fn who_leaves_the_emergency_shell_without_the_disk_that_has_to_be_there_gets_another() {
+    if !needs::machine() {
+        return;
+    }
+    let mut disk = Disk::new().file(
+        "/etc/fstab",
+        "LABEL=root / ext4 errors=remount-ro 0 1\n/dev/nowhere /srv/nowhere ext4 x-systemd.device-timeout=1s 0 2\n",
+    );
+    let mut machine = disk.boot();
+    machine.shell();
+    machine.enter("exit");
+    machine.wait("Emergency: ");
+    machine.shell();
+    machine.enter("echo state is $(herd is-active emergency).");
+    machine.wait("state is active.");
+    machine.enter("kill -PWR 1");
+    machine.ended();
+}
