@@ -336,6 +336,7 @@ fn a_scheduled_end_is_told_on_terminals_and_can_be_called_off() {
          ln -s $(readlink -f /proc/1/exe) /tmp/shutdown
          /tmp/shutdown -r 23:59
          herd status | grep -o 'rebooting at .* 23:59:00'
+         /tmp/shutdown -k +5 only words for now; /tmp/shutdown --no-wall -k +5
          /tmp/shutdown -c never mind; /tmp/shutdown -c
          until grep -q mind /tmp/told; do :; done; grep -A1 'after all' /tmp/told
          ls /run/nologin
@@ -357,7 +358,12 @@ fn a_scheduled_end_is_told_on_terminals_and_can_be_called_off() {
             "powering off at ",
             "tea is ready",
             "rebooting at ",
+            "powering off in ",
             "rebooting at ",
+            " was announced this once",
+            " was scheduled before, and stays so",
+            "nobody was told",
+            " was scheduled before, and stays so",
             "herd: no end of the machine is scheduled",
             "The machine is not rebooting after all.",
             "never mind",
@@ -388,6 +394,33 @@ fn the_begin_and_the_end_stand_in_utmp_and_wtmp() {
             "wtmp 384",
             "[2] [00000] [~~  ] [reboot  ]",
             "[1] [00000] [~~  ] [shutdown]",
+        ],
+    );
+}
+
+#[test]
+fn a_soft_reboot_is_no_new_boot_and_takes_no_nologin_of_others_away() {
+    let said = Machine::new()
+        .first("[ -e /run/mine ] || : >/var/log/wtmp")
+        .run(
+            "if [ ! -e /run/mine ]; then
+             touch /run/mine; herd soft-reboot --no-wait
+         elif [ ! -e /run/nologin ]; then
+             echo backup runs >/run/nologin; herd soft-reboot --no-wait
+         else
+             cat /run/nologin
+             stat -c 'wtmp %s' /var/log/wtmp
+             kill -38 1
+         fi",
+        );
+    let Some(said) = said else { return };
+    assert_said(
+        &said,
+        &[
+            "herd: starting user space anew",
+            "herd: starting user space anew",
+            "backup runs",
+            "wtmp 384",
         ],
     );
 }

@@ -301,6 +301,7 @@ impl Daemon {
         self.read_last_words();
         self.give_back_all();
         self.answer_shutdowns();
+        self.leave_to_next();
         // Flushes what clients still have to hear.
         self.serve_clients();
         if let Some(base) = base

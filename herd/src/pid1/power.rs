@@ -312,9 +312,7 @@ fn reap_until(deadline: Instant, spares: bool) -> bool {
 /// Executes ourselves again, as whatever lies there by now, with the words of the first time.
 fn begin_anew(open_files: Option<u64>) -> io::Result<Infallible> {
     // This boot is not the first one any more, and whoever starts counts from what the kernel gave.
-    for file in [FIRST_BOOT, NO_LOGIN] {
-        fs::remove_file(file).ok();
-    }
+    fs::remove_file(FIRST_BOOT).ok();
     let now = getrlimit(Resource::Nofile);
     let before = Rlimit {
         current: open_files,
