@@ -481,17 +481,7 @@ fn file_systems_on_loop_devices_and_swap_are_let_go_clean() {
         &["herd: killing what no unit knows: ", "herd: powering off"],
     );
     assert_silent(&said, "stays");
-    let show = |request: &str| {
-        let output = Command::new("debugfs")
-            .args(["-R", request])
-            .arg(&target)
-            .output();
-        String::from_utf8(output.unwrap().stdout).unwrap()
-    };
-    assert_eq!(show("cat last"), "written\n");
-    let state = show("show_super_stats -h");
-    assert!(state.contains("Filesystem state:         clean"), "{state}");
-    assert!(!state.contains("needs_recovery"), "{state}");
+    assert_clean(&target);
 }
 
 #[test]
@@ -530,4 +520,19 @@ fn where_there_is_no_machine_to_end_a_units_action_ends_herd_with_its_code() {
         "job: its end asks for reboot; herd did not boot this machine, and ends itself",
     );
     assert_eq!(herd.wait_end().code(), Some(3));
+}
+
+/// Its ext4 file system was let go, with all that was written.
+fn assert_clean(image: &Path) {
+    let show = |request: &str| {
+        let output = Command::new("debugfs")
+            .args(["-R", request])
+            .arg(image)
+            .output();
+        String::from_utf8(output.unwrap().stdout).unwrap()
+    };
+    assert_eq!(show("cat last"), "written\n");
+    let state = show("show_super_stats -h");
+    assert!(state.contains("Filesystem state:         clean"), "{state}");
+    assert!(!state.contains("needs_recovery"), "{state}");
 }

@@ -8,5 +8,6 @@ mod boot;
 mod crash;
 mod fixture;
 mod fstab;
+mod hangs;
 mod harm;
 mod power;

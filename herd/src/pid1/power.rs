@@ -106,7 +106,8 @@ pub fn has_next_kernel() -> bool {
 }
 
 /// Does it beside, and waits for so long at most: what hangs in the kernel is left behind. `None` then.
-/// Where no thread can be made it is done here, for as long as the guard of the end allows.
+/// Where no thread can be made it is done here, for as long as the guard of the end allows; what would not be waited
+/// for is left undone.
 pub fn within<T: Send + 'static>(
     limit: Duration,
     act: impl FnOnce() -> T + Send + 'static,
@@ -131,7 +132,7 @@ fn within_thread<T: Send + 'static>(
             hand.send(Box::new(act) as Work<T>).ok()?;
             told.recv_timeout(limit).ok()
         }
-        Err(_) => Some(act()),
+        Err(_) => (!limit.is_zero()).then(act),
     }
 }
 
@@ -422,5 +423,7 @@ mod tests {
             within_thread(impossible, Duration::from_secs(60), || 7),
             Some(7)
         );
+        let impossible = thread::Builder::new().stack_size(1 << 60);
+        assert_eq!(within_thread(impossible, Duration::ZERO, || 7), None);
     }
 }
