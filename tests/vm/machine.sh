@@ -27,3 +27,8 @@ make_parts() {
 
 # For programs of the guest; see launch.c.
 no_avx=GLIBC_TUNABLES=glibc.cpu.hwcaps=-AVX,-AVX2,-AVX512F,-AVX512VL,-AVX512BW,-AVX_Fast_Unaligned_Load
+
+# Processes of the guest are processes here: one that began while the kernel was killed would stay, stopped for ever.
+end_all() {
+    while pkill -KILL -f "uml_dir=$state( |\$)"; do :; done
+}

@@ -137,6 +137,7 @@ impl Daemon {
             self.options.search.boot = Some(before);
             return Err(refused(problem));
         }
+        self.has_arrived = false;
         self.note(&format!("the goal is {goal} now"));
         // Who comes out of the emergency shell has mended it.
         self.look_again();

@@ -145,6 +145,8 @@ pub(crate) struct Daemon {
     breaks: u32,
     ending: power::Ending,
     console: Option<Console>,
+    /// The goal of the boot has been reached: the console is theirs who log in there.
+    has_arrived: bool,
     started_at: i64,
     began: Time,
     /// The soft limit that herd itself was started with, for its services.
@@ -369,15 +371,16 @@ impl Daemon {
         }
     }
 
-    /// A line in herd's own log.
+    /// A line in herd's own log, and on the console of a machine that is on its way up or down.
     fn note(&self, text: &str) {
-        if !self.options.mode.is_quiet() {
+        let is_on_its_way = !self.has_arrived || self.ending.has_begun();
+        if is_on_its_way && !self.options.mode.is_quiet() {
             self.tell_console(text);
         }
         self.sink.say(&self.own_name, clock::wall(), text);
     }
 
-    /// A line in herd's own log that the console of a machine hears of even with `quiet`.
+    /// A line in herd's own log that the console of a machine hears of at any time, even with `quiet`.
     fn alarm(&self, text: &str) {
         self.tell_console(text);
         self.sink.say(&self.own_name, clock::wall(), text);

@@ -331,6 +331,9 @@ impl Daemon {
             } => self.say(&name, &format!("{failure}; restarting it")),
             _ => {}
         }
+        let boot = self.options.search.boot.as_ref();
+        self.has_arrived |=
+            matches!(state, State::Active(_)) && boot.is_some_and(|boot| boot.goal == name);
         if matches!(state, State::Active(_) | State::Failed(_)) && name.as_str() == LOCAL_FS {
             self.begin_logs(matches!(state, State::Active(_)));
         }

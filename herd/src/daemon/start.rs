@@ -282,6 +282,7 @@ impl Daemon {
             breaks: 0,
             ending: super::power::Ending::default(),
             console,
+            has_arrived: false,
             started_at: clock::wall().0,
             began,
             open_files,
