@@ -425,6 +425,9 @@ fn a_soft_reboot_is_no_new_boot_and_takes_no_nologin_of_others_away() {
     );
 }
 
+/// Without a fork, which user-mode Linux does not survive being killed in.
+const LONG: &str = "exec sleep 100";
+
 #[test]
 fn a_unit_may_end_the_machine() {
     let cases = [
@@ -435,14 +438,14 @@ fn a_unit_may_end_the_machine() {
         let unit = format!(
             "command = ['/bin/false']\nrestart = 'no'\nfailure_action = '{action}'\nafter = ['multi-user']"
         );
-        let Some(said) = Machine::new().unit("job", &unit).run("sleep 100") else {
+        let Some(said) = Machine::new().unit("job", &unit).run(LONG) else {
             return;
         };
         assert_said(&said, expected);
     }
     // Nothing is stopped, let go or said.
     let unit = "command = ['/bin/false']\nrestart = 'no'\nfailure_action = 'halt-immediate'\nafter = ['multi-user']";
-    let Some(said) = Machine::new().unit("job", unit).run("sleep 100") else {
+    let Some(said) = Machine::new().unit("job", unit).run(LONG) else {
         return;
     };
     assert_silent(&said, "herd: halting");
