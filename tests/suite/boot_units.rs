@@ -1,141 +1,6 @@
-//! What a machine's boot is made of beside services, as the first process of user-mode Linux sees it: its root is the
-//! host's own below an overlay, so each boot begins with a shell script that lays things out and becomes herd.
+//! What a machine's boot is made of beside services, as the first process of user-mode Linux sees it.
 
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
-use std::process::Command;
-
-/// A machine that boots once.
-struct Boot {
-    directory: tempfile::TempDir,
-    layout: String,
-    words: String,
-}
-
-/// What it said on the console, and what the script that looks around wrote.
-struct Said {
-    console: String,
-    look: String,
-}
-
-impl Boot {
-    fn new() -> Self {
-        let target = Path::new(env!("CARGO_TARGET_TMPDIR"));
-        fs::create_dir_all(target).unwrap();
-        let boot = Self {
-            directory: tempfile::tempdir_in(target).unwrap(),
-            layout: String::new(),
-            words: String::new(),
-        };
-        boot.lay(
-            "rm -rf /etc/herd /var/lib/herd /var/log/herd /etc/sysctl.d /etc/sysctl.conf /etc/fstab /etc/locale.conf
-             mkdir -p /etc/herd/enabled /etc/herd/available /etc/sysctl.d",
-        )
-    }
-
-    /// Lines of the shell before herd is there.
-    fn lay(mut self, script: &str) -> Self {
-        self.layout.push_str(script);
-        self.layout.push('\n');
-        self
-    }
-
-    fn file(self, path: &str, text: &str) -> Self {
-        let parent = Path::new(path).parent().unwrap().display().to_string();
-        self.lay(&format!(
-            "mkdir -p '{parent}'; cat >'{path}' <<'END'\n{text}\nEND"
-        ))
-    }
-
-    fn unit(self, name: &str, text: &str) -> Self {
-        self.file(&format!("/etc/herd/enabled/{name}.toml"), text)
-    }
-
-    /// Argument of init.
-    fn word(mut self, word: &str) -> Self {
-        self.words.push_str(&format!(" '{word}'"));
-        self
-    }
-
-    /// Boots; once everything is up the script looks around, and then the machine is switched off. `None` where no
-    /// kernel is installed.
-    fn look(self, script: &str) -> Option<Said> {
-        let path = self.directory.path().join("look");
-        let unit = format!(
-            "command = '{}'\noneshot = true\nafter = ['multi-user']",
-            path.display()
-        );
-        self.looker(&path, script).unit("look", &unit).run()
-    }
-
-    /// A script that looks around, for a unit that runs it.
-    fn looker(self, path: &Path, script: &str) -> Self {
-        let text = format!(
-            "#!/bin/bash\nexec >'{}/said' 2>&1\nherd() {{ '{}' \"$@\"; }}\n{script}\nherd shutdown --no-wait >/dev/null\n",
-            self.directory.path().display(),
-            env!("CARGO_BIN_EXE_herd"),
-        );
-        fs::write(path, text).unwrap();
-        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
-        self
-    }
-
-    fn run(self) -> Option<Said> {
-        let script = self.directory.path().join("init");
-        let text = format!(
-            "#!/bin/bash\n{}\nexec -a init '{}' \"herd.setenv=GLIBC_TUNABLES=$GLIBC_TUNABLES\"{}\n",
-            self.layout,
-            env!("CARGO_BIN_EXE_herd"),
-            self.words,
-        );
-        fs::write(&script, text).unwrap();
-        fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
-        let runner = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/vm/run");
-        let output = Command::new(runner)
-            .args(["-1", "-m", "256", "-t", "60", "-d"])
-            .arg(self.directory.path())
-            .arg(&script)
-            .output()
-            .unwrap();
-        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
-        if errors.contains("no user-mode Linux kernel") {
-            eprintln!("SKIPPED: needs user-mode Linux");
-            return None;
-        }
-        let console = String::from_utf8_lossy(&output.stdout).into_owned();
-        let look = fs::read_to_string(self.directory.path().join("said")).unwrap_or_default();
-        assert!(
-            output.status.success() && !console.contains("Kernel panic"),
-            "{}\n{console}\n{errors}\n{look}",
-            output.status
-        );
-        Some(Said { console, look })
-    }
-}
-
-impl Said {
-    /// The lines between one that is `== NAME` and the next of its kind.
-    fn part(&self, name: &str) -> &str {
-        let start = format!("== {name}\n");
-        let (_, rest) = self
-            .look
-            .split_once(&start)
-            .unwrap_or_else(|| panic!("no {name} in\n{}\n{}", self.look, self.console));
-        rest.split_once("== ")
-            .map_or(rest, |(part, _)| part)
-            .trim_end()
-    }
-
-    fn has(&self, name: &str, text: &str) {
-        let part = self.part(name);
-        assert!(
-            part.contains(text),
-            "no {text:?} in {name}:\n{part}\n\n{}",
-            self.look
-        );
-    }
-}
+use crate::fixture::{HERD, Uml};
 
 /// Two disks: one with a file system called data, one with swap.
 const DISKS: &str = "
@@ -146,7 +11,7 @@ const DISKS: &str = "
 
 #[test]
 fn what_fstab_says_is_checked_mounted_bound_and_swapped_on() {
-    let said = Boot::new()
+    let said = Uml::new()
         .lay(DISKS)
         .file(
             "/etc/fstab",
@@ -205,14 +70,11 @@ proc /proc proc hidepid=invisible
 
 #[test]
 fn what_must_be_mounted_and_cannot_be_ends_in_the_emergency_shell() {
-    let boot = Boot::new();
-    let path = boot.directory.path().join("look");
+    let boot = Uml::new();
+    let path = boot.path("look");
     let shell = format!("command = '{}'\ncommand_stop_post = []", path.display());
     let said = boot
-        .looker(
-            &path,
-            "echo == state; herd is-active web local-fs; herd why local-fs; herd why web",
-        )
+        .looker("echo == state; herd is-active web local-fs; herd why local-fs; herd why web")
         .file(
             "/etc/fstab",
             "/srv/nothing /srv/bound none bind\n/dev/nowhere /x ext4 x-systemd.device-timeout=1s",
@@ -241,7 +103,7 @@ fn what_must_be_mounted_and_cannot_be_ends_in_the_emergency_shell() {
 
 #[test]
 fn a_boot_goes_on_once_fstab_is_mended_in_the_emergency_shell() {
-    let boot = Boot::new();
+    let boot = Uml::new();
     let mend = "sed -i s,/srv/nothing,/usr, /etc/fstab; echo mended >/dev/console";
     let shell = format!("command = ['/bin/sh', '-c', '{mend}']");
     let said = boot
@@ -262,7 +124,7 @@ fn a_boot_goes_on_once_fstab_is_mended_in_the_emergency_shell() {
 
 #[test]
 fn a_boot_sets_the_kernel_up_and_passes_over_what_is_not_installed() {
-    let said = Boot::new()
+    let said = Uml::new()
         .file(
             "/etc/sysctl.d/50-test.conf",
             "kernel.sysrq = 17\n-kernel.panic = nonsense\nkernel.nonsense = 1\nnet.ipv4.conf.*.rp_filter = 2\n\
@@ -340,7 +202,7 @@ fn a_boot_sets_the_kernel_up_and_passes_over_what_is_not_installed() {
 
 #[test]
 fn a_user_who_lingers_has_a_herd_of_their_own_and_all_of_it_ends_with_it() {
-    let said = Boot::new()
+    let said = Uml::new()
         .lay(
             "echo ann:x:4242:4242::/home/ann:/bin/bash >>/etc/passwd; echo ann:x:4242: >>/etc/group
              mkdir -p /home/ann/.config/herd/enabled /var/lib/herd/linger; touch /var/lib/herd/linger/{ann,nobody-here}
@@ -358,7 +220,7 @@ fn a_user_who_lingers_has_a_herd_of_their_own_and_all_of_it_ends_with_it() {
              echo == down; ann stop mine; ann start mine; herd stop user@4242; pgrep -u 4242 || echo nobody; ls /run/user
              echo == enabled; herd enable user@4242; until herd is-active -q user@4242; do read -t 0.05 </dev/zero; done
              herd disable user@4242"
-                .replace("@HERD@", env!("CARGO_BIN_EXE_herd"))
+                .replace("@HERD@", HERD)
                 .as_str(),
         );
     let Some(said) = said else { return };
@@ -387,7 +249,7 @@ fn a_user_who_lingers_has_a_herd_of_their_own_and_all_of_it_ends_with_it() {
 
 #[test]
 fn a_crash_of_the_first_process_leads_to_a_shell_and_not_to_a_panic() {
-    let Some(said) = Boot::new()
+    let Some(said) = Uml::new()
         .lay(
             "rm -f /sbin/sulogin; printf '%s\\n' '#!/bin/sh' 'echo a way back in' \\
                  \"GLIBC_TUNABLES=$GLIBC_TUNABLES exec busybox poweroff -f\" >/sbin/sulogin; chmod 755 /sbin/sulogin",

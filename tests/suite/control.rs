@@ -184,6 +184,26 @@ fn names_that_cannot_be_one_are_refused_with_the_reason() {
 }
 
 #[test]
+fn a_unit_is_not_missing_because_another_is_that_it_requires() {
+    let herd = Herd::builder()
+        .available("web", "command = 'sleep infinity'\nrequires = ['db']")
+        .start();
+    let output = herd.ctl(&["start", "web"]);
+    assert_eq!(output.code, 1, "{output:?}");
+    assert!(
+        output
+            .stderr
+            .starts_with("herd: web cannot be used:\nerror: there is no unit db\n"),
+        "{output:?}"
+    );
+    assert_eq!(
+        herd.ctl(&["start", "db"]).stderr.lines().next().unwrap(),
+        "herd: db: no such unit"
+    );
+    assert_eq!(herd.ctl(&["plan", "db"]).code, 3);
+}
+
+#[test]
 fn an_unknown_verb_and_no_herd_have_their_exit_codes() {
     let (herd, _) = one();
     let output = herd.ctl(&["statsu"]);

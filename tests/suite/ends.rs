@@ -3,111 +3,27 @@
 //! Each machine lives a second or two. A script runs in it once everything is up, and speaks on the console.
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
-use crate::fixture::Herd;
+use crate::fixture::{HERD, Herd, Uml};
 use crate::needs;
 
-/// A machine to be: its units, and what is done before the kernel hands over.
-struct Machine {
-    directory: tempfile::TempDir,
-    prelude: String,
+/// Without logins, and without udev: user-mode Linux 6.12 faults where a process is killed in the middle of a fork, and
+/// udev's helpers still fork when a machine ends this soon.
+fn machine() -> Uml {
+    let machine = Uml::new().lay("export LC_ALL=C TERM=dumb");
+    machine.word("herd.mask=getty").word("herd.mask=udev")
 }
 
-const HERD: &str = env!("CARGO_BIN_EXE_herd");
-
-impl Machine {
-    fn new() -> Self {
-        // Only what lies in the repository is seen from inside.
-        let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-        Self {
-            directory,
-            prelude: "mkdir -p /etc/herd/enabled /etc/herd/available\nexport LC_ALL=C TERM=dumb\n"
-                .to_owned(),
-        }
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.directory.path().join(name)
-    }
-
-    /// Before herd begins.
-    fn first(mut self, text: &str) -> Self {
-        self.prelude.push_str(text);
-        self.prelude.push('\n');
-        self
-    }
-
-    fn file(self, path: &str, text: &str) -> Self {
-        self.first(&format!("cat >{path} <<'END'\n{text}\nEND"))
-    }
-
-    fn unit(self, name: &str, text: &str) -> Self {
-        self.file(&format!("/etc/herd/enabled/{name}.toml"), text)
-    }
-
-    /// One that nobody starts.
-    fn available(self, name: &str, text: &str) -> Self {
-        self.file(&format!("/etc/herd/available/{name}.toml"), text)
-    }
-
-    /// A shell that hears no signal but SIGKILL.
-    fn stubborn(self, timeout: &str) -> Self {
-        self.unit(
-            "stubborn",
-            &format!(
-                "command = ['/bin/sh', '-c', 'trap \"\" TERM; while :; do sleep 1000; done']\n\
-                 timeout_stop = '{timeout}'"
-            ),
-        )
-    }
-
-    /// Boots, runs the script once all is up, and gives what was said on the console. `None` without a kernel.
-    fn run(self, script: &str) -> Option<Vec<String>> {
-        let runs = self.path("script");
-        let script = format!("exec >/dev/console 2>&1\nherd() {{ {HERD} \"$@\"; }}\n{script}\n");
-        fs::write(&runs, script).unwrap();
-        let unit = format!(
-            "command = ['/bin/bash', '{}']\noneshot = true\nafter = ['multi-user']\nkill_mode = 'process'\n\
-             environment = ['HERE={}', 'LC_ALL=C', 'TERM=dumb']\ntimeout_stop = '3s'",
-            runs.display(),
-            self.directory.path().display()
-        );
-        let machine = self.unit("script", &unit);
-        let boot = machine.path("boot");
-        // Without udev: user-mode Linux 6.12 faults where a process is killed in the middle of a fork, and
-        // udev's helpers still fork when a machine ends this soon.
-        let text = format!(
-            "#!/bin/bash\n{}\nexec -a init {HERD} \"herd.setenv=GLIBC_TUNABLES=$GLIBC_TUNABLES\" herd.mask=getty herd.mask=udev\n",
-            machine.prelude
-        );
-        fs::write(&boot, text).unwrap();
-        let run = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/vm/run");
-        let output = Command::new(run)
-            .args(["-t", "60", "-1", "/bin/bash"])
-            .arg(&boot)
-            .stdin(Stdio::null())
-            .output()
-            .unwrap();
-        let complaint = String::from_utf8_lossy(&output.stderr).into_owned();
-        if complaint.contains("no user-mode Linux kernel") {
-            eprintln!("SKIPPED: needs a user-mode Linux kernel");
-            return None;
-        }
-        let said = String::from_utf8_lossy(&output.stdout);
-        let lines: Vec<String> = said
-            .lines()
-            .map(|line| line.trim_end().to_owned())
-            .collect();
-        assert!(
-            output.status.success(),
-            "{}:\n{complaint}\n{}",
-            output.status,
-            lines.join("\n")
-        );
-        Some(lines)
-    }
+/// With a shell that hears no signal but SIGKILL.
+fn stubborn(timeout: &str) -> Uml {
+    machine().unit(
+        "stubborn",
+        &format!(
+            "command = ['/bin/sh', '-c', 'trap \"\" TERM; while :; do sleep 1000; done']\n\
+             timeout_stop = '{timeout}'"
+        ),
+    )
 }
 
 /// Claims that the lines are said, in this order.
@@ -137,8 +53,8 @@ fn each_signal_ends_a_machine_in_its_way() {
         ("39", "herd: rebooting"),
     ];
     for (signal, end) in cases {
-        let machine = Machine::new().unit("sleeper", "command = 'sleep infinity'");
-        let Some(said) = machine.run(&format!("kill -{signal} 1")) else {
+        let machine = machine().unit("sleeper", "command = 'sleep infinity'");
+        let Some(said) = machine.speak(&format!("kill -{signal} 1")) else {
             return;
         };
         assert_said(&said, &[end]);
@@ -150,8 +66,8 @@ fn each_signal_ends_a_machine_in_its_way() {
 #[test]
 fn signals_from_13_on_end_a_machine_without_stopping_units() {
     for (signal, end) in [(47, "halting"), (48, "powering off"), (49, "rebooting")] {
-        let machine = Machine::new().unit("sleeper", "command = 'sleep infinity'");
-        let Some(said) = machine.run(&format!("kill -{signal} 1")) else {
+        let machine = machine().unit("sleeper", "command = 'sleep infinity'");
+        let Some(said) = machine.speak(&format!("kill -{signal} 1")) else {
             return;
         };
         assert_said(
@@ -163,7 +79,7 @@ fn signals_from_13_on_end_a_machine_without_stopping_units() {
 
 #[test]
 fn without_a_next_kernel_kexec_is_refused_and_its_signal_reboots() {
-    let said = Machine::new().run("herd kexec; echo code $?; kill -40 1");
+    let said = machine().speak("herd kexec; echo code $?; kill -40 1");
     let Some(said) = said else { return };
     assert_said(
         &said,
@@ -178,7 +94,7 @@ fn without_a_next_kernel_kexec_is_refused_and_its_signal_reboots() {
 
 #[test]
 fn harmless_signals_do_no_harm_and_goals_are_reached_by_signal() {
-    let said = Machine::new()
+    let said = machine()
         .unit("sleeper", "command = 'sleep infinity'")
         .available(
             "rescue-shell",
@@ -188,7 +104,7 @@ fn harmless_signals_do_no_harm_and_goals_are_reached_by_signal() {
             ),
         )
         .available("kbrequest", "command = ['/bin/sh', '-c', 'echo key >/dev/console']\noneshot = true")
-        .run(
+        .speak(
             "herd start --no-wait kbrequest; kill -USR1 1; kill -QUIT 1; kill -PIPE 1; kill -USR2 1; kill -HUP 1; kill -WINCH 1
              herd status sleeper | grep -o 'active (running)'
              until herd logs herd | grep -o 'sleeper: active (running), process'; do :; done
@@ -205,7 +121,7 @@ fn harmless_signals_do_no_harm_and_goals_are_reached_by_signal() {
 
 #[test]
 fn what_does_not_stop_is_shown_killed_at_its_deadline_and_holds_nothing_up() {
-    let said = Machine::new().stubborn("7s").run(
+    let said = stubborn("7s").speak(
         "setsid sleep 1000 &
          trap '' TERM HUP
          herd poweroff --no-wait
@@ -234,9 +150,8 @@ fn what_does_not_stop_is_shown_killed_at_its_deadline_and_holds_nothing_up() {
 
 #[test]
 fn ctrl_alt_del_seven_times_in_two_seconds_waits_for_no_unit() {
-    let said = Machine::new()
-        .stubborn("infinity")
-        .run("trap '' TERM; for i in 1 2 3 4 5 6 7; do kill -INT 1; sleep 0.05; done");
+    let said = stubborn("infinity")
+        .speak("trap '' TERM; for i in 1 2 3 4 5 6 7; do kill -INT 1; sleep 0.05; done");
     let Some(said) = said else { return };
     assert_said(
         &said,
@@ -246,7 +161,7 @@ fn ctrl_alt_del_seven_times_in_two_seconds_waits_for_no_unit() {
 
 #[test]
 fn force_shortens_an_end_that_has_begun() {
-    let said = Machine::new().stubborn("infinity").run(
+    let said = stubborn("infinity").speak(
         "trap '' TERM HUP
          herd poweroff --no-wait
          (until herd status | grep -o 'stubborn: stopping.*without a limit'; do :; done
@@ -261,10 +176,10 @@ fn a_unit_for_the_moment_goes_before_what_would_be_done() {
     let unit = |word: &str| {
         format!("command = ['/bin/sh', '-c', 'echo {word} >/dev/console']\noneshot = true")
     };
-    let said = Machine::new()
+    let said = machine()
         .available("ctrl-alt-del", &unit("pressed"))
         .available("sigpwr", &unit("failing"))
-        .run(
+        .speak(
             "kill -INT 1; until herd logs herd | grep -q 'ctrl-alt-del: completed'; do :; done
              kill -PWR 1; until herd logs herd | grep -q 'sigpwr: completed'; do :; done
              echo still here; kill -38 1",
@@ -278,9 +193,9 @@ fn a_unit_for_the_moment_goes_before_what_would_be_done() {
 
 #[test]
 fn a_soft_reboot_begins_anew_on_the_same_kernel_with_the_same_mounts() {
-    let said = Machine::new()
+    let said = machine()
         .unit("sleeper", "command = 'sleep infinity'")
-        .run(
+        .speak(
             "cut -d' ' -f1 /proc/sys/kernel/random/boot_id; ulimit -n; herd status sleeper | grep -o 'active (running)'
              if [ ! -e /run/here ]; then
                  mkdir /run/here; mount -t tmpfs x /run/here; touch /run/here/kept
@@ -322,7 +237,7 @@ fn a_soft_reboot_begins_anew_on_the_same_kernel_with_the_same_mounts() {
 
 #[test]
 fn a_scheduled_end_is_told_on_terminals_and_can_be_called_off() {
-    let said = Machine::new().run(
+    let said = machine().speak(
         "script -qfc 'sleep 1000' /tmp/seen </dev/null >/dev/null & first=$!
          until [ -e /dev/pts/0 ]; do :; done
          # A terminal that nobody reads keeps nobody up.
@@ -379,7 +294,7 @@ fn a_scheduled_end_is_told_on_terminals_and_can_be_called_off() {
 
 #[test]
 fn the_begin_and_the_end_stand_in_utmp_and_wtmp() {
-    let said = Machine::new().first(": >/var/log/wtmp").run(
+    let said = machine().lay(": >/var/log/wtmp").speak(
         "who -b /run/utmp; stat -c 'utmp %a %G' /run/utmp
          stat -c 'wtmp %s' /var/log/wtmp
          herd poweroff --wtmp-only; utmpdump /var/log/wtmp 2>/dev/null | cut -c1-31
@@ -400,10 +315,8 @@ fn the_begin_and_the_end_stand_in_utmp_and_wtmp() {
 
 #[test]
 fn a_soft_reboot_is_no_new_boot_and_takes_no_nologin_of_others_away() {
-    let said = Machine::new()
-        .first("[ -e /run/mine ] || : >/var/log/wtmp")
-        .run(
-            "if [ ! -e /run/mine ]; then
+    let said = machine().lay("[ -e /run/mine ] || : >/var/log/wtmp").speak(
+        "if [ ! -e /run/mine ]; then
              touch /run/mine; herd soft-reboot --no-wait
          elif [ ! -e /run/nologin ]; then
              echo backup runs >/run/nologin; herd soft-reboot --no-wait
@@ -412,7 +325,7 @@ fn a_soft_reboot_is_no_new_boot_and_takes_no_nologin_of_others_away() {
              stat -c 'wtmp %s' /var/log/wtmp
              kill -38 1
          fi",
-        );
+    );
     let Some(said) = said else { return };
     assert_said(
         &said,
@@ -438,14 +351,14 @@ fn a_unit_may_end_the_machine() {
         let unit = format!(
             "command = ['/bin/false']\nrestart = 'no'\nfailure_action = '{action}'\nafter = ['multi-user']"
         );
-        let Some(said) = Machine::new().unit("job", &unit).run(LONG) else {
+        let Some(said) = machine().unit("job", &unit).speak(LONG) else {
             return;
         };
         assert_said(&said, expected);
     }
     // Nothing is stopped, let go or said.
     let unit = "command = ['/bin/false']\nrestart = 'no'\nfailure_action = 'halt-immediate'\nafter = ['multi-user']";
-    let Some(said) = Machine::new().unit("job", unit).run(LONG) else {
+    let Some(said) = machine().unit("job", unit).speak(LONG) else {
         return;
     };
     assert_silent(&said, "herd: halting");
@@ -456,20 +369,20 @@ fn file_systems_on_loop_devices_and_swap_are_let_go_clean() {
     if !needs::program("debugfs") {
         return;
     }
-    let machine = Machine::new();
-    let image = machine.path("image");
+    let disks = machine();
+    let image = disks.path("image");
     let status = Command::new("sh")
         .arg("-c")
         .arg("truncate -s 8M \"$0\" && mkfs.ext4 -q \"$0\"")
         .arg(&image)
         .status();
     assert!(status.unwrap().success());
-    let kept = machine.path("kept");
+    let kept = disks.path("kept");
     fs::copy(&image, &kept).unwrap();
     let outside = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let target = outside.path().join("image");
     fs::rename(&kept, &target).unwrap();
-    let said = machine.run(&format!(
+    let said = disks.speak(&format!(
         "mkdir /mnt/a; mount -o loop {} /mnt/a
          truncate -s 2M /mnt/a/inner; mkfs.ext4 -q /mnt/a/inner; mkdir /mnt/a/b; mount -o loop /mnt/a/inner /mnt/a/b
          dd if=/dev/zero of=/swap bs=1M count=8 status=none; chmod 600 /swap; mkswap -q /swap; swapon /swap
@@ -526,7 +439,7 @@ fn where_there_is_no_machine_to_end_a_units_action_ends_herd_with_its_code() {
 }
 
 /// Its ext4 file system was let go, with all that was written.
-fn assert_clean(image: &Path) {
+fn assert_clean(image: &std::path::Path) {
     let show = |request: &str| {
         let output = Command::new("debugfs")
             .args(["-R", request])

@@ -10,4 +10,6 @@ mod fixture;
 mod fstab;
 mod hangs;
 mod harm;
+mod login;
 mod power;
+mod settings;

@@ -282,6 +282,14 @@ fn status_reloading_and_stopping_are_shown() {
     herd.wait_state("web", "deactivating");
     herd.open_gate("gate2");
     herd.wait_state("web", "inactive");
+    // A status is no change of state, and who comes back from reloading did not start.
+    let log = herd.ok(&["logs", "herd"]);
+    let told = |words: &str| log.lines().filter(|line| line.contains(words)).count();
+    assert_eq!(
+        (told("web: active"), told("web: reloaded")),
+        (1, 1),
+        "{log}"
+    );
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use units::UnitName;
-use units::diagnostic::render_all;
+use units::diagnostic::{Diagnostic, render_all};
 
 use super::failure::{FAILED, Failure, NO_SUCH_UNIT, name};
 use super::places::Places;
@@ -60,16 +60,14 @@ pub(super) fn offline_options(places: &Places) -> Options {
 
 /// Why a unit could not be planned, or whatever else was to be done with its plan.
 pub(super) fn refusal(screen: &Screen, unit: &UnitName, done: &str, error: NoPlan) -> Failure {
+    let of_files = |code, diagnostics: &[Diagnostic]| {
+        let text = render_all(diagnostics, screen.has_colour());
+        Failure::new(code, format!("{unit} cannot be {done}:\n{text}"))
+    };
     match error {
         NoPlan::Nothing => Failure::failed(format!("{unit}: a target runs nothing")),
-        NoPlan::Unit(diagnostics) => {
-            let missing = diagnostics
-                .iter()
-                .any(|d| d.message.starts_with("there is no unit"));
-            let code = if missing { NO_SUCH_UNIT } else { FAILED };
-            let text = render_all(&diagnostics, screen.has_colour());
-            Failure::new(code, format!("{unit} cannot be {done}:\n{text}"))
-        }
+        NoPlan::Missing(diagnostics) => of_files(NO_SUCH_UNIT, &diagnostics),
+        NoPlan::Unit(diagnostics) => of_files(FAILED, &diagnostics),
         NoPlan::Refused(why) => Failure::failed(format!("{unit}: {why}")),
     }
 }

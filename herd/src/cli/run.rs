@@ -145,11 +145,11 @@ fn is_sound(search: &SearchPath, name: &UnitName) -> Result<(), Failure> {
     if parsed.unit.is_some() {
         return Ok(());
     }
-    let is_missing = parsed
-        .diagnostics
-        .iter()
-        .any(|diagnostic| diagnostic.message.starts_with("there is no unit"));
-    let code = if is_missing { NO_SUCH_UNIT } else { FAILED };
+    let code = if parsed.is_missing {
+        NO_SUCH_UNIT
+    } else {
+        FAILED
+    };
     let texts: Vec<String> = parsed
         .diagnostics
         .iter()

@@ -55,6 +55,8 @@ fn all(places: &Places, screen: &mut Screen) -> Result<ExitCode, Failure> {
             Ok(exposure) => judged.push((unit, Ok(exposure))),
             // A target runs nothing.
             Err(NoPlan::Nothing) => {}
+            // Gone since it was listed.
+            Err(NoPlan::Missing(_)) => {}
             Err(NoPlan::Unit(_)) => judged.push((unit, Err("its file is in error".to_owned()))),
             Err(NoPlan::Refused(why)) => judged.push((unit, Err(why.to_string()))),
         }

@@ -135,7 +135,7 @@ impl Daemon {
         let alone = boot.alone;
         if let Err(problem) = self.bring_in(goal) {
             self.options.search.boot = Some(before);
-            return Err(refused(problem));
+            return Err(problem.into());
         }
         self.has_arrived = false;
         self.note(&format!("the goal is {goal} now"));
@@ -164,8 +164,7 @@ impl Daemon {
             if !self.supervisor.knows(name)
                 && let Err(why) = self.bring_in(name)
             {
-                let refusal = self.unknown(name, &why);
-                return self.control.reply(id, Err(refusal));
+                return self.control.reply(id, Err(why.into()));
             }
         }
         if self.calls.tickets.len() > MAX_TICKETS {
@@ -208,17 +207,6 @@ impl Daemon {
             names,
         });
         self.inbox.push_back(Event::TicketDropped(ticket));
-    }
-
-    pub(super) fn unknown(&self, name: &UnitName, why: &str) -> Refusal {
-        if self.units.broken.contains_key(name) || !why.contains("there is no unit") {
-            return Refusal::Refused {
-                reason: format!("{name} cannot be used:\n{why}"),
-            };
-        }
-        Refusal::NoSuchUnit {
-            unit: name.to_string(),
-        }
     }
 
     pub(super) fn answer(&mut self, ticket: Ticket, answer: Answer) {
@@ -269,10 +257,8 @@ impl Daemon {
         &mut self,
         name: &UnitName,
     ) -> Result<crate::supervisor::ServiceId, Refusal> {
-        if !self.supervisor.knows(name)
-            && let Err(why) = self.bring_in(name)
-        {
-            return Err(self.unknown(name, &why));
+        if !self.supervisor.knows(name) {
+            self.bring_in(name)?;
         }
         self.supervisor.id(name).ok_or_else(|| Refusal::NoSuchUnit {
             unit: name.to_string(),

@@ -20,7 +20,9 @@ use crate::users::Users;
 /// Why there is no plan.
 #[derive(Debug)]
 pub enum NoPlan {
-    /// The unit's files are in error, or there are none.
+    /// There is no such unit.
+    Missing(Vec<Diagnostic>),
+    /// The unit's files are in error.
     Unit(Vec<Diagnostic>),
     /// It is a target, which runs nothing.
     Nothing,
@@ -49,7 +51,10 @@ pub fn exposure(options: &Options, name: &UnitName) -> Result<Exposure, NoPlan> 
 fn compiled(options: &Options, name: &UnitName) -> Result<(Unit, sandbox::Plan, Runner), NoPlan> {
     let parsed = load::load_one(&options.search, name, &load::host_facts());
     let Some(unit) = parsed.unit else {
-        return Err(NoPlan::Unit(parsed.diagnostics));
+        return Err(match parsed.is_missing {
+            true => NoPlan::Missing(parsed.diagnostics),
+            false => NoPlan::Unit(parsed.diagnostics),
+        });
     };
     if unit.kind == Kind::Target {
         return Err(NoPlan::Nothing);

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use units::{Haste, Power, UnitName};
 
+use super::units_at_hand::NotAtHand;
 use super::{Daemon, clock};
 use crate::control::protocol::{Ending as WireEnding, Refusal, Schedule, Way};
 use crate::pid1::power::NO_LOGIN;
@@ -226,8 +227,8 @@ impl Daemon {
         if !self.supervisor.knows(&name)
             && let Err(problem) = self.bring_in(&name)
         {
-            if let Refusal::Refused { reason } = self.unknown(&name, &problem) {
-                self.note(&reason);
+            if problem != NotAtHand::Missing(name) {
+                self.note(&problem.to_string());
             }
             return false;
         }

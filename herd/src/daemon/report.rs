@@ -289,6 +289,10 @@ impl Daemon {
         };
         let name = service.unit().name.clone();
         match state {
+            // Since before this state began: it comes back from reloading.
+            State::Active(active) if active.since < service.since() => {
+                self.note(&format!("{name}: reloaded"));
+            }
             State::Active(active) => match active.main {
                 Some(main) => self.note(&format!("{name}: active, process {}", main.pid.0)),
                 None => self.note(&format!("{name}: active")),

@@ -11,7 +11,7 @@ use units::value::specifier::Facts;
 use units::{Unit, UnitName};
 
 use super::{Daemon, Mode, clock};
-use crate::control::protocol::RescanReply;
+use crate::control::protocol::{Refusal, RescanReply};
 use crate::supervisor::Event;
 use crate::supervisor::event::Definitions;
 
@@ -40,6 +40,29 @@ impl UnitsAtHand {
         self.broken
             .get(name)
             .map(|diagnostics| render_all(diagnostics, false))
+    }
+}
+
+/// Why a unit that somebody names cannot be taken in.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum NotAtHand {
+    #[error("{0}: no such unit")]
+    Missing(UnitName),
+    /// It or one that it needs is in error or not there.
+    #[error("{unit} cannot be used:\n{problem}")]
+    Unusable { unit: UnitName, problem: String },
+}
+
+impl From<NotAtHand> for Refusal {
+    fn from(why: NotAtHand) -> Self {
+        match why {
+            NotAtHand::Missing(unit) => Self::NoSuchUnit {
+                unit: unit.to_string(),
+            },
+            NotAtHand::Unusable { .. } => Self::Refused {
+                reason: why.to_string(),
+            },
+        }
     }
 }
 
@@ -162,7 +185,12 @@ impl Daemon {
     ///
     /// # Errors
     /// What is wrong with it, or that there is none.
-    pub(super) fn bring_in(&mut self, name: &UnitName) -> Result<(), String> {
+    pub(super) fn bring_in(&mut self, name: &UnitName) -> Result<(), NotAtHand> {
+        let asked = name;
+        let unusable = |problem| NotAtHand::Unusable {
+            unit: asked.clone(),
+            problem,
+        };
         let mut todo = vec![(name.clone(), true)];
         // All are read before any is taken in, so that one which cannot be had changes nothing.
         let mut found: Vec<Arc<Unit>> = Vec::new();
@@ -174,18 +202,21 @@ impl Daemon {
             if let Some(problem) = self.units.broken_text(&name)
                 && needed
             {
-                return Err(problem);
+                return Err(unusable(problem));
             }
             if name.is_template() {
-                return Err(format!(
+                return Err(unusable(format!(
                     "{name} is a template; name an instance of it, as {name}one"
-                ));
+                )));
             }
             let parsed = load::load_one(&self.options.search, &name, &self.units.facts);
             let Some(unit) = parsed.unit else {
+                if parsed.is_missing && name == *asked {
+                    return Err(NotAtHand::Missing(name));
+                }
                 let problem = render_all(&parsed.diagnostics, false);
                 if needed {
-                    return Err(problem);
+                    return Err(unusable(problem));
                 }
                 problem.lines().for_each(|line| self.note(line));
                 continue;

@@ -46,6 +46,7 @@ pub(super) const UNITS: &[(&str, &str)] = units![
     "linger",
     "local-fs",
     "local-fs-pre",
+    "machine-id",
     "machines",
     "modules-load",
     "multi-user",

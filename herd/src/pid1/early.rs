@@ -4,7 +4,7 @@
 #![forbid(unsafe_code)]
 
 use std::fs;
-use std::io::{self, Read};
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -13,7 +13,7 @@ use rustix::fs::{Mode, OFlags, open};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::time::{ClockId, Timespec, clock_gettime, clock_settime};
 
-use super::mounts;
+use super::{machine_id, mounts};
 
 /// Says that this is the first boot of an image, for `condition.first_boot`.
 pub const FIRST_BOOT: &str = "/run/herd/first-boot";
@@ -45,7 +45,7 @@ pub(super) fn prepare() -> Vec<String> {
         nix::sys::reboot::set_cad_enabled(false).map_err(Into::into),
     );
     tell("set the name of the host", set_host_name());
-    tell("give the machine an id", give_machine_id());
+    tell("give the machine an id", machine_id::give());
     tell(
         "bring the loopback interface up",
         sandbox::bring_loopback_up(),
@@ -92,43 +92,6 @@ fn host_name(text: &str) -> Option<&str> {
     lines.find(|line| !line.is_empty() && !line.starts_with('#'))
 }
 
-/// machine-id(5): 128 random bits, kept in `/etc/machine-id`; for this boot alone where that cannot be
-/// written, and then on a file of `/run` bound over it.
-fn give_machine_id() -> io::Result<()> {
-    const PATH: &str = "/etc/machine-id";
-    let text = fs::read_to_string(PATH).unwrap_or_default();
-    let text = text.trim();
-    if is_machine_id(text) {
-        return Ok(());
-    }
-    fs::create_dir_all("/run/herd")?;
-    fs::write(FIRST_BOOT, "")?;
-    let mut bytes = [0_u8; 16];
-    fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
-    // As systemd does: a valid random UUID (RFC 9562, version 4).
-    bytes[6] = (bytes[6] & 0x0f) | 0x40;
-    bytes[8] = (bytes[8] & 0x3f) | 0x80;
-    let id: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    let line = format!("{id}\n");
-    if fs::write(PATH, &line).is_ok() {
-        return Ok(());
-    }
-    fs::write("/run/machine-id", &line)?;
-    // Without a file to put it on, programs find it nowhere; that is what the note says.
-    nix::mount::mount(
-        Some("/run/machine-id"),
-        PATH,
-        None::<&str>,
-        nix::mount::MsFlags::MS_BIND,
-        None::<&str>,
-    )?;
-    Ok(())
-}
-
-fn is_machine_id(text: &str) -> bool {
-    text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
-}
-
 /// A clock without a battery begins in 1970; files from the future and certificates not yet valid follow.
 fn hold_clock() -> io::Result<()> {
     let changed = |path: &Path| fs::metadata(path).map(|metadata| metadata.mtime()).ok();
@@ -167,12 +130,5 @@ mod tests {
     fn a_host_name_is_the_first_line_that_says_something() {
         assert_eq!(host_name("# mine\n\n  web1 \nweb2\n"), Some("web1"));
         assert_eq!(host_name("# none\n"), None);
-    }
-
-    #[test]
-    fn a_machine_id_has_32_hexadecimal_digits() {
-        assert!(is_machine_id("0123456789abcdef0123456789abcdef"));
-        assert!(!is_machine_id("uninitialized"));
-        assert!(!is_machine_id("0123456789abcdef0123456789abcdeg"));
     }
 }

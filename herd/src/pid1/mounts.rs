@@ -82,6 +82,11 @@ const TABLE: [Early; 17] = [
     early("/sys/fs/bpf", "bpf", ALL, "mode=700"),
 ];
 
+/// Claims that herd mounts there before anything else.
+pub(super) fn is_early(target: &Path) -> bool {
+    TABLE.iter().any(|line| Path::new(line.target) == target)
+}
+
 /// Mounts what is not mounted; says what was not possible.
 pub(super) fn mount_early() -> Vec<String> {
     let mut notes = Vec::new();

@@ -13,7 +13,9 @@ use std::time::Duration;
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
+use super::fstab;
 use super::power::{say, within};
+use super::swap::{self, Swap};
 use crate::mount_table::unescaped_path;
 
 const ROUNDS: u32 = 8;
@@ -58,20 +60,13 @@ fn take_apart(hanging: &mut BTreeSet<PathBuf>) {
 fn free_swap() -> (bool, Vec<String>) {
     let mut is_free = false;
     let mut notes = Vec::new();
-    for swap in swaps(&fs::read_to_string("/proc/swaps").unwrap_or_default()) {
-        if !swap.pins() {
+    for swap in swap::in_use().into_iter().filter(Swap::pins) {
+        let what = format!("swap {}", swap.path.display());
+        if let Some(why) = swap.obstacle() {
+            notes.push(format!("{what} stays in use: {why}"));
             continue;
         }
-        let path = swap.path.clone();
-        let what = format!("swap {}", path.display());
-        let memory = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-        if !swap.fits(available(&memory)) {
-            let used = swap.used / 1024;
-            notes.push(format!(
-                "{what} stays in use: its {used} MiB do not fit into memory"
-            ));
-            continue;
-        }
+        let path = swap.path;
         let outcome = patiently(&what, move || sandbox::swap_off(&path));
         is_free |= matches!(outcome, Some(Ok(())));
         notes.extend(complaint(&what, "stays in use", outcome));
@@ -238,8 +233,7 @@ impl Mounted {
     }
 
     fn is_of_network(&self) -> bool {
-        const KINDS: [&str; 7] = ["nfs", "nfs4", "cifs", "smb3", "ceph", "9p", "afs"];
-        KINDS.contains(&self.kind.as_str())
+        fstab::is_of_network(&self.kind)
     }
 
     fn can_go(&self) -> bool {
@@ -279,57 +273,6 @@ fn parse_mounts(text: &str) -> Vec<Mounted> {
         })
     };
     text.lines().filter_map(parse).collect()
-}
-
-#[derive(Debug, PartialEq, Eq)]
-struct Swap {
-    path: PathBuf,
-    is_file: bool,
-    /// KiB.
-    used: u64,
-}
-
-impl Swap {
-    /// A file system, a mapping, an array or a loop device cannot go while it is there.
-    fn pins(&self) -> bool {
-        let name = self.path.strip_prefix("/dev").ok();
-        let is_stacked = |name: &Path| {
-            let name = name.to_string_lossy();
-            ["dm-", "mapper/", "md", "loop"]
-                .iter()
-                .any(|prefix| name.starts_with(prefix))
-        };
-        self.is_file || name.is_some_and(is_stacked)
-    }
-
-    /// Whether what lies in it has a place in so many KiB. Otherwise process 1 would be out of memory.
-    fn fits(&self, available: Option<u64>) -> bool {
-        self.used == 0 || available.is_some_and(|available| self.used < available)
-    }
-}
-
-/// proc_meminfo(5): KiB that can be had without swapping.
-fn available(text: &str) -> Option<u64> {
-    let rest = text
-        .lines()
-        .find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    rest.split_whitespace().next()?.parse().ok()
-}
-
-/// proc_swaps(5): a line of titles, then one each: path, kind, size, used, priority.
-fn swaps(text: &str) -> Vec<Swap> {
-    let swap = |line: &str| {
-        let mut words = line.split_whitespace();
-        let path = unescaped_path(words.next()?);
-        let is_file = words.next()? == "file";
-        let used = words.nth(1)?.parse().ok()?;
-        Some(Swap {
-            path,
-            is_file,
-            used,
-        })
-    };
-    text.lines().skip(1).filter_map(swap).collect()
 }
 
 #[cfg(test)]
@@ -372,31 +315,5 @@ mod tests {
                 Path::new("/bound")
             ]
         );
-    }
-
-    #[test]
-    fn only_swap_that_keeps_something_busy_and_fits_into_memory_is_let_go() {
-        let text = "Filename\tType\tSize\tUsed\tPriority\n\
-                    /dev/sda2                               partition\t8\t0\t-2\n\
-                    /my\\040swap                              file\t800\t500\t-3\n\
-                    /dev/dm-1                               partition\t8\t0\t-4\n";
-        let swaps = swaps(text);
-        let paths: Vec<_> = swaps.iter().map(|swap| swap.path.as_path()).collect();
-        let names = ["/dev/sda2", "/my swap", "/dev/dm-1"].map(Path::new);
-        assert_eq!(paths, names);
-        let pins: Vec<_> = swaps.iter().map(Swap::pins).collect();
-        assert_eq!(pins, [false, true, true]);
-        let fits = |kib| swaps.iter().map(|swap| swap.fits(kib)).collect::<Vec<_>>();
-        assert_eq!(fits(Some(500)), [true, false, true]);
-        assert_eq!(fits(Some(501)), [true, true, true]);
-        assert_eq!(fits(None), [true, false, true]);
-        assert!(super::swaps("").is_empty());
-    }
-
-    #[test]
-    fn memory_that_can_be_had_is_read_from_the_kernels_table() {
-        let text = "MemTotal:  500 kB\nMemAvailable:   120 kB\n";
-        assert_eq!(available(text), Some(120));
-        assert_eq!(available("nonsense"), None);
     }
 }

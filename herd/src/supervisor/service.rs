@@ -328,10 +328,8 @@ impl Service {
 
     fn notified(&mut self, step: &mut Step<'_>, notice: Notice) {
         match notice {
-            Notice::Status(text) => {
-                self.status_text = (!text.is_empty()).then_some(text);
-                self.tell(step);
-            }
+            // No change of the state: who asks for the status gets it.
+            Notice::Status(text) => self.status_text = (!text.is_empty()).then_some(text),
             Notice::Ready => self.said_ready(step),
             Notice::Reloading => {
                 if let State::Active(active) = self.state.clone()

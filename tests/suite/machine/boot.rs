@@ -19,7 +19,7 @@ fn a_machine_boots_to_its_services_in_order_and_switches_off() {
         )
         .script(
             "look",
-            "herd is-active multi-user sysinit local-fs
+            "echo states: $(herd is-active multi-user sysinit local-fs)
              echo cgroups: $(cat /sys/fs/cgroup/cgroup.subtree_control)
              echo name: $(hostname), id: $(wc -c </etc/machine-id)
              echo mounts: $(awk '{ print $2 }' /proc/mounts | sort | tr '\\n' ' ')
@@ -29,14 +29,13 @@ fn a_machine_boots_to_its_services_in_order_and_switches_off() {
     let mut machine = disk.boot();
     machine.wait("first is up");
     machine.wait("second is up");
-    for _ in 0..3 {
-        assert!(machine.wait("active").ends_with("active"));
-    }
+    assert_eq!(machine.wait("states: "), "states: active active active");
     let cgroups = machine.wait("cgroups: ");
     for controller in ["cpu", "io", "memory", "pids"] {
-        assert!(cgroups.contains(controller), "{cgroups}");
+        let mut words = cgroups.split(' ');
+        assert!(words.any(|word| word == controller), "{cgroups}");
     }
-    assert!(machine.wait("name: ").contains("name: machine, id: 33"));
+    assert_eq!(machine.wait("name: "), "name: machine, id: 33");
     let mounts = machine.wait("mounts: ");
     for place in [
         "/proc",
@@ -58,6 +57,9 @@ fn a_machine_boots_to_its_services_in_order_and_switches_off() {
         said.iter().any(|line| line.contains("Power down")),
         "{said:#?}"
     );
+    // udev gives its status after it is ready, which is no news of its state.
+    let times = said.iter().filter(|line| line.contains("udev: active"));
+    assert_eq!(times.count(), 1, "{said:#?}");
 }
 
 #[test]
@@ -70,15 +72,15 @@ fn a_broken_unit_and_a_missing_program_stop_no_boot() {
         .unit("missing", "command = '/usr/bin/nowhere'\nrestart = 'no'")
         .script(
             "look",
-            "herd is-active multi-user
-             herd why missing
-             herd check /etc/herd/enabled/broken.toml | head -3
+            "echo goal: $(herd is-active multi-user), missing: $(herd is-active missing)
+             echo why: $(herd why missing)
+             echo check: $(herd check /etc/herd/enabled/broken.toml 2>&1)
              herd shutdown --no-wait",
         );
     let mut machine = disk.boot();
-    machine.wait("active");
-    machine.wait("/usr/bin/nowhere");
-    machine.wait("comand");
+    assert_eq!(machine.wait("goal: "), "goal: active, missing: failed");
+    assert!(machine.wait("why: ").contains("/usr/bin/nowhere"));
+    assert!(machine.wait("check: ").contains("comand"));
     machine.ended();
 }
 
@@ -95,13 +97,12 @@ fn the_command_line_names_another_goal() {
         )
         .file(
             "/etc/herd/available/look.toml",
-            "command = ['sh', '-c', 'herd is-active multi-user; herd is-active web; herd shutdown --no-wait']\n\
+            "command = ['sh', '-c', 'echo goal: $(herd is-active multi-user), web: $(herd is-active web); herd shutdown --no-wait']\n\
              oneshot = true\nafter = ['web']\nstdout = 'file:/dev/console'\n",
         )
         .word("herd.unit=little");
     let mut machine = disk.boot();
-    machine.wait("inactive");
-    machine.wait("active");
+    assert_eq!(machine.wait("goal: "), "goal: inactive, web: active");
     machine.ended();
 }
 
@@ -111,11 +112,21 @@ fn a_word_that_nobody_knows_is_passed_over() {
         return;
     }
     let mut disk = Disk::new()
-        .script("look", "herd is-active multi-user\nherd shutdown --no-wait")
+        .script(
+            "look",
+            "echo goal: $(herd is-active multi-user), words: $(tr '\\0' ' ' </proc/1/cmdline)\nherd shutdown --no-wait",
+        )
         .word("init=/usr/bin/herd")
         .word("rhgb");
+    // An initramfs starts the machine's init by words of its own.
     let mut machine = disk.boot();
-    machine.wait("active");
+    machine.wait("goal: active, words: /sbin/init");
+    machine.ended();
+    let mut machine = disk.boot();
+    assert_eq!(
+        machine.wait("goal: "),
+        "goal: active, words: /usr/bin/herd rhgb"
+    );
     machine.ended();
 }
 
@@ -184,6 +195,75 @@ fn emergency_gives_a_shell_and_nothing_else() {
     machine.wait("one=inactive");
     machine.enter("kill -PWR 1");
     machine.ended();
+}
+
+#[test]
+fn a_unit_that_is_masked_is_not_missed() {
+    if !needs::machine() {
+        return;
+    }
+    let mut disk = Disk::new().script(
+        "look",
+        "echo goal: $(herd is-active multi-user); herd start getty 2>&1 | sed 's/^/start: /'; kill -PWR 1",
+    );
+    let mut machine = disk.boot();
+    machine.wait("goal: active");
+    assert!(machine.wait("start: ").contains("getty cannot be used:"));
+    machine.wait("start: error: getty is masked for this boot");
+    let said = machine.ended();
+    let before = said.iter().take_while(|line| !line.contains("goal: "));
+    assert!(
+        !before.into_iter().any(|line| line.contains("getty")),
+        "{said:#?}"
+    );
+}
+
+#[test]
+fn an_id_made_while_the_root_was_read_only_is_that_of_the_next_boot_too() {
+    if !needs::machine() {
+        return;
+    }
+    let mut disk = Disk::new()
+        .word("ro")
+        .unit(
+            "early",
+            "command = ['/bin/sh', '-c', 'cat /etc/machine-id >/run/early; grep -c \" / .* ro,\" /proc/mounts >>/run/early']\n\
+             oneshot = true\ndefault_dependencies = false\nbefore = ['remount-root']",
+        )
+        .unit(
+            "first",
+            "command = 'true'\noneshot = true\nremain_after_exit = true\ncondition.first_boot = true",
+        )
+        .unit(
+            "later",
+            "command = 'true'\noneshot = true\nremain_after_exit = true\ncondition.first_boot = false",
+        )
+        .script(
+            "look",
+            "echo known as $(cat /etc/machine-id) early: $(cat /run/early), first: $(herd is-active first later machine-id), bound: $(grep -c machine-id /proc/mounts), left: $(ls /run | grep -c machine-id).
+             kill -PWR 1",
+        );
+    let mut boot = || {
+        let mut machine = disk.boot();
+        let line = machine.wait("known as ");
+        machine.ended();
+        let (_, rest) = line.split_once("known as ").unwrap();
+        let (id, state) = rest.split_once(' ').unwrap();
+        assert_eq!(id.len(), 32, "{line}");
+        (id.to_owned(), state.to_owned())
+    };
+    let (id, state) = boot();
+    // What the first programs saw is what was kept.
+    assert_eq!(
+        state,
+        format!("early: {id} 1, first: active inactive active, bound: 0, left: 0.")
+    );
+    let (again, state) = boot();
+    assert_eq!(again, id);
+    assert_eq!(
+        state,
+        format!("early: {id} 1, first: inactive active inactive, bound: 0, left: 0.")
+    );
 }
 
 #[test]

@@ -20,6 +20,8 @@ pub(super) struct Disk {
     forgotten: Vec<String>,
     arguments: Vec<String>,
     options: Vec<String>,
+    /// A copy of the image that the machine writes to.
+    own: Option<PathBuf>,
     is_laid: bool,
 }
 
@@ -47,9 +49,34 @@ impl Disk {
             forgotten: vec!["/etc/herd/enabled/web.toml".to_owned()],
             arguments: vec!["herd.mask=getty".to_owned()],
             options: Vec::new(),
+            own: None,
             is_laid: false,
         };
         disk.file("/etc/fstab", "LABEL=root / ext4 errors=remount-ro 0 1\n")
+    }
+
+    /// With the logins of an ordinary machine.
+    pub(super) fn with_login(mut self) -> Self {
+        self.arguments.retain(|word| word != "herd.mask=getty");
+        self
+    }
+
+    /// What programs of this machine need is in the environment of logins too that begin with an empty one.
+    pub(super) fn with_environment(self) -> Self {
+        let script = fs::read_to_string(vm("machine.sh")).unwrap();
+        let line = script
+            .lines()
+            .find_map(|line| line.strip_prefix("no_avx="))
+            .unwrap()
+            .to_owned();
+        // What login(1) reads.
+        self.file("/etc/environment", &format!("{line}\n"))
+    }
+
+    /// A file of the image that is not there.
+    pub(super) fn without(mut self, path: &str) -> Self {
+        self.forgotten.push(path.to_owned());
+        self
     }
 
     pub(super) fn file(self, path: &str, text: &str) -> Self {
@@ -64,14 +91,29 @@ impl Disk {
         self.file(&format!("/etc/herd/enabled/{name}.toml"), text)
     }
 
+    pub(super) fn link(self, path: &str, to: &str) -> Self {
+        let target = self.directory.path().join(format!("lay/lay{path}"));
+        fs::create_dir_all(target.parent().unwrap()).unwrap();
+        std::os::unix::fs::symlink(to, target).unwrap();
+        self
+    }
+
+    /// A shell script in the place of a program.
+    pub(super) fn program(self, path: &str, text: &str) -> Self {
+        let disk = self
+            .without(path)
+            .file(path, &format!("#!/bin/sh\n{text}\n"));
+        let target = disk.directory.path().join(format!("lay/lay{path}"));
+        fs::set_permissions(target, fs::Permissions::from_mode(0o755)).unwrap();
+        disk
+    }
+
     /// An enabled unit that runs a shell script once everything is up, and speaks on the console. udev has
     /// done its work by then: user-mode Linux 6.12 faults where a process is killed in the middle of a fork.
     pub(super) fn script(self, name: &str, text: &str) -> Self {
         let path = format!("/usr/local/bin/{name}");
-        let text = format!("#!/bin/sh\nudevadm settle -t 30\nexec >/dev/console 2>&1\n{text}\n");
-        let disk = self.file(&path, &text);
-        let target = disk.directory.path().join(format!("lay/lay{path}"));
-        fs::set_permissions(target, fs::Permissions::from_mode(0o755)).unwrap();
+        let text = format!("udevadm settle -t 30\nexec >/dev/console 2>&1\n{text}");
+        let disk = self.program(&path, &text);
         let unit = format!("command = \"{path}\"\noneshot = true\nafter = [\"multi-user\"]\n");
         disk.unit(name, &unit)
     }
@@ -91,29 +133,66 @@ impl Disk {
 
     /// A second disk, `/dev/ubdb`, with an empty ext4 file system.
     pub(super) fn second_disk(self) -> Self {
-        let path = self.directory.path().join("second");
-        let file = fs::File::create(&path).unwrap();
-        file.set_len(16 << 20).unwrap();
+        let disk = self.empty_disk(16 << 20);
+        let path = disk.directory.path().join("second");
         let made = Command::new("/sbin/mkfs.ext4")
             .arg("-q")
             .arg(&path)
             .status();
         assert!(made.unwrap().success(), "mkfs.ext4");
+        disk
+    }
+
+    /// A second disk, `/dev/ubdb`, of so many bytes.
+    pub(super) fn empty_disk(self, size: u64) -> Self {
+        let path = self.directory.path().join("second");
+        fs::File::create(&path).unwrap().set_len(size).unwrap();
         let path = path.to_str().unwrap().to_owned();
         self.option(&["-d", &path])
+    }
+
+    /// Does harm to the second disk, in the words of debugfs(8), and has it look as after a crash.
+    pub(super) fn harm_second(self, requests: &[&str]) -> Self {
+        harm(&self.directory.path().join("second"), requests);
+        self
+    }
+
+    /// Zeroes in the place of the second disk's superblock.
+    pub(super) fn wipe_second(self) -> Self {
+        let path = self.directory.path().join("second");
+        let mut file = fs::OpenOptions::new().write(true).open(path).unwrap();
+        file.write_all(&[0; 4096]).unwrap();
+        self
+    }
+
+    /// Does harm to the root, which is a copy of the image from now on.
+    pub(super) fn harm_root(mut self, requests: &[&str]) -> Self {
+        let path = self.directory.path().join("root");
+        let copied = Command::new("cp")
+            .arg("--sparse=always")
+            .args([&image(), &path])
+            .status();
+        assert!(copied.unwrap().success(), "cp");
+        harm(&path, requests);
+        self.own = Some(path);
+        self
     }
 
     pub(super) fn boot(&mut self) -> Machine {
         let cow = self.directory.path().join("cow");
         let mut command = Command::new(vm("boot"));
-        command.args(["-q", "-t", LIFE, "-c"]).arg(&cow);
+        command.args(["-q", "-t", LIFE]);
+        match self.own {
+            Some(_) => command.arg("-w"),
+            None => command.arg("-c").arg(&cow),
+        };
         if !self.is_laid {
             command.arg("-I").arg(self.initramfs());
             self.is_laid = true;
         }
         command
             .args(&self.options)
-            .arg(image())
+            .arg(self.own.clone().unwrap_or_else(image))
             .args(&self.arguments);
         Machine::start(&mut command)
     }
@@ -167,13 +246,23 @@ impl Machine {
         }
     }
 
-    /// The next line that has this in it, be it whole or not. Lines before it are passed over.
+    /// The next whole line that has this in it. Lines before it are passed over.
     pub(super) fn wait(&mut self, text: &str) -> String {
-        self.wait_for(text, PATIENCE)
-            .unwrap_or_else(|| panic!("waited in vain for {text:?}:\n{}", self.said().join("\n")))
+        self.wait_for(text, PATIENCE, false)
+            .unwrap_or_else(|| self.in_vain(text))
     }
 
-    fn wait_for(&mut self, text: &str, patience: Duration) -> Option<String> {
+    /// As [`Self::wait`], of a line that may be without its end: what is typed comes behind it. It counts as read.
+    pub(super) fn prompt(&mut self, text: &str) -> String {
+        self.wait_for(text, PATIENCE, true)
+            .unwrap_or_else(|| self.in_vain(text))
+    }
+
+    fn in_vain(&self, text: &str) -> ! {
+        panic!("waited in vain for {text:?}:\n{}", self.said().join("\n"))
+    }
+
+    fn wait_for(&mut self, text: &str, patience: Duration, is_prompt: bool) -> Option<String> {
         let deadline = Instant::now() + patience;
         let (lock, more) = &*self.console;
         let mut console = lock.lock().unwrap_or_else(PoisonError::into_inner);
@@ -184,7 +273,9 @@ impl Machine {
                     return Some(line.clone());
                 }
             }
-            if console.begun.contains(text) {
+            let is_new = self.read == console.lines.len();
+            if is_prompt && is_new && console.begun.contains(text) {
+                self.read += 1;
                 return Some(console.begun.clone());
             }
             let left = deadline.saturating_duration_since(Instant::now());
@@ -199,10 +290,10 @@ impl Machine {
 
     /// Gets past sulogin(8), which throws away what was typed before it listens.
     pub(super) fn shell(&mut self) {
-        self.wait("Press Enter");
+        self.prompt("Press Enter");
         for _ in 0..60 {
             self.enter("");
-            if self.wait_for("#", Duration::from_secs(1)).is_some() {
+            if self.wait_for("#", Duration::from_secs(1), true).is_some() {
                 return;
             }
         }
@@ -218,10 +309,9 @@ impl Machine {
     /// What it has said so far.
     pub(super) fn said(&self) -> Vec<String> {
         let console = self.console.0.lock();
-        console
-            .unwrap_or_else(PoisonError::into_inner)
-            .lines
-            .clone()
+        let console = console.unwrap_or_else(PoisonError::into_inner);
+        let begun = Some(console.begun.clone()).filter(|line| !line.is_empty());
+        console.lines.iter().cloned().chain(begun).collect()
     }
 
     /// Waits until it has switched itself off; all that it said.
@@ -291,6 +381,18 @@ fn text_of(line: &[u8]) -> String {
     // What a shell's line editor wrote over is not said any more.
     let text = text.trim_end();
     text.rsplit('\r').next().unwrap_or(text).to_owned()
+}
+
+fn harm(image: &Path, requests: &[&str]) {
+    // The flag for which fsck looks closely: ext4's EXT4_ERROR_FS.
+    for request in requests.iter().chain(&["set_super_value state 2"]) {
+        let done = Command::new("/sbin/debugfs")
+            .args(["-w", "-R", request])
+            .arg(image)
+            .output();
+        let done = done.unwrap();
+        assert!(done.status.success(), "{request}: {done:?}");
+    }
 }
 
 fn vm(name: &str) -> PathBuf {

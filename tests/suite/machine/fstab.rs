@@ -23,14 +23,14 @@ fn fstab_is_mounted_before_services_and_let_go_after_them() {
         )
         .script(
             "look",
-            "echo state: $(herd is-active mount-srv-data), lines: $(wc -l </srv/data/file).; dmesg | grep -c 'ubdb.*recovery'; kill -PWR 1",
+            "echo state: $(herd is-active mount-srv-data), lines: $(wc -l </srv/data/file), recoveries: $(dmesg | grep -c 'ubdb.*recovery').; kill -PWR 1",
         );
     for boot in 1..=2 {
         let mut machine = disk.boot();
         assert!(machine.wait("/srv/data ext4").contains("noatime"));
         assert!(machine.wait("/srv/scratch tmpfs").contains("size=1024k"));
-        machine.wait(&format!("state: active, lines: {boot}."));
-        machine.wait("0");
+        let state = format!("state: active, lines: {boot}, recoveries: 0.");
+        assert_eq!(machine.wait("state: "), state);
         machine.ended();
     }
 }
@@ -53,9 +53,13 @@ fn a_broken_line_and_a_device_that_may_be_missing_hold_up_nothing() {
             "echo goal: $(herd is-active multi-user), scratch: $(herd is-active mount-srv-scratch), nowhere: $(herd is-active mount-srv-nowhere); kill -PWR 1",
         );
     let mut machine = disk.boot();
-    machine.wait("/etc/fstab");
-    let line = machine.wait("goal: active, scratch: active, nowhere: ");
-    assert!(!line.ends_with(" active"), "{line}");
+    machine
+        .wait("line 2 of /etc/fstab is passed over: a line has a device, a mount point and a type");
+    let line = machine.wait("goal: ");
+    let is_lost = ["activating", "failed"]
+        .iter()
+        .any(|state| line == format!("goal: active, scratch: active, nowhere: {state}"));
+    assert!(is_lost, "{line}");
     machine.ended();
 }
 
@@ -69,9 +73,169 @@ fn a_disk_that_has_to_be_there_and_is_not_leads_to_the_emergency_shell() {
         &format!("{ROOT}/dev/nowhere /srv/nowhere ext4 x-systemd.device-timeout=1s 0 2\n"),
     );
     let mut machine = disk.boot();
+    machine.wait("herd: line 2 of /etc/fstab: /dev/nowhere has not come within 1s");
+    machine.wait("Emergency: ");
     machine.shell();
     machine.enter("echo one=$(herd is-active emergency) two=$(herd is-active local-fs)");
-    machine.wait("one=active two=");
+    machine.wait("one=active two=failed");
     machine.enter("kill -PWR 1");
+    machine.ended();
+}
+
+const SECOND: &str = "/dev/ubdb /srv/data ext4 defaults 0 2\n";
+/// An ordinary file that says it has seven names: repaired without asking.
+const LITTLE_HARM: [&str; 2] = [
+    "write /etc/hostname file",
+    "set_inode_field /file links_count 7",
+];
+
+#[test]
+fn a_disk_that_can_be_repaired_is_and_the_boot_goes_on() {
+    if !needs::machine() || !needs::program("debugfs") {
+        return;
+    }
+    let mut disk = Disk::new()
+        .second_disk()
+        .harm_second(&LITTLE_HARM)
+        .file("/etc/fstab", &format!("{ROOT}{SECOND}"))
+        .script(
+            "look",
+            "herd logs fsck-srv-data | sed 's/^/fsck: /'
+             echo goal: $(herd is-active multi-user), names: $(stat -c %h /srv/data/file), mounted: $(grep -c ' /srv/data ext4 rw' /proc/mounts).
+             kill -PWR 1",
+        );
+    let mut machine = disk.boot();
+    machine.wait("ref count is 7, should be 1.  FIXED.");
+    machine.wait("goal: active, names: 1, mounted: 1.");
+    machine.ended();
+}
+
+#[test]
+fn a_disk_that_cannot_be_repaired_leads_to_the_emergency_shell_with_the_reason() {
+    if !needs::machine() || !needs::program("debugfs") {
+        return;
+    }
+    let no_root = (
+        Disk::new().second_disk().harm_second(&["clri <2>"]),
+        "errors are left that it does not repair by itself (exit 4): ",
+        "Root inode is not a directory. /dev/ubdb: UNEXPECTED INCONSISTENCY; RUN fsck MANUALLY.",
+    );
+    let no_superblock = (
+        Disk::new().second_disk().wipe_second(),
+        "it could not work (exit 8): ",
+        "Bad magic number in super-block while trying to open /dev/ubdb",
+    );
+    for (disk, why, said) in [no_root, no_superblock] {
+        let mut disk = disk
+            .file("/etc/fstab", &format!("{ROOT}{SECOND}"))
+            .word("quiet");
+        let mut machine = disk.boot();
+        let line = machine.wait("herd: line 2 of /etc/fstab: fsck of /dev/ubdb: ");
+        assert!(line.contains(why) && line.contains(said), "{line}");
+        machine.wait("Emergency: ");
+        machine.shell();
+        machine.enter("echo one=$(herd is-active fsck-srv-data mount-srv-data multi-user)");
+        machine.wait("one=failed ");
+        machine.enter("grep -c /srv/data /proc/mounts | sed s/^/mounts=/");
+        machine.wait("mounts=0");
+        machine.enter("kill -PWR 1");
+        machine.ended();
+    }
+}
+
+#[test]
+fn a_root_that_was_repaired_is_booted_anew() {
+    if !needs::machine() || !needs::program("debugfs") {
+        return;
+    }
+    let mut disk = Disk::new()
+        .harm_root(&LITTLE_HARM)
+        .word("ro")
+        .script(
+            "look",
+            "echo goal: $(herd is-active multi-user), names: $(stat -c %h /file), check: $(herd is-active fsck-root).
+             kill -PWR 1",
+        );
+    let mut machine = disk.boot();
+    machine.wait("herd: the root was repaired while it was mounted: rebooting");
+    machine.wait("herd: rebooting");
+    let said = machine.ended();
+    for word in ["goal: ", "Emergency", "sysinit: active"] {
+        assert!(!said.iter().any(|line| line.contains(word)), "{said:#?}");
+    }
+    let mut machine = disk.boot();
+    machine.wait("goal: active, names: 1, check: active.");
+    machine.ended();
+}
+
+#[test]
+fn a_swap_file_of_fstab_is_in_use_and_let_go_at_the_end() {
+    if !needs::machine() {
+        return;
+    }
+    let mut disk = Disk::new()
+        .file(
+            "/etc/fstab",
+            &format!("{ROOT}/var/swapfile none swap sw,pri=5 0 0\n"),
+        )
+        .unit(
+            "make",
+            "command = ['/bin/sh', '-ec', 'dd if=/dev/zero of=/var/swapfile bs=1M count=8; chmod 600 /var/swapfile; mkswap /var/swapfile']\n\
+             oneshot = true\ndefault_dependencies = false\nafter = ['remount-root']\nbefore = ['swap-var-swapfile']",
+        )
+        .script(
+            "look",
+            "echo swap: $(tail -n +2 /proc/swaps) state: $(herd is-active swap-var-swapfile swap)
+             herd stop swap-var-swapfile; echo stopped: $(tail -n +2 /proc/swaps | wc -l).
+             herd start swap-var-swapfile; echo started: $(tail -n +2 /proc/swaps | wc -l).
+             kill -PWR 1",
+        );
+    let mut machine = disk.boot();
+    assert_eq!(
+        machine.wait("swap: /"),
+        "swap: /var/swapfile file 8188 0 5 state: active active"
+    );
+    machine.wait("stopped: 0.");
+    machine.wait("started: 1.");
+    let said = machine.ended();
+    assert!(!said.iter().any(|line| line.contains("stay")), "{said:#?}");
+}
+
+/// Nothing waits for a swap that is `nofail`, so nothing orders its end after that of what lies in it.
+#[test]
+fn swap_that_memory_has_no_room_for_is_left_in_use_at_the_end() {
+    if !needs::machine() {
+        return;
+    }
+    let mut disk = Disk::new()
+        .empty_disk(128 << 20)
+        .option(&["-m", "128"])
+        .word("loglevel=5")
+        .file(
+            "/etc/fstab",
+            &format!(
+                "{ROOT}/dev/ubdb none swap nofail 0 0\ntmpfs /srv/scratch tmpfs size=150M 0 0\n"
+            ),
+        )
+        .unit(
+            "make",
+            "command = ['mkswap', '/dev/ubdb']\noneshot = true\ndefault_dependencies = false\n\
+             before = ['swap-dev-ubdb']",
+        )
+        .script(
+            "look",
+            "if herd logs swap-dev-ubdb | grep 'in use: its .* do not fit into memory'; then kill -PWR 1; exit; fi
+             dd if=/dev/zero of=/srv/scratch/file bs=1M count=140 2>/dev/null
+             echo used: $(awk 'NR == 2 { print ($4 > 40000) ? \"much\" : \"little\" }' /proc/swaps).
+             kill -PWR 1",
+        );
+    let mut machine = disk.boot();
+    machine.wait("used: much.");
+    let said = machine.ended();
+    for word in ["Out of memory", "invoked oom-killer", "panic"] {
+        assert!(!said.iter().any(|line| line.contains(word)), "{said:#?}");
+    }
+    let mut machine = disk.boot();
+    machine.wait("swap /dev/ubdb stays in use: its ");
     machine.ended();
 }

@@ -90,12 +90,12 @@ fn a_power_cut_at_any_moment_is_followed_by_a_clean_boot() {
     let mut disk = disk
         .script(
             "look",
-            &format!("{COUNT}; herd is-active multi-user; kill -PWR 1"),
+            &format!("{COUNT}; echo goal: $(herd is-active multi-user); kill -PWR 1"),
         )
         .again();
     let mut machine = disk.boot();
     assert!(found(&machine.wait("found ")) >= told);
-    machine.wait("active");
+    machine.wait("goal: active");
     machine.ended();
 }
 

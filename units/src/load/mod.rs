@@ -71,7 +71,7 @@ pub fn load(search: &SearchPath, facts: &Facts) -> Loaded {
     loader.loaded
 }
 
-/// Loads one unit by name, without what it names. The diagnostics say so when there is none.
+/// Loads one unit by name, without what it names. The diagnostics say so when there is none, or none for this boot.
 pub fn load_one(search: &SearchPath, name: &UnitName, facts: &Facts) -> Parsed {
     let mut loader = Loader::new(search, facts);
     if let Some(mut parsed) = loader.read(name) {
@@ -88,6 +88,13 @@ pub fn load_one(search: &SearchPath, name: &UnitName, facts: &Facts) -> Parsed {
         .collect();
     let place = search.directories().next().unwrap_or(Path::new("."));
     let path = place.join(format!("{name}.toml"));
+    if search.is_masked(name) {
+        return Parsed {
+            unit: None,
+            diagnostics: vec![Diagnostic::of_file(&path, masked(name))],
+            is_missing: false,
+        };
+    }
     let mut missing = Diagnostic::of_file(&path, format!("there is no unit {name}"));
     if let Some(near) = crate::keys::nearest(name.as_str(), known.iter().map(String::as_str)) {
         missing = missing.with_hint(format!("did you mean {near}?"));
@@ -95,7 +102,12 @@ pub fn load_one(search: &SearchPath, name: &UnitName, facts: &Facts) -> Parsed {
     Parsed {
         unit: None,
         diagnostics: vec![missing],
+        is_missing: true,
     }
+}
+
+fn masked(name: &UnitName) -> String {
+    format!("{name} is masked for this boot")
 }
 
 /// The names of the units in all directories, broken ones too, templates not.
@@ -222,6 +234,7 @@ impl<'a> Loader<'a> {
             return Some(Parsed {
                 unit: None,
                 diagnostics: problems,
+                is_missing: false,
             });
         }
         let parsed = parse_unit(name, &files, self.facts);
@@ -232,12 +245,7 @@ impl<'a> Loader<'a> {
     /// The unit's own file: `NAME.toml` of the strongest directory that has it, else its
     /// template's. A file that cannot be used leaves a problem and stands before weaker ones.
     fn find(&self, name: &UnitName, problems: &mut Vec<Diagnostic>) -> Option<Option<SourceText>> {
-        let masked = self
-            .search
-            .boot
-            .as_ref()
-            .map_or(&[][..], |boot| &boot.masked);
-        if masked.contains(name) {
+        if self.search.is_masked(name) {
             return None;
         }
         for name in [Some(name.clone()), name.template()].into_iter().flatten() {

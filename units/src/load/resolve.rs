@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::{Loaded, Loader};
+use super::{Loaded, Loader, masked};
 use crate::diagnostic::{Diagnostic, Severity, SourceText};
 use crate::document::Document;
 use crate::name::UnitName;
@@ -47,7 +47,8 @@ impl Loader<'_> {
         }
     }
 
-    /// A unit that needs one that does not exist is in error; a mere wish is a warning.
+    /// A unit that needs one that does not exist is in error; a mere wish is a warning, but for one that is left out
+    /// on purpose.
     pub(super) fn refuse_missing(&mut self) {
         let Loaded { units, broken, .. } = &self.loaded;
         let mut reports: Vec<(UnitName, Diagnostic)> = Vec::new();
@@ -62,6 +63,10 @@ impl Loader<'_> {
                     if units.contains_key(missing) || broken.contains_key(missing) {
                         continue;
                     }
+                    let is_masked = self.search.is_masked(missing);
+                    if is_masked && severity == Severity::Warning {
+                        continue;
+                    }
                     let sources = self.sources.get(name).map_or(&[][..], Vec::as_slice);
                     let joins = |entry: &Entry| entry.network_of.as_ref() == Some(missing);
                     let key = match unit.entry.as_deref().is_some_and(joins) {
@@ -71,8 +76,12 @@ impl Loader<'_> {
                     let mut report = place(sources, key, missing.as_str())
                         .unwrap_or_else(|| Diagnostic::of_file(&unit.source.path, ""));
                     report.severity = severity;
-                    report.message = format!("there is no unit {missing}");
-                    report.hint = self.meant(missing);
+                    if is_masked {
+                        report.message = masked(missing);
+                    } else {
+                        report.message = format!("there is no unit {missing}");
+                        report.hint = self.meant(missing);
+                    }
                     reports.push((name.clone(), report));
                 }
             }

@@ -37,6 +37,12 @@ pub struct Boot {
 }
 
 impl SearchPath {
+    /// Claims that this boot leaves the unit out.
+    pub fn is_masked(&self, name: &UnitName) -> bool {
+        let boot = self.boot.as_ref();
+        boot.is_some_and(|boot| boot.masked.contains(name))
+    }
+
     /// Of the herd that serves the machine.
     pub fn system() -> Self {
         Self {

@@ -48,6 +48,8 @@ use crate::value::specifier::{Facts, Specifiers};
 pub struct Parsed {
     pub unit: Option<Unit>,
     pub diagnostics: Vec<Diagnostic>,
+    /// No directory has such a unit. One that this boot leaves out (`herd.mask=`) is not missing.
+    pub is_missing: bool,
 }
 
 /// Reads a unit: `files` is its own file and then its drop-ins, in the order they apply.
@@ -76,7 +78,11 @@ pub fn parse_unit(name: &UnitName, files: &[SourceText], facts: &Facts) -> Parse
         (file, d.span.as_ref().map_or(0, |span| span.start))
     });
     let unit = (!diagnostics.iter().any(Diagnostic::is_error)).then_some(draft.unit);
-    Parsed { unit, diagnostics }
+    Parsed {
+        unit,
+        diagnostics,
+        is_missing: false,
+    }
 }
 
 /// A unit in the making, with the values that only make sense together.

@@ -354,18 +354,47 @@ fn a_changed_set_is_told_as_added_removed_and_changed() {
 
 /// A machine that boots, with the units of the boot in `boot`.
 fn machine(files: &[(&str, &str)]) -> Loaded {
+    machine_without(&[], files).load()
+}
+
+/// With units that the boot leaves out.
+fn machine_without(masked: &[&str], files: &[(&str, &str)]) -> Tree {
     let mut tree = Tree::new(files);
     tree.search.boot = Some(Boot {
         directory: tree.path("boot"),
         goal: name("default"),
         alone: false,
-        masked: Vec::new(),
+        masked: masked.iter().map(|masked| name(masked)).collect(),
     });
-    tree.load()
+    tree
 }
 
 const MOUNT: &str = "oneshot = true\ncommand = 'true'";
 const GOAL: (&str, &str) = ("boot/default.toml", "kind = 'target'");
+
+#[test]
+fn a_unit_that_is_left_out_is_missed_by_those_that_require_it_only() {
+    let tree = machine_without(
+        &["getty", "db"],
+        &[
+            ("boot/default.toml", "kind = 'target'\nwants = ['getty']"),
+            ("boot/getty.toml", "kind = 'target'"),
+            ("available/db.toml", "command = 'x'"),
+            ("enabled/web.toml", "command = 'x'\nrequires = ['db']"),
+        ],
+    );
+    let loaded = tree.load();
+    assert_eq!(loaded.diagnostics, []);
+    assert!(!loaded.units.contains_key(&name("getty")));
+    let shown = problems(&loaded, "web");
+    assert!(shown.contains("db is masked for this boot"), "{shown}");
+    let facts = units::host_facts();
+    let parsed = load_one(&tree.search, &name("getty"), &facts);
+    assert!(parsed.unit.is_none() && !parsed.is_missing);
+    let message = &parsed.diagnostics[0].message;
+    assert_eq!(message, "getty is masked for this boot");
+    assert!(load_one(&tree.search, &name("gettty"), &facts).is_missing);
+}
 
 #[test]
 fn a_unit_that_needs_a_path_requires_and_follows_the_mounts_above_it() {

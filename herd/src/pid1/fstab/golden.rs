@@ -40,9 +40,7 @@ timeout_start = "3min"
 oneshot = true
 remain_after_exit = true
 after = ["local-fs-pre"]
-command_pre = [["/usr/bin/herd", "machine", "await-device", "--timeout", "1min 30s", "--", "UUID=ab-1"]]
-command = ["fsck", "-a", "-T", "-l", "UUID=ab-1"]
-success_exit_status = [1]
+command = ["/usr/bin/herd", "machine", "check", "--line", "1", "--timeout", "1min 30s", "--", "fsck", "-a", "-T", "-l", "UUID=ab-1"]
 [condition]
 file_is_executable = ["/sbin/fsck.ext4"]
 "#
@@ -199,6 +197,21 @@ fn checks_are_left_out_or_forced_when_the_command_line_says_so() {
     };
     assert_eq!(of(Check::Skip), None);
     assert!(of(Check::Force).unwrap().contains("\"-f\""));
+}
+
+#[test]
+fn every_file_system_of_the_boot_gets_the_options_of_its_line() {
+    for path in [
+        "/proc",
+        "/run/lock",
+        "/sys/kernel/tracing",
+        "/sys/fs/pstore",
+    ] {
+        let made = made(&format!("none {path} x ro 0 0\n"));
+        let name = format!("mount{}", path.replace('/', "-"));
+        let remount = format!("command = [\"mount\", \"-o\", \"remount\", \"{path}\"]");
+        assert!(made.units[&name].contains(&remount), "{path}");
+    }
 }
 
 #[test]

@@ -7,6 +7,7 @@
 //! stops no other.
 #![forbid(unsafe_code)]
 
+mod kinds;
 mod options;
 mod texts;
 
@@ -14,6 +15,7 @@ use std::path::{Component, Path, PathBuf};
 
 use crate::mount_table::unescaped;
 
+pub(super) use kinds::is_of_network;
 pub(super) use texts::TAGS;
 pub use texts::{Check, Machine, Made};
 

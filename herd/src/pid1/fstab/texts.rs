@@ -13,8 +13,10 @@ use units::UnitName;
 use units::load::{mount_unit, path_unit};
 use units::value::duration::format_duration;
 
+use super::kinds::{has_check, is_of_network};
 use super::options::Wishes;
 use super::{Entry, Table};
+use crate::pid1::mounts::is_early;
 
 /// What the units depend on beside the table.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -45,48 +47,8 @@ pub struct Made {
     pub notes: Vec<String>,
 }
 
-/// Mounted by herd before anything else; a line changes their options.
-const EARLY: [&str; 12] = [
-    "/proc",
-    "/sys",
-    "/dev",
-    "/dev/pts",
-    "/dev/shm",
-    "/run",
-    "/run/lock",
-    "/sys/fs/cgroup",
-    "/dev/mqueue",
-    "/dev/hugepages",
-    "/sys/kernel/debug",
-    "/sys/fs/bpf",
-];
 /// herd's own logs and every program lie there: they are let go at the very end, not by a unit.
 const KEPT: [&str; 4] = ["/usr", "/etc", "/var", "/var/log"];
-/// File systems of other machines.
-const REMOTE: [&str; 19] = [
-    "nfs",
-    "nfs4",
-    "cifs",
-    "smb3",
-    "smbfs",
-    "ncpfs",
-    "ncp",
-    "9p",
-    "afs",
-    "ceph",
-    "glusterfs",
-    "gfs",
-    "gfs2",
-    "ocfs2",
-    "lustre",
-    "davfs",
-    "sshfs",
-    "pvfs2",
-    "orangefs",
-];
-/// Without a device below.
-const NO_CHECK: [&str; 4] = ["btrfs", "xfs", "tmpfs", "overlay"];
-
 impl Made {
     pub fn of(table: &Table, machine: &Machine) -> Self {
         let mut made = Self {
@@ -144,7 +106,7 @@ impl Made {
             self.note(entry, "the mount point is too long for the name of a unit");
             return;
         };
-        if EARLY.iter().any(|early| Path::new(early) == target) {
+        if is_early(target) {
             if wishes.options.iter().any(|option| option != "defaults") {
                 let mut text = Text::new(&format!("{shown} with the options of {}", of(entry)));
                 text.list("before", ["local-fs"]);
@@ -154,7 +116,7 @@ impl Made {
             }
             return;
         }
-        let is_remote = wishes.is_remote || is_remote(&entry.kind);
+        let is_remote = wishes.is_remote || is_of_network(&entry.kind);
         let mut text = Text::new(&format!("{shown}, {}", of(entry)));
         let order = order(is_remote);
         let mut after: Vec<String> = order.after.iter().map(|name| (*name).to_owned()).collect();
@@ -250,7 +212,8 @@ impl Made {
         }
         command.push(entry.source.clone());
         text.command("command", command);
-        text.command("command_stop", ["swapoff", &entry.source]);
+        let herd = machine.herd.as_str();
+        text.command("command_stop", [herd, "machine", "swap-off", &entry.source]);
         text.timeout(wishes.device_timeout, wishes.mount_timeout);
         self.finish(name.as_str(), text, &wishes, "swap");
     }
@@ -268,8 +231,8 @@ impl Made {
             && is_device(&entry.source)
             && !wishes.is_bind
             && machine.check != Check::Skip
-            && !is_remote(&entry.kind)
-            && !NO_CHECK.contains(&entry.kind.as_str());
+            && !is_of_network(&entry.kind)
+            && has_check(&entry.kind);
         if !is_checked {
             return false;
         }
@@ -280,16 +243,20 @@ impl Made {
         } else {
             text.list("after", order(wishes.is_remote).after);
         }
-        text.command("command_pre", await_device(entry, wishes, machine));
+        let line = entry.line.to_string();
+        let timeout = format_duration(wishes.device_timeout);
+        let mut command = vec![machine.herd.as_str(), "machine", "check"];
+        command.extend(["--line", &line, "--timeout", &timeout]);
+        if is_root {
+            command.push("--root");
+        }
         // One file system of a disk after the other (-l), and what can be repaired without asking is (-a).
-        let mut command = vec!["fsck", "-a", "-T", "-l"];
+        command.extend(["--", "fsck", "-a", "-T", "-l"]);
         if machine.check == Check::Force {
             command.push("-f");
         }
         command.push(&entry.source);
         text.command("command", command);
-        // fsck(8): 1 is repaired.
-        text.line("success_exit_status = [1]");
         text.line("[condition]");
         let program = match entry.kind.as_str() {
             "auto" => "/sbin/fsck".to_owned(),
@@ -365,13 +332,6 @@ fn order(is_remote: bool) -> Order {
             wants: &[],
         },
     }
-}
-
-fn is_remote(kind: &str) -> bool {
-    REMOTE.contains(&kind)
-        || kind
-            .strip_prefix("fuse.")
-            .is_some_and(|kind| REMOTE.contains(&kind))
 }
 
 /// Tags that blkid(8) finds, and where udev keeps links for them.

@@ -4,12 +4,14 @@
 //! hidden, and its words may change with the units that use it (`herd/boot`, `pid1/fstab`).
 #![forbid(unsafe_code)]
 
+mod check;
 mod conf_d;
 mod device;
 mod linger;
 mod modules;
 mod mount;
 mod random_seed;
+mod swap_off;
 pub mod sysctl;
 
 use std::ffi::{CString, OsStr};
@@ -19,6 +21,8 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 
+use super::machine_id::{self, Kept};
+
 #[derive(Debug, Clone, Subcommand)]
 pub enum Task {
     /// Wait until a device is there.
@@ -27,6 +31,13 @@ pub enum Task {
         #[arg(long)]
         timeout: String,
         /// A path, or UUID=, LABEL=, PARTUUID=, PARTLABEL=, ID=.
+        device: String,
+    },
+    /// Check a file system of fstab, and do what its end says.
+    Check(check::Order),
+    /// Give up swap that memory has room for.
+    SwapOff {
+        /// A path, or a tag as fstab has it.
         device: String,
     },
     /// Mount what a line of fstab says.
@@ -40,6 +51,8 @@ pub enum Task {
         #[arg(value_enum)]
         what: random_seed::What,
     },
+    /// Write the id down that this machine was given before its root could be written.
+    MachineId,
     /// Start the herds of users who linger.
     Linger,
 }
@@ -51,6 +64,10 @@ pub enum TaskError {
     Device(#[from] device::DeviceError),
     #[error(transparent)]
     Mount(#[from] mount::MountError),
+    #[error(transparent)]
+    Check(#[from] check::CheckError),
+    #[error("swap {device} stays in use: {why}")]
+    Swap { device: String, why: String },
     #[error("cannot run {program}")]
     Exec {
         program: &'static str,
@@ -64,6 +81,8 @@ pub enum TaskError {
         path: PathBuf,
         source: io::Error,
     },
+    #[error("the id of this machine is not kept: the next boot will make another")]
+    MachineId { source: io::Error },
     #[error("{count} of the users could not be served")]
     Users { count: usize },
 }
@@ -79,15 +98,29 @@ pub fn run(task: &Task) -> Result<(), TaskError> {
             tell(&format!("{device} is {}", found.display()));
             Ok(())
         }
-        Task::Mount(order) => mount::run(order).inspect_err(|error| {
-            // Where somebody sits who wonders why the boot does not go on.
-            super::power::say(&crate::prepare::chain(error));
-        }),
+        Task::Mount(order) => mount::run(order).inspect_err(tell_on_console),
+        Task::Check(order) => check::run(order).inspect_err(tell_on_console),
+        Task::SwapOff { device } => Err(swap_off::run(device)),
         Task::Sysctl => sysctl::run(),
         Task::Modules => modules::run(),
         Task::RandomSeed { what } => random_seed::run(*what),
+        Task::MachineId => match machine_id::keep() {
+            Ok(kept) => {
+                tell(match kept {
+                    Kept::Written => "the id of this machine is written down",
+                    Kept::OfItsOwn => "what is mounted on /etc has an id of its own",
+                });
+                Ok(())
+            }
+            Err(source) => Err(TaskError::MachineId { source }),
+        },
         Task::Linger => linger::run(),
     }
+}
+
+/// Where somebody sits who wonders why the boot does not go on.
+fn tell_on_console(error: &TaskError) {
+    super::power::say(&crate::prepare::chain(error));
 }
 
 /// A line in the unit's log.
