@@ -73,13 +73,13 @@ static char **words(const char *path)
     return list;
 }
 
-/* Debian's user-mode-linux has overlay as a module; ours has it built in. */
-static void load_overlay(void)
+/* Debian's user-mode-linux has as modules what ours has built in. */
+static void load(const char *module)
 {
     struct utsname u;
     char path[512];
     uname(&u);
-    snprintf(path, sizeof path, "/base/host/usr/lib/uml/modules/%s/kernel/fs/overlayfs/overlay.ko", u.release);
+    snprintf(path, sizeof path, "/base/host/usr/lib/uml/modules/%s/kernel/%s.ko", u.release, module);
     int f = open(path, O_RDONLY | O_CLOEXEC);
     if (f < 0)
         return;
@@ -93,7 +93,8 @@ static void host_root(void)
     char a[4096], b[4096];
     must(mount_on("base", "/base", "tmpfs", 0, "mode=755"), "tmpfs");
     must(mount_on("none", "/base/host", "hostfs", 0, "/"), "the host's root by hostfs");
-    load_overlay();
+    load("fs/overlayfs/overlay");
+    load("drivers/block/loop");
     mkdir("/base/upper", 0755);
     mkdir("/base/work", 0755);
     must(mount_on("root", "/base/root", "overlay", 0, "lowerdir=/base/host,upperdir=/base/upper,workdir=/base/work"),
