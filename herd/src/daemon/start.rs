@@ -500,8 +500,14 @@ pub(super) fn surface_of(
     notify: &Path,
     is_root: bool,
     handed_on: HandedOn,
-    environment: BTreeMap<String, String>,
+    mut environment: BTreeMap<String, String>,
 ) -> Surface {
+    let given = match mode {
+        Mode::Machine(machine) => machine.environment.clone(),
+        Mode::Foreground | Mode::System | Mode::User => Vec::new(),
+    };
+    // As if it were herd's own: conditions ask for it.
+    environment.extend(given.iter().cloned());
     let home = PathBuf::from(environment.get("HOME").map_or("/", String::as_str));
     let own = |variable: &str, below: &str| {
         // An empty or relative path there is none, as the XDG specification has it.
@@ -532,10 +538,7 @@ pub(super) fn surface_of(
         cgroup_base: base.map(|base| base.0.clone()),
         handed_on,
         environment,
-        given: match mode {
-            Mode::Machine(machine) => machine.environment.clone(),
-            Mode::Foreground | Mode::System | Mode::User => Vec::new(),
-        },
+        given,
         is_root,
     }
 }
