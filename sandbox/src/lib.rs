@@ -99,7 +99,7 @@ pub use namespaces::NamespaceIds;
 pub use plan::{Carrier, GivenUp, Plan};
 pub use profile::{Profile, with_profile};
 pub use sys::capabilities::{CapabilitySets, of_caller as capabilities_of_caller};
-pub use sys::crash::{catch_crashes, stay_alive};
+pub use sys::crash::{catch_crashes, read_on_after_crash, refuse_after_crash, stay_alive};
 pub use sys::descriptors::{
     inherited as inherited_descriptors, is_open, keep as keep_descriptors, start_bare,
     take as take_descriptor,

@@ -5,8 +5,10 @@
 //! try something at random moments try it more often (`tests/dev vm-long`).
 
 mod boot;
+mod crash;
 mod fixture;
 mod fstab;
+mod hangs;
 mod harm;
 mod login;
 mod power;

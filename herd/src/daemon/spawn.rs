@@ -424,6 +424,8 @@ impl Daemon {
             .sources
             .add(registry, &read, Source::Output(id), Interest::READABLE)
             .map_err(|e| reason(&e))?;
+        // Without it the service waits at its full pipe should this process crash, which is no reason not to start it.
+        sandbox::read_on_after_crash(&read).ok();
         let runtime = self.runtime(id).ok_or("the unit is gone")?;
         runtime.outputs.push((Capture::new(read, name), token));
         Ok(write)
