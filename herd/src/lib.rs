@@ -6,6 +6,7 @@
 
 use std::ffi::OsString;
 
+mod advice;
 pub mod allot;
 pub mod cli;
 pub mod control;

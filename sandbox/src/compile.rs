@@ -282,6 +282,12 @@ impl Compiler<'_> {
             self.steps.push(Step::KeepNetwork(Box::new(kept)));
             return Ok(());
         }
+        if !self.host.has_capability(CAP_NET_ADMIN) {
+            return Err(CompileError::Wall {
+                wall: Wall::NetNamespace,
+                reason: "root here lacks CAP_NET_ADMIN, which a network takes".to_owned(),
+            });
+        }
         let by_hand = users.is_mapped_from_outside()
             || matches!(users, Users::Alone { .. } | Users::Joined)
             || set.has(libc::CLONE_NEWUSER);
@@ -559,6 +565,7 @@ impl Compiler<'_> {
     }
 }
 
+const CAP_NET_ADMIN: u8 = 12;
 /// `HOST_NAME_MAX`.
 const HOSTNAME_LONGEST: usize = 64;
 const DEFAULT_UMASK: u32 = 0o022;

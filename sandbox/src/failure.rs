@@ -28,12 +28,26 @@ pub struct StepFailure {
     /// The process that was at this step, or behind it, was killed by this signal (`signal(7)`) before it
     /// executed the program.
     pub signal: Option<i32>,
+    /// What was wanting, where the kernel refused a right.
+    pub wanting: Option<Wanting>,
     /// The command itself could not be run: the sentence says everything.
     pub is_command: bool,
     /// What a mount step was about.
     pub mount: Option<Box<MountFailure>>,
     /// What the step was about: for callers that have words of their own.
     pub about: About,
+}
+
+/// What a step takes of its caller: a capability (`capabilities(7)`) or a terminal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Wanting {
+    SysResource,
+    SysNice,
+    SetGid,
+    SetUid,
+    SetPcap,
+    /// One that no other session has.
+    Terminal,
 }
 
 /// See [`StepFailure::about`].
@@ -116,6 +130,7 @@ impl StepFailure {
             sentence,
             errno: errno.0,
             signal: None,
+            wanting: plan.steps.get(step).and_then(|step| wanting(step, errno)),
             is_command,
             mount: None,
             about: plan.steps.get(step).map_or(About::Other, About::step),
@@ -138,6 +153,41 @@ impl StepFailure {
 
 /// Stands for an end that the process itself could not tell of.
 pub(crate) const DIED: Errno = Errno(libc::EOWNERDEAD);
+
+/// What the kernel answers with this errno for want of.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "every other step takes nothing, or what was asked for when the plan was made"
+)]
+fn wanting(step: &Step, errno: Errno) -> Option<Wanting> {
+    if !matches!(errno.0, libc::EPERM | libc::EACCES) {
+        return None;
+    }
+    match step {
+        Step::OomScore(_) | Step::Rlimit(_) => Some(Wanting::SysResource),
+        Step::Nice(_) | Step::Scheduler { .. } | Step::IoPriority { .. } => Some(Wanting::SysNice),
+        Step::Groups(_) | Step::Gid(_) => Some(Wanting::SetGid),
+        Step::Uid(_) => Some(Wanting::SetUid),
+        Step::BoundingSet { .. } => Some(Wanting::SetPcap),
+        Step::Session {
+            controlling_terminal: true,
+        } => Some(Wanting::Terminal),
+        _ => None,
+    }
+}
+
+impl fmt::Display for Wanting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::SysResource => "it takes CAP_SYS_RESOURCE",
+            Self::SysNice => "it takes CAP_SYS_NICE",
+            Self::SetGid => "it takes CAP_SETGID",
+            Self::SetUid => "it takes CAP_SETUID",
+            Self::SetPcap => "it takes CAP_SETPCAP",
+            Self::Terminal => "another session has that terminal",
+        })
+    }
+}
 
 /// Why a step was not done.
 pub(crate) fn reason(errno: i32, signal: Option<i32>) -> String {
@@ -166,8 +216,32 @@ impl fmt::Display for StepFailure {
         }
         let reason = reason(self.errno, self.signal);
         let (step, total) = (self.step, self.total);
-        write!(f, "{} (step {step} of {total}): {reason}", self.sentence)
+        write!(f, "{} (step {step} of {total}): {reason}", self.sentence)?;
+        match &self.wanting {
+            Some(wanting) => write!(f, "; {wanting}"),
+            None => Ok(()),
+        }
     }
 }
 
 impl std::error::Error for StepFailure {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_right_that_was_refused_is_named() {
+        let terminal = Step::Session {
+            controlling_terminal: true,
+        };
+        let wanting = |step: &Step, errno| wanting(step, Errno(errno));
+        assert_eq!(
+            wanting(&terminal, libc::EPERM).unwrap().to_string(),
+            "another session has that terminal"
+        );
+        assert_eq!(wanting(&terminal, libc::ENOTTY), None);
+        let nice = Step::Nice(-5);
+        assert_eq!(wanting(&nice, libc::EACCES), Some(Wanting::SysNice));
+    }
+}

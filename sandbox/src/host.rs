@@ -40,8 +40,19 @@ pub struct Host {
     pub namespaces: Namespaces,
     /// Why nobody in a user namespace of ours could mount a `/proc` of its own; `None` where one can.
     pub no_new_proc: Option<String>,
+    /// Why nobody in a user namespace of ours could name a UTS namespace of its own; `None` where one
+    /// can, or where it was not tried.
+    #[serde(default)]
+    pub no_new_hostname: Option<String>,
+    /// Why no tree of mounts can be made in a mount namespace of ours; `None` where one can, or where it was
+    /// not tried.
+    #[serde(default)]
+    pub no_new_mounts: Option<String>,
     /// A process may have a session keyring of its own.
     pub keyrings: bool,
+    /// Nobody here can reach a keyring at all: no box needs one of its own.
+    #[serde(default)]
+    pub keyrings_shut: bool,
     pub memory_bytes: u64,
     pub cpus: u32,
     /// `kernel.threads-max`.
@@ -154,7 +165,10 @@ impl Host {
             user_namespaces: user_namespaces(uid == 0),
             namespaces: namespaces(),
             no_new_proc: covers_proc(&status::text(Path::new("/proc/self/mountinfo"))?),
+            no_new_hostname: None,
+            no_new_mounts: None,
             keyrings: probe_clone::has_keyrings(),
+            keyrings_shut: probe_clone::are_keyrings_shut(),
             memory_bytes,
             cpus: status.cpus,
             threads_max,
@@ -192,7 +206,10 @@ impl Host {
             user_namespaces: UserNamespaces::Allowed,
             namespaces: Self::all_namespaces(),
             no_new_proc: None,
+            no_new_hostname: None,
+            no_new_mounts: None,
             keyrings: true,
+            keyrings_shut: false,
             memory_bytes: 0,
             cpus: 1,
             threads_max: 0,
@@ -327,7 +344,10 @@ impl Host {
             user_namespaces: UserNamespaces::Allowed,
             namespaces: Self::all_namespaces(),
             no_new_proc: None,
+            no_new_hostname: None,
+            no_new_mounts: None,
             keyrings: true,
+            keyrings_shut: false,
             memory_bytes: 1 << 30,
             cpus: 2,
             threads_max: 1000,

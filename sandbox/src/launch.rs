@@ -152,6 +152,16 @@ impl Launcher {
             .map_err(preparing("make a spare executor"))
     }
 
+    /// Ends the spares and who makes them, and reaps them. The next boxed launch begins anew with them.
+    pub fn end_spares(&self) {
+        drop(
+            self.spares
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take(),
+        );
+    }
+
     /// Asks for spares in the place of those used, without waiting for them. Launches do it too, but
     /// only where none is left: the making is in the way of the box that is being built.
     pub fn make_spares(&self) {

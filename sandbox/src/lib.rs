@@ -85,7 +85,7 @@ mod zygote;
 pub use compile::{CompileError, compile, compile_with};
 pub use config::Config;
 pub use executor::{executor_entry, herd_exec_main};
-pub use failure::{About, StepFailure};
+pub use failure::{About, StepFailure, Wanting};
 pub use filesystem::{MountFailure, MountOperation};
 pub use fork::launch_by_copy;
 pub use host::Host;
@@ -99,7 +99,7 @@ pub use namespaces::NamespaceIds;
 pub use plan::{Carrier, GivenUp, Plan};
 pub use profile::{Profile, with_profile};
 pub use sys::capabilities::{CapabilitySets, of_caller as capabilities_of_caller};
-pub use sys::crash::{catch_crashes, stay_alive};
+pub use sys::crash::{catch_crashes, read_on_after_crash, refuse_after_crash, stay_alive};
 pub use sys::descriptors::{
     inherited as inherited_descriptors, is_open, keep as keep_descriptors, start_bare,
     take as take_descriptor,

@@ -26,10 +26,22 @@ pub(crate) fn relax(walls: &Walls, host: &Host) -> Result<(Walls, Vec<GivenUp>),
         given_up: Vec::new(),
     };
     relaxing.kinds(host)?;
+    if let Some(why) = &host.no_new_mounts {
+        let kinds = Namespaces {
+            mount: true,
+            ..Namespaces::default()
+        };
+        relaxing.lose(kinds, &format!("no mounts can be made in one: {why}"))?;
+    }
     let in_user_namespace = relaxing.user_namespace(host)?;
     relaxing.proc(host, in_user_namespace)?;
+    relaxing.hostname(host, in_user_namespace)?;
     relaxing.capabilities(host, in_user_namespace)?;
-    if relaxing.walls.keyring != Keyring::Inherit && !host.keyrings {
+    let keyring = relaxing.walls.keyring;
+    let is_moot = host.keyrings_shut && keyring != Keyring::Shared;
+    if keyring != Keyring::Inherit && !host.keyrings && is_moot {
+        relaxing.walls.keyring = Keyring::Inherit;
+    } else if keyring != Keyring::Inherit && !host.keyrings {
         relaxing.give_up(Wall::Keyring, "the kernel gives us no session keyring")?;
         relaxing.walls.keyring = Keyring::Inherit;
     }
@@ -159,6 +171,7 @@ impl Relaxing {
             self.give_up(Wall::UtsNamespace, reason)?;
             self.walls.namespaces.uts = false;
             self.walls.hostname = None;
+            self.walls.domainname = None;
         }
         if kinds.cgroup && has(libc::CLONE_NEWCGROUP) {
             self.give_up(Wall::CgroupNamespace, reason)?;
@@ -239,6 +252,18 @@ impl Relaxing {
             self.lose(kinds, &reason)?;
         }
         Ok(())
+    }
+
+    /// A box in a UTS namespace has a name of its own there.
+    fn hostname(&mut self, host: &Host, in_user_namespace: bool) -> Result<(), CompileError> {
+        let Some(why) = host.no_new_hostname.as_ref().filter(|_| in_user_namespace) else {
+            return Ok(());
+        };
+        let kinds = Namespaces {
+            uts: true,
+            ..Namespaces::default()
+        };
+        self.lose(kinds, &format!("no host name can be set in one: {why}"))
     }
 
     fn show_proc(&mut self) {

@@ -25,7 +25,10 @@ fn root(cgroups: Cgroups) -> Host {
         user_namespaces: UserNamespaces::Allowed,
         namespaces: Host::all_namespaces(),
         no_new_proc: None,
+        no_new_hostname: None,
+        no_new_mounts: None,
         keyrings: true,
+        keyrings_shut: false,
         memory_bytes: 1 << 30,
         cpus: 2,
         threads_max: 10_000,
@@ -318,6 +321,24 @@ fn a_proc_that_is_covered_costs_a_user_the_pid_namespace() {
 }
 
 #[test]
+fn a_host_name_that_is_refused_costs_a_user_the_uts_namespace() {
+    let host = Host {
+        no_new_hostname: Some("somebody forbids it".to_owned()),
+        ..user()
+    };
+    let (refused, given_up) = relaxed(&boxed(), &host, &[Wall::UtsNamespace]);
+    let why = "uts_namespace: no host name can be set in one: somebody forbids it";
+    assert_eq!(refused, why);
+    assert_eq!(given_up, [Wall::UtsNamespace]);
+    // To root it is nothing.
+    let root = Host {
+        no_new_hostname: host.no_new_hostname,
+        ..hybrid()
+    };
+    assert!(compile(&boxed(), &root).unwrap().warnings().is_empty());
+}
+
+#[test]
 fn walls_that_a_kernel_does_not_have_are_named_or_reported() {
     let old = Host {
         kernel: KernelVersion::new(5, 4),
@@ -338,6 +359,19 @@ fn walls_that_a_kernel_does_not_have_are_named_or_reported() {
     let (refused, given_up) = relaxed(&boxed(), &host, &[Wall::Keyring]);
     assert_eq!(refused, "keyring: the kernel gives us no session keyring");
     assert_eq!(given_up, [Wall::Keyring]);
+    // What nobody can reach needs no wall.
+    let shut = Host {
+        keyrings_shut: true,
+        ..host
+    };
+    assert!(compile(&boxed(), &shut).unwrap().warnings().is_empty());
+    let host = Host {
+        no_new_mounts: Some("somebody forbids it".to_owned()),
+        ..pure_v2()
+    };
+    let (refused, _) = relaxed(&boxed(), &host, &Wall::OF_NAMESPACES);
+    let why = "mount_namespace: no mounts can be made in one: somebody forbids it";
+    assert_eq!(refused, why);
     let host = Host {
         seccomp: false,
         ..pure_v2()

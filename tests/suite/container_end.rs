@@ -215,6 +215,81 @@ fn a_main_unit_that_is_not_there_or_broken_is_told_before_anything_starts() {
 }
 
 #[test]
+fn a_main_unit_that_nothing_else_starts_is_started() {
+    if !ready() {
+        return;
+    }
+    let image = Image::minimal()
+        .unit("db", "command = 'sleep 1000'\nbefore = ['web@blue']")
+        .unit(
+            "web@",
+            "command = ['sh', '-c', 'echo %i; exit 9']\nrestart = 'no'",
+        );
+    let mut container = Container::of(image)
+        .arguments(&["--exit-with", "web@blue"])
+        .start();
+    assert_eq!(container.wait_end(), 9, "{}", container.out());
+    container.wait_out("web@blue | blue");
+    let image = Image::minimal().unit("web@", "command = 'true'");
+    let mut container = Container::of(image)
+        .arguments(&["--exit-with", "web@"])
+        .start();
+    assert_eq!(container.wait_end(), 2);
+    assert_eq!(
+        container.out(),
+        "herd: --exit-with web@: a template is nothing that runs\nhint: name one of it, as web@one\n"
+    );
+}
+
+#[test]
+fn a_main_unit_can_be_named_by_its_other_name() {
+    if !ready() {
+        return;
+    }
+    let image = Image::minimal().unit(
+        "web",
+        "command = ['sh', '-c', 'exit 9']\nrestart = 'no'\naliases = ['www']",
+    );
+    let mut container = Container::of(image)
+        .arguments(&["--exit-with", "www"])
+        .start();
+    assert_eq!(container.wait_end(), 9, "{}", container.out());
+}
+
+#[test]
+fn below_a_small_init_it_ends_as_the_first_process_would() {
+    const TINI: &str = "/usr/bin/tini-static";
+    if !ready() || !needs::path(TINI) {
+        return;
+    }
+    let image = Image::minimal()
+        .unit("prepare", "command = 'true'\noneshot = true")
+        .unit(
+            "job",
+            "command = ['sh', '-c', 'echo $$COLOUR; exit 3']\nrestart = 'no'\nafter = ['prepare']",
+        );
+    let mut container = Container::of(image)
+        .below(TINI, &["--"])
+        .environment("COLOUR", "blue")
+        .start();
+    // With the code of the first failure, once nothing is left.
+    assert_eq!(container.wait_end(), 3, "{}", container.out());
+    container.wait_out("job      | blue");
+    assert_eq!(
+        container.lines("herd")[0],
+        "* below process 1 of a container of oci, by the variable `container`"
+    );
+
+    let image = Image::minimal().unit("web", &asked("web", true));
+    let mut container = Container::of(image).below(TINI, &["-g", "--"]).start();
+    container.wait_out("web is up");
+    // tini hands every signal on, systemd's too.
+    container.signal(SIGRTMIN + 5);
+    assert_eq!(container.wait_end(), 133, "{}", container.out());
+    assert!(container.out().contains("web is asked"));
+}
+
+#[test]
 fn a_container_without_anything_left_to_run_ends() {
     if !ready() {
         return;

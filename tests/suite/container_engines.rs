@@ -253,6 +253,145 @@ fn below_podman_a_box_stands_and_the_stopsignal_of_systemd_images_stops_in_order
 }
 
 #[test]
+fn a_box_that_podmans_own_filter_forbids_is_refused_by_name_with_the_way_out() {
+    let programs = ["podman", "busybox", "catatonit"];
+    if !(needs::root() && programs.into_iter().all(needs::program)) {
+        return;
+    }
+    let podman = Podman::new();
+    let boxed = "command = 'sleep 1000'\nboxed = true\nrestart = 'no'\n";
+    let weak = |walls: &str| format!("{boxed}[box]\nbest_effort = [{walls}]");
+    let image = Image::minimal()
+        .unit("boxed", boxed)
+        .unit(
+            "weak",
+            &weak("'protect_proc', 'pid_namespace', 'uts_namespace'"),
+        )
+        .unit("weaker", &weak("'namespaces'"));
+    let herd = format!("--volume={}:/herd:ro", env!("CARGO_BIN_EXE_herd"));
+    let root = image.root();
+    let root = root.to_str().unwrap();
+    let words = [&herd, "--rootfs", root, "/herd", "run", "/etc/herd/enabled"];
+    for (name, option, wall, missing, advised) in [
+        (
+            "usual",
+            "--init",
+            "protect_proc: no other /proc can be mounted: a mount on /proc/",
+            r#"["pid_namespace", "uts_namespace", "protect_proc"]"#,
+            "--security-opt seccomp=unconfined --security-opt unmask=ALL",
+        ),
+        (
+            "whole",
+            "--security-opt=unmask=ALL",
+            "uts_namespace: no host name can be set in one: the system call filter around us \
+             (operation not permitted) forbids it",
+            r#"["uts_namespace"]"#,
+            "--security-opt seccomp=unconfined",
+        ),
+    ] {
+        let mut all = vec![option];
+        all.extend(words);
+        podman.start(name, &all);
+        let up = [
+            "exec",
+            name,
+            "/herd",
+            "is-active",
+            "--quiet",
+            "weak",
+            "weaker",
+        ];
+        let over = ["exec", name, "/herd", "is-failed", "--quiet", "boxed"];
+        let deadline = Deadline::new();
+        while podman.run(&up).code != 0 || podman.run(&over).code != 0 {
+            assert!(!deadline.left().is_zero(), "{}", podman.logs(name));
+        }
+        podman.ok(&["stop", name]);
+        let logs = podman.logs(name);
+        for line in [
+            format!("boxed    * failed: {wall}"),
+            format!(
+                "boxed    * hint: start the container with {advised}, or with --cap-add SYS_ADMIN; \
+                 or best_effort = {missing} in [box] goes without\n"
+            ),
+            "weaker   * goes without uts_namespace: ".to_owned(),
+            "herd     * weak: stopped".to_owned(),
+            "herd     * weaker: stopped".to_owned(),
+        ] {
+            assert!(logs.contains(&line), "no {line:?} in {logs}");
+        }
+        let begins = format!(
+            "herd     * {} process 1 of a container of podman",
+            if option == "--init" { "below" } else { "" }
+        );
+        assert!(logs.starts_with(&begins.replace("*  ", "* ")), "{logs}");
+        // Those that herd keeps ready for boxes are no strays.
+        assert!(!logs.contains("a stray"), "{logs}");
+    }
+}
+
+/// A place for the groups of containers, below the root of each hierarchy.
+struct Groups(String);
+
+impl Groups {
+    fn new() -> Self {
+        Self(format!("herd-test-{}", std::process::id()))
+    }
+}
+
+impl Drop for Groups {
+    fn drop(&mut self) {
+        let all = Path::new("/sys/fs/cgroup");
+        let below = fs::read_dir(all).into_iter().flatten().flatten();
+        let hierarchies = below.map(|entry| entry.path());
+        for hierarchy in hierarchies.chain([all.to_owned()]) {
+            let group = hierarchy.join(&self.0);
+            drop(fs::remove_dir(group.join("conmon")));
+            drop(fs::remove_dir(group));
+        }
+    }
+}
+
+#[test]
+fn a_service_that_eats_the_containers_memory_is_told_of_by_that_reason() {
+    if !(needs::root() && needs::program("podman") && needs::controller("memory")) {
+        return;
+    }
+    let groups = Groups::new();
+    let podman = Podman::new();
+    let image = Image::minimal()
+        .unit("hog", "command = 'busybox tail /dev/zero'\nrestart = 'no'")
+        .unit("web", "command = 'sleep 1000'");
+    let herd = format!("--volume={}:/herd:ro", env!("CARGO_BIN_EXE_herd"));
+    let root = image.root();
+    podman.start(
+        "small",
+        &[
+            "--cgroups=enabled",
+            &format!("--cgroup-parent=/{}", groups.0),
+            "--memory=64m",
+            &herd,
+            "--rootfs",
+            root.to_str().unwrap(),
+            "/herd",
+            "run",
+            "/etc/herd/enabled",
+            "--exit-with=hog",
+        ],
+    );
+    assert_eq!(podman.ok(&["wait", "small"]), "137");
+    let logs = podman.logs("small");
+    for line in [
+        "hog      * out of memory: the kernel killed a process at the container's limit\n",
+        "hog      * failed: out of memory: killed by the kernel\n",
+        "herd     * web: stopped\n",
+    ] {
+        assert!(logs.contains(line), "no {line:?} in {logs}");
+    }
+    podman.ok(&["rm", "small"]);
+}
+
+#[test]
 fn systemd_nspawn_starts_it_and_stops_it_in_order() {
     if !(needs::root() && needs::program("systemd-nspawn") && needs::program("busybox")) {
         return;

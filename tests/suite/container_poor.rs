@@ -36,6 +36,8 @@ fn a_root_that_cannot_be_written_costs_the_log_files_and_is_told_once() {
             .contains("this herd keeps no log files; its lines are on its own output"),
         "{logs:?}"
     );
+    let followed = container.exec(&["/herd", "logs", "--follow", "web"]);
+    assert_eq!((followed.code, followed.stderr), (1, logs.stderr));
     container.stop();
 }
 
@@ -56,6 +58,20 @@ fn a_user_whom_nobody_knows_is_enough() {
         "{lines:?}"
     );
     assert_eq!(container.exec(&["/herd", "is-active", "--all"]).code, 0);
+    for (other, message) in [
+        (
+            0,
+            "cannot reach herd at /run/herd/control.sock: no such file or directory",
+        ),
+        (1001, "XDG_RUNTIME_DIR is not set"),
+    ] {
+        assert_eq!(
+            container.exec_as(other, &["/herd", "status"]).stderr,
+            format!(
+                "herd: {message}\nhint: process 1 is the herd of user 1000650000: ask as that user\n"
+            )
+        );
+    }
     container.stop();
 }
 
@@ -139,6 +155,165 @@ fn a_box_without_cap_sys_admin_is_refused_with_the_reason_or_given_up_by_name() 
             .stdout
             .starts_with("in a container of oci, by the variable `container`\n"),
         "{doctor:?}"
+    );
+    container.stop();
+}
+
+#[test]
+fn what_takes_a_capability_that_the_engine_withholds_says_which() {
+    if !ready() {
+        return;
+    }
+    let boxed = "command = 'sleep 1000'\nboxed = true\nrestart = 'no'\n";
+    let image = || {
+        Image::minimal()
+            .unit("net", &format!("{boxed}[network]\nmode = 'bridge'"))
+            .unit("pick", &format!("{boxed}[box]\nprivate_users = 'pick'"))
+            .unit("someone", &format!("dynamic_user = true\n{boxed}"))
+            .unit("nice", "command = 'sleep 1000'\nnice = -5\nrestart = 'no'")
+    };
+    let refused = |container: &Container, unit: &str, lines: &[&str]| {
+        container.wait_out(&format!("{unit:<8} * failed"));
+        assert_eq!(container.lines(unit), lines);
+    };
+    let mut container = Container::of(image()).without_masks().start();
+    refused(
+        &container,
+        "someone",
+        &[
+            "* failed: user_namespace: as another user than root it takes CAP_SYS_ADMIN: without it a box \
+             stands in a user namespace that has herd's own user alone",
+            "* hint: start the container with --cap-add SYS_ADMIN",
+        ],
+    );
+    refused(
+        &container,
+        "nice",
+        &[
+            "* failed: set the nice level to -5 (step 4 of 8): permission denied; it takes CAP_SYS_NICE",
+        ],
+    );
+    // Root with CAP_SETUID and CAP_SETGID needs no newuidmap(1).
+    container.wait_out("pick: active");
+    container.stop();
+    let mut container = Container::of(image()).capability("CAP_SYS_ADMIN").start();
+    refused(
+        &container,
+        "net",
+        &[
+            "* failed: net_namespace: root here lacks CAP_NET_ADMIN, which a network takes",
+            "* hint: start the container with --cap-add NET_ADMIN",
+        ],
+    );
+    container.wait_out("someone: active");
+    container.stop();
+    assert!(
+        !container.out().contains("a network is not given back"),
+        "{}",
+        container.out()
+    );
+}
+
+/// What docker's filter answers to calls of herd's, which it refuses to everybody.
+const REFUSED: [(&str, i32); 4] = [
+    ("keyctl", libc::EPERM),
+    ("add_key", libc::EPERM),
+    ("request_key", libc::EPERM),
+    ("pivot_root", libc::EPERM),
+];
+
+#[test]
+fn behind_a_filter_that_has_no_clone3_processes_are_made_all_the_same() {
+    if !ready() {
+        return;
+    }
+    let image = Image::minimal()
+        .unit(
+            "web",
+            "command = ['sh', '-c', 'echo serving; exec sleep 1000']",
+        )
+        .unit("job", "command = 'false'\noneshot = true\nrestart = 'no'\nuser = 'root'")
+        .unit(
+            "weak",
+            "command = ['sh', '-c', 'echo in what is left; exec sleep 1000']\nboxed = true\n[box]\nbest_effort = ['namespaces']",
+        )
+        .unit("boxed", "command = 'sleep 1000'\nboxed = true\nrestart = 'no'");
+    let without_cap_sys_admin = [
+        ("clone3", libc::ENOSYS),
+        ("unshare", libc::EPERM),
+        ("mount", libc::EPERM),
+        ("sethostname", libc::EPERM),
+    ];
+    let mut container = Container::of(image)
+        .refusing(&[REFUSED.as_slice(), &without_cap_sys_admin].concat())
+        .start();
+    container.wait_out("web      | serving");
+    container.wait_out("weak     | in what is left");
+    container.wait_out("job      * process");
+    container
+        .wait_out("boxed    * hint: start the container with --security-opt seccomp=unconfined");
+    assert_eq!(container.exec(&["/herd", "restart", "web", "weak"]).code, 0);
+    container.stop();
+}
+
+#[test]
+fn a_filter_without_pivot_root_is_named_whatever_the_capabilities() {
+    if !ready() {
+        return;
+    }
+    let image = || {
+        Image::minimal().unit(
+            "boxed",
+            "command = 'sleep 1000'\nboxed = true\nrestart = 'no'",
+        )
+    };
+    let mut container = Container::of(image())
+        .with_every_capability()
+        .arguments(&["--when-done", "stay"])
+        .refusing(&REFUSED)
+        .start();
+    container.wait_out("boxed    * hint");
+    assert_eq!(
+        container.lines("boxed"),
+        [
+            "* failed: mount_namespace: no mounts can be made in one: the system call filter around us \
+             (operation not permitted) refuses pivot_root",
+            "* hint: start the container with --security-opt seccomp=unconfined; or best_effort = \
+             [\"namespaces\"] in [box] goes without",
+        ]
+    );
+    container.stop();
+    // Keyrings that nobody can reach need no wall.
+    let mut container = Container::of(image())
+        .with_every_capability()
+        .refusing(&REFUSED[..3])
+        .start();
+    container.wait_out("boxed: active");
+    container.stop();
+}
+
+#[test]
+fn without_cap_setfcap_root_has_no_user_namespace_and_is_told_why() {
+    if !ready() {
+        return;
+    }
+    let image = Image::minimal().unit(
+        "boxed",
+        "command = 'sleep 1000'\nboxed = true\nrestart = 'no'",
+    );
+    let mut container = Container::of(image)
+        .user(0)
+        .arguments(&["--when-done", "stay"])
+        .start();
+    container.wait_out("boxed    * hint");
+    assert_eq!(
+        container.lines("boxed"),
+        [
+            "* failed: mount_namespace: it takes a user namespace, which the want of CAP_SETFCAP forbids",
+            "* hint: start the container with --cap-add SETFCAP --security-opt seccomp=unconfined \
+             --security-opt unmask=ALL, or with --cap-add SYS_ADMIN; or best_effort = [\"namespaces\"] in \
+             [box] goes without",
+        ]
     );
     container.stop();
 }

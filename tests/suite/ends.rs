@@ -251,6 +251,7 @@ fn a_scheduled_end_is_told_on_terminals_and_can_be_called_off() {
          ln -s $(readlink -f /proc/1/exe) /tmp/shutdown
          /tmp/shutdown -r 23:59
          herd status | grep -o 'rebooting at .* 23:59:00'
+         /tmp/shutdown -k +5 only words for now; /tmp/shutdown --no-wall -k +5
          /tmp/shutdown -c never mind; /tmp/shutdown -c
          until grep -q mind /tmp/told; do :; done; grep -A1 'after all' /tmp/told
          ls /run/nologin
@@ -272,7 +273,12 @@ fn a_scheduled_end_is_told_on_terminals_and_can_be_called_off() {
             "powering off at ",
             "tea is ready",
             "rebooting at ",
+            "powering off in ",
             "rebooting at ",
+            " was announced this once",
+            " was scheduled before, and stays so",
+            "nobody was told",
+            " was scheduled before, and stays so",
             "herd: no end of the machine is scheduled",
             "The machine is not rebooting after all.",
             "never mind",
@@ -308,6 +314,34 @@ fn the_begin_and_the_end_stand_in_utmp_and_wtmp() {
 }
 
 #[test]
+fn a_soft_reboot_is_no_new_boot_and_takes_no_nologin_of_others_away() {
+    let said = machine().lay("[ -e /run/mine ] || : >/var/log/wtmp").speak(
+        "if [ ! -e /run/mine ]; then
+             touch /run/mine; herd soft-reboot --no-wait
+         elif [ ! -e /run/nologin ]; then
+             echo backup runs >/run/nologin; herd soft-reboot --no-wait
+         else
+             cat /run/nologin
+             stat -c 'wtmp %s' /var/log/wtmp
+             kill -38 1
+         fi",
+    );
+    let Some(said) = said else { return };
+    assert_said(
+        &said,
+        &[
+            "herd: starting user space anew",
+            "herd: starting user space anew",
+            "backup runs",
+            "wtmp 384",
+        ],
+    );
+}
+
+/// Without a fork, which user-mode Linux does not survive being killed in.
+const LONG: &str = "exec sleep 100";
+
+#[test]
 fn a_unit_may_end_the_machine() {
     let cases = [
         ("reboot", &["herd: rebooting"][..]),
@@ -317,14 +351,14 @@ fn a_unit_may_end_the_machine() {
         let unit = format!(
             "command = ['/bin/false']\nrestart = 'no'\nfailure_action = '{action}'\nafter = ['multi-user']"
         );
-        let Some(said) = machine().unit("job", &unit).speak("sleep 100") else {
+        let Some(said) = machine().unit("job", &unit).speak(LONG) else {
             return;
         };
         assert_said(&said, expected);
     }
     // Nothing is stopped, let go or said.
     let unit = "command = ['/bin/false']\nrestart = 'no'\nfailure_action = 'halt-immediate'\nafter = ['multi-user']";
-    let Some(said) = machine().unit("job", unit).speak("sleep 100") else {
+    let Some(said) = machine().unit("job", unit).speak(LONG) else {
         return;
     };
     assert_silent(&said, "herd: halting");
@@ -363,17 +397,7 @@ fn file_systems_on_loop_devices_and_swap_are_let_go_clean() {
         &["herd: killing what no unit knows: ", "herd: powering off"],
     );
     assert_silent(&said, "stays");
-    let show = |request: &str| {
-        let output = Command::new("debugfs")
-            .args(["-R", request])
-            .arg(&target)
-            .output();
-        String::from_utf8(output.unwrap().stdout).unwrap()
-    };
-    assert_eq!(show("cat last"), "written\n");
-    let state = show("show_super_stats -h");
-    assert!(state.contains("Filesystem state:         clean"), "{state}");
-    assert!(!state.contains("needs_recovery"), "{state}");
+    assert_clean(&target);
 }
 
 #[test]
@@ -385,7 +409,7 @@ fn a_herd_that_did_not_boot_the_machine_does_not_end_it() {
         let output = herd.ctl(&[verb]);
         assert_eq!(
             output.stderr,
-            "herd: herd did not boot this machine and does not end it; it can exit\n"
+            "herd: herd did not boot this machine and does not end it; `herd shutdown` ends herd\n"
         );
         assert_eq!(output.code, 1);
     }
@@ -412,4 +436,19 @@ fn where_there_is_no_machine_to_end_a_units_action_ends_herd_with_its_code() {
         "job: its end asks for reboot; herd did not boot this machine, and ends itself",
     );
     assert_eq!(herd.wait_end().code(), Some(3));
+}
+
+/// Its ext4 file system was let go, with all that was written.
+fn assert_clean(image: &std::path::Path) {
+    let show = |request: &str| {
+        let output = Command::new("debugfs")
+            .args(["-R", request])
+            .arg(image)
+            .output();
+        String::from_utf8(output.unwrap().stdout).unwrap()
+    };
+    assert_eq!(show("cat last"), "written\n");
+    let state = show("show_super_stats -h");
+    assert!(state.contains("Filesystem state:         clean"), "{state}");
+    assert!(!state.contains("needs_recovery"), "{state}");
 }

@@ -5,9 +5,11 @@
 //! try something at random moments try it more often (`tests/dev vm-long`).
 
 mod boot;
+mod crash;
 mod dhcp;
 mod fixture;
 mod fstab;
+mod hangs;
 mod harm;
 mod login;
 mod power;

@@ -39,6 +39,7 @@ mod box_root;
 mod box_system_calls;
 mod box_user;
 mod boxes;
+mod breakdown;
 mod container_end;
 mod container_engines;
 mod container_poor;

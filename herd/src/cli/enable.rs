@@ -161,6 +161,7 @@ mod tests {
                 vendor: None,
                 networks: None,
                 boot: None,
+                also: std::collections::BTreeSet::new(),
                 explicit: true,
             },
         }

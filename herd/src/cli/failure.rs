@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use units::{NameError, UnitName};
 
+use super::spare;
 use crate::control::client::ClientError;
 use crate::control::protocol::Refusal;
 use crate::logs::escape::sanitised;
@@ -94,8 +95,11 @@ impl From<ClientError> for Failure {
         match error {
             ClientError::Refused(refusal) => refusal.into(),
             ClientError::Unreachable { socket, source } => {
+                let of_another = spare::of_another();
                 let hint = if source.kind() == io::ErrorKind::PermissionDenied {
                     "you may not connect to it; be root, or use --user for your own herd"
+                } else if let Some(hint) = &of_another {
+                    hint
                 } else {
                     "is herd running there? start it with `herd daemon` or `herd run DIR`, or name its --runtime-dir"
                 };

@@ -75,18 +75,25 @@ pub(super) fn logs(
         }
     };
     let asked = names(&wanted.units)?;
+    let none_kept = || {
+        let message = "this herd keeps no log files; its lines are on its own output";
+        let hint = "ask the container's engine, or give herd a --log-dir";
+        Failure::failed(message).hint(hint)
+    };
+    let is_missing = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
     // Made before anything is read, so that nothing falls between.
     let follow_units = (!asked.is_empty()).then(|| asked.clone());
     let follow = wanted
         .follow
         .then(|| Follow::new(directory, follow_units))
         .transpose()
-        .map_err(cannot_read)?;
+        .map_err(|error| match is_missing(&error) && keeps_none(places) {
+            true => none_kept(),
+            false => cannot_read(error),
+        })?;
     let there = read::units(directory);
     if there.as_ref().map_or(true, Vec::is_empty) && keeps_none(places) {
-        let message = "this herd keeps no log files; its lines are on its own output";
-        let hint = "ask the container's engine, or give herd a --log-dir";
-        return Err(Failure::failed(message).hint(hint));
+        return Err(none_kept());
     }
     let there = there.map_err(cannot_read)?;
     if !wanted.follow

@@ -77,7 +77,10 @@ impl Places {
                 Ok(path) if path.join(SOCKET).exists() => path,
                 usual => match spare::in_use() {
                     Some(path) => path,
-                    None => usual?,
+                    None => usual.map_err(|failure| match spare::of_another() {
+                        Some(hint) => failure.hint(hint),
+                        None => failure,
+                    })?,
                 },
             },
         };

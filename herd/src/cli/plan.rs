@@ -68,6 +68,12 @@ pub(super) fn refusal(screen: &Screen, unit: &UnitName, done: &str, error: NoPla
         NoPlan::Nothing => Failure::failed(format!("{unit}: a target runs nothing")),
         NoPlan::Missing(diagnostics) => of_files(NO_SUCH_UNIT, &diagnostics),
         NoPlan::Unit(diagnostics) => of_files(FAILED, &diagnostics),
-        NoPlan::Refused(why) => Failure::failed(format!("{unit}: {why}")),
+        NoPlan::Refused { why, hint } => {
+            let refused = Failure::failed(format!("{unit}: {why}"));
+            match hint {
+                Some(hint) => refused.hint(hint),
+                None => refused,
+            }
+        }
     }
 }

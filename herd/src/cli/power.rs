@@ -14,7 +14,7 @@ use super::phrases::{moment, relative};
 use super::places::Places;
 use super::screen::Screen;
 use crate::control::client::{ANSWER_TIMEOUT, ClientError};
-use crate::control::protocol::{Call, Empty, Schedule, Way};
+use crate::control::protocol::{Call, Empty, Schedule, ShutdownReply, Way};
 use crate::pid1::place::{Facts, Place};
 use crate::pid1::{login_records, power};
 
@@ -80,28 +80,36 @@ pub(super) fn end(places: &Places, screen: &mut Screen, power: Power, wish: &Wis
         }
     };
     let timeout = (!wait || !is_now).then_some(ANSWER_TIMEOUT);
-    match client.call(&call, timeout) {
+    let reply = match client.call(&call, timeout) {
+        Ok(reply) => reply,
         // herd's end is the answer that was waited for.
-        Ok(Empty {}) | Err(ClientError::Closed) => {}
+        Err(ClientError::Closed) => ShutdownReply::default(),
         // A refusal is an answer; anything else is a herd that decides nothing any more.
         Err(error) if wish.force > 0 && is_now && !matches!(error, ClientError::Refused(_)) => {
             rustix::fs::sync();
             return end_directly(power);
         }
         Err(error) => return Err(error.into()),
-    }
+    };
     if screen.json {
-        screen.document(&Empty {})?;
+        screen.document(&reply)?;
     } else if !is_now {
         let now = now().0;
         let at = now.saturating_add(i64::try_from(delay.as_micros()).unwrap_or(i64::MAX));
         let (at, left) = (moment(at), relative(at, now));
-        let line = if wish.warn_only {
-            format!("{power} is announced for {at}; nothing will be done")
-        } else {
-            format!("{power} at {at} ({left}); `herd shutdown --cancel` calls it off")
+        let line = match &reply.note {
+            // What is scheduled is announced, and nothing beside it.
+            Some(_) if wish.warn_only && wish.no_wall => "nobody was told".to_owned(),
+            Some(_) if wish.warn_only => format!("{power} at {at} was announced this once"),
+            None if wish.warn_only => {
+                format!("{power} is announced for {at}; nothing will be done")
+            }
+            _ => format!("{power} at {at} ({left}); `herd shutdown --cancel` calls it off"),
         };
         screen.line(line)?;
+        if let Some(note) = reply.note {
+            screen.line(note)?;
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,6 +1,5 @@
 //! `herd run` and `herd daemon`: becoming the service manager.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -10,11 +9,11 @@ use units::value::duration::parse_duration;
 use units::{SearchPath, UnitName};
 
 use super::Global;
-use super::failure::{FAILED, Failure, NO_SUCH_UNIT, names};
+use super::failure::{FAILED, Failure, NO_SUCH_UNIT, USAGE, names};
 use super::places::{Places, absolute};
 use crate::daemon::{self, HandedOn, Mode, Options};
 use crate::logs::Format;
-use crate::pid1::{self, place::Place};
+use crate::pid1::place::{Entry, Facts, Place};
 use crate::supervisor::EndPolicy;
 
 #[derive(Debug, Args)]
@@ -24,16 +23,16 @@ pub struct RunArgs {
     /// End when this unit has ended for good, with its exit code; can be given again.
     #[arg(long, value_name = "UNIT")]
     exit_with: Vec<String>,
-    /// What to do when nothing runs any more [exit as process 1 of a container, else stay].
+    /// What to do when nothing runs any more [exit as what a container was started for, else stay].
     #[arg(long, value_name = "WHAT")]
     when_done: Option<WhenDone>,
-    /// How long stopping everything may take [8s as process 1 of a container, else as the units say].
+    /// How long stopping everything may take [8s as what a container was started for, else as the units say].
     #[arg(long, value_name = "TIME", value_parser = time)]
     stop_timeout: Option<Limit>,
     /// What lines on stdout look like.
     #[arg(long, value_name = "FORMAT")]
     log_format: Option<LogFormat>,
-    /// What services get of herd's own environment [all as process 1 of a container, else session].
+    /// What services get of herd's own environment [all as what a container was started for, else session].
     #[arg(long, value_name = "WHAT")]
     environment: Option<Environment>,
 }
@@ -79,20 +78,21 @@ pub(super) fn run(global: &Global, wanted: &RunArgs) -> Result<ExitCode, Failure
         None => None,
     };
     let places = Places::to_run(global, directory.as_deref())?;
-    let place = Place::here();
-    let is_init = pid1::is_first_process() && place.is_container();
-    let with = BTreeSet::from_iter(names(&wanted.exit_with)?);
-    for name in &with {
-        is_sound(&places.search, name)?;
+    let facts = Facts::read();
+    let entry = Entry::of(&facts);
+    let is_entry = entry.is_some();
+    let mut search = places.search;
+    for name in names(&wanted.exit_with)? {
+        search.also.insert(main_unit(&search, name)?);
     }
     let when_done = match wanted.when_done {
         Some(WhenDone::Exit) => true,
         Some(WhenDone::Stay) => false,
-        None => is_init,
+        None => is_entry,
     };
     let stop_within = match wanted.stop_timeout {
         Some(Limit(limit)) => limit,
-        None => is_init.then_some(CONTAINER_STOP),
+        None => is_entry.then_some(CONTAINER_STOP),
     };
     let format = match wanted.log_format {
         Some(LogFormat::Prefix) => Format::Prefix,
@@ -105,25 +105,25 @@ pub(super) fn run(global: &Global, wanted: &RunArgs) -> Result<ExitCode, Failure
         Some(Environment::All) => HandedOn::All,
         Some(Environment::Session) => HandedOn::Session,
         Some(Environment::None) => HandedOn::None,
-        None if is_init => HandedOn::All,
+        None if is_entry => HandedOn::All,
         None => HandedOn::Session,
     };
     let mut notes = places.notes;
-    if is_init {
-        notes.insert(0, format!("process 1 of {place}"));
+    if let Some(entry) = entry {
+        notes.insert(0, entry.words(&Place::of(&facts)));
     }
     become_manager(Options {
         mode: Mode::Foreground,
         runtime_dir: places.runtime_dir,
         log_dir: places.log_dir,
-        search: places.search,
-        echo: Some(format),
-        handed_on,
         ending: EndPolicy {
-            with,
+            with: search.also.clone(),
             when_done,
             stop_within,
         },
+        search,
+        echo: Some(format),
+        handed_on,
         notes,
     })
 }
@@ -139,11 +139,19 @@ fn existing(directory: &Path) -> Result<PathBuf, Failure> {
     Ok(directory)
 }
 
-/// herd would wait for ever for the end of a unit that is not there.
-fn is_sound(search: &SearchPath, name: &UnitName) -> Result<(), Failure> {
-    let parsed = units::load_one(search, name, &units::host_facts());
-    if parsed.unit.is_some() {
-        return Ok(());
+/// The unit's own name. herd would wait for ever for the end of one that is not there.
+fn main_unit(search: &SearchPath, name: UnitName) -> Result<UnitName, Failure> {
+    if name.is_template() {
+        let message = format!("--exit-with {name}: a template is nothing that runs");
+        return Err(Failure::new(USAGE, message).hint(format!("name one of it, as {name}one")));
+    }
+    let facts = units::host_facts();
+    let parsed = units::load_one(search, &name, &facts);
+    if let Some(unit) = parsed.unit {
+        return Ok(unit.name);
+    }
+    if let Some(real) = units::load::load(search, &facts).aliases.remove(&name) {
+        return Ok(real);
     }
     let code = if parsed.is_missing {
         NO_SUCH_UNIT

@@ -58,7 +58,7 @@ fn all(places: &Places, screen: &mut Screen) -> Result<ExitCode, Failure> {
             // Gone since it was listed.
             Err(NoPlan::Missing(_)) => {}
             Err(NoPlan::Unit(_)) => judged.push((unit, Err("its file is in error".to_owned()))),
-            Err(NoPlan::Refused(why)) => judged.push((unit, Err(why.to_string()))),
+            Err(NoPlan::Refused { why, .. }) => judged.push((unit, Err(why.to_string()))),
         }
     }
     let score = |one: &Result<Exposure, String>| one.as_ref().map_or(11.0, |one| one.score);

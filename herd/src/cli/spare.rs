@@ -31,6 +31,15 @@ pub(super) fn in_use() -> Option<PathBuf> {
     })
 }
 
+/// A hint for who looks for herd in a container as another user than the one it runs as.
+pub(super) fn of_another() -> Option<String> {
+    let first = Path::new("/proc/1");
+    let is_herd = fs::read_to_string(first.join("comm")).is_ok_and(|name| name.trim() == "herd");
+    let owner = fs::metadata(first).ok()?.uid();
+    let is_others = is_herd && owner != rustix::process::geteuid().as_raw();
+    is_others.then(|| format!("process 1 is the herd of user {owner}: ask as that user"))
+}
+
 /// The usual runtime directory if it can be written, else one of our own; the reason goes to the notes.
 pub(super) fn runtime_dir(
     usual: Result<PathBuf, Failure>,

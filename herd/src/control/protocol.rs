@@ -195,7 +195,8 @@ pub enum Reply {
     Networks(NetworksReply),
     Boot(BootReply),
     Info(Info),
-    /// Start, Stop, Restart, Reload, Kill, ResetFailed, Goal, Shutdown, CancelShutdown.
+    Shutdown(ShutdownReply),
+    /// Start, Stop, Restart, Reload, Kill, ResetFailed, Goal, CancelShutdown.
     Done(Empty),
 }
 
@@ -205,6 +206,13 @@ impl Reply {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Empty {}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct ShutdownReply {
+    /// What became of an end that was scheduled before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+}
 
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct StatusReply {

@@ -8,6 +8,7 @@
 use std::collections::VecDeque;
 use std::fs;
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener as StdListener;
 use std::os::unix::net::UnixStream as StdStream;
@@ -78,6 +79,13 @@ pub fn listen(path: &Path) -> io::Result<StdListener> {
     fs::set_permissions(path, fs::Permissions::from_mode(0o666))?;
     listener.set_nonblocking(true)?;
     Ok(listener)
+}
+
+impl AsFd for Server {
+    /// The socket that clients connect to.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.listener.as_fd()
+    }
 }
 
 impl Server {

@@ -824,6 +824,14 @@ fn the_description_lists_the_fields_of_each_type() {
         ("reply", "Info", json_of(info), json_of(Info::default())),
         ("type", "Ending", json_of(ending), json_of(bare_ending)),
         ("reply", "Start", json_of(Empty {}), json_of(Empty {})),
+        (
+            "reply",
+            "Shutdown",
+            json_of(ShutdownReply {
+                note: Some(String::new()),
+            }),
+            json_of(ShutdownReply::default()),
+        ),
     ];
     for (keyword, name, full, bare) in cases {
         compare(

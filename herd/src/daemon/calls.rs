@@ -9,7 +9,7 @@ use units::UnitName;
 use super::{CLIENT_EVENTS, Daemon, clock, reason, units_at_hand};
 use crate::control::protocol::{
     Call, CatReply, Info, Job, JobFailure, ListReply, Mode as WireMode, PlanReply, Refusal, Reply,
-    StateChange, StatusReply, UnitFile, Whom as WireWhom, WhyReply,
+    ShutdownReply, StateChange, StatusReply, UnitFile, Whom as WireWhom, WhyReply,
 };
 use crate::control::server::CallId;
 use crate::network::{self, NetworkOccasion};
@@ -89,11 +89,11 @@ impl Daemon {
             } => {
                 let is_now = schedule.is_now();
                 match self.shut_down_call(power, force, schedule) {
-                    Ok(()) if wait && is_now => {
+                    Ok(_) if wait && is_now => {
                         self.calls.shutdowns.push(id);
                         return;
                     }
-                    Ok(()) => Ok(Reply::DONE),
+                    Ok(note) => Ok(Reply::Shutdown(ShutdownReply { note })),
                     Err(refusal) => Err(refusal),
                 }
             }

@@ -13,6 +13,7 @@ use units::Unit;
 use units::unit::{Check, Comparison, Conditions, Test};
 
 use crate::mount_table::unescaped_path;
+use crate::pid1::place::Place;
 use crate::supervisor::event::CheckResult;
 use crate::users::Users;
 
@@ -203,12 +204,14 @@ fn container() -> Option<String> {
     if let Some(name) = named.filter(|name| !name.is_empty()) {
         return Some(String::from_utf8_lossy(name).into_owned());
     }
-    if Path::new("/run/.containerenv").exists() {
-        return Some("podman".to_owned());
+    match Place::here() {
+        Place::Container(container) => {
+            let unknown = || "container-other".to_owned();
+            Some(container.manager.unwrap_or_else(unknown))
+        }
+        // Files of an image that was made of a container's make none of it.
+        Place::Machine => None,
     }
-    Path::new("/.dockerenv")
-        .exists()
-        .then(|| "docker".to_owned())
 }
 
 fn vm() -> Option<&'static str> {

@@ -5,9 +5,12 @@
 //! socket, and the log files are another thread's. When nothing happens, nothing wakes up.
 
 mod boot;
+mod breakdown;
 mod calls;
 mod checks;
 mod clock;
+#[cfg(debug_assertions)]
+mod fault;
 mod firewall;
 mod freeze;
 mod goal;
@@ -55,6 +58,7 @@ pub use start::{StartError, run};
 
 use crate::control::server::Server;
 use crate::logs::{Console, Drained, Sink};
+use crate::pid1::place::Place;
 use crate::prepare::Surface;
 use crate::supervisor::{Event, RunId, ServiceId, Supervisor, Time};
 use crate::users::Users;
@@ -84,6 +88,9 @@ pub(crate) struct Daemon {
     options: Options,
     surface: Surface,
     host: Host,
+    place: Place,
+    /// Kills for want of memory in our own group that were told, or came before us.
+    own_oom_kills: u64,
     launcher: Launcher,
     filters: sandbox::seccomp::Memory,
     sink: Sink,
@@ -136,6 +143,10 @@ pub(crate) struct Daemon {
     exit: Option<u8>,
     /// The one who started herd is to start it again.
     wants_restart: bool,
+    /// Turns of the loop in a row in which something went wrong.
+    bugs: u32,
+    #[cfg(debug_assertions)]
+    breaks: u32,
     ending: power::Ending,
     console: Option<Console>,
     /// The goal of the boot has been reached: the console is theirs who log in there.
@@ -161,11 +172,14 @@ impl Daemon {
                     code => code,
                 });
             }
+            #[cfg(debug_assertions)]
+            self.break_if_told();
             let timeout = self.timeout();
             match self.poll.poll(&mut events, timeout) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 other => other?,
             }
+            let bugs = self.bugs;
             tokens.clear();
             tokens.extend(events.iter().map(mio::event::Event::token));
             // What a service said last comes before its end.
@@ -184,6 +198,11 @@ impl Daemon {
                 self.guarded(|daemon| daemon.handle(token));
             }
             self.guarded(Self::after_events);
+            if self.bugs == bugs {
+                self.bugs = 0;
+            } else if self.bugs >= breakdown::MOST_BUGS {
+                return Err(io::Error::other("every turn of the loop has a bug"));
+            }
         }
     }
 
@@ -193,6 +212,7 @@ impl Daemon {
         let result = catch_unwind(AssertUnwindSafe(|| act(self)));
         if let Err(cause) = result {
             let text = panic_words(&*cause);
+            self.bugs += 1;
             self.note(&format!("bug in herd: {text}; going on"));
         }
     }
@@ -318,6 +338,8 @@ impl Daemon {
                     self.rescan_at = Some(clock::now());
                 }
                 Ok(Some(Word::End { at_once, again })) => self.end(at_once, again),
+                #[cfg(debug_assertions)]
+                Ok(Some(Word::Mistake(fault))) => self.make_mistake(fault),
                 Ok(None) => return,
                 Err(error) => return self.note(&format!("cannot read signals: {error}")),
             }

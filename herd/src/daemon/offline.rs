@@ -11,8 +11,10 @@ use units::{Diagnostic, Unit, UnitName};
 
 use super::options::Options;
 use super::{reason, start};
+use crate::advice::advice;
 use crate::exposure::{self, Exposure, Runner};
 use crate::network::NetworkOccasion;
+use crate::pid1::place::Place;
 use crate::prepare::{self, Occasion};
 use crate::supervisor::action::Role;
 use crate::users::Users;
@@ -27,7 +29,7 @@ pub enum NoPlan {
     /// It is a target, which runs nothing.
     Nothing,
     /// It cannot be built on this machine.
-    Refused(Arc<str>),
+    Refused { why: Arc<str>, hint: Option<String> },
 }
 
 /// What starting the unit's main process would do on this machine, as text.
@@ -59,7 +61,10 @@ fn compiled(options: &Options, name: &UnitName) -> Result<(Unit, sandbox::Plan, 
     if unit.kind == Kind::Target {
         return Err(NoPlan::Nothing);
     }
-    let refused = |error: &(dyn std::error::Error + 'static)| NoPlan::Refused(reason(error));
+    let refused = |error: &(dyn std::error::Error + 'static)| NoPlan::Refused {
+        why: reason(error),
+        hint: None,
+    };
     let host = Host::detect().map_err(|error| refused(&error))?.tried();
     let users = Users::read().map_err(|error| refused(&error))?;
     let base = start::has_groups(&host).then(|| CgroupName(start::base_name(options)));
@@ -73,14 +78,20 @@ fn compiled(options: &Options, name: &UnitName) -> Result<(Unit, sandbox::Plan, 
         }),
         network: NetworkOccasion {
             definitions: crate::network::definitions(&unit, &options.search, &load::host_facts())
-                .map_err(|problems| NoPlan::Refused(problems.into()))?,
+                .map_err(|problems| NoPlan::Refused {
+                why: problems.into(),
+                hint: None,
+            })?,
             ..NetworkOccasion::default()
         },
         ..Occasion::default()
     };
     let prepared = prepare::prepare(&unit, Role::Main, &users, &surface, &occasion)
         .map_err(|error| refused(&error))?;
-    let plan = sandbox::compile(&prepared.config, &host).map_err(|error| refused(&error))?;
+    let plan = sandbox::compile(&prepared.config, &host).map_err(|error| NoPlan::Refused {
+        why: reason(&error),
+        hint: advice(&error, &prepared.config, &host, &Place::here()),
+    })?;
     let runner = Runner {
         is_root: host.uid == 0,
     };

@@ -597,7 +597,7 @@ impl Daemon {
             }
         }
         let Some(plan) = runtime.group.clone() else {
-            return;
+            return self.look_at_own_memory(id);
         };
         let kills = cgroup::oom_kills(&plan).ok().flatten().unwrap_or(0);
         if kills > runtime.oom_kills {
@@ -616,6 +616,24 @@ impl Daemon {
             let wait = std::time::Duration::from_millis(2) * (1 << (MEMORY_LOOKS - left));
             self.memory_again.push((clock::now() + wait, id, left - 1));
         }
+    }
+
+    /// For a service without a group of its own, whose main process was killed: whether that was for want of memory in
+    /// the group of all, a container's as a rule.
+    fn look_at_own_memory(&mut self, id: ServiceId) {
+        let kills = cgroup::own_oom_kills(&self.host.cgroups).unwrap_or(0);
+        if kills <= std::mem::replace(&mut self.own_oom_kills, kills) {
+            return;
+        }
+        let whose = match self.place.is_container() {
+            true => "the container's",
+            false => "the machine's or its group's",
+        };
+        if let Some(name) = self.name(id) {
+            let text = format!("out of memory: the kernel killed a process at {whose} limit");
+            self.say(&name, &text);
+        }
+        self.tell(id, Input::OutOfMemory);
     }
 
     pub(super) fn speaks_notify(&self, id: ServiceId) -> bool {

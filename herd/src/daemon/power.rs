@@ -16,7 +16,7 @@ use super::units_at_hand::NotAtHand;
 use super::{Daemon, clock};
 use crate::control::protocol::{Ending as WireEnding, Refusal, Schedule, Way};
 use crate::pid1::power::NO_LOGIN;
-use crate::pid1::{login_records, power, wall, warnings};
+use crate::pid1::{guard, login_records, power, wall, warnings};
 use crate::supervisor::explain::duration;
 use crate::supervisor::state::Ending as Signalled;
 use crate::supervisor::{Service, ServiceId, State, Time};
@@ -80,9 +80,9 @@ impl Ending {
     }
 
     /// More than words is scheduled.
-    fn has_real_plan(&self) -> bool {
+    fn real_plan(&self) -> Option<&Scheduled> {
         let scheduled = self.scheduled.as_ref();
-        scheduled.is_some_and(|scheduled| !scheduled.plan.warn_only)
+        scheduled.filter(|scheduled| !scheduled.plan.warn_only)
     }
 
     pub(super) fn has_begun(&self) -> bool {
@@ -101,7 +101,12 @@ impl Daemon {
         }
         let plan = self.ending.scheduled.take().map(|scheduled| scheduled.plan);
         match &mut self.ending.begun {
-            Some(begun) => begun.power = wish,
+            Some(begun) => {
+                let before = std::mem::replace(&mut begun.power, wish);
+                if before == Power::SoftReboot && wish != before {
+                    self.record_end();
+                }
+            }
             None => {
                 self.ending.begun = Some(Begun {
                     power: wish,
@@ -122,7 +127,7 @@ impl Daemon {
     }
 
     fn prepare_end(&mut self, wish: Power, plan: Option<&Schedule>) {
-        power::watch_over(wish, LIMIT);
+        guard::watch_over(wish, LIMIT);
         if plan.is_none_or(|plan| plan.wall) {
             let message = plan.and_then(|plan| plan.message.as_deref());
             let words = warnings::text(wish, Duration::ZERO, message);
@@ -130,11 +135,22 @@ impl Daemon {
             wall::say_to_all(&words);
         }
         if wish != Power::SoftReboot {
-            let at = clock::wall().0;
-            let record = move || login_records::write_to_history(false, at);
-            if let Some(Err(error)) = power::within(RECORD_PATIENCE, record) {
-                self.note(&format!("cannot write the end to wtmp: {error}"));
-            }
+            self.record_end();
+        }
+    }
+
+    fn record_end(&self) {
+        let at = clock::wall().0;
+        let record = move || login_records::write_to_history(false, at);
+        if let Some(Err(error)) = power::within(RECORD_PATIENCE, record) {
+            self.note(&format!("cannot write the end to wtmp: {error}"));
+        }
+    }
+
+    /// Who comes after us on the same kernel lets everybody in again, as far as it was us who did not.
+    pub(super) fn leave_to_next(&mut self) {
+        if self.ending.power() == Power::SoftReboot {
+            self.allow_logins();
         }
     }
 
@@ -171,13 +187,13 @@ impl Daemon {
         }
     }
 
-    /// The machine began.
+    /// The machine began, unless it goes on after a soft reboot.
     pub(super) fn record_begin(&mut self) {
         if std::mem::replace(&mut self.ending.is_begin_recorded, true) {
             return;
         }
         let at = self.started_at;
-        let record = move || login_records::write_to_history(true, at);
+        let record = move || login_records::write_begin_to_history(at);
         if let Some(Err(error)) = power::within(RECORD_PATIENCE, record) {
             self.note(&format!("cannot write the begin to wtmp: {error}"));
         }
@@ -247,7 +263,7 @@ impl Daemon {
         }
     }
 
-    /// What a client asks for.
+    /// What a client asks for; what it is to be told of an end that was scheduled before.
     ///
     /// # Errors
     /// What this herd does not do, in words.
@@ -256,7 +272,7 @@ impl Daemon {
         way: Option<Way>,
         force: bool,
         plan: Schedule,
-    ) -> Result<(), Refusal> {
+    ) -> Result<Option<String>, Refusal> {
         let refused = |reason: &str| {
             Err(Refusal::Refused {
                 reason: reason.to_owned(),
@@ -264,15 +280,15 @@ impl Daemon {
         };
         if !self.options.mode.is_machine() {
             return match way {
-                Some(Way::Power(_)) => {
-                    refused("herd did not boot this machine and does not end it; it can exit")
-                }
+                Some(Way::Power(_)) => refused(
+                    "herd did not boot this machine and does not end it; `herd shutdown` ends herd",
+                ),
                 None | Some(Way::Exit) if plan != Schedule::default() => {
                     refused("herd did not boot this machine; its own end is not scheduled")
                 }
                 None | Some(Way::Exit) => {
                     self.shutdown_event(force);
-                    Ok(())
+                    Ok(None)
                 }
             };
         }
@@ -302,34 +318,37 @@ impl Daemon {
                 });
             }
             self.switch_off(wish, haste);
-            return Ok(());
+            return Ok(None);
         }
         if self.ending.has_begun() {
             return refused("the machine is on its way to its end already");
         }
-        self.schedule(wish, haste, plan);
-        Ok(())
+        Ok(self.schedule(wish, haste, plan))
     }
 
-    fn schedule(&mut self, wish: Power, haste: Haste, plan: Schedule) {
+    fn schedule(&mut self, wish: Power, haste: Haste, plan: Schedule) -> Option<String> {
         let now = clock::now();
         let when = duration(plan.delay);
-        if plan.warn_only && self.ending.has_real_plan() {
-            self.note(&format!(
-                "{wish} in {when} (words only); what is scheduled stays"
-            ));
+        let before = |scheduled: &Scheduled, what: &str| {
+            let left = duration(scheduled.at.since(now));
+            format!(
+                "{} in {left} was scheduled before, and {what}",
+                scheduled.power
+            )
+        };
+        if let Some(scheduled) = self.ending.real_plan().filter(|_| plan.warn_only) {
+            let stays = before(scheduled, "stays so");
+            self.note(&format!("{wish} in {when} (words only); {stays}"));
             if plan.wall {
                 let words = warnings::text(wish, plan.delay, plan.message.as_deref());
                 wall::say_to_all(&words);
             }
-            return;
+            return Some(stays);
         }
-        if let Some(before) = self.ending.scheduled.take() {
-            let left = duration(before.at.since(now));
-            self.note(&format!(
-                "{} in {left} was scheduled; that is forgotten",
-                before.power
-            ));
+        let replaced = self.ending.scheduled.take();
+        let forgotten = replaced.map(|scheduled| before(&scheduled, "is forgotten"));
+        if let Some(forgotten) = &forgotten {
+            self.note(forgotten);
         }
         let what = if plan.warn_only { " (words only)" } else { "" };
         self.note(&format!("{wish} in {when}{what}"));
@@ -342,6 +361,7 @@ impl Daemon {
         });
         self.allow_logins();
         self.warn_of_end();
+        forgotten
     }
 
     /// # Errors
@@ -537,8 +557,8 @@ mod tests {
             }),
             ..Ending::default()
         };
-        assert!(of(false).has_real_plan());
-        assert!(!of(true).has_real_plan());
-        assert!(!Ending::default().has_real_plan());
+        assert!(of(false).real_plan().is_some());
+        assert!(of(true).real_plan().is_none());
+        assert!(Ending::default().real_plan().is_none());
     }
 }

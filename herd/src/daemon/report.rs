@@ -282,6 +282,21 @@ impl Daemon {
         word.to_owned()
     }
 
+    /// What helps against the refusal just told: once, not at each turn of a crash loop.
+    fn tell_advice(&mut self, id: ServiceId, name: &UnitName) {
+        let Some(runtime) = self.runtimes.get_mut(&id) else {
+            return;
+        };
+        let Some(advice) = runtime.advice.take() else {
+            return;
+        };
+        if runtime.advice_told.as_ref() != Some(&advice) {
+            self.sink
+                .say(name, clock::wall(), &format!("hint: {advice}"));
+            runtime.advice_told = Some(advice);
+        }
+    }
+
     /// A state changed: the log, and whoever watches.
     pub(super) fn announce(&mut self, id: ServiceId, state: &State) {
         let Some(service) = self.supervisor.service(id) else {
@@ -306,6 +321,7 @@ impl Daemon {
                     format!("in {}", crate::supervisor::explain::duration(wait))
                 };
                 self.say(&name, &format!("{failure}; starting again {when}"));
+                self.tell_advice(id, &name);
             }
             State::Failed(failure) => {
                 let most = service.unit().lifecycle.max_retries;
@@ -314,6 +330,7 @@ impl Daemon {
                     format!("; no more tries: max_retries = {most}")
                 });
                 self.say(&name, &format!("failed: {failure}{limit}"));
+                self.tell_advice(id, &name);
                 self.tell_console(&format!("{name}: failed: {failure}"));
             }
             State::Inactive(Rest::Restarting) => {}

@@ -49,6 +49,9 @@ pub(super) struct Runtime {
     pub invocation: String,
     pub stored: Vec<StoredFd>,
     pub given_up: Vec<(String, String)>,
+    /// What helps against the last refusal of its box, until it is told.
+    pub advice: Option<String>,
+    pub advice_told: Option<String>,
     /// Runtime directories to be removed at rest.
     pub owns_runtime_directories: bool,
     /// The user that its processes have, in numbers of the host.
@@ -100,6 +103,8 @@ impl Runtime {
             invocation: String::new(),
             stored: Vec::new(),
             given_up: Vec::new(),
+            advice: None,
+            advice_told: None,
             owns_runtime_directories: false,
             uid: None,
             dynamic_user: None,

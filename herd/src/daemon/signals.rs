@@ -34,6 +34,8 @@ pub(super) enum Word {
     Goal(&'static str),
     /// and that it is to tell how things stand.
     Dump,
+    #[cfg(debug_assertions)]
+    Mistake(super::fault::Fault),
 }
 
 /// glibc's `SIGRTMIN`, which is what container engines and kill(1) of Debian count from; musl's is one more.
@@ -127,7 +129,10 @@ impl Signals {
     /// When the kernel gives no signal descriptor.
     pub(super) fn block(is_machine: bool) -> io::Result<Self> {
         let listed = TABLE.iter().chain(MACHINE).map(|(number, _)| *number);
-        let numbers: Vec<i32> = listed.chain(HARMLESS).collect();
+        let numbers = listed.chain(HARMLESS);
+        #[cfg(debug_assertions)]
+        let numbers = numbers.chain(super::fault::SIGNALS.map(|(number, _)| REAL_TIME + number));
+        let numbers: Vec<i32> = numbers.collect();
         let fd = sandbox::signal_descriptor(&numbers)?;
         Ok(Self { fd, is_machine })
     }
@@ -155,6 +160,13 @@ impl Signals {
 }
 
 fn meaning(number: i32, is_machine: bool) -> Option<Word> {
+    #[cfg(debug_assertions)]
+    if let Some((_, fault)) = super::fault::SIGNALS
+        .iter()
+        .find(|(past, _)| REAL_TIME + past == number)
+    {
+        return Some(Word::Mistake(*fault));
+    }
     let table = if is_machine { MACHINE } else { TABLE };
     let (_, word) = table.iter().find(|(listed, _)| *listed == number)?;
     Some(*word)

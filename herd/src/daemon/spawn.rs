@@ -18,6 +18,7 @@ use super::runtime::{
 };
 use super::sources::Source;
 use super::{Daemon, paths, reason};
+use crate::advice::advice;
 use crate::logs::{Capture, capture};
 use crate::prepare::{self, Occasion, Prepared};
 use crate::supervisor::action::{Purpose, Role};
@@ -107,8 +108,15 @@ impl Daemon {
         if !self.host.is_root && wants_network(&prepared.config) {
             self.host.look_for_programs();
         }
-        let plan = sandbox::compile_with(&prepared.config, &self.host, &mut self.filters)
-            .map_err(|e| reason(&e))?;
+        let plan = sandbox::compile_with(&prepared.config, &self.host, &mut self.filters).map_err(
+            |error| {
+                let advice = advice(&error, &prepared.config, &self.host, &self.place);
+                if let Some(runtime) = self.runtimes.get_mut(&id) {
+                    runtime.advice = advice;
+                }
+                reason(&error)
+            },
+        )?;
         if is_main {
             let given_up: Vec<(String, String)> = plan
                 .warnings()
@@ -416,6 +424,8 @@ impl Daemon {
             .sources
             .add(registry, &read, Source::Output(id), Interest::READABLE)
             .map_err(|e| reason(&e))?;
+        // Without it the service waits at its full pipe should this process crash, which is no reason not to start it.
+        sandbox::read_on_after_crash(&read).ok();
         let runtime = self.runtime(id).ok_or("the unit is gone")?;
         runtime.outputs.push((Capture::new(read, name), token));
         Ok(write)

@@ -4,8 +4,9 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -27,10 +28,12 @@ use super::signals::Signals;
 use super::sources::{Source, Sources};
 use super::units_at_hand::UnitsAtHand;
 use super::watch::Watch;
-use super::{CLIENT_EVENTS, Daemon, clock};
+use super::{CLIENT_EVENTS, Daemon, clock, panic_words};
 use crate::control::server::{self, Server};
 use crate::logs::sink::Setup;
 use crate::logs::{Console, Sink, capture};
+use crate::pid1::guard;
+use crate::pid1::place::Place;
 use crate::prepare::{HandedOn, Surface};
 use crate::supervisor::{Supervisor, Time};
 use crate::users::Users;
@@ -95,17 +98,12 @@ pub fn run(options: Options) -> Result<Ended, StartError> {
     let lock = lock(&options.runtime_dir)?;
     let host = Host::detect()?.tried();
     let (mut daemon, base) = Daemon::begin(options, began, host, signals, inherited)?;
-    daemon.rescan();
-    daemon.turn();
-    daemon.tell_ready();
-    let code = match daemon.run_loop() {
-        Ok(code) => code,
-        Err(error) => {
-            daemon.note(&format!("the event queue failed: {error}"));
-            1
-        }
-    };
-    daemon.finish(base.as_ref());
+    let code = daemon.live();
+    // Nobody's services any more: a mistake here keeps no machine from its end.
+    let finished = catch_unwind(AssertUnwindSafe(|| daemon.finish(base.as_ref())));
+    if let Err(panic) = finished {
+        complain(&format!("bug in herd: {}", panic_words(&*panic)));
+    }
     daemon.manager.ended(code);
     drop(lock);
     Ok(Ended {
@@ -197,6 +195,15 @@ impl Daemon {
             Server::new(listener, control_poll.registry(), 0, uid).map_err(listen(&socket))?;
         let notify_path = options.runtime_dir.join("notify");
         let notify = NotifySocket::bind(&notify_path).map_err(listen(&notify_path))?;
+        let mut notes = options.notes.clone();
+        if options.mode.is_machine() {
+            if let Err(error) = guard::stand_by() {
+                notes.push(format!("nothing can watch over the end yet: {error}"));
+            }
+            // Who says that it is alive, or asks for something, is not to wait for a process that has crashed.
+            sandbox::read_on_after_crash(&notify).map_err(set("have the notify socket read"))?;
+            sandbox::refuse_after_crash(control.as_fd());
+        }
         let watch = Watch::new().map_err(set("watch directories"))?;
         let watching = set("watch the sources of events");
         let added = sources
@@ -218,7 +225,6 @@ impl Daemon {
         sources
             .add(registry, &releaser, Source::Networks, readable)
             .map_err(set("watch the sources of events"))?;
-        let mut notes = options.notes.clone();
         let base = cgroup_base(&options, &host, &mut notes);
         let surface = surface(&options, base.as_ref(), &notify_path, &host);
         let null = OpenOptions::new()
@@ -227,10 +233,13 @@ impl Daemon {
             .open("/dev/null")
             .map_err(set("open /dev/null"))?;
         let users = Users::read().unwrap_or_default();
+        let own_oom_kills = cgroup::own_oom_kills(&host.cgroups).unwrap_or(0);
         let mut daemon = Self {
             units: UnitsAtHand::new(units::load::host_facts()),
             surface,
             host,
+            place: Place::here(),
+            own_oom_kills,
             launcher,
             filters: sandbox::seccomp::Memory::default(),
             sink,
@@ -272,6 +281,9 @@ impl Daemon {
             clients_unheard: false,
             exit: None,
             wants_restart: false,
+            bugs: 0,
+            #[cfg(debug_assertions)]
+            breaks: 0,
             ending: super::power::Ending::default(),
             console,
             has_arrived: false,
@@ -294,6 +306,7 @@ impl Daemon {
         self.read_last_words();
         self.give_back_all();
         self.answer_shutdowns();
+        self.leave_to_next();
         // Flushes what clients still have to hear.
         self.serve_clients();
         if let Some(base) = base
@@ -327,6 +340,7 @@ impl Daemon {
         if self.surface.cgroup_base.is_some() || self.supervisor.services().any(spares) {
             return;
         }
+        self.launcher.end_spares();
         for pid in super::group::own_children() {
             let Some(pid) = rustix::process::Pid::from_raw(pid) else {
                 continue;
@@ -359,8 +373,7 @@ impl Daemon {
 const LAST_READINGS: usize = 16;
 
 /// The log itself is what failed; where stderr takes nothing either, nobody can be told.
-fn complain(text: &str) {
-    use std::io::Write;
+pub(super) fn complain(text: &str) {
     writeln!(io::stderr(), "herd: {text}").ok();
 }
 
@@ -492,8 +505,14 @@ pub(super) fn surface_of(
     notify: &Path,
     is_root: bool,
     handed_on: HandedOn,
-    environment: BTreeMap<String, String>,
+    mut environment: BTreeMap<String, String>,
 ) -> Surface {
+    let given = match mode {
+        Mode::Machine(machine) => machine.environment.clone(),
+        Mode::Foreground | Mode::System | Mode::User => Vec::new(),
+    };
+    // As if it were herd's own: conditions ask for it.
+    environment.extend(given.iter().cloned());
     let home = PathBuf::from(environment.get("HOME").map_or("/", String::as_str));
     let own = |variable: &str, below: &str| {
         // An empty or relative path there is none, as the XDG specification has it.
@@ -524,10 +543,7 @@ pub(super) fn surface_of(
         cgroup_base: base.map(|base| base.0.clone()),
         handed_on,
         environment,
-        given: match mode {
-            Mode::Machine(machine) => machine.environment.clone(),
-            Mode::Foreground | Mode::System | Mode::User => Vec::new(),
-        },
+        given,
         is_root,
     }
 }

@@ -98,6 +98,8 @@ struct State {
     directory: Option<LogDir>,
     is_closing: bool,
     is_done: bool,
+    #[cfg(debug_assertions)]
+    is_to_break: bool,
 }
 
 #[derive(Debug)]
@@ -259,6 +261,12 @@ impl Sink {
             .map_or(0, |unit| unit.lost)
     }
 
+    /// The writer is to panic at the next line.
+    #[cfg(debug_assertions)]
+    pub fn break_writer(&self) {
+        self.shared.lock().is_to_break = true;
+    }
+
     /// Lets the writer finish; `false` when it did not by the deadline. Lines after this are lost.
     pub fn close(&self, deadline: Duration) -> bool {
         let mut state = self.shared.lock();
@@ -340,6 +348,11 @@ impl Shared {
             // Cannot fail but for a full event counter, which wakes as well.
             waker.wake().ok();
         }
+    }
+
+    #[cfg(debug_assertions)]
+    pub(super) fn is_to_break(&self) -> bool {
+        std::mem::take(&mut self.lock().is_to_break)
     }
 
     pub(super) fn finished(&self) {

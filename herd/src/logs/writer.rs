@@ -1,6 +1,7 @@
 //! The one thread that writes log files, and may therefore wait for a disk.
 
 use std::os::fd::OwnedFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use rustix::fs::{Mode, OFlags, open};
@@ -82,8 +83,11 @@ impl Writer {
             for one in news {
                 self.learn(one);
             }
-            for run in runs(&queue) {
-                self.write(&run);
+            // A mistake costs what was being written, not all logs from then on; the panic hook tells of it.
+            if catch_unwind(AssertUnwindSafe(|| self.write_all(&queue))).is_err() {
+                self.begin_anew();
+                // Some of them may have been written: more cannot be lost.
+                self.lost = queue.entries.iter().map(|entry| (entry.slot, 1)).collect();
             }
             let lost = std::mem::take(&mut self.lost);
             self.shared.give_back(&queue, &lost);
@@ -95,6 +99,25 @@ impl Writer {
         self.shared.finished();
     }
 
+    fn write_all(&mut self, queue: &Queue) {
+        #[cfg(debug_assertions)]
+        #[expect(clippy::panic, reason = "that is what it is for")]
+        if self.shared.is_to_break() {
+            panic!("a mistake on purpose in the log writer");
+        }
+        for run in runs(queue) {
+            self.write(&run);
+        }
+    }
+
+    /// Nobody knows how far the files had got.
+    fn begin_anew(&mut self) {
+        self.open.clear();
+        for unit in self.units.iter_mut().flatten() {
+            unit.file = None;
+        }
+    }
+
     /// Files that are open lie in the old place, and what they hold goes along.
     fn move_to(&mut self, directory: LogDir) {
         if let Some(before) = &self.directory {
@@ -102,10 +125,7 @@ impl Writer {
             directory.take_over(before, units);
         }
         self.directory = Some(directory);
-        self.open.clear();
-        for unit in self.units.iter_mut().flatten() {
-            unit.file = None;
-        }
+        self.begin_anew();
     }
 
     fn learn(&mut self, news: News) {

@@ -15,6 +15,10 @@ use crate::users::Users;
 
 const UTMP: &str = "/run/utmp";
 const WTMP: &str = "/var/log/wtmp";
+/// proc_sys_kernel(5): another one each time that a kernel begins.
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+/// The one that wtmp has heard of.
+const RECORDED_BOOT: &str = "/run/herd/recorded-boot";
 /// The longest file that is read: a thousand sessions and more.
 const LONGEST: u64 = 1 << 20;
 
@@ -105,6 +109,19 @@ pub(super) fn write_boot() -> io::Result<()> {
     let now = clock_gettime(ClockId::Realtime);
     let at = now.tv_sec.saturating_mul(1_000_000) + now.tv_nsec / 1_000;
     file.write_all(&mark(BOOT_TIME, "reboot", &release, at).encode())
+}
+
+/// Appends that the machine has begun: once for each time that a kernel has, and so not after a soft reboot.
+///
+/// # Errors
+/// As `open(2)` and `write(2)`.
+pub fn write_begin_to_history(at: i64) -> io::Result<()> {
+    let boot = fs::read(BOOT_ID).unwrap_or_default();
+    if !boot.is_empty() && fs::read(RECORDED_BOOT).is_ok_and(|recorded| recorded == boot) {
+        return Ok(());
+    }
+    write_to_history(true, at)?;
+    fs::write(RECORDED_BOOT, boot)
 }
 
 /// Appends to the file of all that ever was, if there is one. Nobody who does not want it has it.

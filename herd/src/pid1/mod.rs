@@ -15,6 +15,7 @@ mod builtin;
 mod command_line;
 mod early;
 pub mod fstab;
+pub mod guard;
 mod locale;
 pub mod login_records;
 mod machine_id;

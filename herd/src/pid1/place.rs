@@ -19,6 +19,10 @@ const CAP_SYS_BOOT: u32 = 22;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Facts {
     pub is_process_1: bool,
+    /// The number of the parent; 0 of one outside of our PID namespace.
+    pub parent: u32,
+    /// systemd serves this place (sd_booted(3)).
+    pub has_systemd: bool,
     /// `$container`: managers set it for process 1 (systemd's container interface); a machine's kernel hands
     /// unknown `NAME=value` words of its command line on as environment, so it works there too.
     pub variable: Option<String>,
@@ -60,6 +64,41 @@ pub enum Sign {
     NoReboot,
     Containerenv,
     Dockerenv,
+}
+
+/// How a process comes to be what a container was started for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Entry {
+    /// Its first process.
+    First,
+    /// Started by its first process, which is a small init (`docker run --init`, tini) or a shell.
+    BelowInit,
+    /// Started from outside beside the first process: `exec`, or containers that share a PID namespace.
+    Beside,
+}
+
+impl Entry {
+    /// Nothing where this is no container, or a service of one that systemd serves.
+    pub fn of(facts: &Facts) -> Option<Self> {
+        if !Place::of(facts).is_container() {
+            return None;
+        }
+        match facts.parent {
+            _ if facts.is_process_1 => Some(Self::First),
+            0 => Some(Self::Beside),
+            1 if !facts.has_systemd => Some(Self::BelowInit),
+            _ => None,
+        }
+    }
+
+    /// As whom herd stands in this place, in words.
+    pub fn words(self, place: &Place) -> String {
+        match self {
+            Self::First => format!("process 1 of {place}"),
+            Self::BelowInit => format!("below process 1 of {place}"),
+            Self::Beside => format!("beside process 1 of {place}"),
+        }
+    }
 }
 
 impl Place {
@@ -144,6 +183,9 @@ impl Facts {
         let is_there = |path: &str| fs::symlink_metadata(path).is_ok();
         Self {
             is_process_1: super::is_first_process(),
+            parent: rustix::process::getppid()
+                .map_or(0, |pid| pid.as_raw_nonzero().get().unsigned_abs()),
+            has_systemd: is_there("/run/systemd/system"),
             variable: std::env::var_os("container").map(text),
             file: said_to_process_1("/run/systemd/container")
                 .or_else(|| said_to_process_1("/run/host/container-manager")),
@@ -276,6 +318,25 @@ mod tests {
             ..machine()
         };
         assert_eq!(sign(&docker), Some(Sign::Dockerenv));
+    }
+
+    #[test]
+    fn what_a_container_was_started_for_is_known_by_its_parent() {
+        let entry = |is_process_1, parent, has_systemd| {
+            Entry::of(&Facts {
+                is_process_1,
+                parent,
+                has_systemd,
+                variable: Some("podman".into()),
+                ..machine()
+            })
+        };
+        assert_eq!(entry(true, 0, false), Some(Entry::First));
+        assert_eq!(entry(false, 1, false), Some(Entry::BelowInit));
+        assert_eq!(entry(false, 0, false), Some(Entry::Beside));
+        assert_eq!(entry(false, 1, true), None);
+        assert_eq!(entry(false, 7, false), None);
+        assert_eq!(Entry::of(&machine()), None);
     }
 
     #[test]

@@ -28,6 +28,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 pub use units::Power;
 
+use super::guard::watch_over;
 use super::release;
 use super::{CLOCK, FIRST_BOOT};
 
@@ -104,32 +105,9 @@ pub fn has_next_kernel() -> bool {
     fs::read_to_string("/sys/kernel/kexec_loaded").is_ok_and(|text| text.trim() == "1")
 }
 
-/// After that time the machine ends without anything else being waited for.
-pub fn watch_over(power: Power, limit: Duration) {
-    let deadline = now() + limit;
-    let watch = move || {
-        loop {
-            let left = deadline.saturating_duration_since(now());
-            if left.is_zero() {
-                break;
-            }
-            thread::park_timeout(left);
-        }
-        say(&format!(
-            "the end has not come in {} minutes; {power} now",
-            limit.as_secs() / 60
-        ));
-        let Err(error) = tell_kernel(power);
-        say(&format!("the kernel does not do it: {error}"));
-    };
-    let started = thread::Builder::new().spawn(watch);
-    if let Err(error) = started {
-        say(&format!("nothing watches over the end: {error}"));
-    }
-}
-
 /// Does it beside, and waits for so long at most: what hangs in the kernel is left behind. `None` then.
-/// Where no thread can be made it is done here, as long as it takes.
+/// Where no thread can be made it is done here, for as long as the guard of the end allows; what would not be waited
+/// for is left undone.
 pub fn within<T: Send + 'static>(
     limit: Duration,
     act: impl FnOnce() -> T + Send + 'static,
@@ -154,7 +132,7 @@ fn within_thread<T: Send + 'static>(
             hand.send(Box::new(act) as Work<T>).ok()?;
             told.recv_timeout(limit).ok()
         }
-        Err(_) => Some(act()),
+        Err(_) => (!limit.is_zero()).then(act),
     }
 }
 
@@ -335,9 +313,7 @@ fn reap_until(deadline: Instant, spares: bool) -> bool {
 /// Executes ourselves again, as whatever lies there by now, with the words of the first time.
 fn begin_anew(open_files: Option<u64>) -> io::Result<Infallible> {
     // This boot is not the first one any more, and whoever starts counts from what the kernel gave.
-    for file in [FIRST_BOOT, NO_LOGIN] {
-        fs::remove_file(file).ok();
-    }
+    fs::remove_file(FIRST_BOOT).ok();
     let now = getrlimit(Resource::Nofile);
     let before = Rlimit {
         current: open_files,
@@ -371,7 +347,7 @@ fn present(link: &Path) -> PathBuf {
     clippy::disallowed_methods,
     reason = "the end has no loop and no supervisor whose clock could be asked"
 )]
-fn now() -> Instant {
+pub(super) fn now() -> Instant {
     Instant::now()
 }
 
@@ -447,5 +423,7 @@ mod tests {
             within_thread(impossible, Duration::from_secs(60), || 7),
             Some(7)
         );
+        let impossible = thread::Builder::new().stack_size(1 << 60);
+        assert_eq!(within_thread(impossible, Duration::ZERO, || 7), None);
     }
 }

@@ -576,6 +576,8 @@ impl Supervisor {
         if *self.tries.entry(id).and_modify(|n| *n += 1).or_insert(1) > TRIES_AT_ONCE {
             return self.touch_neighbours(id);
         }
+        let state = |set: &Self| set.entry(id).map(|entry| entry.service.state().clone());
+        let before = state(self);
         self.step(now, id, |service, step| {
             if matches!(service.state(), State::Backoff { .. }) {
                 // It counts as a try, so that the next one comes later.
@@ -583,6 +585,10 @@ impl Supervisor {
             }
             service.settle(step, Then::Fail(failure));
         });
+        if matches!(before, Some(State::Failed(_))) && state(self) == before {
+            // Nothing has changed, but it was tried and has failed once more.
+            self.failed(now, id);
+        }
         self.touch_neighbours(id);
     }
 
@@ -670,25 +676,7 @@ impl Supervisor {
             }
         }
         match &state {
-            State::Failed(_) if *before != state => {
-                let action = self.emergency(id, |unit| unit.lifecycle.failure_action);
-                let limit = match (&state, entry_limit(self.entry(id))) {
-                    (State::Failed(Failure::StartLimit), Some(action)) => action,
-                    _ => EmergencyAction::None,
-                };
-                for other in self.ties(id).on_failure.clone() {
-                    self.start_quietly(other);
-                }
-                if state == State::Failed(Failure::Unkillable) {
-                    // A start that waited for the end would make a second of what is still there.
-                    self.set_job(id, None);
-                    self.tries.insert(id, TRIES_AT_ONCE + 1);
-                }
-                self.came_to_rest(now, id);
-                self.carry_out_emergency(now, id, action);
-                self.carry_out_emergency(now, id, limit);
-                self.end_with(now, id);
-            }
+            State::Failed(_) if *before != state => self.failed(now, id),
             State::Inactive(rest) if *before != state => {
                 let succeeded = matches!(rest, Rest::Exited | Rest::Completed);
                 if matches!(rest, Rest::Completed | Rest::Skipped(_)) {
@@ -710,6 +698,28 @@ impl Supervisor {
             State::Backoff { until, .. } if *until <= now => self.backoff_over(id),
             _ => {}
         }
+    }
+
+    /// What its failure means for others, and for who waits for it.
+    fn failed(&mut self, now: Time, id: ServiceId) {
+        let state = self.entry(id).map(|entry| entry.service.state().clone());
+        let action = self.emergency(id, |unit| unit.lifecycle.failure_action);
+        let limit = match (&state, entry_limit(self.entry(id))) {
+            (Some(State::Failed(Failure::StartLimit)), Some(action)) => action,
+            _ => EmergencyAction::None,
+        };
+        for other in self.ties(id).on_failure.clone() {
+            self.start_quietly(other);
+        }
+        if state == Some(State::Failed(Failure::Unkillable)) {
+            // A start that waited for the end would make a second of what is still there.
+            self.set_job(id, None);
+            self.tries.insert(id, TRIES_AT_ONCE + 1);
+        }
+        self.came_to_rest(now, id);
+        self.carry_out_emergency(now, id, action);
+        self.carry_out_emergency(now, id, limit);
+        self.end_with(now, id);
     }
 
     /// The wait before the next try is over. A stop that waits for its turn goes before.

@@ -246,7 +246,7 @@ impl fmt::Display for Failure {
             Self::Launch(why) => f.write_str(why),
             Self::Timeout(what) => write!(f, "timeout: {what}"),
             Self::Watchdog => f.write_str("watchdog: no ping in time"),
-            Self::OutOfMemory => f.write_str("out of memory: killed by the kernel at its limit"),
+            Self::OutOfMemory => f.write_str("out of memory: killed by the kernel"),
             Self::Unhealthy(why) => write!(f, "unhealthy: {why}"),
             Self::Assert(why) => write!(f, "assertion: {why}"),
             Self::NoMain(why) => write!(f, "no main process: {why}"),

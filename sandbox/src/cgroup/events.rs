@@ -11,6 +11,7 @@ use rustix::event::{EventfdFlags, eventfd};
 use super::apply::MAX_DEPTH;
 use super::files::{CgroupError, groups_below, is_gone, keyed, read_if_there, write};
 use super::plan::CgroupPlan;
+use crate::host::Cgroups;
 
 /// `cgroup.events`, read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -100,6 +101,18 @@ pub fn oom_kills(plan: &CgroupPlan) -> Result<Option<u64>, CgroupError> {
         (None, Some(leaf)) => oom_kills_v1(&leaf.path, MAX_DEPTH).map(Some),
         (None, None) => Ok(None),
     }
+}
+
+/// How many processes the kernel killed for want of memory in the caller's own group and below it, in a
+/// container those of the container; `None` where nobody counts.
+pub fn own_oom_kills(cgroups: &Cgroups) -> Option<u64> {
+    let counted = |file: PathBuf| read_if_there(&file).ok().flatten();
+    let v2 = cgroups.v2.as_ref();
+    if let Some(text) = v2.and_then(|v2| counted(v2.own.join("memory.events"))) {
+        return keyed(&text, "oom_kill");
+    }
+    let v1 = cgroups.v1.get("memory")?;
+    keyed(&counted(v1.own.join("memory.oom_control"))?, "oom_kill")
 }
 
 /// v1 counts in the very group in which the victim was.

@@ -52,7 +52,9 @@ mod usage;
 pub use apply::{Removal, add, create, join, remove};
 pub(crate) use devices::has_programs;
 pub use devices::{DeviceKeeper, DevicePlan};
-pub use events::{Events, OomWatch, oom_kills, open_events, parse_events, watch_oom};
+pub use events::{
+    Events, OomWatch, oom_kills, open_events, own_oom_kills, parse_events, watch_oom,
+};
 pub use files::CgroupError;
 pub use plan::{
     CgroupPlan, LeafV1, LeafV2, OomGroup, Owner, PlanError, SLICE, Setting, Value, plan, plan_in,

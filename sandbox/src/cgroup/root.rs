@@ -133,7 +133,13 @@ pub fn left(name: &CgroupName, host: &Host) -> Result<CgroupPlan, PlanError> {
 pub fn remove_base(host: &Host, base: &CgroupName) -> Result<Removal, CgroupError> {
     let v2 = host.cgroups.v2.iter().map(|v2| &v2.own);
     let owns: Vec<PathBuf> = v2
-        .chain(host.cgroups.v1.values().map(|v1| &v1.own))
+        .chain(
+            host.cgroups
+                .v1
+                .values()
+                .filter(|v1| v1.writable)
+                .map(|v1| &v1.own),
+        )
         .map(|own| own.join(&base.0))
         .collect();
     remove_all(owns.iter())

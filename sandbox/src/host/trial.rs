@@ -5,19 +5,21 @@
 //! shows. A box that is compiled with that knowledge names the wall; without it, it fails at a step.
 
 use std::io;
+use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
 use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
 
 use super::{Host, UserNamespaces};
-use crate::sys::probe_clone::{Prepared, in_new_namespaces};
+use crate::sys::probe_clone::{self, Prepared, in_new_namespaces};
 
 impl Host {
-    /// The same host, where a user namespace and a `/proc` inside one were tried. Nothing is tried
-    /// where boxes take none: by root. Starts up to two children that end at once; about a
+    /// The same host, where a user namespace was tried, and in one a `/proc` and a host name. Nothing is
+    /// tried where boxes take none: by root. Starts up to three children that end at once; about a
     /// millisecond, not for every launch.
     #[must_use]
     pub fn tried(mut self) -> Self {
+        self.no_new_mounts = self.who_forbids_mounts();
         if self.is_root {
             return self;
         }
@@ -27,12 +29,16 @@ impl Host {
             Ok(()) => self.user_namespaces = UserNamespaces::Allowed,
             Err(error) => {
                 if self.user_namespaces == UserNamespaces::Allowed {
-                    let why = format!("this system ({})", words(&error));
+                    let why = self.who_forbids(&error);
                     self.user_namespaces = UserNamespaces::Refused(why);
                 }
                 return self;
             }
         }
+        let named = flags(&[libc::CLONE_NEWUSER, libc::CLONE_NEWUTS]);
+        self.no_new_hostname = in_new_namespaces(named, set_hostname, &own)
+            .err()
+            .map(|error| format!("{} forbids it", forbidder(&error)));
         let kinds = kinds | flags(&[libc::CLONE_NEWPID]);
         match in_new_namespaces(kinds, mount_proc, &own) {
             Ok(()) => self.no_new_proc = None,
@@ -43,6 +49,65 @@ impl Host {
         }
         self
     }
+
+    /// Behind a filter: the call for mounts that it refuses. docker's has no pivot_root(2), whatever the
+    /// capabilities.
+    fn who_forbids_mounts(&self) -> Option<String> {
+        if !is_behind_filter() {
+            return None;
+        }
+        let kinds = match self.is_root {
+            true => flags(&[libc::CLONE_NEWNS]),
+            false => flags(&[libc::CLONE_NEWUSER, libc::CLONE_NEWNS]),
+        };
+        let tried = in_new_namespaces(kinds, |_| Ok(()), &Prepared::default());
+        // Without a namespace there is nothing to be asked: another wall says so.
+        tried.ok()?;
+        let names = probe_clone::MOUNT_CALLS.iter();
+        names.enumerate().find_map(|(index, (name, _))| {
+            let asked = Prepared {
+                call: index,
+                ..Prepared::default()
+            };
+            let error = in_new_namespaces(kinds, ask, &asked).err()?;
+            Some(format!("{} refuses {name}", forbidder(&error)))
+        })
+    }
+
+    /// Who keeps us from a user namespace with nobody but ourselves in it, where no setting does.
+    fn who_forbids(&self, error: &io::Error) -> String {
+        const CAP_SETFCAP: u8 = 31;
+        let alone = in_new_namespaces(
+            flags(&[libc::CLONE_NEWUSER]),
+            |_| Ok(()),
+            &Prepared::default(),
+        );
+        // user_namespaces(7): since Linux 5.12 who maps user 0 holds this one.
+        if alone.is_ok() && self.uid == 0 && !self.has_capability(CAP_SETFCAP) {
+            return "the want of CAP_SETFCAP".to_owned();
+        }
+        forbidder(error)
+    }
+}
+
+/// `/proc/pid/status` of proc_pid_status(5): 2 is a filter.
+fn is_behind_filter() -> bool {
+    super::status::text(Path::new("/proc/self/status"))
+        .is_ok_and(|status| status.lines().any(|line| line == "Seccomp:\t2"))
+}
+
+/// In a mount namespace of its own: asks for one of the calls.
+fn ask(asked: &Prepared) -> io::Result<()> {
+    probe_clone::is_mount_call_refused(asked.call)
+}
+
+/// Who refuses what the kernel itself lets the owner of a user namespace do.
+fn forbidder(error: &io::Error) -> String {
+    let who = match is_behind_filter() {
+        true => "the system call filter around us",
+        false => "this system",
+    };
+    format!("{who} ({})", words(error))
 }
 
 fn words(error: &io::Error) -> String {
@@ -55,6 +120,7 @@ pub(super) fn own_maps(host: &Host) -> Prepared {
         uid_map: format!("{0} {0} 1", host.uid),
         gid_map: format!("{0} {0} 1", host.gid),
         user_namespace: None,
+        call: 0,
     }
 }
 
@@ -82,6 +148,11 @@ pub(super) fn mount_proc(own: &Prepared) -> io::Result<()> {
     settle(own)?;
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     Ok(mount(c"proc", c"/proc", c"proc", flags, None)?)
+}
+
+/// In a UTS namespace of its own: gives it a name.
+pub(super) fn set_hostname(_: &Prepared) -> io::Result<()> {
+    Ok(rustix::system::sethostname(b"herd")?)
 }
 
 fn put(path: &std::ffi::CStr, text: &str) -> io::Result<()> {

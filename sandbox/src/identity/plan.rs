@@ -106,7 +106,13 @@ pub(crate) fn decide(
             let other = wanted.uid.is_some_and(|uid| uid != host.uid)
                 || wanted.gid.is_some_and(|gid| gid != host.gid);
             if other {
-                let reason = "only root can start a service as another user";
+                let reason = match host.uid {
+                    0 => {
+                        "as another user than root it takes CAP_SYS_ADMIN: without it a box stands in \
+                         a user namespace that has herd's own user alone"
+                    }
+                    _ => "only root can start a service as another user",
+                };
                 return Err(refuse(Wall::UserNamespace, reason));
             }
             UserNamespace::default()
@@ -141,7 +147,7 @@ pub(crate) fn decide(
                 gid: find(Ids::Groups, gids, config.identity.gid, host.gid)?,
                 uids: uids.clone(),
                 gids: gids.clone(),
-                directly: host.is_root,
+                directly: maps_directly(host),
             };
             let limit = limit(&wanted, walls)?;
             Ok(Users::Mapped { maps, limit })
@@ -156,6 +162,12 @@ pub(crate) fn decide(
         )),
         IdMaps::ByCaller => Ok(Users::ByCaller),
     }
+}
+
+/// Claims that the kernel takes any range from us (`user_namespaces(7)`); else `newuidmap(1)` has the say.
+fn maps_directly(host: &Host) -> bool {
+    let holds = |number| host.has_capability(number);
+    host.is_root || (host.uid == 0 && holds(CAP_SETUID) && holds(CAP_SETGID))
 }
 
 /// The caller under its new number, with a second namespace below the first where that is to be.
@@ -208,6 +220,8 @@ fn alone(
     })
 }
 
+const CAP_SETGID: u8 = 6;
+const CAP_SETUID: u8 = 7;
 const CAP_NET_ADMIN: u8 = 12;
 const CAP_SYS_ADMIN: u8 = 21;
 const CAP_SYS_RESOURCE: u8 = 24;

@@ -1,4 +1,5 @@
-//! `clone3(2)`: the only place a process is made.
+//! `clone3(2)`: the only place a process is made. Where a filter around us answers that there is no such call, as
+//! docker's does to processes without `CAP_SYS_ADMIN`, by `clone(2)`, which does the same but for cgroups.
 #![allow(
     unsafe_code,
     reason = "a child that shares our memory, on a stack of its own"
@@ -297,13 +298,27 @@ pub(crate) fn fork(parent: Parent, namespaces: u64) -> Result<Side, Errno> {
     }
     // SAFETY: a complete clone_args of the size given; no CLONE_VM, so the child has its own copy
     // of all memory; the process has one thread, so no lock is held by another.
-    let returned = check(unsafe {
+    let mut returned = check(unsafe {
         libc::syscall(
             libc::SYS_clone3,
             &raw const arguments,
             size_of::<CloneArguments>(),
         )
-    })?;
+    });
+    let mut has_handlers = false;
+    if returned == Err(Errno(libc::ENOSYS))
+        && let Some(call) = arguments.for_clone()
+    {
+        let [a, b, c, d, e] = call.arguments;
+        has_handlers = true;
+        // SAFETY: as above; a null stack means to go on with the copy of this one, and the only pointer is
+        // that to `pidfd`.
+        returned = check(unsafe { libc::syscall(call.number, a, b, c, d, e) });
+    }
+    let returned = returned?;
+    if returned == 0 && has_handlers {
+        super::signals::forget_handlers()?;
+    }
     if returned == 0 {
         return Ok(Side::Child);
     }
@@ -328,19 +343,82 @@ struct CloneArguments {
     cgroup: u64,
 }
 
-/// `clone3`, after which the child calls `run(argument)` on its own stack. Gives the kernel's
-/// answer in the parent: a pid, or a negated error number.
+impl CloneArguments {
+    fn for_clone3(&self) -> Call {
+        Call {
+            number: libc::SYS_clone3,
+            arguments: [
+                ptr::from_ref(self) as u64,
+                size_of::<Self>() as u64,
+                0,
+                0,
+                0,
+            ],
+        }
+    }
+
+    /// `clone(2)` has no room for the cgroup. Handlers stay: they are no danger to a child that has all
+    /// signals blocked until it executes a program.
+    fn for_clone(&self) -> Option<Call> {
+        if self.flags & CLONE_INTO_CGROUP != 0 {
+            return None;
+        }
+        let flags = self.flags & !CLONE_CLEAR_SIGHAND | self.exit_signal;
+        let top = self.stack + self.stack_size;
+        // The pidfd is stored where the pid would be: both cannot be asked for.
+        let (pidfd, tls) = (self.pidfd, 0);
+        let arguments = if cfg!(target_arch = "x86_64") {
+            [flags, top, pidfd, self.child_tid, tls]
+        } else {
+            // CONFIG_CLONE_BACKWARDS.
+            [flags, top, pidfd, tls, self.child_tid]
+        };
+        let number = libc::SYS_clone;
+        Some(Call { number, arguments })
+    }
+}
+
+/// A system call and what it is given.
+#[derive(Debug, Clone, Copy)]
+struct Call {
+    number: libc::c_long,
+    arguments: [u64; 5],
+}
+
+/// `clone3`, or else `clone`, after which the child calls `run(argument)` on its own stack. Gives the
+/// kernel's answer in the parent: a pid, or a negated error number.
 ///
 /// # Safety
 /// `arguments` names a stack nobody uses; no signal handler may run in the child; what `run`
 /// does must be sound in memory shared with a suspended parent.
-#[cfg(target_arch = "x86_64")]
 unsafe fn clone_onto_stack(
     arguments: &CloneArguments,
     run: extern "C" fn(*const libc::c_void) -> !,
     argument: *const libc::c_void,
 ) -> i64 {
+    // SAFETY: the caller vouches for the stack, for the signals and for `run`; `arguments` is complete.
+    let returned = unsafe { call_onto_stack(arguments.for_clone3(), run, argument) };
+    // A child that stays in our memory would keep our handlers.
+    let call = arguments.for_clone();
+    match call.filter(|_| arguments.flags & CLONE_VFORK != 0) {
+        // SAFETY: the same call in its older form; the first one has made no child.
+        Some(call) if returned == -i64::from(libc::ENOSYS) => unsafe {
+            call_onto_stack(call, run, argument)
+        },
+        _ => returned,
+    }
+}
+
+/// # Safety
+/// That of [`clone_onto_stack`]; `call` is one of the two, with whole arguments.
+#[cfg(target_arch = "x86_64")]
+unsafe fn call_onto_stack(
+    call: Call,
+    run: extern "C" fn(*const libc::c_void) -> !,
+    argument: *const libc::c_void,
+) -> i64 {
     let returned: i64;
+    let [a, b, c, d, e] = call.arguments;
     // SAFETY: the caller vouches for the stack and for `run`. The child leaves this block by the
     // call only, with the stack the kernel gave it (16-byte aligned: the size is), so the
     // parent's frame is never touched by it; rcx and r11 are lost to `syscall`.
@@ -354,9 +432,12 @@ unsafe fn clone_onto_stack(
             "call r13",
             "ud2",
             "2:",
-            inlateout("rax") libc::SYS_clone3 => returned,
-            in("rdi") arguments,
-            in("rsi") size_of::<CloneArguments>(),
+            inlateout("rax") call.number => returned,
+            in("rdi") a,
+            in("rsi") b,
+            in("rdx") c,
+            in("r10") d,
+            in("r8") e,
             in("r12") argument,
             in("r13") run,
             lateout("rcx") _,
@@ -371,12 +452,13 @@ unsafe fn clone_onto_stack(
 /// # Safety
 /// As there.
 #[cfg(target_arch = "aarch64")]
-unsafe fn clone_onto_stack(
-    arguments: &CloneArguments,
+unsafe fn call_onto_stack(
+    call: Call,
     run: extern "C" fn(*const libc::c_void) -> !,
     argument: *const libc::c_void,
 ) -> i64 {
     let returned: i64;
+    let [a, b, c, d, e] = call.arguments;
     // SAFETY: as on x86_64; the kernel preserves every register but x0 across `svc`.
     unsafe {
         std::arch::asm!(
@@ -387,9 +469,12 @@ unsafe fn clone_onto_stack(
             "blr x22",
             "brk #1",
             "2:",
-            inlateout("x0") arguments => returned,
-            in("x1") size_of::<CloneArguments>(),
-            in("x8") libc::SYS_clone3,
+            inlateout("x0") a => returned,
+            in("x1") b,
+            in("x2") c,
+            in("x3") d,
+            in("x4") e,
+            in("x8") call.number,
             in("x21") argument,
             in("x22") run,
         );
@@ -402,12 +487,13 @@ unsafe fn clone_onto_stack(
 /// # Safety
 /// As there.
 #[cfg(target_arch = "riscv64")]
-unsafe fn clone_onto_stack(
-    arguments: &CloneArguments,
+unsafe fn call_onto_stack(
+    call: Call,
     run: extern "C" fn(*const libc::c_void) -> !,
     argument: *const libc::c_void,
 ) -> i64 {
     let returned: i64;
+    let [a, b, c, d, e] = call.arguments;
     // SAFETY: as on x86_64; the kernel preserves every register but a0 across `ecall`.
     unsafe {
         std::arch::asm!(
@@ -417,9 +503,12 @@ unsafe fn clone_onto_stack(
             "jalr s3",
             "ebreak",
             "2:",
-            inlateout("a0") arguments => returned,
-            in("a1") size_of::<CloneArguments>(),
-            in("a7") libc::SYS_clone3,
+            inlateout("a0") a => returned,
+            in("a1") b,
+            in("a2") c,
+            in("a3") d,
+            in("a4") e,
+            in("a7") call.number,
             in("s2") argument,
             in("s3") run,
         );

@@ -1,8 +1,10 @@
 //! What the first process does instead of dying: the kernel would panic.
 //!
 //! A signal that would end it, or a mistake nothing can be made of any more, ends all deciding: a shell is
-//! offered on the console, again and again, and children are reaped meanwhile. Nothing here allocates
-//! or takes a lock: the heap may be what broke.
+//! offered on the console, again and again. Meanwhile children are reaped, and what services write is read and
+//! thrown away, so that none of them waits for ever at a full pipe. Nothing here allocates or takes a lock:
+//! the heap may be what broke. Which descriptors are to be read is known to the kernel alone (`epoll(7)`), for
+//! the same reason.
 #![allow(
     unsafe_code,
     reason = "sigaction, sigaltstack, fork and execve in a process that may be broken"
@@ -10,8 +12,9 @@
 
 use std::ffi::CStr;
 use std::io;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::ptr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
 /// Signals that the kernel sends for what a process did itself, and abort(3)'s.
 const FATAL: [(libc::c_int, &CStr); 6] = [
@@ -33,10 +36,23 @@ const STACK: usize = 64 * 1024;
 static SULOGIN: [&CStr; 2] = [c"/sbin/sulogin", c"--force"];
 static SHELL: [&CStr; 1] = [c"/bin/sh"];
 
+/// Of one descriptor at a time, so that a service which floods keeps neither the others nor the reaping.
+const READ_AT_ONCE: usize = 16;
+const CHUNK: usize = 16 * 1024;
+/// Should a child's end not wake us.
+const LOOK_EVERY: libc::c_int = 1_000;
+
+/// The descriptors that [`read_on_after_crash`] was told of; -1 where no crash is caught.
+static OUTPUTS: AtomicI32 = AtomicI32::new(-1);
+/// The socket that [`refuse_after_crash`] was told of, or -1.
+static DOOR: AtomicI32 = AtomicI32::new(-1);
+/// [`stay_alive`] was called.
+static HAS_STOPPED: AtomicBool = AtomicBool::new(false);
+
 /// From now on those signals lead to [`stay_alive`].
 ///
 /// # Errors
-/// As `mmap(2)`, `sigaltstack(2)` and `sigaction(2)`.
+/// As `mmap(2)`, `sigaltstack(2)`, `sigaction(2)` and `epoll_create1(2)`.
 pub fn catch_crashes() -> io::Result<()> {
     // SAFETY: an anonymous mapping at a place the kernel chooses touches no memory of ours.
     let stack = unsafe {
@@ -64,30 +80,80 @@ pub fn catch_crashes() -> io::Result<()> {
     for (signal, _) in FATAL {
         // SAFETY: all-zero is a valid sigaction: the default action, an empty mask, no flags.
         let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
-        action.sa_sigaction = crashed as extern "C" fn(libc::c_int) as libc::sighandler_t;
-        action.sa_flags = libc::SA_ONSTACK | libc::SA_NODEFER;
+        action.sa_sigaction = crashed as Handler as libc::sighandler_t;
+        action.sa_flags = libc::SA_ONSTACK | libc::SA_NODEFER | libc::SA_SIGINFO;
         // SAFETY: the action is whole, its handler makes only async-signal-safe calls and never
         // returns; the old action is not asked for.
         if unsafe { libc::sigaction(signal, &raw const action, ptr::null_mut()) } != 0 {
             return Err(io::Error::last_os_error());
         }
     }
+    // SAFETY: takes a flag; the kernel makes a descriptor.
+    let outputs = unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) };
+    if outputs < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel has just made it, so it is nobody else's.
+    let outputs = unsafe { OwnedFd::from_raw_fd(outputs) };
+    // For good: there is no end of this process.
+    OUTPUTS.store(outputs.into_raw_fd(), Ordering::Relaxed);
     Ok(())
 }
 
-extern "C" fn crashed(signal: libc::c_int) {
+/// Who writes into this descriptor goes on after a crash: what arrives is read then, and thrown away. It must not
+/// block. Closing it takes it back. Nothing happens where no crash is caught.
+///
+/// # Errors
+/// As `epoll_ctl(2)`.
+pub fn read_on_after_crash(fd: impl AsFd) -> io::Result<()> {
+    let outputs = OUTPUTS.load(Ordering::Relaxed);
+    if outputs < 0 {
+        return Ok(());
+    }
+    control(outputs, libc::EPOLL_CTL_ADD, fd.as_fd().as_raw_fd())
+}
+
+/// Who connects to this listening socket after a crash is refused at once, instead of waiting for an answer that
+/// never comes. It must stay open.
+pub fn refuse_after_crash(fd: impl AsFd) {
+    DOOR.store(fd.as_fd().as_raw_fd(), Ordering::Relaxed);
+}
+
+fn control(epoll: libc::c_int, what: libc::c_int, fd: libc::c_int) -> io::Result<()> {
+    let mut event = libc::epoll_event {
+        // Edges only: a descriptor whose number is another's by then is told of once, and not for ever.
+        events: (libc::EPOLLIN | libc::EPOLLET).cast_unsigned(),
+        u64: u64::from(fd.cast_unsigned()),
+    };
+    // SAFETY: the event is whole, and copied.
+    if unsafe { libc::epoll_ctl(epoll, what, fd, &raw mut event) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
+type Handler = extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut libc::c_void);
+
+extern "C" fn crashed(signal: libc::c_int, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
     // SAFETY: takes no argument and cannot fail.
     let thread = unsafe { libc::gettid() };
     // SAFETY: as above.
     let process = unsafe { libc::getpid() };
     if thread != process {
+        static IS_TOLD: AtomicBool = AtomicBool::new(false);
         // What broke may be everybody's. The thread that decides is to stop, and nobody but it reaps.
-        // SAFETY: the thread that a process is numbered by lives as long as the process.
-        unsafe { libc::syscall(libc::SYS_tgkill, process, process, signal) };
+        if !HAS_STOPPED.load(Ordering::Relaxed) && !IS_TOLD.swap(true, Ordering::Relaxed) {
+            // SAFETY: the thread that a process is numbered by lives as long as the process.
+            unsafe { libc::syscall(libc::SYS_tgkill, process, process, signal) };
+        }
         stand_still();
     }
-    static HAS_CRASHED: AtomicBool = AtomicBool::new(false);
-    if HAS_CRASHED.swap(true, Ordering::Relaxed) {
+    if HAS_STOPPED.load(Ordering::Relaxed) {
+        // SAFETY: with SA_SIGINFO the kernel hands over a whole record.
+        if unsafe { (*info).si_code } <= 0 {
+            // Sent by somebody (sigaction(2)): there is nothing to stop any more.
+            return;
+        }
         // Even this was too much: not to die is all that is left.
         stand_still();
     }
@@ -102,25 +168,56 @@ fn stand_still() -> ! {
     }
 }
 
-/// Offers a shell on the console for ever, and reaps what ends meanwhile. For process 1 alone: it never
-/// returns, and nothing else of this process goes on but threads that already run.
+/// Offers a shell on the console for ever, reaps what ends meanwhile, and reads on from what
+/// [`read_on_after_crash`] was told of. For the first thread of process 1 alone: it never returns, and nothing else of
+/// this process goes on but threads that already run.
 pub fn stay_alive(reason: &CStr) -> ! {
+    HAS_STOPPED.store(true, Ordering::Relaxed);
     // Nobody hears ctrl-alt-del as a signal any more: the kernel is to restart the machine at it (reboot(2)).
     // SAFETY: takes a number; without the right to, nothing changes.
     unsafe { libc::reboot(libc::RB_ENABLE_CAD) };
+    // SAFETY: takes numbers; of one that is no socket the kernel says so.
+    unsafe { libc::shutdown(DOOR.load(Ordering::Relaxed), libc::SHUT_RDWR) };
+    let waits = hear_children();
     loop {
         say(&[
             b"\r\nherd: stopped deciding after ",
             reason.to_bytes(),
-            b"; services run on, nobody looks after them.\r\nherd: a shell on the console; \
-              'reboot -f' starts the machine anew.\r\n",
+            b"; services run on, nobody looks after them, and what they write is thrown away.\r\nherd: a shell on \
+              the console; 'reboot -f' starts the machine anew.\r\n",
         ]);
         match fork() {
             Some(0) => become_shell(),
-            Some(shell) => reap_until(shell),
-            None => pause_a_little(),
+            Some(shell) => attend(&waits, Some(shell)),
+            None => {}
         }
+        // So that a shell which cannot start does not fill the console.
+        attend(&waits, None);
     }
+}
+
+/// The ends of children wake us from now on; gives the signals that are held back while nothing is waited for.
+fn hear_children() -> libc::sigset_t {
+    extern "C" fn nothing(_: libc::c_int) {}
+    // SAFETY: all-zero is a valid sigaction: an empty mask, no flags.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    action.sa_sigaction = nothing as extern "C" fn(libc::c_int) as libc::sighandler_t;
+    // SAFETY: the action is whole and its handler does nothing; the old one is not asked for.
+    unsafe { libc::sigaction(libc::SIGCHLD, &raw const action, ptr::null_mut()) };
+    let mut children = empty_set();
+    // SAFETY: the set is whole, and the number a signal's.
+    unsafe { libc::sigaddset(&raw mut children, libc::SIGCHLD) };
+    let mut before = empty_set();
+    // SAFETY: both sets are whole and ours.
+    unsafe { libc::sigprocmask(libc::SIG_BLOCK, &raw const children, &raw mut before) };
+    // SAFETY: as above.
+    unsafe { libc::sigdelset(&raw mut before, libc::SIGCHLD) };
+    before
+}
+
+fn empty_set() -> libc::sigset_t {
+    // SAFETY: an all-zero set is the empty one.
+    unsafe { std::mem::zeroed() }
 }
 
 /// To the console, without waiting for one that is stopped.
@@ -148,8 +245,7 @@ fn fork() -> Option<libc::pid_t> {
 }
 
 fn become_shell() -> ! {
-    // SAFETY: an all-zero set is the empty one.
-    let none: libc::sigset_t = unsafe { std::mem::zeroed() };
+    let none = empty_set();
     // SAFETY: the set is whole; nothing of the old one is asked for.
     unsafe { libc::sigprocmask(libc::SIG_SETMASK, &raw const none, ptr::null_mut()) };
     // SAFETY: takes no argument.
@@ -180,25 +276,80 @@ fn become_shell() -> ! {
     unsafe { libc::_exit(127) }
 }
 
-fn reap_until(shell: libc::pid_t) {
+/// Reaps and reads on until that child has ended; without one for a second.
+fn attend(waits: &libc::sigset_t, shell: Option<libc::pid_t>) {
+    let begun = seconds();
     loop {
         // SAFETY: no status is asked for.
-        let pid = unsafe { libc::waitpid(-1, ptr::null_mut(), 0) };
-        if pid == shell {
-            return pause_a_little();
+        let pid = unsafe { libc::waitpid(-1, ptr::null_mut(), libc::WNOHANG) };
+        if shell == Some(pid) {
+            return;
         }
-        if pid < 0 && io::Error::last_os_error().raw_os_error() != Some(libc::EINTR) {
-            return pause_a_little();
+        if pid > 0 {
+            continue;
+        }
+        let has_none = pid < 0 && io::Error::last_os_error().raw_os_error() == Some(libc::ECHILD);
+        if has_none && shell.is_some() {
+            return;
+        }
+        read_on(waits);
+        if shell.is_none() && seconds() > begun + 1 {
+            return;
         }
     }
 }
 
-/// So that a shell which cannot start does not fill the console.
-fn pause_a_little() {
-    let second = libc::timespec {
-        tv_sec: 1,
+fn seconds() -> libc::time_t {
+    let mut now = libc::timespec {
+        tv_sec: 0,
         tv_nsec: 0,
     };
-    // SAFETY: the time is whole; what is left of it is not asked for.
-    unsafe { libc::nanosleep(&raw const second, ptr::null_mut()) };
+    // SAFETY: the time is whole and ours.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
+    now.tv_sec
+}
+
+/// Waits for something to read or the end of a child, and throws away what services have written.
+fn read_on(waits: &libc::sigset_t) {
+    let outputs = OUTPUTS.load(Ordering::Relaxed);
+    let mut events = [libc::epoll_event { events: 0, u64: 0 }; 16];
+    let room = libc::c_int::try_from(events.len()).unwrap_or(1);
+    // SAFETY: the events have the room that is told, the set is whole. Without a queue it fails at once.
+    let count = unsafe { libc::epoll_pwait(outputs, events.as_mut_ptr(), room, LOOK_EVERY, waits) };
+    if count < 0 && io::Error::last_os_error().raw_os_error() != Some(libc::EINTR) {
+        let while_nothing_comes = libc::timespec {
+            tv_sec: 1,
+            tv_nsec: 0,
+        };
+        // SAFETY: no descriptor is looked at; time and set are whole.
+        unsafe { libc::ppoll(ptr::null_mut(), 0, &raw const while_nothing_comes, waits) };
+        return;
+    }
+    for event in events.iter().take(usize::try_from(count).unwrap_or(0)) {
+        let told = event.u64;
+        if let Ok(fd) = libc::c_int::try_from(told)
+            && !is_read_out(fd)
+        {
+            // Said again at once, after the others.
+            control(outputs, libc::EPOLL_CTL_MOD, fd).ok();
+        }
+    }
+}
+
+fn is_read_out(fd: libc::c_int) -> bool {
+    let mut bytes = [0_u8; CHUNK];
+    (0..READ_AT_ONCE).any(|_| {
+        // Another file has the number by now if its owner crashed between a close and what follows: that may block.
+        let mut polled = libc::pollfd {
+            fd,
+            events: libc::POLLIN,
+            revents: 0,
+        };
+        // SAFETY: one record, whole and ours.
+        if unsafe { libc::poll(&raw mut polled, 1, 0) } <= 0 {
+            return true;
+        }
+        // SAFETY: the bytes are ours for their length.
+        unsafe { libc::read(fd, bytes.as_mut_ptr().cast(), bytes.len()) <= 0 }
+    })
 }

@@ -64,6 +64,58 @@ pub(crate) fn has_keyrings() -> bool {
     answer >= 0 || !refused.contains(&io::Error::last_os_error().raw_os_error())
 }
 
+/// Claims that no call reaches a keyring: the kernel has none, or a filter around us, which goes on to
+/// whomever we start, refuses all three.
+pub(crate) fn are_keyrings_shut() -> bool {
+    let shut = |errno: Option<i32>| matches!(errno, Some(libc::ENOSYS | libc::EPERM));
+    const NO_SUCH_OPERATION: libc::c_long = -1;
+    // SAFETY: plain numbers; there is no such operation, which the kernel answers with EOPNOTSUPP.
+    let keyctl = unsafe { libc::syscall(libc::SYS_keyctl, NO_SUCH_OPERATION, 0, 0, 0, 0) };
+    if keyctl != -1 || !shut(io::Error::last_os_error().raw_os_error()) {
+        return false;
+    }
+    let nothing = std::ptr::null::<libc::c_void>();
+    for call in [libc::SYS_add_key, libc::SYS_request_key] {
+        // SAFETY: without a type, which is read first, the kernel answers EFAULT and looks at nothing else.
+        let answer = unsafe { libc::syscall(call, nothing, nothing, nothing, 0, 0) };
+        if answer != -1 || !shut(io::Error::last_os_error().raw_os_error()) {
+            return false;
+        }
+    }
+    true
+}
+
+/// What trees of mounts are made with.
+pub(crate) const MOUNT_CALLS: [(&str, libc::c_long); 5] = [
+    ("fsopen", libc::SYS_fsopen),
+    ("open_tree", libc::SYS_open_tree),
+    ("move_mount", libc::SYS_move_mount),
+    ("pivot_root", libc::SYS_pivot_root),
+    ("umount2", libc::SYS_umount2),
+];
+
+/// Asks for a call of [`MOUNT_CALLS`] in a way in which it does nothing. The caller has `CAP_SYS_ADMIN` where
+/// it is, which the kernel asks for before it reads anything: `EPERM` and `ENOSYS` are a filter's.
+pub(crate) fn is_mount_call_refused(index: usize) -> io::Result<()> {
+    const NOBODY: libc::c_long = -1;
+    let Some((_, call)) = MOUNT_CALLS.get(index) else {
+        return Ok(());
+    };
+    let nothing = std::ptr::null::<libc::c_void>();
+    let first = match *call {
+        libc::SYS_open_tree | libc::SYS_move_mount => NOBODY,
+        _ => 0,
+    };
+    // SAFETY: descriptors that nobody has, null pointers for every path, and no size: the kernel answers
+    // EFAULT, EBADF or EINVAL and does nothing.
+    let answer = unsafe { libc::syscall(*call, first, nothing, nothing, nothing, 0, 0) };
+    let error = io::Error::last_os_error();
+    match error.raw_os_error() {
+        Some(libc::ENOSYS | libc::EPERM) if answer == -1 => Err(error),
+        _ => Ok(()),
+    }
+}
+
 /// Makes a child in new namespaces of these kinds (`CLONE_NEW*`) that does `body` and ends, and
 /// reports the refusal of the clone or the errno with which `body` ended.
 ///
@@ -102,6 +154,8 @@ pub(crate) struct Prepared {
     pub(crate) gid_map: String,
     /// The owners of an idmapped mount.
     pub(crate) user_namespace: Option<OwnedFd>,
+    /// Which of [`MOUNT_CALLS`] is asked for.
+    pub(crate) call: usize,
 }
 
 /// A user namespace with this map of users and groups, held by nothing but the descriptor.

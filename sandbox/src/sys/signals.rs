@@ -95,6 +95,14 @@ pub(crate) fn is_handled(signal: i32) -> bool {
     disposition(signal).is_none_or(|handler| handler != libc::SIG_DFL && handler != libc::SIG_IGN)
 }
 
+/// Gives every signal that has a handler its default, as `CLONE_CLEAR_SIGHAND` does.
+pub(crate) fn forget_handlers() -> Result<(), Errno> {
+    for signal in (1..=LAST_SIGNAL).filter(|signal| is_handled(*signal)) {
+        set_disposition(signal, Disposition::Default)?;
+    }
+    Ok(())
+}
+
 /// The signal as a member of a [`Set`].
 pub(crate) fn bit(signal: i32) -> Set {
     1 << (signal - 1)

@@ -48,7 +48,7 @@ impl World {
     pub(crate) fn new() -> Self {
         unshare(CloneFlags::CLONE_NEWNET).unwrap();
         // Of a namespace that had the number before and has ended.
-        let _ = fs::remove_dir_all(registry());
+        fs::remove_dir_all(registry()).ok();
         ip("link set lo up");
         let mut outside = Command::new("unshare");
         outside.args(["-n", "sh", "-c", "ip link set lo up; echo; exec cat"]);

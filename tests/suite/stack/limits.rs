@@ -17,7 +17,7 @@ fn an_oom_kill_stays_in_its_own_box() {
          restart = 'no'\nboxed = true\n[limits]\nmemory = '32M'\nswap = '0'\n",
     );
     herd.wait_state("hog", "failed");
-    let reason = "out of memory: killed by the kernel at its limit";
+    let reason = "out of memory: killed by the kernel";
     assert_eq!(herd.status("hog")["failure"], reason);
     let shown = herd.ok(&["status", "hog"]);
     assert!(shown.contains(reason), "{shown}");

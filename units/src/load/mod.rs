@@ -67,6 +67,7 @@ pub fn load(search: &SearchPath, facts: &Facts) -> Loaded {
     loader.refuse_joins_of_the_host();
     loader.warn_of_claims();
     loader.install();
+    loader.want_also();
     loader.order_boot();
     loader.loaded
 }
@@ -160,7 +161,7 @@ impl<'a> Loader<'a> {
         }
     }
 
-    /// The names in the enabled directory, and a boot's goal.
+    /// The names in the enabled directory, a boot's goal, and what is wanted beside them.
     fn roots(&mut self) -> Vec<UnitName> {
         let boot = self.search.boot.as_ref();
         let goal = boot.map(|boot| boot.goal.clone());
@@ -173,6 +174,7 @@ impl<'a> Loader<'a> {
             // A machine without a single unit of its own still boots.
             self.loaded.complete |= boot.is_some();
             names.extend(enabled);
+            names.extend(self.search.also.iter().cloned());
         }
         names
     }

@@ -137,6 +137,36 @@ impl Loader<'_> {
             }
         }
     }
+
+    /// What is wanted beside the enabled units and would never start by itself.
+    pub(super) fn want_also(&mut self) {
+        let Loaded {
+            units,
+            enabled,
+            aliases,
+            ..
+        } = &mut self.loaded;
+        for name in &self.search.also {
+            let name = aliases.get(name).unwrap_or(name);
+            if !units.values().any(|unit| starts(unit, name)) {
+                enabled.insert(name.clone());
+            }
+        }
+    }
+}
+
+/// Claims that the unit starts this one at some time.
+fn starts(unit: &Unit, name: &UnitName) -> bool {
+    let ties = &unit.dependencies;
+    let lists = [
+        &ties.requires,
+        &ties.wants,
+        &ties.binds_to,
+        &ties.upholds,
+        &ties.on_failure,
+        &ties.on_success,
+    ];
+    lists.into_iter().any(|list| list.contains(name))
 }
 
 /// All lists of names of a unit, with their keys.

@@ -1,6 +1,7 @@
 //! The directories units come from, and whose files in them are believed.
 #![forbid(unsafe_code)]
 
+use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -19,6 +20,8 @@ pub struct SearchPath {
     pub networks: Option<PathBuf>,
     /// What a machine boots with; `None` of a herd that is not its first process.
     pub boot: Option<Boot>,
+    /// Units that are wanted, enabled or not, unless another unit starts them (`herd run --exit-with`).
+    pub also: BTreeSet<UnitName>,
     /// The user named the directory on the command line: its owner's files are believed too.
     pub explicit: bool,
 }
@@ -51,6 +54,7 @@ impl SearchPath {
             vendor: Some("/usr/lib/herd/units".into()),
             networks: Some("/etc/herd/networks".into()),
             boot: None,
+            also: BTreeSet::new(),
             explicit: false,
         }
     }
@@ -63,6 +67,7 @@ impl SearchPath {
             vendor: Some("/usr/lib/herd/user".into()),
             networks: Some(configuration.join("herd/networks")),
             boot: None,
+            also: BTreeSet::new(),
             explicit: false,
         }
     }

@@ -24,6 +24,7 @@ impl Tree {
             vendor: Some(root.path().join("vendor")),
             networks: Some(root.path().join("networks")),
             boot: None,
+            also: std::collections::BTreeSet::new(),
             explicit: false,
         };
         let tree = Self { root, search };
@@ -60,6 +61,28 @@ fn description<'l>(loaded: &'l Loaded, unit: &str) -> &'l str {
 fn problems(loaded: &Loaded, unit: &str) -> String {
     let reports = &loaded.broken[&name(unit)];
     units::diagnostic::render_all(reports, false)
+}
+
+#[test]
+fn what_is_wanted_beside_the_enabled_units_starts_unless_another_unit_starts_it() {
+    let mut tree = Tree::new(&[
+        (
+            "enabled/web.toml",
+            "command = \"w\"\nafter = [\"main\"]\non_failure = [\"rescuer\"]",
+        ),
+        (
+            "available/main.toml",
+            "command = \"m\"\nrequires = [\"db\"]",
+        ),
+        ("available/db.toml", "command = \"d\""),
+        ("available/rescuer.toml", "command = \"r\""),
+        ("available/job@.toml", "command = \"j\""),
+    ]);
+    tree.search.also = ["main", "rescuer", "db", "job@a"].map(name).into();
+    let loaded = tree.load();
+    let enabled: Vec<&str> = loaded.enabled.iter().map(UnitName::as_str).collect();
+    assert_eq!(enabled, ["job@a", "main", "web"]);
+    assert!(loaded.broken.is_empty() && loaded.diagnostics.is_empty());
 }
 
 #[test]

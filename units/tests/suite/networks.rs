@@ -179,6 +179,7 @@ impl Tree {
             vendor: Some(self.path("vendor")),
             networks: Some(self.path("networks")),
             boot: None,
+            also: std::collections::BTreeSet::new(),
             explicit: false,
         }
     }

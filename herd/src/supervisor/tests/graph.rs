@@ -234,6 +234,22 @@ fn on_failure_and_on_success_start_what_they_name() {
 }
 
 #[test]
+fn who_fails_again_in_the_same_way_starts_what_it_names_again() {
+    let job = unit("job", |t| {
+        t.requires = names(&["nowhere"]);
+        t.on_failure = names(&["alarm"]);
+    });
+    let mut stage = Stage::enabled(&[job, plain("alarm")], &["job"]);
+    for _ in 0..3 {
+        assert!(matches!(stage.state("job"), State::Failed(_)));
+        assert!(stage.is_active("alarm"));
+        stage.command(Verb::Stop, &["alarm"]);
+        assert!(!stage.is_active("alarm"));
+        stage.command(Verb::Start, &["job"]);
+    }
+}
+
+#[test]
 fn units_that_start_each_other_on_failure_are_cut_off() {
     let circle = |a: &str, b: &str| {
         unit(a, |t| {

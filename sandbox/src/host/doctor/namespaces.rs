@@ -3,7 +3,7 @@
 use std::io;
 
 use super::{Finding, Look, Need, Subject};
-use crate::host::trial::{flags, mount_proc, own_maps, settle};
+use crate::host::trial::{flags, mount_proc, own_maps, set_hostname, settle};
 use crate::host::{Host, UserNamespaces};
 use crate::sys::probe_clone::{Prepared, in_new_namespaces};
 use crate::sys::process;
@@ -47,8 +47,14 @@ pub(super) fn findings(host: &Host) -> Vec<Finding> {
     let made = in_new_namespaces(with_user(host, &all), settle, &own);
     findings.push(look.tried(made, "a child took its place in all at once", &advice));
     findings.push(proc_inside(host, &own));
+    let look = Look::new(Subject::Namespaces, Need::Box, "a host name of its own");
+    let kinds = with_user(host, &[libc::CLONE_NEWUTS]);
+    let named = in_new_namespaces(kinds, set_hostname, &own);
+    findings.push(look.tried(named, "set in a new uts namespace", FILTER));
     findings
 }
+
+const FILTER: &str = "a container's system call filter or a security module may forbid it";
 
 fn advice(host: &Host) -> String {
     match &host.user_namespaces {
@@ -56,9 +62,7 @@ fn advice(host: &Host) -> String {
             "{setting} forbids user namespaces. Root needs none; a user's unit can name what it does \
              without: best_effort = [\"namespaces\"]"
         ),
-        UserNamespaces::Allowed => {
-            "a container's system call filter or a security module may forbid it".to_owned()
-        }
+        UserNamespaces::Allowed => FILTER.to_owned(),
     }
 }
 
@@ -96,7 +100,7 @@ fn proc_inside(host: &Host, own: &Prepared) -> Finding {
     let advice = match &host.no_new_proc {
         Some(why) if !host.is_root => format!(
             "{why}: a container is to leave /proc whole (docker: --security-opt \
-             systempaths=unconfined), or the unit does without: best_effort = [\"protect_proc\", \
+             systempaths=unconfined, podman: --security-opt unmask=ALL), or the unit does without: best_effort = [\"protect_proc\", \
              \"pid_namespace\"]"
         ),
         _ => String::new(),
