@@ -96,7 +96,9 @@ pub fn compile_with(
         late_time: None,
     };
     let cgroup = compiler.cgroup()?;
-    let only_v2 = cgroup.as_ref().is_none_or(|group| group.v1.is_empty());
+    let is_born_inside = cgroup.as_ref().is_none_or(|group| {
+        group.v1.is_empty() && (group.v2.is_none() || host.has_births_in_cgroups())
+    });
     let carrier = match &config.walls {
         Some(walls) => {
             compiler.boxed(walls)?;
@@ -104,7 +106,7 @@ pub fn compile_with(
         }
         None => {
             compiler.bare()?;
-            if only_v2 && config.lifecycle == Lifecycle::default() {
+            if is_born_inside && config.lifecycle == Lifecycle::default() {
                 Carrier::Vfork
             } else {
                 Carrier::Executor

@@ -48,6 +48,9 @@ pub struct Host {
     /// not tried.
     #[serde(default)]
     pub no_new_mounts: Option<String>,
+    /// There is no `clone3(2)`: a container's filter answers so. Nobody can be born in a cgroup then.
+    #[serde(default)]
+    pub no_clone3: bool,
     /// A process may have a session keyring of its own.
     pub keyrings: bool,
     /// Nobody here can reach a keyring at all: no box needs one of its own.
@@ -167,6 +170,7 @@ impl Host {
             no_new_proc: covers_proc(&status::text(Path::new("/proc/self/mountinfo"))?),
             no_new_hostname: None,
             no_new_mounts: None,
+            no_clone3: !probe_clone::has_clone3(),
             keyrings: probe_clone::has_keyrings(),
             keyrings_shut: probe_clone::are_keyrings_shut(),
             memory_bytes,
@@ -208,6 +212,7 @@ impl Host {
             no_new_proc: None,
             no_new_hostname: None,
             no_new_mounts: None,
+            no_clone3: false,
             keyrings: true,
             keyrings_shut: false,
             memory_bytes: 0,
@@ -238,6 +243,12 @@ impl Host {
             net: true,
             time: true,
         }
+    }
+
+    /// Claims that a process can be made in a v2 group (`CLONE_INTO_CGROUP`, Linux 5.7). Else somebody has to join
+    /// it before there is a program.
+    pub fn has_births_in_cgroups(&self) -> bool {
+        !self.no_clone3 && self.kernel >= KernelVersion::new(5, 7)
     }
 
     /// Claims that the effective set holds the capability of this number.
@@ -346,6 +357,7 @@ impl Host {
             no_new_proc: None,
             no_new_hostname: None,
             no_new_mounts: None,
+            no_clone3: false,
             keyrings: true,
             keyrings_shut: false,
             memory_bytes: 1 << 30,

@@ -27,6 +27,7 @@ fn root(cgroups: Cgroups) -> Host {
         no_new_proc: None,
         no_new_hostname: None,
         no_new_mounts: None,
+        no_clone3: false,
         keyrings: true,
         keyrings_shut: false,
         memory_bytes: 1 << 30,
@@ -191,6 +192,27 @@ fn limits_in_v1_are_no_work_for_the_caller() {
     assert_eq!(carrier(&bare(), &hybrid()), Carrier::Vfork);
     assert_eq!(carrier(&limited(), &hybrid()), Carrier::Executor);
     assert_eq!(carrier(&limited(), &pure_v2()), Carrier::Vfork);
+}
+
+#[test]
+fn a_v2_group_that_nobody_can_be_born_in_is_joined_by_an_executor() {
+    let carrier = |config: &Config, host: &Host| compile(config, host).unwrap().carrier();
+    let filtered = Host {
+        no_clone3: true,
+        ..pure_v2()
+    };
+    let old = Host {
+        kernel: KernelVersion::new(5, 6),
+        ..pure_v2()
+    };
+    for host in [filtered, old] {
+        assert_eq!(carrier(&limited(), &host), Carrier::Executor);
+        let groupless = Config {
+            cgroup: None,
+            ..bare()
+        };
+        assert_eq!(carrier(&groupless, &host), Carrier::Vfork);
+    }
 }
 
 #[test]
