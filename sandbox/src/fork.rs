@@ -58,7 +58,13 @@ pub fn launch_by_copy(
     let cannot = |errno: Errno| LaunchError::Clone(errno.into());
     let capabilities = capabilities::permitted().map_err(cannot)?;
     match plan.may_be_built_in_our_memory(capabilities) {
-        true => launch_in_our_memory(plan, &files, ignored, held_back),
+        true => match launch_in_our_memory(plan, &files, ignored, held_back) {
+            // A filter without clone3(2): see `clone_onto_stack`, which has no other call for such a child.
+            Err(LaunchError::Clone(error)) if error.raw_os_error() == Some(libc::ENOSYS) => {
+                launch(plan, files, ignored, held_back)
+            }
+            launched => launched,
+        },
         false => launch(plan, files, ignored, held_back),
     }
 }
