@@ -14,9 +14,12 @@ use super::{Host, UserNamespaces};
 use crate::sys::probe_clone::{self, Prepared, in_new_namespaces};
 
 impl Host {
-    /// The same host, where a user namespace was tried, and in one a `/proc` and a host name. Nothing is
-    /// tried where boxes take none: by root. Starts up to three children that end at once; about a
-    /// millisecond, not for every launch.
+    /// The same host, with what was tried. Behind a filter: the calls that make mounts, in a mount namespace. By
+    /// who is not root and so takes a user namespace for a box: that namespace, and in one a host name and a
+    /// `/proc`. By root without a filter nothing is.
+    ///
+    /// Each trial is a child that ends at once: up to three without a filter, which take about a millisecond, and
+    /// behind one six more. Not for every launch.
     #[must_use]
     pub fn tried(mut self) -> Self {
         self.no_new_mounts = self.who_forbids_mounts();
