@@ -5,6 +5,7 @@
 //! process. What can only be known by trying is [`doctor`]'s business.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -13,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::Namespaces;
 use crate::network::UserModeProgram;
 use crate::relax::covers_proc;
-use crate::sys::{capabilities, probe_clone};
+use crate::sys::{capabilities, probe_clone, text_of};
 
 mod cgroups;
 pub mod doctor;
@@ -85,12 +86,44 @@ pub enum Architecture {
     Riscv64,
 }
 
-/// What the sysctls say about new user namespaces of this process.
+/// What is known about new user namespaces of this process.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum UserNamespaces {
     Allowed,
-    /// The setting that forbids them, as `key=value`.
-    Refused(String),
+    Refused(Forbidder),
+}
+
+/// Who forbids user namespaces; [`Display`](fmt::Display) as the subject of "... forbids it".
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Forbidder {
+    /// A setting of the whole machine, as `key=value`: a sysctl, or an option that the kernel was built with.
+    Setting(String),
+    /// Root maps itself by `CAP_SETFCAP` alone (`user_namespaces(7)`, Linux 5.12), and lacks it.
+    NoFileCapability,
+    /// A system call filter around us, with this errno.
+    Filter(i32),
+    /// No setting and no filter, with this errno: a security module or a `/proc` that is covered may be behind it.
+    System(i32),
+}
+
+impl Forbidder {
+    /// Claims that it is so for the whole machine, whatever a container was started with.
+    pub fn is_of_machine(&self) -> bool {
+        matches!(self, Self::Setting(_))
+    }
+}
+
+impl fmt::Display for Forbidder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Setting(setting) => f.write_str(setting),
+            Self::NoFileCapability => f.write_str("the want of CAP_SETFCAP"),
+            Self::Filter(errno) => {
+                write!(f, "the system call filter around us ({})", text_of(*errno))
+            }
+            Self::System(errno) => write!(f, "this system ({})", text_of(*errno)),
+        }
+    }
 }
 
 /// The cgroup hierarchies that this process can see.
@@ -330,13 +363,13 @@ fn user_namespaces(is_root: bool) -> UserNamespaces {
         ),
     ];
     if !Path::new("/proc/self/ns/user").exists() {
-        return UserNamespaces::Refused("CONFIG_USER_NS=n".to_owned());
+        return UserNamespaces::Refused(Forbidder::Setting("CONFIG_USER_NS=n".to_owned()));
     }
     forbidding
         .iter()
         .find(|(key, bad, applies)| *applies && value(key).as_deref() == Some(*bad))
         .map_or(UserNamespaces::Allowed, |(key, bad, _)| {
-            UserNamespaces::Refused(format!("{key}={bad}"))
+            UserNamespaces::Refused(Forbidder::Setting(format!("{key}={bad}")))
         })
 }
 
@@ -384,6 +417,27 @@ mod tests {
         );
         assert_eq!(KernelVersion::parse("5.4-rc1"), KernelVersion::new(5, 4));
         assert_eq!(KernelVersion::parse("garbage"), KernelVersion::new(0, 0));
+    }
+
+    #[test]
+    fn who_forbids_user_namespaces_is_told_in_words() {
+        let told = [
+            Forbidder::Setting("user.max_user_namespaces=0".into()),
+            Forbidder::NoFileCapability,
+            Forbidder::Filter(libc::EPERM),
+            Forbidder::System(libc::EACCES),
+        ]
+        .map(|who| (who.to_string(), who.is_of_machine()));
+        let words = [
+            ("user.max_user_namespaces=0".to_owned(), true),
+            ("the want of CAP_SETFCAP".to_owned(), false),
+            (
+                "the system call filter around us (operation not permitted)".to_owned(),
+                false,
+            ),
+            ("this system (permission denied)".to_owned(), false),
+        ];
+        assert_eq!(told, words);
     }
 
     #[test]

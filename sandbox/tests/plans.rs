@@ -10,7 +10,7 @@ use sandbox::config::{
     Amount, Bind, CgroupName, Directory, Identity, Lifecycle, Limits, Network, PathAccess,
     PathRule, PortAccess, PortRule, Ports, Process, Root, Scope, Wall, Walls,
 };
-use sandbox::host::{Architecture, Cgroups, KernelVersion, UserNamespaces, V1, V2};
+use sandbox::host::{Architecture, Cgroups, Forbidder, KernelVersion, UserNamespaces, V1, V2};
 use sandbox::{Carrier, Config, Host, compile};
 
 fn root(cgroups: Cgroups) -> Host {
@@ -246,7 +246,9 @@ fn relaxed(config: &Config, host: &Host, relaxed: &[Wall]) -> (String, Vec<Wall>
 
 fn without_user_namespaces() -> Host {
     Host {
-        user_namespaces: UserNamespaces::Refused("user.max_user_namespaces=0".to_owned()),
+        user_namespaces: UserNamespaces::Refused(Forbidder::Setting(
+            "user.max_user_namespaces=0".into(),
+        )),
         ..user()
     }
 }
