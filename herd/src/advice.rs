@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 
+use sandbox::capability::{CAP_NET_ADMIN, CAP_SETFCAP};
 use sandbox::config::{Config, Wall};
 use sandbox::host::UserNamespaces;
 use sandbox::{CompileError, Host};
@@ -78,9 +79,6 @@ fn has_options(container: &Container) -> bool {
     let manager = container.manager.as_deref();
     matches!(manager, None | Some("docker" | "podman" | "oci"))
 }
-
-const CAP_NET_ADMIN: u8 = 12;
-const CAP_SETFCAP: u8 = 31;
 
 /// What root needs for a box that nothing else helps.
 fn capabilities(config: &Config, host: &Host) -> Option<String> {

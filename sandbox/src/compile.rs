@@ -20,6 +20,7 @@
 use std::ffi::OsStr;
 use std::path::PathBuf;
 
+use crate::capability::CAP_NET_ADMIN;
 use crate::cgroup;
 use crate::config::{
     Bind, CgroupLimits, Config, Data, Identity, Keyring, Lifecycle, MountAction, NamespaceKind,
@@ -567,7 +568,6 @@ impl Compiler<'_> {
     }
 }
 
-const CAP_NET_ADMIN: u8 = 12;
 /// `HOST_NAME_MAX`.
 const HOSTNAME_LONGEST: usize = 64;
 const DEFAULT_UMASK: u32 = 0o022;

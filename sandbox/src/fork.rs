@@ -10,6 +10,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 
 use rustix::process::{Resource, getrlimit, setrlimit};
 
+use crate::capability::{CAP_SYS_ADMIN, CAP_SYS_PTRACE};
 use crate::config::{Inherit, Rlimit};
 use crate::executor;
 use crate::held::HeldDescriptors;
@@ -25,9 +26,6 @@ use crate::sys::lend::{Lent, lend_memory};
 use crate::sys::signals::{self, Blocked};
 use crate::sys::{Errno, capabilities, descriptors, process};
 use crate::walk::{self, Walker};
-
-const CAP_SYS_PTRACE: u32 = 19;
-const CAP_SYS_ADMIN: u32 = 21;
 
 /// Starts the plan's process by a copy of the caller, as
 /// [`Launcher::launch`](crate::Launcher::launch) does for [`Carrier::Fork`](crate::Carrier::Fork), without a

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::capability::{CAP_MKNOD, CAP_SYS_ADMIN};
 use crate::config::Namespaces;
 use crate::network::UserModeProgram;
 use crate::relax::covers_proc;
@@ -291,9 +292,6 @@ impl Host {
             .is_some_and(|set| set & 1 == 1)
     }
 }
-
-const CAP_SYS_ADMIN: u32 = 21;
-const CAP_MKNOD: u32 = 27;
 
 impl KernelVersion {
     pub fn new(major: u16, minor: u16) -> Self {

@@ -11,6 +11,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
 
 use super::{Forbidder, Host, UserNamespaces};
+use crate::capability::CAP_SETFCAP;
 use crate::sys::probe_clone::{self, Prepared, in_new_namespaces};
 use crate::sys::text_of;
 
@@ -80,7 +81,6 @@ impl Host {
 
     /// Who keeps us from a user namespace with nobody but ourselves in it, where no setting does.
     fn who_forbids(&self, error: &io::Error) -> Forbidder {
-        const CAP_SETFCAP: u8 = 31;
         let alone = in_new_namespaces(
             flags(&[libc::CLONE_NEWUSER]),
             |_| Ok(()),
