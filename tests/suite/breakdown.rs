@@ -49,6 +49,8 @@ fn a_mistake_in_the_log_writer_costs_what_was_being_written() {
     herd.wait_file("herd.err", "a mistake on purpose in the log writer");
     herd.open_gate("gate");
     assert_eq!(herd.wait_out("web", 1), ["later"]);
+    herd.ok(&["stop", "web"]);
+    herd.wait_log("herd", " lost: a mistake in herd's log writer");
     assert!(herd.shutdown().success());
 }
 
