@@ -281,7 +281,7 @@ impl Daemon {
             clients_unheard: false,
             exit: None,
             wants_restart: false,
-            bugs: 0,
+            bugs: super::breakdown::Bugs::default(),
             #[cfg(debug_assertions)]
             breaks: 0,
             ending: super::power::Ending::default(),
