@@ -137,7 +137,10 @@ impl Daemon {
             self.options.search.boot = Some(before);
             return Err(problem.into());
         }
-        self.has_arrived = false;
+        let goal_now = self.supervisor.id(goal);
+        let goal_now = goal_now.and_then(|id| self.supervisor.service(id));
+        self.has_arrived = goal_now
+            .is_some_and(|goal| matches!(goal.state(), crate::supervisor::State::Active(_)));
         self.note(&format!("the goal is {goal} now"));
         // Who comes out of the emergency shell has mended it.
         self.look_again();

@@ -41,7 +41,7 @@ impl Daemon {
             Action::Probe { id, run, purpose } => self.start_probe(id, run, purpose),
             Action::CancelProbe { id, run } => self.cancel_probe(id, run),
             Action::Release { id, again } => self.release(id, again),
-            Action::Changed { id, state } => self.announce(id, &state),
+            Action::Changed { id, state, news } => self.announce(id, &state, news),
             Action::Forget { id } => self.forget(id),
             Action::Answer { ticket, answer } => self.answer(ticket, answer),
             Action::Ending { because_of } => self.note_ending(because_of),
