@@ -9,7 +9,7 @@ use units::UnitName;
 use super::{CLIENT_EVENTS, Daemon, clock, reason, units_at_hand};
 use crate::control::protocol::{
     Call, CatReply, Info, Job, JobFailure, ListReply, Mode as WireMode, PlanReply, Refusal, Reply,
-    ShutdownReply, StateChange, StatusReply, UnitFile, Whom as WireWhom, WhyReply,
+    StateChange, StatusReply, UnitFile, Whom as WireWhom, WhyReply,
 };
 use crate::control::server::CallId;
 use crate::network::{self, NetworkOccasion};
@@ -93,7 +93,7 @@ impl Daemon {
                         self.calls.shutdowns.push(id);
                         return;
                     }
-                    Ok(note) => Ok(Reply::Shutdown(ShutdownReply { note })),
+                    Ok(reply) => Ok(Reply::Shutdown(reply)),
                     Err(refusal) => Err(refusal),
                 }
             }

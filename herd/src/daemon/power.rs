@@ -14,7 +14,7 @@ use units::{Haste, Power, UnitName};
 
 use super::units_at_hand::NotAtHand;
 use super::{Daemon, clock};
-use crate::control::protocol::{Ending as WireEnding, Refusal, Schedule, Way};
+use crate::control::protocol::{Ending as WireEnding, Refusal, Schedule, ShutdownReply, Way};
 use crate::pid1::power::NO_LOGIN;
 use crate::pid1::{guard, login_records, power, wall, warnings};
 use crate::supervisor::explain::duration;
@@ -286,7 +286,7 @@ impl Daemon {
         way: Option<Way>,
         force: bool,
         plan: Schedule,
-    ) -> Result<Option<String>, Refusal> {
+    ) -> Result<ShutdownReply, Refusal> {
         let refused = |reason: &str| {
             Err(Refusal::Refused {
                 reason: reason.to_owned(),
@@ -302,7 +302,7 @@ impl Daemon {
                 }
                 None | Some(Way::Exit) => {
                     self.shutdown_event(force);
-                    Ok(None)
+                    Ok(ShutdownReply::default())
                 }
             };
         }
@@ -332,7 +332,7 @@ impl Daemon {
                 });
             }
             self.switch_off(wish, haste);
-            return Ok(None);
+            return Ok(ShutdownReply::default());
         }
         if self.ending.has_begun() {
             return refused("the machine is on its way to its end already");
@@ -340,7 +340,7 @@ impl Daemon {
         Ok(self.schedule(wish, haste, plan))
     }
 
-    fn schedule(&mut self, wish: Power, haste: Haste, plan: Schedule) -> Option<String> {
+    fn schedule(&mut self, wish: Power, haste: Haste, plan: Schedule) -> ShutdownReply {
         let now = clock::now();
         let when = duration(plan.delay);
         let before = |scheduled: &Scheduled, what: &str| {
@@ -357,7 +357,10 @@ impl Daemon {
                 let words = warnings::text(wish, plan.delay, plan.message.as_deref());
                 wall::say_to_all(&words);
             }
-            return Some(stays);
+            return ShutdownReply {
+                note: Some(stays),
+                stays: true,
+            };
         }
         let replaced = self.ending.scheduled.take();
         let forgotten = replaced.map(|scheduled| before(&scheduled, "is forgotten"));
@@ -375,7 +378,10 @@ impl Daemon {
         });
         self.allow_logins();
         self.warn_of_end();
-        forgotten
+        ShutdownReply {
+            note: forgotten,
+            stays: false,
+        }
     }
 
     /// # Errors
