@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Access, access};
 
 use super::failure::{Failure, words};
+use crate::pid1::place::Place;
 
 /// In the order in which they are tried.
 const PARENTS: &[&str] = &["/tmp", "/dev/shm"];
@@ -31,8 +32,12 @@ pub(super) fn in_use() -> Option<PathBuf> {
     })
 }
 
-/// A hint for who looks for herd in a container as another user than the one it runs as.
+/// A hint for who looks for herd in a container as another user than the one it runs as. The first process of a
+/// machine says nothing of where a user's own herd is.
 pub(super) fn of_another() -> Option<String> {
+    if !Place::here().is_container() {
+        return None;
+    }
     let first = Path::new("/proc/1");
     let is_herd = fs::read_to_string(first.join("comm")).is_ok_and(|name| name.trim() == "herd");
     let owner = fs::metadata(first).ok()?.uid();
