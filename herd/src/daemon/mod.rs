@@ -23,6 +23,7 @@ mod notices;
 pub mod notify;
 mod offline;
 pub mod options;
+mod own_kills;
 mod paths;
 mod perform;
 mod power;
@@ -89,8 +90,7 @@ pub(crate) struct Daemon {
     surface: Surface,
     host: Host,
     place: Place,
-    /// Kills for want of memory in our own group that were told, or came before us.
-    own_oom_kills: u64,
+    own_kills: own_kills::OwnKills,
     launcher: Launcher,
     filters: sandbox::seccomp::Memory,
     sink: Sink,
