@@ -132,12 +132,9 @@ impl Places {
 
     pub(super) fn connect(&self) -> Result<Client, Failure> {
         Client::connect(&self.socket()).map_err(|error| {
-            let may_be_anothers = match &error {
-                ClientError::Unreachable { source, .. } => {
-                    self.is_usual && source.kind() != io::ErrorKind::PermissionDenied
-                }
-                _ => false,
-            };
+            let may_be_anothers = self.is_usual
+                && matches!(&error, ClientError::Unreachable { source, .. }
+                    if source.kind() != io::ErrorKind::PermissionDenied);
             let failure = Failure::from(error);
             match may_be_anothers.then(spare::of_another).flatten() {
                 Some(hint) => failure.hint(hint),
