@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Access, access};
 
 use super::failure::{Failure, words};
-use crate::pid1::place::Place;
+use crate::pid1::place::{Facts, Place};
 
 /// In the order in which they are tried.
 const PARENTS: &[&str] = &["/tmp", "/dev/shm"];
@@ -35,7 +35,12 @@ pub(super) fn in_use() -> Option<PathBuf> {
 /// A hint for who looks for herd in a container as another user than the one it runs as. The first process of a
 /// machine says nothing of where a user's own herd is.
 pub(super) fn of_another() -> Option<String> {
-    if !Place::here().is_container() {
+    // Whether it may reboot says something of who asks alone: a user may not, on a machine neither.
+    let facts = Facts {
+        may_reboot: true,
+        ..Facts::read()
+    };
+    if !Place::by_kernel(&facts).is_container() {
         return None;
     }
     let first = Path::new("/proc/1");
