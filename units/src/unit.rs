@@ -61,7 +61,7 @@ pub struct Placement {
     pub freeze: bool,
 }
 
-/// Where a unit came from. `digest` changes when any of its files does.
+/// Where a unit came from. `digest` changes when any of its files does, or what a boot adds to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Source {
     pub path: PathBuf,

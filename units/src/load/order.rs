@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -52,6 +53,10 @@ impl Loader<'_> {
         if mounts.is_empty() && wanted.is_empty() && required.is_empty() {
             return;
         }
+        // What is beside its files is part of what it is.
+        let mut hasher = DefaultHasher::new();
+        (unit.source.digest, &mounts, &wanted, &required).hash(&mut hasher);
+        unit.source.digest = hasher.finish();
         let dependencies = Arc::make_mut(&mut unit.dependencies);
         for name in mounts.iter().chain(&required) {
             push(&mut dependencies.requires, name);
