@@ -93,8 +93,8 @@ fn without_a_getty_it_is_said_once_that_no_login_is_offered() {
             "until herd is-failed -q serial-getty@ttyS0; do sleep 0.1; done
              echo goal: $(herd is-active multi-user); herd logs serial-getty@ttyS0 | sed 's/^/log: /'; kill -PWR 1",
         );
-    const WORDS: &str = "No login is offered on ttyS0: neither agetty (package util-linux) nor a busybox with getty \
-                         (package busybox) is installed.";
+    const WORDS: &str = "no login is offered on ttyS0: neither agetty (package util-linux) nor a busybox with getty \
+                         (package busybox) is installed";
     let mut machine = disk.boot();
     machine.wait("goal: active");
     machine.wait("log: ");

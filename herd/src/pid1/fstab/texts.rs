@@ -362,10 +362,13 @@ fn await_device(entry: &Entry, wishes: &Wishes, machine: &Machine) -> Vec<String
         return Vec::new();
     }
     let timeout = format_duration(wishes.device_timeout);
+    let line = entry.line.to_string();
     let words = [
         &machine.herd,
         "machine",
         "await-device",
+        "--line",
+        &line,
         "--timeout",
         &timeout,
         "--",

@@ -9,6 +9,7 @@ mod check;
 mod conf_d;
 mod device;
 mod linger;
+mod login;
 mod modules;
 mod mount;
 mod power_button;
@@ -29,6 +30,9 @@ use super::machine_id::{self, Kept};
 pub enum Task {
     /// Wait until a device is there.
     AwaitDevice {
+        /// Of fstab; the console is told where it does not come.
+        #[arg(long)]
+        line: Option<usize>,
         /// `infinity`, or a duration.
         #[arg(long)]
         timeout: String,
@@ -59,6 +63,14 @@ pub enum Task {
     MachineId,
     /// Start the herds of users who linger.
     Linger,
+    /// Offer a login on a terminal: agetty or, without it, busybox's getty.
+    Login {
+        /// A line, whose speed the other end decides.
+        #[arg(long)]
+        serial: bool,
+        /// Below /dev.
+        terminal: String,
+    },
     /// Wait for the power button, and run a program then.
     PowerButton {
         #[arg(required = true, trailing_var_arg = true)]
@@ -73,6 +85,11 @@ pub enum TaskError {
     Address(#[from] address::AddressError),
     #[error(transparent)]
     Device(#[from] device::DeviceError),
+    #[error("line {line} of /etc/fstab")]
+    DeviceOfLine {
+        line: usize,
+        source: device::DeviceError,
+    },
     #[error(transparent)]
     Mount(#[from] mount::MountError),
     #[error(transparent)]
@@ -93,8 +110,23 @@ pub enum TaskError {
     PowerButton { source: io::Error },
     #[error("the id of this machine is not kept: the next boot will make another")]
     MachineId { source: io::Error },
+    #[error(
+        "no login is offered on {terminal}: neither agetty (package util-linux) nor a busybox with getty \
+         (package busybox) is installed"
+    )]
+    Login { terminal: String },
     #[error("{count} of the users could not be served")]
     Users { count: usize },
+}
+
+impl TaskError {
+    /// The exit code that says so: `EX_UNAVAILABLE` of sysexits.h where a unit that is tried again fares no better.
+    pub fn code(&self) -> u8 {
+        match self {
+            Self::Login { .. } => 69,
+            _ => 1,
+        }
+    }
 }
 
 /// Does it; `Ok` is done.
@@ -103,11 +135,11 @@ pub enum TaskError {
 /// As each task has them.
 pub fn run(task: &Task) -> Result<(), TaskError> {
     match task {
-        Task::AwaitDevice { timeout, device } => {
-            let found = device::wait(device, device::timeout(timeout)?)?;
-            tell(&format!("{device} is {}", found.display()));
-            Ok(())
-        }
+        Task::AwaitDevice {
+            line,
+            timeout,
+            device,
+        } => await_device(*line, timeout, device),
         Task::AwaitAddress { interface } => {
             tell(&format!("{interface} has {}", address::wait(interface)?));
             Ok(())
@@ -129,6 +161,7 @@ pub fn run(task: &Task) -> Result<(), TaskError> {
             Err(source) => Err(TaskError::MachineId { source }),
         },
         Task::Linger => linger::run(),
+        Task::Login { serial, terminal } => Err(login::run(terminal, *serial)),
         Task::PowerButton { command } => {
             power_button::wait().map_err(|source| TaskError::PowerButton { source })?;
             tell("the power button was pressed");
@@ -136,6 +169,23 @@ pub fn run(task: &Task) -> Result<(), TaskError> {
             let program = command.first().map_or(OsStr::new(""), OsStr::new);
             Err(become_program(program, &words))
         }
+    }
+}
+
+fn await_device(line: Option<usize>, timeout: &str, device: &str) -> Result<(), TaskError> {
+    match device::timeout(timeout).and_then(|timeout| device::wait(device, timeout)) {
+        Ok(found) => {
+            tell(&format!("{device} is {}", found.display()));
+            Ok(())
+        }
+        Err(source) => match line {
+            None => Err(source.into()),
+            Some(line) => {
+                let error = TaskError::DeviceOfLine { line, source };
+                tell_on_console(&error);
+                Err(error)
+            }
+        },
     }
 }
 
