@@ -305,7 +305,7 @@ fn one_whose_shell_has_exited_is_not_what_the_container_was_started_for() {
         "job",
         "command = ['sh', '-c', 'echo colour: $$COLOUR.']\nrestart = 'no'",
     );
-    let mut container = Container::of(image)
+    let container = Container::of(image)
         .below(TINI, &["--", "sh", "-c", &script, "sh"])
         .environment("COLOUR", "blue")
         .start();

@@ -64,7 +64,7 @@ fn has_getty(busybox: &str) -> bool {
 }
 
 /// Program and arguments.
-fn words<'a>(getty: Getty, terminal: &'a str, is_serial: bool) -> Vec<&'a str> {
+fn words(getty: Getty, terminal: &str, is_serial: bool) -> Vec<&str> {
     // login(1) keeps the environment with -p: that of the machine, as its locale.
     const LOGIN: [&str; 3] = [AGETTY, "-o", "-p -- \\u"];
     match (getty, is_serial) {

@@ -122,9 +122,10 @@ pub enum TaskError {
 impl TaskError {
     /// The exit code that says so: `EX_UNAVAILABLE` of sysexits.h where a unit that is tried again fares no better.
     pub fn code(&self) -> u8 {
-        match self {
-            Self::Login { .. } => 69,
-            _ => 1,
+        if matches!(self, Self::Login { .. }) {
+            69
+        } else {
+            1
         }
     }
 }
