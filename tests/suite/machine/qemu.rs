@@ -55,6 +55,7 @@ fn debians_kernel_boots_to_a_login_hands_over_to_another_and_switches_off() {
 /// A file system on a loop device, whose file is on one on a mapping on an array on two disks; swap on a second
 /// mapping.
 #[test]
+#[ignore = "two minutes of emulation; `tests/dev vm-long` runs it"]
 fn what_lies_between_file_systems_and_disks_is_let_go_in_order() {
     if !needs::emulated_machine() {
         return;
