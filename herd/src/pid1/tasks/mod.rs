@@ -13,8 +13,11 @@ mod modules;
 mod mount;
 mod power_button;
 mod random_seed;
+mod said;
 mod swap_off;
+mod swap_on;
 pub mod sysctl;
+mod unmount;
 
 use std::ffi::{CString, OsStr};
 use std::io::{self, Write};
@@ -39,6 +42,8 @@ pub enum Task {
     AwaitAddress { interface: String },
     /// Check a file system of fstab, and do what its end says.
     Check(check::Order),
+    /// Swap to what a line of fstab says.
+    SwapOn(swap_on::Order),
     /// Give up swap that memory has room for.
     SwapOff {
         /// A path, or a tag as fstab has it.
@@ -46,6 +51,8 @@ pub enum Task {
     },
     /// Mount what a line of fstab says.
     Mount(mount::Order),
+    /// Let go of a file system that services may write to until they have stopped.
+    Unmount { target: PathBuf },
     /// Write what sysctl.d(5) says.
     Sysctl,
     /// Load what modules-load.d(5) says.
@@ -75,6 +82,8 @@ pub enum TaskError {
     Device(#[from] device::DeviceError),
     #[error(transparent)]
     Mount(#[from] mount::MountError),
+    #[error(transparent)]
+    SwapOn(#[from] swap_on::SwapError),
     #[error(transparent)]
     Check(#[from] check::CheckError),
     #[error("swap {device} stays in use: {why}")]
@@ -114,6 +123,8 @@ pub fn run(task: &Task) -> Result<(), TaskError> {
         }
         Task::Mount(order) => mount::run(order).inspect_err(tell_on_console),
         Task::Check(order) => check::run(order).inspect_err(tell_on_console),
+        Task::Unmount { target } => unmount::run(target),
+        Task::SwapOn(order) => swap_on::run(order).inspect_err(tell_on_console),
         Task::SwapOff { device } => Err(swap_off::run(device)),
         Task::Sysctl => sysctl::run(),
         Task::Modules => modules::run(),
