@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 
+use sandbox::capability::{CAP_NET_ADMIN, CAP_SETFCAP};
 use sandbox::config::{Config, Wall};
 use sandbox::host::UserNamespaces;
 use sandbox::{CompileError, Host};
@@ -79,9 +80,6 @@ fn has_options(container: &Container) -> bool {
     matches!(manager, None | Some("docker" | "podman" | "oci"))
 }
 
-const CAP_NET_ADMIN: u8 = 12;
-const CAP_SETFCAP: u8 = 31;
-
 /// What root needs for a box that nothing else helps.
 fn capabilities(config: &Config, host: &Host) -> Option<String> {
     let network = &config.walls.as_ref()?.network;
@@ -104,9 +102,9 @@ fn options(missing: &BTreeSet<Wall>, host: &Host, container: &Container) -> Opti
     let filters = |wall: &Wall| matches!(wall, Wall::MountNamespace | Wall::UtsNamespace);
     let is_filtered = missing.iter().any(filters);
     let takes_file_capability = host.uid == 0 && !host.has_capability(CAP_SETFCAP);
-    // Of the whole machine, `key=value`: no option of an engine changes it.
+    // No option of an engine changes it.
     let is_setting =
-        matches!(&host.user_namespaces, UserNamespaces::Refused(why) if why.contains('='));
+        matches!(&host.user_namespaces, UserNamespaces::Refused(who) if who.is_of_machine());
     let whole_proc = match is_docker {
         true => "--security-opt systempaths=unconfined",
         false => "--security-opt unmask=ALL",
@@ -140,6 +138,7 @@ mod tests {
     use super::*;
     use crate::pid1::place::Sign;
     use sandbox::config::Walls;
+    use sandbox::host::Forbidder;
 
     fn docker() -> Place {
         Place::Container(Container {
@@ -199,10 +198,11 @@ mod tests {
     fn no_option_is_named_where_the_machine_itself_forbids_or_the_engine_has_none() {
         let mut host = host();
         host.uid = 1000;
-        host.user_namespaces = UserNamespaces::Refused("user.max_user_namespaces=0".into());
+        host.user_namespaces =
+            UserNamespaces::Refused(Forbidder::Setting("user.max_user_namespaces=0".into()));
         let without = "best_effort = [\"namespaces\"] in [box] goes without";
         assert_eq!(advised(&host, &docker()).unwrap(), without);
-        host.user_namespaces = UserNamespaces::Refused("somebody".into());
+        host.user_namespaces = UserNamespaces::Refused(Forbidder::System(libc::EPERM));
         let nspawn = Place::Container(Container {
             manager: Some("systemd-nspawn".into()),
             sign: Sign::Variable,
@@ -214,7 +214,7 @@ mod tests {
     fn a_root_without_the_capability_for_its_own_map_is_told_so() {
         let mut host = host();
         host.capabilities = 0;
-        host.user_namespaces = UserNamespaces::Refused("the want of CAP_SETFCAP".into());
+        host.user_namespaces = UserNamespaces::Refused(Forbidder::NoFileCapability);
         let told = advised(&host, &docker()).unwrap();
         assert!(
             told.starts_with("start the container with --cap-add SETFCAP --security-opt"),

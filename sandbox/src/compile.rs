@@ -20,6 +20,7 @@
 use std::ffi::OsStr;
 use std::path::PathBuf;
 
+use crate::capability::CAP_NET_ADMIN;
 use crate::cgroup;
 use crate::config::{
     Bind, CgroupLimits, Config, Data, Identity, Keyring, Lifecycle, MountAction, NamespaceKind,
@@ -96,7 +97,9 @@ pub fn compile_with(
         late_time: None,
     };
     let cgroup = compiler.cgroup()?;
-    let only_v2 = cgroup.as_ref().is_none_or(|group| group.v1.is_empty());
+    let is_born_inside = cgroup.as_ref().is_none_or(|group| {
+        group.v1.is_empty() && (group.v2.is_none() || host.has_births_in_cgroups())
+    });
     let carrier = match &config.walls {
         Some(walls) => {
             compiler.boxed(walls)?;
@@ -104,7 +107,7 @@ pub fn compile_with(
         }
         None => {
             compiler.bare()?;
-            if only_v2 && config.lifecycle == Lifecycle::default() {
+            if is_born_inside && config.lifecycle == Lifecycle::default() {
                 Carrier::Vfork
             } else {
                 Carrier::Executor
@@ -565,7 +568,6 @@ impl Compiler<'_> {
     }
 }
 
-const CAP_NET_ADMIN: u8 = 12;
 /// `HOST_NAME_MAX`.
 const HOSTNAME_LONGEST: usize = 64;
 const DEFAULT_UMASK: u32 = 0o022;

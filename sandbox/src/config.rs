@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::capability::CAP_CHECKPOINT_RESTORE;
+
 mod file_system;
 mod landlock;
 mod limits;
@@ -306,7 +308,7 @@ impl Walls {
             binds: Vec::new(),
             mounts: Vec::new(),
             no_new_privileges: false,
-            capability_bounding_set: (0..=CAP_LAST).collect(),
+            capability_bounding_set: (0..=CAP_CHECKPOINT_RESTORE).collect(),
             capabilities: Capabilities::ByUser,
             ambient_capabilities: Vec::new(),
             secure_bits: Vec::new(),
@@ -409,8 +411,6 @@ impl Walls {
     }
 }
 
-/// `CAP_CHECKPOINT_RESTORE`, the highest capability of Linux 6.18.
-const CAP_LAST: u8 = 40;
 const AF_UNIX: u16 = 1;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]

@@ -10,7 +10,7 @@ use std::process::ExitStatus;
 use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
 
-use crate::config::NamespaceKind;
+use crate::config::{NamespaceKind, Resource};
 use crate::filesystem::MountFailure;
 use crate::landlock::LandlockStep;
 use crate::plan::Plan;
@@ -38,15 +38,20 @@ pub struct StepFailure {
     pub about: About,
 }
 
-/// What a step takes of its caller: a capability (`capabilities(7)`) or a terminal.
+/// What a step takes of its caller, which the kernel's answer does not tell apart from other reasons: a capability
+/// (`capabilities(7)`) or a terminal. [`Display`](fmt::Display) says no more than is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Wanting {
     SysResource,
+    /// That one for a hard limit that is raised; above `fs.nr_open` nobody may have more open files (`getrlimit(2)`).
+    OpenFiles,
     SysNice,
+    /// That one for other supplementary groups, and a user namespace that lets them be set (`user_namespaces(7)`).
+    Groups,
     SetGid,
     SetUid,
     SetPcap,
-    /// One that no other session has.
+    /// One that no other session has, for who leads no group of processes yet (`setsid(2)`, `TIOCSCTTY`).
     Terminal,
 }
 
@@ -164,9 +169,11 @@ fn wanting(step: &Step, errno: Errno) -> Option<Wanting> {
         return None;
     }
     match step {
+        Step::Rlimit(limit) if limit.resource == Resource::OpenFiles => Some(Wanting::OpenFiles),
         Step::OomScore(_) | Step::Rlimit(_) => Some(Wanting::SysResource),
         Step::Nice(_) | Step::Scheduler { .. } | Step::IoPriority { .. } => Some(Wanting::SysNice),
-        Step::Groups(_) | Step::Gid(_) => Some(Wanting::SetGid),
+        Step::Groups(_) => Some(Wanting::Groups),
+        Step::Gid(_) => Some(Wanting::SetGid),
         Step::Uid(_) => Some(Wanting::SetUid),
         Step::BoundingSet { .. } => Some(Wanting::SetPcap),
         Step::Session {
@@ -179,12 +186,20 @@ fn wanting(step: &Step, errno: Errno) -> Option<Wanting> {
 impl fmt::Display for Wanting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::SysResource => "it takes CAP_SYS_RESOURCE",
-            Self::SysNice => "it takes CAP_SYS_NICE",
+            Self::SysResource => "it may take CAP_SYS_RESOURCE",
+            Self::OpenFiles => {
+                "it may take CAP_SYS_RESOURCE, or a limit that is not above the sysctl fs.nr_open"
+            }
+            Self::SysNice => "it may take CAP_SYS_NICE",
+            Self::Groups => {
+                "it takes CAP_SETGID, and a user namespace in which setgroups is not denied"
+            }
             Self::SetGid => "it takes CAP_SETGID",
             Self::SetUid => "it takes CAP_SETUID",
             Self::SetPcap => "it takes CAP_SETPCAP",
-            Self::Terminal => "another session has that terminal",
+            Self::Terminal => {
+                "another session has that terminal, or the process leads a group already"
+            }
         })
     }
 }
@@ -238,10 +253,36 @@ mod tests {
         let wanting = |step: &Step, errno| wanting(step, Errno(errno));
         assert_eq!(
             wanting(&terminal, libc::EPERM).unwrap().to_string(),
-            "another session has that terminal"
+            "another session has that terminal, or the process leads a group already"
         );
         assert_eq!(wanting(&terminal, libc::ENOTTY), None);
         let nice = Step::Nice(-5);
         assert_eq!(wanting(&nice, libc::EACCES), Some(Wanting::SysNice));
+    }
+
+    #[test]
+    fn where_a_right_is_not_the_only_reason_the_others_are_told() {
+        let limit = |resource| {
+            let (soft, hard) = (Some(1 << 40), Some(1 << 40));
+            let limit = crate::config::Rlimit {
+                resource,
+                soft,
+                hard,
+            };
+            wanting(&Step::Rlimit(limit), Errno(libc::EPERM)).unwrap()
+        };
+        assert_eq!(
+            limit(Resource::OpenFiles).to_string(),
+            "it may take CAP_SYS_RESOURCE, or a limit that is not above the sysctl fs.nr_open"
+        );
+        assert_eq!(
+            limit(Resource::Core).to_string(),
+            "it may take CAP_SYS_RESOURCE"
+        );
+        let groups = wanting(&Step::Groups(Vec::new()), Errno(libc::EPERM)).unwrap();
+        assert_eq!(
+            groups.to_string(),
+            "it takes CAP_SETGID, and a user namespace in which setgroups is not denied"
+        );
     }
 }

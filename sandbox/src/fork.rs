@@ -10,6 +10,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 
 use rustix::process::{Resource, getrlimit, setrlimit};
 
+use crate::capability::{CAP_SYS_ADMIN, CAP_SYS_PTRACE};
 use crate::config::{Inherit, Rlimit};
 use crate::executor;
 use crate::held::HeldDescriptors;
@@ -25,9 +26,6 @@ use crate::sys::lend::{Lent, lend_memory};
 use crate::sys::signals::{self, Blocked};
 use crate::sys::{Errno, capabilities, descriptors, process};
 use crate::walk::{self, Walker};
-
-const CAP_SYS_PTRACE: u32 = 19;
-const CAP_SYS_ADMIN: u32 = 21;
 
 /// Starts the plan's process by a copy of the caller, as
 /// [`Launcher::launch`](crate::Launcher::launch) does for [`Carrier::Fork`](crate::Carrier::Fork), without a
@@ -58,7 +56,13 @@ pub fn launch_by_copy(
     let cannot = |errno: Errno| LaunchError::Clone(errno.into());
     let capabilities = capabilities::permitted().map_err(cannot)?;
     match plan.may_be_built_in_our_memory(capabilities) {
-        true => launch_in_our_memory(plan, &files, ignored, held_back),
+        true => match launch_in_our_memory(plan, &files, ignored, held_back) {
+            // A filter without clone3(2): see `clone_onto_stack`, which has no other call for such a child.
+            Err(LaunchError::Clone(error)) if error.raw_os_error() == Some(libc::ENOSYS) => {
+                launch(plan, files, ignored, held_back)
+            }
+            launched => launched,
+        },
         false => launch(plan, files, ignored, held_back),
     }
 }

@@ -5,15 +5,17 @@
 //! process. What can only be known by trying is [`doctor`]'s business.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::capability::{CAP_MKNOD, CAP_SYS_ADMIN};
 use crate::config::Namespaces;
 use crate::network::UserModeProgram;
 use crate::relax::covers_proc;
-use crate::sys::{capabilities, probe_clone};
+use crate::sys::{capabilities, probe_clone, text_of};
 
 mod cgroups;
 pub mod doctor;
@@ -48,6 +50,9 @@ pub struct Host {
     /// not tried.
     #[serde(default)]
     pub no_new_mounts: Option<String>,
+    /// There is no `clone3(2)`: a container's filter answers so. Nobody can be born in a cgroup then.
+    #[serde(default)]
+    pub no_clone3: bool,
     /// A process may have a session keyring of its own.
     pub keyrings: bool,
     /// Nobody here can reach a keyring at all: no box needs one of its own.
@@ -82,12 +87,44 @@ pub enum Architecture {
     Riscv64,
 }
 
-/// What the sysctls say about new user namespaces of this process.
+/// What is known about new user namespaces of this process.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum UserNamespaces {
     Allowed,
-    /// The setting that forbids them, as `key=value`.
-    Refused(String),
+    Refused(Forbidder),
+}
+
+/// Who forbids user namespaces; [`Display`](fmt::Display) as the subject of "... forbids it".
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Forbidder {
+    /// A setting of the whole machine, as `key=value`: a sysctl, or an option that the kernel was built with.
+    Setting(String),
+    /// Root maps itself by `CAP_SETFCAP` alone (`user_namespaces(7)`, Linux 5.12), and lacks it.
+    NoFileCapability,
+    /// A system call filter around us, with this errno.
+    Filter(i32),
+    /// No setting and no filter, with this errno: a security module or a `/proc` that is covered may be behind it.
+    System(i32),
+}
+
+impl Forbidder {
+    /// Claims that it is so for the whole machine, whatever a container was started with.
+    pub fn is_of_machine(&self) -> bool {
+        matches!(self, Self::Setting(_))
+    }
+}
+
+impl fmt::Display for Forbidder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Setting(setting) => f.write_str(setting),
+            Self::NoFileCapability => f.write_str("the want of CAP_SETFCAP"),
+            Self::Filter(errno) => {
+                write!(f, "the system call filter around us ({})", text_of(*errno))
+            }
+            Self::System(errno) => write!(f, "this system ({})", text_of(*errno)),
+        }
+    }
 }
 
 /// The cgroup hierarchies that this process can see.
@@ -167,6 +204,7 @@ impl Host {
             no_new_proc: covers_proc(&status::text(Path::new("/proc/self/mountinfo"))?),
             no_new_hostname: None,
             no_new_mounts: None,
+            no_clone3: !probe_clone::has_clone3(),
             keyrings: probe_clone::has_keyrings(),
             keyrings_shut: probe_clone::are_keyrings_shut(),
             memory_bytes,
@@ -208,6 +246,7 @@ impl Host {
             no_new_proc: None,
             no_new_hostname: None,
             no_new_mounts: None,
+            no_clone3: false,
             keyrings: true,
             keyrings_shut: false,
             memory_bytes: 0,
@@ -240,6 +279,12 @@ impl Host {
         }
     }
 
+    /// Claims that a process can be made in a v2 group (`CLONE_INTO_CGROUP`, Linux 5.7). Else somebody has to join
+    /// it before there is a program.
+    pub fn has_births_in_cgroups(&self) -> bool {
+        !self.no_clone3 && self.kernel >= KernelVersion::new(5, 7)
+    }
+
     /// Claims that the effective set holds the capability of this number.
     pub fn has_capability(&self, number: u8) -> bool {
         self.capabilities
@@ -247,9 +292,6 @@ impl Host {
             .is_some_and(|set| set & 1 == 1)
     }
 }
-
-const CAP_SYS_ADMIN: u32 = 21;
-const CAP_MKNOD: u32 = 27;
 
 impl KernelVersion {
     pub fn new(major: u16, minor: u16) -> Self {
@@ -319,13 +361,13 @@ fn user_namespaces(is_root: bool) -> UserNamespaces {
         ),
     ];
     if !Path::new("/proc/self/ns/user").exists() {
-        return UserNamespaces::Refused("CONFIG_USER_NS=n".to_owned());
+        return UserNamespaces::Refused(Forbidder::Setting("CONFIG_USER_NS=n".to_owned()));
     }
     forbidding
         .iter()
         .find(|(key, bad, applies)| *applies && value(key).as_deref() == Some(*bad))
         .map_or(UserNamespaces::Allowed, |(key, bad, _)| {
-            UserNamespaces::Refused(format!("{key}={bad}"))
+            UserNamespaces::Refused(Forbidder::Setting(format!("{key}={bad}")))
         })
 }
 
@@ -346,6 +388,7 @@ impl Host {
             no_new_proc: None,
             no_new_hostname: None,
             no_new_mounts: None,
+            no_clone3: false,
             keyrings: true,
             keyrings_shut: false,
             memory_bytes: 1 << 30,
@@ -372,6 +415,27 @@ mod tests {
         );
         assert_eq!(KernelVersion::parse("5.4-rc1"), KernelVersion::new(5, 4));
         assert_eq!(KernelVersion::parse("garbage"), KernelVersion::new(0, 0));
+    }
+
+    #[test]
+    fn who_forbids_user_namespaces_is_told_in_words() {
+        let told = [
+            Forbidder::Setting("user.max_user_namespaces=0".into()),
+            Forbidder::NoFileCapability,
+            Forbidder::Filter(libc::EPERM),
+            Forbidder::System(libc::EACCES),
+        ]
+        .map(|who| (who.to_string(), who.is_of_machine()));
+        let words = [
+            ("user.max_user_namespaces=0".to_owned(), true),
+            ("the want of CAP_SETFCAP".to_owned(), false),
+            (
+                "the system call filter around us (operation not permitted)".to_owned(),
+                false,
+            ),
+            ("this system (permission denied)".to_owned(), false),
+        ];
+        assert_eq!(told, words);
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
 use rustix::process::{WaitOptions, WaitStatus};
 
+use crate::capability::CAP_KILL;
 use crate::failure::StepFailure;
 use crate::launch::wait_for_end;
 use crate::main_process::{NOT_EXECUTED, Walk};
@@ -110,8 +111,6 @@ fn settle(walker: &mut Walker<'_>, main: Child) -> Result<(), Errno> {
     kept.push(walker.channel.as_raw_fd());
     descriptors::close_all_but(&kept)
 }
-
-const CAP_KILL: u32 = 5;
 
 /// All that is left is to send signals, which takes a capability where the main process may have
 /// another user than we.

@@ -45,6 +45,7 @@
 //!   `/proc` or `/dev` is refused.
 //! * A *caller that dies* during the set-up takes the set-up with it (`PR_SET_PDEATHSIG`).
 
+pub mod capability;
 pub mod cgroup;
 mod compile;
 pub mod config;

@@ -5,6 +5,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use crate::capability::{CAP_SETGID, CAP_SETUID};
 use crate::compile::CompileError;
 use crate::config::{Directory, Identity, Process, Scheduling};
 use crate::host::Host;
@@ -142,8 +143,6 @@ pub(crate) fn scheduling(wanted: &Scheduling, steps: &mut Vec<Step>) {
 /// Groups that are those of the caller are set all the same, so that a plan is not one of the caller's groups; but not
 /// where the program is to be `as_it_is`: who has made its user namespace may have shut `setgroups(2)`.
 pub(crate) fn identity(wanted: &Identity, host: &Host, as_it_is: bool, steps: &mut Vec<Step>) {
-    const CAP_SETGID: u8 = 6;
-    const CAP_SETUID: u8 = 7;
     let (may_groups, may_users) = (
         host.has_capability(CAP_SETGID),
         host.has_capability(CAP_SETUID),

@@ -7,6 +7,7 @@
 
 use std::path::Path;
 
+use crate::capability::{CAP_CHECKPOINT_RESTORE, CAP_SETPCAP};
 use crate::compile::{CompileError, namespaces};
 use crate::config::{
     Keyring, NamespaceKind, Namespaces, Network, ProtectHome, ProtectProc, ProtectSystem, Root,
@@ -50,8 +51,7 @@ pub(crate) fn relax(walls: &Walls, host: &Host) -> Result<(Walls, Vec<GivenUp>),
 
 /// `hidepid=` by word and `subset=` came with per-mount options of proc.
 const PROC_OPTIONS: KernelVersion = KernelVersion { major: 5, minor: 8 };
-const CAP_SETPCAP: u8 = 8;
-const ALL_CAPABILITIES: std::ops::RangeInclusive<u8> = 0..=40;
+const ALL_CAPABILITIES: std::ops::RangeInclusive<u8> = 0..=CAP_CHECKPOINT_RESTORE;
 
 /// The walls asked for that are nothing but mounts.
 pub(crate) fn made_of_mounts(walls: &Walls) -> Vec<Wall> {

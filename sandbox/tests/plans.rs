@@ -10,7 +10,7 @@ use sandbox::config::{
     Amount, Bind, CgroupName, Directory, Identity, Lifecycle, Limits, Network, PathAccess,
     PathRule, PortAccess, PortRule, Ports, Process, Root, Scope, Wall, Walls,
 };
-use sandbox::host::{Architecture, Cgroups, KernelVersion, UserNamespaces, V1, V2};
+use sandbox::host::{Architecture, Cgroups, Forbidder, KernelVersion, UserNamespaces, V1, V2};
 use sandbox::{Carrier, Config, Host, compile};
 
 fn root(cgroups: Cgroups) -> Host {
@@ -27,6 +27,7 @@ fn root(cgroups: Cgroups) -> Host {
         no_new_proc: None,
         no_new_hostname: None,
         no_new_mounts: None,
+        no_clone3: false,
         keyrings: true,
         keyrings_shut: false,
         memory_bytes: 1 << 30,
@@ -194,6 +195,27 @@ fn limits_in_v1_are_no_work_for_the_caller() {
 }
 
 #[test]
+fn a_v2_group_that_nobody_can_be_born_in_is_joined_by_an_executor() {
+    let carrier = |config: &Config, host: &Host| compile(config, host).unwrap().carrier();
+    let filtered = Host {
+        no_clone3: true,
+        ..pure_v2()
+    };
+    let old = Host {
+        kernel: KernelVersion::new(5, 6),
+        ..pure_v2()
+    };
+    for host in [filtered, old] {
+        assert_eq!(carrier(&limited(), &host), Carrier::Executor);
+        let groupless = Config {
+            cgroup: None,
+            ..bare()
+        };
+        assert_eq!(carrier(&groupless, &host), Carrier::Vfork);
+    }
+}
+
+#[test]
 fn no_new_privileges_stand_before_landlock_then_the_filter_then_exec() {
     for host in [hybrid(), pure_v2()] {
         let text = compile(&boxed(), &host).unwrap().to_string();
@@ -224,7 +246,9 @@ fn relaxed(config: &Config, host: &Host, relaxed: &[Wall]) -> (String, Vec<Wall>
 
 fn without_user_namespaces() -> Host {
     Host {
-        user_namespaces: UserNamespaces::Refused("user.max_user_namespaces=0".to_owned()),
+        user_namespaces: UserNamespaces::Refused(Forbidder::Setting(
+            "user.max_user_namespaces=0".into(),
+        )),
         ..user()
     }
 }

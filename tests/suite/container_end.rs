@@ -290,6 +290,59 @@ fn below_a_small_init_it_ends_as_the_first_process_would() {
 }
 
 #[test]
+fn one_whose_shell_has_exited_is_not_what_the_container_was_started_for() {
+    const TINI: &str = "/usr/bin/tini-static";
+    if !ready() || !needs::path(TINI) {
+        return;
+    }
+    // In the background of a shell that is gone, it is a child of process 1 all the same.
+    let orphan = "until grep -q '^PPid:.1$' /proc/$$/status; do :; done; exec \"$@\"";
+    let script = format!(
+        "(sh -c '{}' sh \"$@\" &); sleep 1000",
+        orphan.replace('\'', "'\\''")
+    );
+    let image = Image::minimal().unit(
+        "job",
+        "command = ['sh', '-c', 'echo colour: $$COLOUR.']\nrestart = 'no'",
+    );
+    let container = Container::of(image)
+        .below(TINI, &["--", "sh", "-c", &script, "sh"])
+        .environment("COLOUR", "blue")
+        .start();
+    // What the container was given goes to no service, and it does not count as below process 1.
+    container.wait_out("colour: .");
+    assert!(
+        !container.out().contains("below process 1"),
+        "{}",
+        container.out()
+    );
+}
+
+/// A unit that names another and is started by nobody starts nothing.
+#[test]
+fn a_main_unit_that_only_its_own_followers_name_is_started() {
+    if !ready() {
+        return;
+    }
+    const END: &str = "command = ['sh', '-c', 'exit 9']\nrestart = 'no'\n";
+    let sidecar = Image::minimal()
+        .unit("main@", &format!("{END}wants = ['side@%i']"))
+        .unit("side@", "command = 'sleep 1000'\nrequires = ['main@%i']");
+    let handler = Image::minimal()
+        .unit("main@", &format!("{END}on_success = ['after@%i']"))
+        .unit(
+            "after@",
+            "command = 'true'\noneshot = true\nwants = ['main@%i']",
+        );
+    for image in [sidecar, handler] {
+        let mut container = Container::of(image)
+            .arguments(&["--exit-with", "main@x"])
+            .start();
+        assert_eq!(container.wait_end(), 9, "{}", container.out());
+    }
+}
+
+#[test]
 fn a_container_without_anything_left_to_run_ends() {
     if !ready() {
         return;

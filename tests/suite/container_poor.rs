@@ -190,7 +190,7 @@ fn what_takes_a_capability_that_the_engine_withholds_says_which() {
         &container,
         "nice",
         &[
-            "* failed: set the nice level to -5 (step 4 of 8): permission denied; it takes CAP_SYS_NICE",
+            "* failed: set the nice level to -5 (step 4 of 8): permission denied; it may take CAP_SYS_NICE",
         ],
     );
     // Root with CAP_SETUID and CAP_SETGID needs no newuidmap(1).

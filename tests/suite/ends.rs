@@ -256,6 +256,7 @@ fn a_scheduled_end_is_told_on_terminals_and_can_be_called_off() {
          until grep -q mind /tmp/told; do :; done; grep -A1 'after all' /tmp/told
          ls /run/nologin
          herd poweroff --when soon; /tmp/shutdown -x
+         /tmp/shutdown -k +7 first words; /tmp/shutdown -k +8 second words; herd shutdown --cancel
          /tmp/shutdown -k now only words; ls /run/nologin
          until grep -q 'only words' /tmp/told; do :; done
          /tmp/shutdown -h now",
@@ -285,6 +286,9 @@ fn a_scheduled_end_is_told_on_terminals_and_can_be_called_off() {
             "cannot access '/run/nologin'",
             "herd: \"soon\": takes now, +MINUTES or HH:MM",
             "herd: shutdown: \"-x\" is no option of it; herd(8) lists them",
+            "powering off is announced for ",
+            "powering off is announced for ",
+            "powering off in ",
             "powering off is announced for ",
             "cannot access '/run/nologin'",
             "herd: powering off",

@@ -71,11 +71,23 @@ fn an_unhealthy_service_is_reported_alone_if_that_is_wanted() {
         .start();
     herd.wait_state("web", "active");
     let pid = herd.main_pid("web");
-    herd.wait_file("looks", "looked\nlooked\nlooked\nlooked\n");
+    herd.wait_file("looks", "looked\nlooked\nlooked\nlooked\nlooked\nlooked\n");
     let health = herd.status("web")["health"].as_str().unwrap().to_owned();
     assert!(health.starts_with("failed its last"), "{health}");
     assert_eq!(herd.main_pid("web"), pid);
     assert_eq!(herd.state("web"), "active");
+    // Once for the log, however many checks fail.
+    let told = |unit: &str, words: &str| {
+        let log = herd.log(unit);
+        log.iter().filter(|line| line.contains(words)).count()
+    };
+    assert_eq!(
+        told("web", "unhealthy: exit 4"),
+        1,
+        "{:#?}",
+        herd.log("web")
+    );
+    assert_eq!(told("herd", "web: active"), 1, "{:#?}", herd.log("herd"));
 }
 
 #[test]

@@ -187,6 +187,37 @@ fn a_reload_runs_its_command_or_sends_its_signal() {
 }
 
 #[test]
+fn a_reload_that_fails_is_told_with_its_reason_and_no_check_after_it_is_taken_for_one() {
+    let herd = Herd::builder()
+        .unit(
+            "web",
+            "command = 'sleep infinity'\ncommand_reload = [['sh', '-c', 'test -e @D@/sound']]\n\
+             [health]\ncommand = ['sh', '-c', 'test -e @D@/sound || exit 4; echo looked >> @D@/looks; exit 4']\n\
+             interval = '10ms'\nretries = 1\non_unhealthy = 'report'",
+        )
+        .start();
+    herd.wait_state("web", "active");
+    let output = herd.ctl(&["reload", "web"]);
+    assert_eq!(output.code, 1);
+    assert!(
+        output.stderr.contains("command_reload: exit 1"),
+        "{output:?}"
+    );
+    herd.wait_log("web", "not reloaded: command_reload: exit 1");
+    std::fs::write(herd.path("sound"), "").unwrap();
+    herd.ok(&["reload", "web"]);
+    herd.wait_log("herd", "web: reloaded");
+    herd.wait_file("looks", "looked\nlooked\nlooked\n");
+    let log = herd.log("herd");
+    let told = |words: &str| log.iter().filter(|line| line.contains(words)).count();
+    assert_eq!(
+        (told("web: active"), told("web: reloaded")),
+        (1, 1),
+        "{log:#?}"
+    );
+}
+
+#[test]
 fn runtime_max_ends_a_service() {
     let herd = Herd::with(&[(
         "web",

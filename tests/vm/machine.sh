@@ -38,39 +38,62 @@ find_debian_kernel() {
     exit 125
 }
 
-# What that kernel has as modules and the tests need; the first is loaded before the root is mounted, the others are
+# What a kernel has as modules and the tests need; the first is loaded before the root is mounted, the others are
 # for udev and modprobe.
 disk_modules=(virtio_blk)
 more_modules=(virtio_net button evdev dm_mod raid1 loop overlay veth bridge)
+# Of Debian's user-mode Linux, whose disks are built in. All are loaded at once: the modprobe that its kernel starts
+# hears nothing of $no_avx.
+uml_modules=(ipv6 dummy veth tun bridge loop fuse overlay)
 
-# Made once for each kernel: `lay`, busybox and the modules.
-make_debian_initramfs() { # KERNEL
-    local version=${1##*/vmlinuz-} package=${1%/boot/*} work
+# Made once for each kernel: `lay`, busybox and the modules below BASE/lib/modules; the first FIRST of these are
+# loaded by `lay`.
+make_module_initramfs() { # BASE VERSION FIRST MODULE…
+    local base=$1 version=$2 first=$3 work
+    shift 3
     made=$root/target/vm
-    debian_initramfs=$made/initramfs-$version
-    [ "$debian_initramfs" -nt "$here/lay" ] && [ "$debian_initramfs" -nt "$here/machine.sh" ] && return
+    module_initramfs=$made/initramfs-$version
+    [ "$module_initramfs" -nt "$here/lay" ] && [ "$module_initramfs" -nt "$here/machine.sh" ] && return
     mkdir -p "$made"
     work=$(mktemp -d "$made/make.XXXXXX")
     mkdir -p "$work"/{bin,dev,proc,root} "$work/lib/modules/$version"
     cp "$here/lay" "$work/init"
     cp "$(command -v busybox)" "$work/bin/busybox"
-    local PATH=$PATH:/sbin:/usr/sbin modules=$package/lib/modules/$version
-    [ -e "$modules/modules.dep" ] || depmod -b "$package" "$version"
-    cp "$modules"/modules.{builtin,builtin.modinfo,order} "$work/lib/modules/$version/"
-    local name path
-    for name in "${disk_modules[@]}" "${more_modules[@]}"; do
-        modprobe -d "$package" -S "$version" --show-depends "$name" | while read -r _ path _; do
+    local PATH=$PATH:/sbin:/usr/sbin modules=$base/lib/modules/$version
+    [ -e "$modules/modules.dep" ] || depmod -b "$base" "$version"
+    local name path number=0
+    for name in builtin builtin.modinfo order; do
+        [ ! -e "$modules/modules.$name" ] || cp "$modules/modules.$name" "$work/lib/modules/$version/"
+    done
+    for name in "$@"; do
+        number=$((number + 1))
+        modprobe -d "$base" -S "$version" --show-depends "$name" | while read -r _ path _; do
             [ -e "$path" ] || continue # built in
-            path=${path#"$package"}
+            path=${path#"$base"}
             mkdir -p "$work${path%/*}"
-            xz -dc "$package$path" >"$work${path%.xz}"
-            case " ${disk_modules[*]} " in *" $name "*) echo "${path%.xz}" >>"$work/modules" ;; esac
+            case $path in
+            *.xz) xz -dc "$base$path" >"$work${path%.xz}" ;;
+            *) cp "$base$path" "$work$path" ;;
+            esac
+            [ "$number" -gt "$first" ] || grep -qsxF "${path%.xz}" "$work/modules" || echo "${path%.xz}" >>"$work/modules"
         done
     done
     depmod -b "$work" "$version"
     (cd "$work" && find . | cpio -o -H newc -R 0:0 --quiet) >"$work.cpio"
-    mv "$work.cpio" "$debian_initramfs"
+    mv "$work.cpio" "$module_initramfs"
     rm -r "$work"
+}
+
+# Where KERNEL is a user-mode Linux with modules, as Debian's is, an initramfs that has them; '' for any other.
+make_uml_initramfs() { # KERNEL
+    local version base
+    module_initramfs=
+    version=$("$1" --version)
+    [ -d "/usr/lib/uml/modules/$version" ] || return 0
+    base=$root/target/vm/uml-$version
+    mkdir -p "$base/lib/modules"
+    [ -e "$base/lib/modules/$version" ] || ln -sfn "/usr/lib/uml/modules/$version" "$base/lib/modules/$version"
+    make_module_initramfs "$base" "$version" ${#uml_modules[@]} "${uml_modules[@]}"
 }
 
 # Processes of the guest are processes here: one that began while the kernel was killed would stay, stopped for ever.

@@ -152,6 +152,7 @@ mod tests {
 
     fn places(root: &Path) -> Places {
         Places {
+            is_usual: false,
             is_user: false,
             runtime_dir: root.join("run"),
             log_dir: root.join("log"),

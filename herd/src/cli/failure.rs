@@ -7,7 +7,6 @@ use std::process::ExitCode;
 
 use units::{NameError, UnitName};
 
-use super::spare;
 use crate::control::client::ClientError;
 use crate::control::protocol::Refusal;
 use crate::logs::escape::sanitised;
@@ -95,11 +94,8 @@ impl From<ClientError> for Failure {
         match error {
             ClientError::Refused(refusal) => refusal.into(),
             ClientError::Unreachable { socket, source } => {
-                let of_another = spare::of_another();
                 let hint = if source.kind() == io::ErrorKind::PermissionDenied {
                     "you may not connect to it; be root, or use --user for your own herd"
-                } else if let Some(hint) = &of_another {
-                    hint
                 } else {
                     "is herd running there? start it with `herd daemon` or `herd run DIR`, or name its --runtime-dir"
                 };

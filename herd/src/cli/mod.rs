@@ -402,7 +402,7 @@ fn verb(cli: &Cli, screen: &mut Screen) -> Result<ExitCode, Failure> {
         Verb::Watch { units } => watch::watch(&places()?, screen, units),
         Verb::Machine { task } => tasks::run(task)
             .map(|()| ExitCode::SUCCESS)
-            .map_err(|error| Failure::failed(&*chain(&error))),
+            .map_err(|error| Failure::new(error.code(), &*chain(&error))),
     }
 }
 

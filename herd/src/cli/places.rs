@@ -1,20 +1,22 @@
 //! Where herd's files lie, by option, environment and user.
 
 use std::path::{Component, Path, PathBuf};
-use std::{env, fs};
+use std::{env, fs, io};
 
 use units::SearchPath;
 
 use super::Global;
 use super::failure::{Failure, USAGE};
 use super::spare;
-use crate::control::client::Client;
+use crate::control::client::{Client, ClientError};
 use crate::daemon;
 
 /// The directories of the herd that is meant.
 #[derive(Debug, Clone)]
 pub(super) struct Places {
     pub(super) is_user: bool,
+    /// Nobody named the runtime directory.
+    pub(super) is_usual: bool,
     pub(super) runtime_dir: PathBuf,
     pub(super) log_dir: PathBuf,
     pub(super) search: SearchPath,
@@ -71,7 +73,9 @@ impl Places {
     }
 
     fn of(global: &Global, whose: Whose) -> Result<Self, Failure> {
-        let runtime_dir = match chosen(&global.runtime_dir, "HERD_RUNTIME_DIR") {
+        let chosen_dir = chosen(&global.runtime_dir, "HERD_RUNTIME_DIR");
+        let is_usual = chosen_dir.is_none();
+        let runtime_dir = match chosen_dir {
             Some(path) => path,
             None => match usual_runtime_dir(whose) {
                 Ok(path) if path.join(SOCKET).exists() => path,
@@ -86,6 +90,7 @@ impl Places {
         };
         Ok(Self {
             is_user: whose == Whose::User,
+            is_usual,
             runtime_dir: absolute(&runtime_dir)?,
             log_dir: absolute(&match chosen(&global.log_dir, "HERD_LOG_DIR") {
                 Some(path) => path,
@@ -126,7 +131,16 @@ impl Places {
     }
 
     pub(super) fn connect(&self) -> Result<Client, Failure> {
-        Ok(Client::connect(&self.socket())?)
+        Client::connect(&self.socket()).map_err(|error| {
+            let may_be_anothers = self.is_usual
+                && matches!(&error, ClientError::Unreachable { source, .. }
+                    if source.kind() != io::ErrorKind::PermissionDenied);
+            let failure = Failure::from(error);
+            match may_be_anothers.then(spare::of_another).flatten() {
+                Some(hint) => failure.hint(hint),
+                None => failure,
+            }
+        })
     }
 
     pub(super) fn enabled(&self) -> Result<&Path, Failure> {

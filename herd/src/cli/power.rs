@@ -97,14 +97,14 @@ pub(super) fn end(places: &Places, screen: &mut Screen, power: Power, wish: &Wis
         let now = now().0;
         let at = now.saturating_add(i64::try_from(delay.as_micros()).unwrap_or(i64::MAX));
         let (at, left) = (moment(at), relative(at, now));
-        let line = match &reply.note {
+        let line = match (reply.stays, wish.warn_only) {
             // What is scheduled is announced, and nothing beside it.
-            Some(_) if wish.warn_only && wish.no_wall => "nobody was told".to_owned(),
-            Some(_) if wish.warn_only => format!("{power} at {at} was announced this once"),
-            None if wish.warn_only => {
-                format!("{power} is announced for {at}; nothing will be done")
+            (true, _) if wish.no_wall => "nobody was told".to_owned(),
+            (true, _) => format!("{power} at {at} was announced this once"),
+            (false, true) => format!("{power} is announced for {at}; nothing will be done"),
+            (false, false) => {
+                format!("{power} at {at} ({left}); `herd shutdown --cancel` calls it off")
             }
-            _ => format!("{power} at {at} ({left}); `herd shutdown --cancel` calls it off"),
         };
         screen.line(line)?;
         if let Some(note) = reply.note {

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Access, access};
 
 use super::failure::{Failure, words};
+use crate::pid1::place::{Facts, Place};
 
 /// In the order in which they are tried.
 const PARENTS: &[&str] = &["/tmp", "/dev/shm"];
@@ -31,8 +32,17 @@ pub(super) fn in_use() -> Option<PathBuf> {
     })
 }
 
-/// A hint for who looks for herd in a container as another user than the one it runs as.
+/// A hint for who looks for herd in a container as another user than the one it runs as. The first process of a
+/// machine says nothing of where a user's own herd is.
 pub(super) fn of_another() -> Option<String> {
+    // Whether it may reboot says something of who asks alone: a user may not, on a machine neither.
+    let facts = Facts {
+        may_reboot: true,
+        ..Facts::read()
+    };
+    if !Place::by_kernel(&facts).is_container() {
+        return None;
+    }
     let first = Path::new("/proc/1");
     let is_herd = fs::read_to_string(first.join("comm")).is_ok_and(|name| name.trim() == "herd");
     let owner = fs::metadata(first).ok()?.uid();

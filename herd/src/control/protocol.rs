@@ -212,6 +212,9 @@ pub struct ShutdownReply {
     /// What became of an end that was scheduled before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
+    /// It stays so: of what was asked for, words alone, everybody was told this once.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stays: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]

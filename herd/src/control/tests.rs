@@ -829,6 +829,7 @@ fn the_description_lists_the_fields_of_each_type() {
             "Shutdown",
             json_of(ShutdownReply {
                 note: Some(String::new()),
+                stays: true,
             }),
             json_of(ShutdownReply::default()),
         ),

@@ -5,6 +5,20 @@
 //! machine    ──▶ a shell on the console; every descriptor stays open, nothing is stopped
 //! all others ──▶ everything is killed, in the loop while it still turns ──▶ exit code 70
 //! ```
+//!
+//! Panics are caught in these places and nowhere else in herd, each for what would be lost without it:
+//!
+//! | where | what would be lost |
+//! |---|---|
+//! | `Daemon::guarded`, around each event | all services, to a mistake about one |
+//! | `Daemon::try_to_live`, around the loop | the kill of everything, or the shell of a machine |
+//! | `Daemon::stop_deciding`, around a last note | that shell, if logs are what is broken |
+//! | `start::run`, around what comes after the loop | the end of a machine whose units have stopped |
+//! | `pid1::main`, around a boot | a machine: the kernel panics where its first process ends |
+//! | `logs::writer`, around each batch | all logs from then on |
+//! | `daemon::releaser`, around each turn | all networks that are still to be given back |
+//!
+//! The last two are threads of their own, whose panics the loop would never hear of.
 #![forbid(unsafe_code)]
 
 use std::ffi::CString;
@@ -23,7 +37,29 @@ const BUG_CODE: u8 = 70;
 /// What lives longer after SIGKILL hangs in the kernel.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// So many turns of the loop, one after the other, with a mistake in each.
-pub(super) const MOST_BUGS: u32 = 100;
+const MOST_BUGS: u32 = 100;
+
+/// Turns of the loop in a row in which something went wrong.
+#[derive(Debug, Default)]
+pub(super) struct Bugs {
+    turns: u32,
+    is_in_this_turn: bool,
+}
+
+impl Bugs {
+    pub(super) fn note(&mut self) {
+        self.is_in_this_turn = true;
+    }
+
+    /// A turn is over; whether there is no use in another.
+    pub(super) fn end_turn(&mut self) -> bool {
+        self.turns = match std::mem::take(&mut self.is_in_this_turn) {
+            true => self.turns + 1,
+            false => 0,
+        };
+        self.turns >= MOST_BUGS
+    }
+}
 
 impl Daemon {
     /// The loop, to its end; herd's exit code. For a machine whose loop breaks it does not return, and so lets go
@@ -46,6 +82,7 @@ impl Daemon {
         let second = self.try_to_live(|daemon| {
             daemon.note(&format!("{why}; killing everything"));
             daemon.exit = None;
+            daemon.bugs = Bugs::default();
             daemon.inbox.clear();
             daemon.inbox.push_back(Event::ShutdownNow);
             daemon.turn();
@@ -100,5 +137,24 @@ impl Daemon {
                 complain(&reason(&error));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn turns_with_mistakes_count_once_each_and_only_in_a_row() {
+        let mut bugs = Bugs::default();
+        let mut turn = |mistakes: u32| {
+            (0..mistakes).for_each(|_| bugs.note());
+            bugs.end_turn()
+        };
+        assert!(!turn(2 * MOST_BUGS));
+        assert!((2..MOST_BUGS).all(|_| !turn(1)));
+        assert!(!turn(0));
+        assert!((1..MOST_BUGS).all(|_| !turn(3)));
+        assert!(turn(1));
     }
 }

@@ -9,7 +9,7 @@ use units::UnitName;
 use super::{CLIENT_EVENTS, Daemon, clock, reason, units_at_hand};
 use crate::control::protocol::{
     Call, CatReply, Info, Job, JobFailure, ListReply, Mode as WireMode, PlanReply, Refusal, Reply,
-    ShutdownReply, StateChange, StatusReply, UnitFile, Whom as WireWhom, WhyReply,
+    StateChange, StatusReply, UnitFile, Whom as WireWhom, WhyReply,
 };
 use crate::control::server::CallId;
 use crate::network::{self, NetworkOccasion};
@@ -93,7 +93,7 @@ impl Daemon {
                         self.calls.shutdowns.push(id);
                         return;
                     }
-                    Ok(note) => Ok(Reply::Shutdown(ShutdownReply { note })),
+                    Ok(reply) => Ok(Reply::Shutdown(reply)),
                     Err(refusal) => Err(refusal),
                 }
             }
@@ -137,7 +137,10 @@ impl Daemon {
             self.options.search.boot = Some(before);
             return Err(problem.into());
         }
-        self.has_arrived = false;
+        let goal_now = self.supervisor.id(goal);
+        let goal_now = goal_now.and_then(|id| self.supervisor.service(id));
+        self.has_arrived = goal_now
+            .is_some_and(|goal| matches!(goal.state(), crate::supervisor::State::Active(_)));
         self.note(&format!("the goal is {goal} now"));
         // Who comes out of the emergency shell has mended it.
         self.look_again();

@@ -38,12 +38,16 @@ pub(super) const SIGNALS: [(i32, Fault); 6] = [
 #[expect(clippy::panic, reason = "that is what it is for")]
 impl Daemon {
     pub(super) fn make_mistake(&mut self, fault: Fault) {
+        if fault == Fault::LogWriter {
+            // Before the note, which wakes the writer.
+            self.sink.break_writer();
+        }
         self.note(&format!("a mistake on purpose: {fault:?}"));
         match fault {
             Fault::Event => panic!("a mistake on purpose in an event"),
             Fault::Loop => self.breaks = 1,
             Fault::LoopTwice => self.breaks = 2,
-            Fault::LogWriter => self.sink.break_writer(),
+            Fault::LogWriter => {}
             Fault::Abort => std::process::abort(),
             Fault::Thread => {
                 let crash = || raise(Signal::SIGSEGV);

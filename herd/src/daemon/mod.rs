@@ -23,6 +23,7 @@ mod notices;
 pub mod notify;
 mod offline;
 pub mod options;
+mod own_kills;
 mod paths;
 mod perform;
 mod power;
@@ -89,8 +90,7 @@ pub(crate) struct Daemon {
     surface: Surface,
     host: Host,
     place: Place,
-    /// Kills for want of memory in our own group that were told, or came before us.
-    own_oom_kills: u64,
+    own_kills: own_kills::OwnKills,
     launcher: Launcher,
     filters: sandbox::seccomp::Memory,
     sink: Sink,
@@ -143,8 +143,7 @@ pub(crate) struct Daemon {
     exit: Option<u8>,
     /// The one who started herd is to start it again.
     wants_restart: bool,
-    /// Turns of the loop in a row in which something went wrong.
-    bugs: u32,
+    bugs: breakdown::Bugs,
     #[cfg(debug_assertions)]
     breaks: u32,
     ending: power::Ending,
@@ -179,7 +178,6 @@ impl Daemon {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 other => other?,
             }
-            let bugs = self.bugs;
             tokens.clear();
             tokens.extend(events.iter().map(mio::event::Event::token));
             // What a service said last comes before its end.
@@ -198,9 +196,7 @@ impl Daemon {
                 self.guarded(|daemon| daemon.handle(token));
             }
             self.guarded(Self::after_events);
-            if self.bugs == bugs {
-                self.bugs = 0;
-            } else if self.bugs >= breakdown::MOST_BUGS {
+            if self.bugs.end_turn() {
                 return Err(io::Error::other("every turn of the loop has a bug"));
             }
         }
@@ -212,7 +208,7 @@ impl Daemon {
         let result = catch_unwind(AssertUnwindSafe(|| act(self)));
         if let Err(cause) = result {
             let text = panic_words(&*cause);
-            self.bugs += 1;
+            self.bugs.note();
             self.note(&format!("bug in herd: {text}; going on"));
         }
     }

@@ -41,7 +41,7 @@ impl Daemon {
             Action::Probe { id, run, purpose } => self.start_probe(id, run, purpose),
             Action::CancelProbe { id, run } => self.cancel_probe(id, run),
             Action::Release { id, again } => self.release(id, again),
-            Action::Changed { id, state } => self.announce(id, &state),
+            Action::Changed { id, state, news } => self.announce(id, &state, news),
             Action::Forget { id } => self.forget(id),
             Action::Answer { ticket, answer } => self.answer(ticket, answer),
             Action::Ending { because_of } => self.note_ending(because_of),
@@ -597,7 +597,7 @@ impl Daemon {
             }
         }
         let Some(plan) = runtime.group.clone() else {
-            return self.look_at_own_memory(id);
+            return self.look_at_own_memory(id, left);
         };
         let kills = cgroup::oom_kills(&plan).ok().flatten().unwrap_or(0);
         if kills > runtime.oom_kills {
@@ -612,17 +612,26 @@ impl Daemon {
                 self.kill_all(id, units::Signal::KILL);
             }
             self.tell(id, Input::OutOfMemory);
-        } else if announced && left > 0 {
+        } else if announced {
+            self.look_at_memory_again(id, left);
+        }
+    }
+
+    fn look_at_memory_again(&mut self, id: ServiceId, left: u32) {
+        if left > 0 {
             let wait = std::time::Duration::from_millis(2) * (1 << (MEMORY_LOOKS - left));
             self.memory_again.push((clock::now() + wait, id, left - 1));
         }
     }
 
-    /// For a service without a group of its own, whose main process was killed: whether that was for want of memory in
-    /// the group of all, a container's as a rule.
-    fn look_at_own_memory(&mut self, id: ServiceId) {
+    /// For a service without a group of its own, whose main process was killed: whether that may have been for want of
+    /// memory in the group of all, a container's as a rule. The kernel does not say, so it is a word in the log alone.
+    fn look_at_own_memory(&mut self, id: ServiceId, left: u32) {
         let kills = cgroup::own_oom_kills(&self.host.cgroups).unwrap_or(0);
-        if kills <= std::mem::replace(&mut self.own_oom_kills, kills) {
+        if !self.own_kills.may_be_one(kills, clock::now()) {
+            if self.host.cgroups.v1.contains_key("memory") {
+                self.look_at_memory_again(id, left);
+            }
             return;
         }
         let whose = match self.place.is_container() {
@@ -630,10 +639,10 @@ impl Daemon {
             false => "the machine's or its group's",
         };
         if let Some(name) = self.name(id) {
-            let text = format!("out of memory: the kernel killed a process at {whose} limit");
+            let text =
+                format!("perhaps out of memory: the kernel killed a process at {whose} limit");
             self.say(&name, &text);
         }
-        self.tell(id, Input::OutOfMemory);
     }
 
     pub(super) fn speaks_notify(&self, id: ServiceId) -> bool {

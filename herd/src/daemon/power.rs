@@ -14,7 +14,7 @@ use units::{Haste, Power, UnitName};
 
 use super::units_at_hand::NotAtHand;
 use super::{Daemon, clock};
-use crate::control::protocol::{Ending as WireEnding, Refusal, Schedule, Way};
+use crate::control::protocol::{Ending as WireEnding, Refusal, Schedule, ShutdownReply, Way};
 use crate::pid1::power::NO_LOGIN;
 use crate::pid1::{guard, login_records, power, wall, warnings};
 use crate::supervisor::explain::duration;
@@ -42,6 +42,8 @@ pub(super) struct Ending {
     begun: Option<Begun>,
     /// wtmp knows that the machine has begun.
     is_begin_recorded: bool,
+    /// And that it is to end.
+    is_end_recorded: bool,
     /// When ctrl-alt-del was last pressed.
     presses: Vec<Time>,
     /// What herd wrote into `/run/nologin`; anything else there is an administrator's own.
@@ -85,6 +87,12 @@ impl Ending {
         scheduled.filter(|scheduled| !scheduled.plan.warn_only)
     }
 
+    /// Whether wtmp is to be told of this end: the machine goes on after a soft reboot, and ends once only however
+    /// often somebody has another wish.
+    fn takes_record(&mut self, wish: Power) -> bool {
+        wish != Power::SoftReboot && !std::mem::replace(&mut self.is_end_recorded, true)
+    }
+
     pub(super) fn has_begun(&self) -> bool {
         self.begun.is_some()
     }
@@ -102,10 +110,9 @@ impl Daemon {
         let plan = self.ending.scheduled.take().map(|scheduled| scheduled.plan);
         match &mut self.ending.begun {
             Some(begun) => {
-                let before = std::mem::replace(&mut begun.power, wish);
-                if before == Power::SoftReboot && wish != before {
-                    self.record_end();
-                }
+                begun.power = wish;
+                guard::watch_over(wish, LIMIT);
+                self.record_end(wish);
             }
             None => {
                 self.ending.begun = Some(Begun {
@@ -134,12 +141,13 @@ impl Daemon {
             self.forbid_logins(&words);
             wall::say_to_all(&words);
         }
-        if wish != Power::SoftReboot {
-            self.record_end();
-        }
+        self.record_end(wish);
     }
 
-    fn record_end(&self) {
+    fn record_end(&mut self, wish: Power) {
+        if !self.ending.takes_record(wish) {
+            return;
+        }
         let at = clock::wall().0;
         let record = move || login_records::write_to_history(false, at);
         if let Some(Err(error)) = power::within(RECORD_PATIENCE, record) {
@@ -149,8 +157,14 @@ impl Daemon {
 
     /// Who comes after us on the same kernel lets everybody in again, as far as it was us who did not.
     pub(super) fn leave_to_next(&mut self) {
-        if self.ending.power() == Power::SoftReboot {
-            self.allow_logins();
+        if self.ending.power() != Power::SoftReboot {
+            return;
+        }
+        self.allow_logins();
+        if self.ending.is_end_recorded
+            && let Err(error) = login_records::await_another_begin()
+        {
+            self.note(&format!("the end in wtmp stays unanswered: {error}"));
         }
     }
 
@@ -272,7 +286,7 @@ impl Daemon {
         way: Option<Way>,
         force: bool,
         plan: Schedule,
-    ) -> Result<Option<String>, Refusal> {
+    ) -> Result<ShutdownReply, Refusal> {
         let refused = |reason: &str| {
             Err(Refusal::Refused {
                 reason: reason.to_owned(),
@@ -288,7 +302,7 @@ impl Daemon {
                 }
                 None | Some(Way::Exit) => {
                     self.shutdown_event(force);
-                    Ok(None)
+                    Ok(ShutdownReply::default())
                 }
             };
         }
@@ -318,7 +332,7 @@ impl Daemon {
                 });
             }
             self.switch_off(wish, haste);
-            return Ok(None);
+            return Ok(ShutdownReply::default());
         }
         if self.ending.has_begun() {
             return refused("the machine is on its way to its end already");
@@ -326,7 +340,7 @@ impl Daemon {
         Ok(self.schedule(wish, haste, plan))
     }
 
-    fn schedule(&mut self, wish: Power, haste: Haste, plan: Schedule) -> Option<String> {
+    fn schedule(&mut self, wish: Power, haste: Haste, plan: Schedule) -> ShutdownReply {
         let now = clock::now();
         let when = duration(plan.delay);
         let before = |scheduled: &Scheduled, what: &str| {
@@ -343,7 +357,10 @@ impl Daemon {
                 let words = warnings::text(wish, plan.delay, plan.message.as_deref());
                 wall::say_to_all(&words);
             }
-            return Some(stays);
+            return ShutdownReply {
+                note: Some(stays),
+                stays: true,
+            };
         }
         let replaced = self.ending.scheduled.take();
         let forgotten = replaced.map(|scheduled| before(&scheduled, "is forgotten"));
@@ -361,7 +378,10 @@ impl Daemon {
         });
         self.allow_logins();
         self.warn_of_end();
-        forgotten
+        ShutdownReply {
+            note: forgotten,
+            stays: false,
+        }
     }
 
     /// # Errors
@@ -539,6 +559,16 @@ mod tests {
         assert!(!is_ours(Some("backup runs\n"), Some("rebooting\n")));
         assert!(!is_ours(Some("backup runs\n"), None));
         assert!(!is_ours(None, None));
+    }
+
+    #[test]
+    fn an_end_is_recorded_once_however_often_somebody_has_another_wish() {
+        let mut ending = Ending::default();
+        assert!(!ending.takes_record(Power::SoftReboot));
+        assert!(ending.takes_record(Power::PowerOff));
+        for wish in [Power::Reboot, Power::SoftReboot, Power::PowerOff] {
+            assert!(!ending.takes_record(wish), "{wish}");
+        }
     }
 
     #[test]

@@ -14,9 +14,10 @@ use crate::control::protocol::{
     LastExit, ListEntry, Pressure, Stalls, State as WireState, StateChange, UnitKind, UnitStatus,
     WallGivenUp, Watchdog,
 };
+use crate::supervisor::action::News;
 use crate::supervisor::event::ExitStatus;
 use crate::supervisor::state::{Ending, Failure, HealthCheck, Rest, Stage, Then, Waiting};
-use crate::supervisor::{ServiceId, State};
+use crate::supervisor::{Service, ServiceId, State};
 
 impl Daemon {
     pub(super) fn wire_state(&self, id: ServiceId) -> WireState {
@@ -298,16 +299,45 @@ impl Daemon {
     }
 
     /// A state changed: the log, and whoever watches.
-    pub(super) fn announce(&mut self, id: ServiceId, state: &State) {
+    pub(super) fn announce(&mut self, id: ServiceId, state: &State, news: News) {
         let Some(service) = self.supervisor.service(id) else {
             return;
         };
         let name = service.unit().name.clone();
+        match news {
+            News::State => self.record(service, &name, state),
+            News::Reloaded(Ok(())) => self.note(&format!("{name}: reloaded")),
+            News::Reloaded(Err(why)) => self.say(&name, &format!("not reloaded: {why}")),
+            News::Unhealthy(why) => self.say(&name, &Failure::Unhealthy(why).to_string()),
+            News::Health => {}
+        }
+        if matches!(state, State::Backoff { .. } | State::Failed(_)) {
+            self.tell_advice(id, &name);
+        }
+        let is_goal = || {
+            let boot = self.options.search.boot.as_ref();
+            boot.and_then(|boot| self.supervisor.id(&boot.goal)) == Some(id)
+        };
+        self.has_arrived = self.has_arrived || matches!(state, State::Active(_)) && is_goal();
+        if matches!(state, State::Active(_) | State::Failed(_)) && name.as_str() == LOCAL_FS {
+            self.begin_logs(matches!(state, State::Active(_)));
+        }
+        if self.has_watchers() {
+            let change = StateChange {
+                unit: name.to_string(),
+                state: state_of(state),
+                substate: self.substate(id, state),
+                at: clock::wall().0,
+                main_pid: state.main().map(|main| main.pid.0),
+                failure: failure_of(state).map(ToString::to_string),
+            };
+            self.broadcast(&name, &change);
+        }
+    }
+
+    /// The words about a new state.
+    fn record(&self, service: &Service, name: &UnitName, state: &State) {
         match state {
-            // Since before this state began: it comes back from reloading.
-            State::Active(active) if active.since < service.since() => {
-                self.note(&format!("{name}: reloaded"));
-            }
             State::Active(active) => match active.main {
                 Some(main) => self.note(&format!("{name}: active, process {}", main.pid.0)),
                 None => self.note(&format!("{name}: active")),
@@ -320,8 +350,7 @@ impl Daemon {
                 } else {
                     format!("in {}", crate::supervisor::explain::duration(wait))
                 };
-                self.say(&name, &format!("{failure}; starting again {when}"));
-                self.tell_advice(id, &name);
+                self.say(name, &format!("{failure}; starting again {when}"));
             }
             State::Failed(failure) => {
                 let most = service.unit().lifecycle.max_retries;
@@ -329,8 +358,7 @@ impl Daemon {
                 let limit = most.map_or_else(String::new, |most| {
                     format!("; no more tries: max_retries = {most}")
                 });
-                self.say(&name, &format!("failed: {failure}{limit}"));
-                self.tell_advice(id, &name);
+                self.say(name, &format!("failed: {failure}{limit}"));
                 self.tell_console(&format!("{name}: failed: {failure}"));
             }
             State::Inactive(Rest::Restarting) => {}
@@ -349,25 +377,8 @@ impl Daemon {
                         failure @ (Failure::Unhealthy(_) | Failure::Timeout(_) | Failure::Watchdog),
                     ),
                 ..
-            } => self.say(&name, &format!("{failure}; restarting it")),
+            } => self.say(name, &format!("{failure}; restarting it")),
             _ => {}
-        }
-        let boot = self.options.search.boot.as_ref();
-        self.has_arrived |=
-            matches!(state, State::Active(_)) && boot.is_some_and(|boot| boot.goal == name);
-        if matches!(state, State::Active(_) | State::Failed(_)) && name.as_str() == LOCAL_FS {
-            self.begin_logs(matches!(state, State::Active(_)));
-        }
-        if self.has_watchers() {
-            let change = StateChange {
-                unit: name.to_string(),
-                state: state_of(state),
-                substate: self.substate(id, state),
-                at: clock::wall().0,
-                main_pid: state.main().map(|main| main.pid.0),
-                failure: failure_of(state).map(ToString::to_string),
-            };
-            self.broadcast(&name, &change);
         }
     }
 }

@@ -4,6 +4,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use mio::Token;
 use sandbox::cgroup::CgroupPlan;
@@ -52,6 +53,8 @@ pub(super) struct Runtime {
     /// What helps against the last refusal of its box, until it is told.
     pub advice: Option<String>,
     pub advice_told: Option<String>,
+    /// The refusal that it was last looked for.
+    pub advised_on: Option<Arc<str>>,
     /// Runtime directories to be removed at rest.
     pub owns_runtime_directories: bool,
     /// The user that its processes have, in numbers of the host.
@@ -105,6 +108,7 @@ impl Runtime {
             given_up: Vec::new(),
             advice: None,
             advice_told: None,
+            advised_on: None,
             owns_runtime_directories: false,
             uid: None,
             dynamic_user: None,

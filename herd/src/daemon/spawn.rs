@@ -110,11 +110,15 @@ impl Daemon {
         }
         let plan = sandbox::compile_with(&prepared.config, &self.host, &mut self.filters).map_err(
             |error| {
-                let advice = advice(&error, &prepared.config, &self.host, &self.place);
-                if let Some(runtime) = self.runtimes.get_mut(&id) {
-                    runtime.advice = advice;
+                let why = reason(&error);
+                // It costs several plans, and is told once: not at each turn of a crash loop.
+                if let Some(runtime) = self.runtimes.get_mut(&id)
+                    && runtime.advised_on.as_ref() != Some(&why)
+                {
+                    runtime.advice = advice(&error, &prepared.config, &self.host, &self.place);
+                    runtime.advised_on = Some(Arc::clone(&why));
                 }
-                reason(&error)
+                why
             },
         )?;
         if is_main {

@@ -233,13 +233,13 @@ impl Daemon {
             .open("/dev/null")
             .map_err(set("open /dev/null"))?;
         let users = Users::read().unwrap_or_default();
-        let own_oom_kills = cgroup::own_oom_kills(&host.cgroups).unwrap_or(0);
+        let kills = cgroup::own_oom_kills(&host.cgroups).unwrap_or(0);
         let mut daemon = Self {
             units: UnitsAtHand::new(units::load::host_facts()),
             surface,
             host,
             place: Place::here(),
-            own_oom_kills,
+            own_kills: super::own_kills::OwnKills::after(kills),
             launcher,
             filters: sandbox::seccomp::Memory::default(),
             sink,
@@ -281,7 +281,7 @@ impl Daemon {
             clients_unheard: false,
             exit: None,
             wants_restart: false,
-            bugs: 0,
+            bugs: super::breakdown::Bugs::default(),
             #[cfg(debug_assertions)]
             breaks: 0,
             ending: super::power::Ending::default(),

@@ -371,3 +371,37 @@ fn a_flood_of_one_unit_leaves_room_for_the_others() {
     let kept = u64::try_from(records(&directory.path().join("flood.log")).len()).unwrap();
     assert_eq!(kept + lost, 6000);
 }
+
+#[test]
+fn what_a_mistake_of_the_writer_costs_stands_in_the_file_of_each_unit() {
+    let directory = tempfile::tempdir().unwrap();
+    let sink = Sink::open(&Setup {
+        is_later: true,
+        ..Setup::default()
+    })
+    .unwrap();
+    let (web, db) = (name("web"), name("db"));
+    for (unit, text) in [(&web, "one"), (&db, "two"), (&web, "three")] {
+        sink.line(unit, Timestamp(1), Kind::Out, text.as_bytes());
+    }
+    sink.break_writer();
+    sink.begin(directory.path()).unwrap();
+    while sink.lost(&web) < 2 {
+        std::thread::yield_now();
+    }
+    assert_eq!((sink.lost(&web), sink.lost(&db)), (2, 1));
+    for unit in [&web, &db] {
+        sink.line(unit, Timestamp(2), Kind::Out, b"later");
+    }
+    assert!(sink.close(DEADLINE));
+    for (unit, lost) in [("web", "2 lines"), ("db", "1 line")] {
+        let notice = format!("{lost} lost: a mistake in herd's log writer");
+        assert_eq!(
+            records(&directory.path().join(format!("{unit}.log"))),
+            [
+                (Kind::Herd, notice.into_bytes()),
+                (Kind::Out, b"later".to_vec())
+            ]
+        );
+    }
+}

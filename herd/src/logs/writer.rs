@@ -1,5 +1,6 @@
 //! The one thread that writes log files, and may therefore wait for a disk.
 
+use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -33,6 +34,10 @@ pub(super) struct Writer {
     kmsg: Option<OwnedFd>,
     /// Lines lost in the batch at hand.
     lost: Vec<(u32, u64)>,
+    /// Entries of the batch at hand that are dealt with.
+    past: usize,
+    /// What is to be learned before the next line.
+    news: VecDeque<News>,
 }
 
 #[derive(Debug)]
@@ -43,7 +48,15 @@ struct WriterUnit {
     last_used: u64,
     /// Lost since the last record that could be written, and why the last of them was.
     lost: u64,
-    lost_why: Errno,
+    lost_why: Why,
+}
+
+/// Why lines were lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Why {
+    Error(Errno),
+    /// The writer panicked.
+    Mistake,
 }
 
 /// Consecutive records of one unit.
@@ -72,22 +85,19 @@ impl Writer {
             echo,
             kmsg: None,
             lost: Vec::new(),
+            past: 0,
+            news: VecDeque::new(),
         }
     }
 
     pub(super) fn run(&mut self) {
         while let Some((queue, news, directory)) = self.shared.take() {
-            if let Some(directory) = directory {
-                self.move_to(directory);
-            }
-            for one in news {
-                self.learn(one);
-            }
+            self.past = 0;
+            self.news.extend(news);
             // A mistake costs what was being written, not all logs from then on; the panic hook tells of it.
-            if catch_unwind(AssertUnwindSafe(|| self.write_all(&queue))).is_err() {
-                self.begin_anew();
-                // Some of them may have been written: more cannot be lost.
-                self.lost = queue.entries.iter().map(|entry| (entry.slot, 1)).collect();
+            let turn = AssertUnwindSafe(|| self.turn(&queue, directory));
+            if catch_unwind(turn).is_err() {
+                self.give_up(&queue);
             }
             let lost = std::mem::take(&mut self.lost);
             self.shared.give_back(&queue, &lost);
@@ -99,7 +109,13 @@ impl Writer {
         self.shared.finished();
     }
 
-    fn write_all(&mut self, queue: &Queue) {
+    fn turn(&mut self, queue: &Queue, directory: Option<LogDir>) {
+        if let Some(directory) = directory {
+            self.move_to(directory);
+        }
+        while let Some(one) = self.news.pop_front() {
+            self.learn(one);
+        }
         #[cfg(debug_assertions)]
         #[expect(clippy::panic, reason = "that is what it is for")]
         if self.shared.is_to_break() {
@@ -107,6 +123,22 @@ impl Writer {
         }
         for run in runs(queue) {
             self.write(&run);
+            self.past += run.entries.len();
+        }
+    }
+
+    /// What was not written when the writer panicked is lost; of the run at hand some may have been.
+    fn give_up(&mut self, queue: &Queue) {
+        self.begin_anew();
+        for entry in queue.entries.get(self.past..).unwrap_or_default() {
+            self.lost.push((entry.slot, 1));
+            let unit = self.units.get_mut(index(entry.slot));
+            if let Some(Some(unit)) = unit
+                && unit.policy.target == LogTarget::File
+            {
+                unit.lost += 1;
+                unit.lost_why = Why::Mistake;
+            }
         }
     }
 
@@ -120,12 +152,12 @@ impl Writer {
 
     /// Files that are open lie in the old place, and what they hold goes along.
     fn move_to(&mut self, directory: LogDir) {
-        if let Some(before) = &self.directory {
+        self.begin_anew();
+        let before = self.directory.replace(directory);
+        if let (Some(before), Some(directory)) = (&before, &self.directory) {
             let units = self.units.iter().flatten().map(|unit| &unit.name);
             directory.take_over(before, units);
         }
-        self.directory = Some(directory);
-        self.begin_anew();
     }
 
     fn learn(&mut self, news: News) {
@@ -142,7 +174,7 @@ impl Writer {
                     file: None,
                     last_used: 0,
                     lost: 0,
-                    lost_why: Errno::NOSPC,
+                    lost_why: Why::Mistake,
                 }));
             }
             None => {}
@@ -200,7 +232,7 @@ impl Writer {
         let missed = u64::try_from(run.entries.len() - done).unwrap_or(0);
         if let Some(error) = error {
             unit.lost += missed;
-            unit.lost_why = error;
+            unit.lost_why = Why::Error(error);
             self.lost.push((slot, missed));
         }
         if unit.file.is_some() && !was_open {
@@ -330,7 +362,11 @@ impl WriterUnit {
     fn notice(&self, at: Timestamp) -> Vec<u8> {
         let mut notice = Vec::new();
         if self.lost > 0 {
-            let text = lost_notice(self.lost, &words(self.lost_why));
+            let why = match self.lost_why {
+                Why::Error(error) => words(error),
+                Why::Mistake => "a mistake in herd's log writer".to_owned(),
+            };
+            let text = lost_notice(self.lost, &why);
             let record = Record {
                 at,
                 kind: Kind::Herd,

@@ -51,11 +51,12 @@ pub(super) fn prepare() -> Vec<String> {
         sandbox::bring_loopback_up(),
     );
     tell("set the clock", hold_clock());
-    tell(
-        "make the nodes of modules that are not loaded",
-        super::static_nodes::make(),
-    );
     raise_limits();
+    if let Err(error) = super::static_nodes::make() {
+        notes.push(format!(
+            "cannot make the nodes of modules that are not loaded: {error}"
+        ));
+    }
     notes
 }
 

@@ -124,6 +124,17 @@ pub fn write_begin_to_history(at: i64) -> io::Result<()> {
     fs::write(RECORDED_BOOT, boot)
 }
 
+/// Who begins next on this kernel is to record it all the same: an end that was recorded has become a soft reboot.
+///
+/// # Errors
+/// As `unlink(2)`.
+pub fn await_another_begin() -> io::Result<()> {
+    match fs::remove_file(RECORDED_BOOT) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
 /// Appends to the file of all that ever was, if there is one. Nobody who does not want it has it.
 ///
 /// # Errors

@@ -22,11 +22,19 @@ const OF_THIS_BOOT: &str = "/run/machine-id";
 
 /// Gives a machine that has none an id.
 pub(super) fn give() -> io::Result<()> {
-    if is_id(&fs::read_to_string(PATH).unwrap_or_default()) {
+    let text = match fs::read_to_string(PATH) {
+        Ok(text) => Some(text),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        // One that cannot be read is no id, and no sign of a first boot.
+        Err(_) => Some(String::new()),
+    };
+    if text.as_deref().is_some_and(is_id) {
         return Ok(());
     }
-    fs::create_dir_all("/run/herd")?;
-    fs::write(FIRST_BOOT, "")?;
+    if is_first_boot(text.as_deref()) {
+        fs::create_dir_all("/run/herd")?;
+        fs::write(FIRST_BOOT, "")?;
+    }
     let mut bytes = [0_u8; 16];
     fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
     // As systemd does: a valid random UUID (RFC 9562, version 4).
@@ -98,6 +106,12 @@ fn write(directory: impl AsFd, name: &Path, line: &str) -> io::Result<()> {
     file.sync_all()
 }
 
+/// machine-id(5), "First Boot Semantics": there is no file, or it says that nobody has been here. An empty one is an
+/// image's that makes an id at each boot.
+fn is_first_boot(text: Option<&str>) -> bool {
+    text.is_none_or(|text| text.trim() == "uninitialized")
+}
+
 fn is_id(text: &str) -> bool {
     let text = text.trim();
     text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
@@ -113,6 +127,19 @@ mod tests {
         assert!(!is_id("uninitialized\n"));
         assert!(!is_id(""));
         assert!(!is_id("0123456789abcdef0123456789abcdeg"));
+    }
+
+    #[test]
+    fn only_a_missing_id_and_the_word_uninitialized_tell_of_a_first_boot() {
+        assert!(is_first_boot(None) && is_first_boot(Some("uninitialized\n")));
+        for text in [
+            "",
+            "\n",
+            "uninitialised\n",
+            "0123456789abcdef0123456789abcdef\n",
+        ] {
+            assert!(!is_first_boot(Some(text)), "{text:?}");
+        }
     }
 
     #[test]

@@ -21,6 +21,8 @@ pub struct Facts {
     pub is_process_1: bool,
     /// The number of the parent; 0 of one outside of our PID namespace.
     pub parent: u32,
+    /// Process 1 was told to start this command, as `tini -- herd run /units`: see [`names_as_its_command`].
+    pub is_command_of_process_1: bool,
     /// systemd serves this place (sd_booted(3)).
     pub has_systemd: bool,
     /// `$container`: managers set it for process 1 (systemd's container interface); a machine's kernel hands
@@ -71,7 +73,8 @@ pub enum Sign {
 pub enum Entry {
     /// Its first process.
     First,
-    /// Started by its first process, which is a small init (`docker run --init`, tini) or a shell.
+    /// Started by its first process, a small init (`docker run --init`, tini) whose command it is. Being its child
+    /// alone says nothing: who loses a parent becomes one.
     BelowInit,
     /// Started from outside beside the first process: `exec`, or containers that share a PID namespace.
     Beside,
@@ -86,7 +89,7 @@ impl Entry {
         match facts.parent {
             _ if facts.is_process_1 => Some(Self::First),
             0 => Some(Self::Beside),
-            1 if !facts.has_systemd => Some(Self::BelowInit),
+            1 if facts.is_command_of_process_1 && !facts.has_systemd => Some(Self::BelowInit),
             _ => None,
         }
     }
@@ -185,6 +188,7 @@ impl Facts {
             is_process_1: super::is_first_process(),
             parent: rustix::process::getppid()
                 .map_or(0, |pid| pid.as_raw_nonzero().get().unsigned_abs()),
+            is_command_of_process_1: is_command_of_process_1(),
             has_systemd: is_there("/run/systemd/system"),
             variable: std::env::var_os("container").map(text),
             file: said_to_process_1("/run/systemd/container")
@@ -201,6 +205,32 @@ impl Facts {
             has_dockerenv: is_there("/.dockerenv"),
         }
     }
+}
+
+fn is_command_of_process_1() -> bool {
+    let line = |process: &str| fs::read(format!("/proc/{process}/cmdline"));
+    match (line("1"), line("self")) {
+        (Ok(first), Ok(own)) => names_as_its_command(&first, &own),
+        _ => false,
+    }
+}
+
+/// proc_pid_cmdline(5), of process 1 and of this one: a program, options, perhaps `--`, and then our words. What
+/// stands behind another program's name, as a shell's, was started by that.
+fn names_as_its_command(first: &[u8], own: &[u8]) -> bool {
+    let Some(before) = first.strip_suffix(own).filter(|_| !own.is_empty()) else {
+        return false;
+    };
+    let Some(before) = before.strip_suffix(b"\0") else {
+        return false;
+    };
+    let mut options = before.split(|byte| *byte == 0).skip(1);
+    let ends_options = |word: &[u8]| word == b"--";
+    if before.split(|byte| *byte == 0).skip(1).any(ends_options) {
+        // Options before it may have values of their own.
+        return options.find(|word| ends_options(word)).is_some() && options.next().is_none();
+    }
+    options.all(|word| word.starts_with(b"-"))
 }
 
 /// Where process 1 or the manager itself keeps `$container` for the others.
@@ -326,6 +356,7 @@ mod tests {
             Entry::of(&Facts {
                 is_process_1,
                 parent,
+                is_command_of_process_1: true,
                 has_systemd,
                 variable: Some("podman".into()),
                 ..machine()
@@ -337,6 +368,40 @@ mod tests {
         assert_eq!(entry(false, 1, true), None);
         assert_eq!(entry(false, 7, false), None);
         assert_eq!(Entry::of(&machine()), None);
+        let reparented = Facts {
+            is_process_1: false,
+            parent: 1,
+            variable: Some("podman".into()),
+            ..machine()
+        };
+        assert_eq!(Entry::of(&reparented), None);
+    }
+
+    #[test]
+    fn the_command_of_process_1_stands_behind_its_options() {
+        let is_its = |first: &str| {
+            let line = |words: &str| words.replace(' ', "\0") + "\0";
+            names_as_its_command(line(first).as_bytes(), line("herd run /units").as_bytes())
+        };
+        for init in [
+            "tini herd run /units",
+            "/sbin/docker-init -- herd run /units",
+            "tini -g -p SIGTERM -- herd run /units",
+            "dumb-init -c herd run /units",
+        ] {
+            assert!(is_its(init), "{init}");
+        }
+        for other in [
+            "herd run /units",
+            "tini -- sh -c script sh herd run /units",
+            "sh -c script herd run /units",
+            "tini -- sh -- herd run /units",
+            "tini -- xherd run /units",
+            "sleep 1000",
+            "",
+        ] {
+            assert!(!is_its(other), "{other}");
+        }
     }
 
     #[test]

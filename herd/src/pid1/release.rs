@@ -17,7 +17,7 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 use super::power::{say, within};
 use super::swap::{self, Swap};
-use tables::mounts;
+use tables::{mounts, root_source};
 
 const ROUNDS: u32 = 8;
 /// Of one file system, device or swap file. Data was written before; what takes longer hangs.
@@ -244,16 +244,27 @@ fn block_devices(
 
 /// The devices that the root file system lies on, which stay as long as it does.
 fn below_root() -> BTreeSet<String> {
+    let mut unseen = Vec::new();
+    // The number of a btrfs or an overlay is that of no device.
+    let source = root_source().and_then(|path| rustix::fs::stat(path).ok());
+    let numbers = [
+        rustix::fs::stat("/").ok().map(|root| root.st_dev),
+        source.map(|node| node.st_rdev),
+    ];
+    for number in numbers.into_iter().flatten() {
+        let (major, minor) = (rustix::fs::major(number), rustix::fs::minor(number));
+        unseen.push(PathBuf::from(format!("/sys/dev/block/{major}:{minor}")));
+    }
+    all_below(unseen)
+}
+
+/// These, given by their folders below `/sys`, and what they lie on.
+fn all_below(mut unseen: Vec<PathBuf>) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
-    let Ok(root) = rustix::fs::stat("/") else {
-        return found;
-    };
-    let (major, minor) = (
-        rustix::fs::major(root.st_dev),
-        rustix::fs::minor(root.st_dev),
-    );
-    let mut unseen = vec![PathBuf::from(format!("/sys/dev/block/{major}:{minor}"))];
-    while let Some(device) = unseen.pop().and_then(|path| fs::canonicalize(path).ok()) {
+    while let Some(path) = unseen.pop() {
+        let Ok(device) = fs::canonicalize(path) else {
+            continue;
+        };
         // A partition lies on its disk.
         let disk = device
             .parent()
@@ -313,5 +324,19 @@ mod tests {
         assert_eq!(gone(&names(2)).as_deref(), Some("let go of /1, /2"));
         let many = gone(&names(14)).unwrap();
         assert!(many.ends_with("/12 and 2 more"), "{many}");
+    }
+
+    #[test]
+    fn a_root_keeps_its_mapping_and_the_disk_that_is_below() {
+        let place = tempfile::tempdir().unwrap();
+        let sys = |path: &str| place.path().join(path);
+        for path in ["dm-0/slaves", "sda/sda2"] {
+            fs::create_dir_all(sys(path)).unwrap();
+        }
+        fs::write(sys("sda/sda2/partition"), "2\n").unwrap();
+        std::os::unix::fs::symlink(sys("sda/sda2"), sys("dm-0/slaves/sda2")).unwrap();
+        // A number that is no device's comes before.
+        let found = all_below(vec![sys("dm-0"), sys("0:21")]);
+        assert_eq!(found, ["dm-0", "sda", "sda2"].map(str::to_owned).into());
     }
 }

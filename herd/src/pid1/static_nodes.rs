@@ -8,27 +8,61 @@ use std::path::{Component, Path, PathBuf};
 
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 
+/// Why a device's module is not loaded by whoever opens its node.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum NodesError {
+    #[error("{}: {source}", path.display())]
+    List { path: PathBuf, source: io::Error },
+    #[error("{}: {source}{}", path.display(), and_others(*others))]
+    Node {
+        path: PathBuf,
+        source: io::Error,
+        /// Further ones that could not be made either.
+        others: usize,
+    },
+}
+
+fn and_others(count: usize) -> String {
+    match count {
+        0 => String::new(),
+        count => format!("; and {count} more"),
+    }
+}
+
 /// Makes those that are not there, for root alone; udev's rules open them to others.
 ///
 /// # Errors
-/// As `open(2)`, `mkdir(2)` and `mknod(2)`; a kernel without modules has no list, and that is none.
-pub(super) fn make() -> io::Result<()> {
+/// Of the first that cannot be made, once all were tried, as `mkdir(2)` and `mknod(2)`; of the list, as `open(2)`.
+/// A kernel without modules has no list, and that is none.
+pub(super) fn make() -> Result<(), NodesError> {
     let kernel = rustix::system::uname();
     let release = kernel.release().to_string_lossy().into_owned();
-    let list = Path::new("/lib/modules")
+    let path = Path::new("/lib/modules")
         .join(release)
         .join("modules.devname");
-    let text = match fs::read_to_string(list) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        read => read?,
-    };
-    let mut outcome = Ok(());
-    for node in text.lines().filter_map(parse) {
-        if let Err(error) = node.make() {
-            outcome = Err(error);
-        }
+    match fs::read_to_string(&path) {
+        Ok(text) => make_in(Path::new("/dev"), &text),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(source) => Err(NodesError::List { path, source }),
     }
-    outcome
+}
+
+/// All that the list names, below this directory.
+fn make_in(directory: &Path, list: &str) -> Result<(), NodesError> {
+    let nodes = list.lines().filter_map(parse);
+    let mut failed = nodes.filter_map(|node| {
+        let path = directory.join(&node.path);
+        let source = node.make(&path).err()?;
+        Some((path, source))
+    });
+    let Some((path, source)) = failed.next() else {
+        return Ok(());
+    };
+    Err(NodesError::Node {
+        path,
+        source,
+        others: failed.count(),
+    })
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -40,13 +74,12 @@ struct Node {
 }
 
 impl Node {
-    fn make(&self) -> io::Result<()> {
-        let path = Path::new("/dev").join(&self.path);
+    fn make(&self, path: &Path) -> io::Result<()> {
         if let Some(parent) = path.parent() {
             fs::create_dir_all(parent)?;
         }
         let mode = Mode::S_IRUSR | Mode::S_IWUSR;
-        match mknod(&path, self.kind, mode, makedev(self.major, self.minor)) {
+        match mknod(path, self.kind, mode, makedev(self.major, self.minor)) {
             Err(nix::Error::EEXIST) => Ok(()),
             made => Ok(made?),
         }
@@ -101,5 +134,25 @@ mod tests {
         ] {
             assert_eq!(parse(wrong), None, "{wrong}");
         }
+    }
+
+    #[test]
+    fn the_first_node_that_cannot_be_made_is_named_and_the_others_are_counted() {
+        let place = tempfile::tempdir().unwrap();
+        // A file where a directory should be.
+        fs::write(place.path().join("net"), "").unwrap();
+        fs::write(place.path().join("there"), "").unwrap();
+        let said = |list: &str| make_in(place.path(), list).map_err(|error| error.to_string());
+        assert_eq!(said("module there c1:3\n"), Ok(()));
+        let node = place.path().join("net/tun");
+        let why = format!("{}: File exists (os error 17)", node.display());
+        assert_eq!(
+            said("tun net/tun c10:200\nmodule there c1:3\n"),
+            Err(why.clone())
+        );
+        assert_eq!(
+            said("tun net/tun c10:200\ntap net/tap c10:201\nvhost net/vhost c10:202\n"),
+            Err(format!("{why}; and 2 more"))
+        );
     }
 }

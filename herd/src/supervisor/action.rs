@@ -9,6 +9,19 @@ use units::{Haste, Power, Signal};
 use super::event::{RunId, ServiceId, Ticket};
 use super::state::State;
 
+/// What there is to tell of a state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum News {
+    /// It is another than before.
+    State,
+    /// It is active as before: back from reloading, and how that went.
+    Reloaded(Result<(), Arc<str>>),
+    /// It is as before; the service has turned out to be unwell, for which nothing is done.
+    Unhealthy(Arc<str>),
+    /// It is as before, but not how well the service is.
+    Health,
+}
+
 #[derive(Debug, Clone, PartialEq)]
 pub enum Action {
     /// Evaluate `[condition]` and `[assert]`; answered by `Input::Checked`.
@@ -62,6 +75,7 @@ pub enum Action {
     Changed {
         id: ServiceId,
         state: Box<State>,
+        news: News,
     },
     /// The unit is gone for good: nothing of it needs to be remembered.
     Forget {

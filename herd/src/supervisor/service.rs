@@ -26,7 +26,7 @@ use std::time::Duration;
 
 use units::Unit;
 
-use super::action::{Action, Purpose, Role, Whom};
+use super::action::{Action, News, Purpose, Role, Whom};
 use super::arrival::Arrival;
 use super::event::{ExitStatus, Input, Notice, RunId, ServiceId};
 use super::policy::{self, GOOD_RUN, StartWindow};
@@ -182,15 +182,22 @@ impl Service {
             self.streak = 0;
         }
         self.arrival = Arrival::after(self.arrival, &state, step.now);
+        let news = match (&self.state, &state) {
+            (State::Reloading { .. }, State::Active(_)) => {
+                News::Reloaded(self.reload_failure.clone().map_or(Ok(()), Err))
+            }
+            _ => News::State,
+        };
         self.state = state;
         self.since = step.now;
-        self.tell(step);
+        self.tell(step, news);
     }
 
-    fn tell(&self, step: &mut Step<'_>) {
+    fn tell(&self, step: &mut Step<'_>, news: News) {
         step.actions.push(Action::Changed {
             id: self.id,
             state: Box::new(self.state.clone()),
+            news,
         });
     }
 
@@ -335,6 +342,7 @@ impl Service {
                 if let State::Active(active) = self.state.clone()
                     && active.main.is_some()
                 {
+                    self.reload_failure = None;
                     let give_up_at = self.start_deadline(step.now);
                     let word = ReloadStep::Word;
                     self.enter(
@@ -505,7 +513,7 @@ impl Service {
         state.next = HealthCheck::At(step.now + health.check.interval);
         let Err(why) = result else {
             if state.failures > 0 {
-                self.tell(step);
+                self.tell(step, News::Health);
             }
             state.failures = 0;
             return true;
@@ -514,10 +522,15 @@ impl Service {
         if state.failures < health.retries.max(1) {
             return true;
         }
-        let failure = Failure::Unhealthy(why);
+        let is_news = state.failures == health.retries.max(1);
+        let failure = Failure::Unhealthy(Arc::clone(&why));
         let then = match health.on_unhealthy {
             units::unit::OnUnhealthy::Report => {
-                self.tell(step);
+                let news = match is_news {
+                    true => News::Unhealthy(why),
+                    false => News::Health,
+                };
+                self.tell(step, news);
                 return true;
             }
             units::unit::OnUnhealthy::Stop => Then::Fail(failure),

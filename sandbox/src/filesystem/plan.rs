@@ -20,6 +20,7 @@ use super::order::{self, Ordered, Surroundings};
 use super::root;
 use super::step::{Hide, MountStep, Tmpfs};
 use super::walls::{homes, kernel, named, protect_system};
+use crate::capability::{CAP_MKNOD, CAP_SYS_ADMIN};
 use crate::compile::CompileError;
 use crate::config::{
     BoxPath, Config, EnterRoot, Propagation, ProtectSystem, Root, RootOverlay, Walls,
@@ -27,8 +28,6 @@ use crate::config::{
 use crate::host::{Host, KernelVersion};
 use crate::paths::{absolute, c_path};
 
-const CAP_SYS_ADMIN: u8 = 21;
-const CAP_MKNOD: u8 = 27;
 /// `mount_setattr(2)`.
 const WHOLE_TREES: KernelVersion = KernelVersion {
     major: 5,

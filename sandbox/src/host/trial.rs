@@ -10,13 +10,18 @@ use std::path::Path;
 use rustix::fs::{Mode, OFlags};
 use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
 
-use super::{Host, UserNamespaces};
+use super::{Forbidder, Host, UserNamespaces};
+use crate::capability::CAP_SETFCAP;
 use crate::sys::probe_clone::{self, Prepared, in_new_namespaces};
+use crate::sys::text_of;
 
 impl Host {
-    /// The same host, where a user namespace was tried, and in one a `/proc` and a host name. Nothing is
-    /// tried where boxes take none: by root. Starts up to three children that end at once; about a
-    /// millisecond, not for every launch.
+    /// The same host, with what was tried. Behind a filter: the calls that make mounts, in a mount namespace. By
+    /// who is not root and so takes a user namespace for a box: that namespace, and in one a host name and a
+    /// `/proc`. By root without a filter nothing is.
+    ///
+    /// Each trial is a child that ends at once: up to three without a filter, which take about a millisecond, and
+    /// behind one six more. Not for every launch.
     #[must_use]
     pub fn tried(mut self) -> Self {
         self.no_new_mounts = self.who_forbids_mounts();
@@ -43,7 +48,7 @@ impl Host {
         match in_new_namespaces(kinds, mount_proc, &own) {
             Ok(()) => self.no_new_proc = None,
             Err(error) => {
-                let why = || format!("the kernel says: {}", words(&error));
+                let why = || format!("the kernel says: {}", text_of(number(&error)));
                 self.no_new_proc.get_or_insert_with(why);
             }
         }
@@ -75,8 +80,7 @@ impl Host {
     }
 
     /// Who keeps us from a user namespace with nobody but ourselves in it, where no setting does.
-    fn who_forbids(&self, error: &io::Error) -> String {
-        const CAP_SETFCAP: u8 = 31;
+    fn who_forbids(&self, error: &io::Error) -> Forbidder {
         let alone = in_new_namespaces(
             flags(&[libc::CLONE_NEWUSER]),
             |_| Ok(()),
@@ -84,7 +88,7 @@ impl Host {
         );
         // user_namespaces(7): since Linux 5.12 who maps user 0 holds this one.
         if alone.is_ok() && self.uid == 0 && !self.has_capability(CAP_SETFCAP) {
-            return "the want of CAP_SETFCAP".to_owned();
+            return Forbidder::NoFileCapability;
         }
         forbidder(error)
     }
@@ -102,16 +106,16 @@ fn ask(asked: &Prepared) -> io::Result<()> {
 }
 
 /// Who refuses what the kernel itself lets the owner of a user namespace do.
-fn forbidder(error: &io::Error) -> String {
-    let who = match is_behind_filter() {
-        true => "the system call filter around us",
-        false => "this system",
-    };
-    format!("{who} ({})", words(error))
+fn forbidder(error: &io::Error) -> Forbidder {
+    let errno = number(error);
+    match is_behind_filter() {
+        true => Forbidder::Filter(errno),
+        false => Forbidder::System(errno),
+    }
 }
 
-fn words(error: &io::Error) -> String {
-    crate::sys::text_of(error.raw_os_error().unwrap_or(libc::EIO))
+fn number(error: &io::Error) -> i32 {
+    error.raw_os_error().unwrap_or(libc::EIO)
 }
 
 /// Nobody but ourselves, under our own numbers.

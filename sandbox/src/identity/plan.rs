@@ -3,6 +3,9 @@
 
 use super::join::joins;
 use super::maps::{Alone, Ids, Maps, check, inside_of, outside_of};
+use crate::capability::{
+    CAP_CHECKPOINT_RESTORE, CAP_NET_ADMIN, CAP_SETGID, CAP_SETUID, CAP_SYS_ADMIN, CAP_SYS_RESOURCE,
+};
 use crate::compile::CompileError;
 use crate::config::{
     CAPABILITIES, Capabilities, Config, IdMaps, IdRange, Identity, NamespaceKind, UserNamespace,
@@ -220,12 +223,6 @@ fn alone(
     })
 }
 
-const CAP_SETGID: u8 = 6;
-const CAP_SETUID: u8 = 7;
-const CAP_NET_ADMIN: u8 = 12;
-const CAP_SYS_ADMIN: u8 = 21;
-const CAP_SYS_RESOURCE: u8 = 24;
-
 fn may_raise_limits(walls: &Walls) -> bool {
     walls.capability_bounding_set.contains(&CAP_SYS_RESOURCE)
 }
@@ -433,8 +430,8 @@ fn groups_of_ranges(
     }
 }
 
-/// Up to `CAP_CHECKPOINT_RESTORE`, 40.
-const ALL_CAPABILITIES: u64 = (1 << 41) - 1;
+/// A set with every one of them.
+const ALL_CAPABILITIES: u64 = (1 << (CAP_CHECKPOINT_RESTORE + 1)) - 1;
 
 fn capability_set(numbers: &[u8]) -> u64 {
     numbers

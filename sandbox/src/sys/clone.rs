@@ -1,5 +1,6 @@
 //! `clone3(2)`: the only place a process is made. Where a filter around us answers that there is no such call, as
-//! docker's does to processes without `CAP_SYS_ADMIN`, by `clone(2)`, which does the same but for cgroups.
+//! docker's does to processes without `CAP_SYS_ADMIN`, by `clone(2)`, which does the same but for cgroups and for
+//! signal handlers: a child of that call forgets them itself, before anything else.
 #![allow(
     unsafe_code,
     reason = "a child that shares our memory, on a stack of its own"
@@ -9,7 +10,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr;
 use std::sync::atomic::AtomicU32;
 
-use super::{Errno, check};
+use super::{Errno, check, process, signals};
 
 // `libc` defines the flags above bit 31 as `c_int`, where they overflow to 0.
 const CLONE_INTO_CGROUP: u64 = 1 << 33;
@@ -29,7 +30,7 @@ pub(crate) struct Child {
 }
 
 impl Child {
-    /// From what clone3 answered.
+    /// From what the kernel answered.
     ///
     /// # Safety
     /// Where `returned` is a pid, the kernel has stored a new descriptor (`CLONE_PIDFD`) in `pidfd` that
@@ -104,7 +105,7 @@ impl Stack {
     /// `run` must not allocate, lock or panic; it is a plain function for that reason.
     pub(crate) fn spawn<T: Sync>(
         &mut self,
-        _blocked: &super::signals::Blocked,
+        _blocked: &signals::Blocked,
         manner: Manner<'_>,
         run: extern "C" fn(&T) -> !,
         argument: &T,
@@ -119,7 +120,7 @@ impl Stack {
 /// guard is the caller's.
 #[inline(never)]
 pub(crate) fn spawn_below<T: Sync>(
-    _blocked: &super::signals::Blocked,
+    _blocked: &signals::Blocked,
     manner: Manner<'_>,
     run: extern "C" fn(&T) -> !,
     argument: &T,
@@ -189,10 +190,10 @@ unsafe fn vfork<T: Sync>(
     // outlives it because the parent does not return before the child is gone (VFORK).
     let run: extern "C" fn(*const libc::c_void) -> ! = unsafe { std::mem::transmute(run) };
     // SAFETY: `arguments` is a complete clone_args; the caller vouches for its stack; `pidfd`
-    // points at an i32 of ours; signals are blocked, so no handler runs in the child; `run` never
-    // returns, so the child's stack is never unwound.
+    // points at an i32 of ours; signals are blocked, so none comes before the child has no handler any more;
+    // `run` never returns, so the child's stack is never unwound.
     let returned = unsafe { clone_onto_stack(&arguments, run, ptr::from_ref(argument).cast()) };
-    // SAFETY: this is the answer of a clone3 that was to store into `pidfd`.
+    // SAFETY: this is the answer of a call that was to store into `pidfd`.
     unsafe { Child::born(returned, pidfd) }
 }
 
@@ -249,7 +250,7 @@ impl LastingStack {
         // SAFETY: as in `Stack::spawn`, but that the caller is not suspended by the kernel: it waits
         // itself ([`super::lend`]). The stack is this child's for good (`self` is consumed).
         let returned = unsafe { clone_onto_stack(&arguments, run, ptr::from_ref(argument).cast()) };
-        // SAFETY: this is the answer of a clone3 that was to store into `pidfd`.
+        // SAFETY: this is the answer of a call that was to store into `pidfd`.
         unsafe { Child::born(returned, pidfd) }
     }
 }
@@ -282,7 +283,7 @@ pub(crate) enum Parent {
 /// Refused with `EINVAL` when the process has more than one thread: the copy would inherit locks
 /// held by threads it does not have.
 pub(crate) fn fork(parent: Parent, namespaces: u64) -> Result<Side, Errno> {
-    if !super::process::is_single_threaded()? {
+    if !process::is_single_threaded()? {
         return Err(Errno(libc::EINVAL));
     }
     let mut pidfd = -1i32;
@@ -316,15 +317,19 @@ pub(crate) fn fork(parent: Parent, namespaces: u64) -> Result<Side, Errno> {
         returned = check(unsafe { libc::syscall(call.number, a, b, c, d, e) });
     }
     let returned = returned?;
-    if returned == 0 && has_handlers {
-        super::signals::forget_handlers()?;
-    }
     if returned == 0 {
+        // An error here would be taken for one of the parent, by a child that goes on as if it were that.
+        if has_handlers && signals::forget_handlers().is_err() {
+            process::exit_now(NOT_BEGUN);
+        }
         return Ok(Side::Child);
     }
-    // SAFETY: this is the answer of a clone3 that was to store into `pidfd`.
+    // SAFETY: this is the answer of a call that was to store into `pidfd`.
     unsafe { Child::born(returned, pidfd) }.map(Side::Parent)
 }
+
+/// The exit status of a child that cannot begin.
+const NOT_BEGUN: i32 = crate::main_process::NOT_EXECUTED;
 
 /// `struct clone_args` up to `CLONE_INTO_CGROUP` (Linux 5.7).
 #[repr(C)]
@@ -357,8 +362,7 @@ impl CloneArguments {
         }
     }
 
-    /// `clone(2)` has no room for the cgroup. Handlers stay: they are no danger to a child that has all
-    /// signals blocked until it executes a program.
+    /// `clone(2)` has no room for the cgroup. Handlers stay: the child is to forget them ([`forget_and_run`]).
     fn for_clone(&self) -> Option<Call> {
         if self.flags & CLONE_INTO_CGROUP != 0 {
             return None;
@@ -385,12 +389,12 @@ struct Call {
     arguments: [u64; 5],
 }
 
-/// `clone3`, or else `clone`, after which the child calls `run(argument)` on its own stack. Gives the
-/// kernel's answer in the parent: a pid, or a negated error number.
+/// `clone3`, or else `clone`, after which the child calls `run(argument)` on its own stack, without a signal
+/// handler. Gives the kernel's answer in the parent: a pid, or a negated error number.
 ///
 /// # Safety
-/// `arguments` names a stack nobody uses; no signal handler may run in the child; what `run`
-/// does must be sound in memory shared with a suspended parent.
+/// `arguments` names a stack nobody uses; all signals are blocked, and the flags have `CLONE_CLEAR_SIGHAND` and not
+/// `CLONE_SIGHAND`; what `run` does must be sound in memory shared with a suspended parent.
 unsafe fn clone_onto_stack(
     arguments: &CloneArguments,
     run: extern "C" fn(*const libc::c_void) -> !,
@@ -398,15 +402,35 @@ unsafe fn clone_onto_stack(
 ) -> i64 {
     // SAFETY: the caller vouches for the stack, for the signals and for `run`; `arguments` is complete.
     let returned = unsafe { call_onto_stack(arguments.for_clone3(), run, argument) };
-    // A child that stays in our memory would keep our handlers.
+    // Only while we are suspended is the record below there for as long as the child reads it.
     let call = arguments.for_clone();
     match call.filter(|_| arguments.flags & CLONE_VFORK != 0) {
-        // SAFETY: the same call in its older form; the first one has made no child.
-        Some(call) if returned == -i64::from(libc::ENOSYS) => unsafe {
-            call_onto_stack(call, run, argument)
-        },
+        Some(call) if returned == -i64::from(libc::ENOSYS) => {
+            let begin = Begin { run, argument };
+            // SAFETY: the same call in its older form; the first one has made no child. The record is whole and
+            // outlives the child's use of it: we come back when it has left our memory. Before it calls `run`
+            // it makes system calls alone.
+            unsafe { call_onto_stack(call, forget_and_run, ptr::from_ref(&begin).cast()) }
+        }
         _ => returned,
     }
+}
+
+/// What a child of `clone(2)` begins with.
+struct Begin {
+    run: extern "C" fn(*const libc::c_void) -> !,
+    argument: *const libc::c_void,
+}
+
+/// Does what `CLONE_CLEAR_SIGHAND` would have done: without `CLONE_SIGHAND` the child has a table of its own. All
+/// signals are blocked until then.
+extern "C" fn forget_and_run(begin: *const libc::c_void) -> ! {
+    // SAFETY: `clone_onto_stack` gives a `Begin` that lives on its own stack while it is suspended.
+    let begin = unsafe { &*begin.cast::<Begin>() };
+    if signals::forget_handlers().is_err() {
+        process::exit_now(NOT_BEGUN);
+    }
+    (begin.run)(begin.argument)
 }
 
 /// # Safety
@@ -521,4 +545,77 @@ unsafe fn call_onto_stack(
     target_arch = "aarch64",
     target_arch = "riscv64"
 )))]
-compile_error!("no clone3 trampoline for this architecture: see the three in this file");
+compile_error!(
+    "no trampoline for a child's stack on this architecture: see the three in this file"
+);
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd;
+    use std::os::unix::process::ExitStatusExt;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+    use crate::launch::wait_for_end;
+
+    static HAS_RUN: AtomicBool = AtomicBool::new(false);
+
+    extern "C" fn note(_: libc::c_int) {
+        HAS_RUN.store(true, Ordering::Relaxed);
+    }
+
+    extern "C" fn signal_itself(_: &()) -> ! {
+        let opened = signals::set_mask(0).is_ok();
+        // SAFETY: sends a signal to the process that asks.
+        let sent = unsafe { libc::kill(process::own_pid(), libc::SIGUSR1) };
+        process::exit_now(i32::from(opened && sent == 0))
+    }
+
+    /// From now on this thread, and what it starts, has no clone3.
+    fn refuse_clone3() {
+        let word = |code: u64, yes: u64, no: u64, operand: u64| {
+            u64::from_ne_bytes({
+                let mut bytes = [0; 8];
+                bytes[..2].copy_from_slice(&u16::try_from(code).unwrap().to_ne_bytes());
+                bytes[2] = u8::try_from(yes).unwrap();
+                bytes[3] = u8::try_from(no).unwrap();
+                bytes[4..].copy_from_slice(&u32::try_from(operand).unwrap().to_ne_bytes());
+                bytes
+            })
+        };
+        let refused = u64::from(libc::SECCOMP_RET_ERRNO) | libc::ENOSYS as u64;
+        let program = [
+            word(0x20, 0, 0, 0),
+            word(0x15, 0, 1, libc::SYS_clone3 as u64),
+            word(0x06, 0, 0, refused),
+            word(0x06, 0, 0, u64::from(libc::SECCOMP_RET_ALLOW)),
+        ];
+        process::no_new_privileges().unwrap();
+        process::install_filter(&program, 0).unwrap();
+    }
+
+    #[test]
+    fn a_child_made_without_clone3_runs_no_handler_of_its_parent() {
+        // SAFETY: all-zero is a valid sigaction: an empty mask, no flags.
+        let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+        action.sa_sigaction = note as extern "C" fn(libc::c_int) as libc::sighandler_t;
+        // SAFETY: the action is whole and its handler stores one flag; the old one is not asked for.
+        let set = unsafe { libc::sigaction(libc::SIGUSR1, &raw const action, ptr::null_mut()) };
+        assert_eq!(set, 0);
+        // A filter is the thread's own.
+        let behind_filter = std::thread::spawn(|| {
+            refuse_clone3();
+            let blocked = signals::Blocked::new().unwrap();
+            let mut stack = Stack::new().unwrap();
+            let child = stack.spawn(&blocked, Manner::default(), signal_itself, &());
+            let below = spawn_below(&blocked, Manner::default(), signal_itself, &());
+            [child.unwrap(), below.unwrap()]
+        });
+        for child in behind_filter.join().unwrap() {
+            let end = wait_for_end(child.pidfd.as_fd()).unwrap();
+            assert_eq!(end.signal(), Some(libc::SIGUSR1), "{end:?}");
+        }
+        assert!(!HAS_RUN.load(Ordering::Relaxed));
+        assert!(signals::is_handled(libc::SIGUSR1), "our own table stays");
+    }
+}

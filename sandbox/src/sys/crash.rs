@@ -82,8 +82,9 @@ pub fn catch_crashes() -> io::Result<()> {
         let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
         action.sa_sigaction = crashed as Handler as libc::sighandler_t;
         action.sa_flags = libc::SA_ONSTACK | libc::SA_NODEFER | libc::SA_SIGINFO;
-        // SAFETY: the action is whole, its handler makes only async-signal-safe calls and never
-        // returns; the old action is not asked for.
+        // SAFETY: the action is whole; its handler makes only async-signal-safe calls, and where it comes back,
+        // which is from a signal that somebody sent, it has changed nothing, `errno` included; the old action is
+        // not asked for.
         if unsafe { libc::sigaction(signal, &raw const action, ptr::null_mut()) } != 0 {
             return Err(io::Error::last_os_error());
         }
@@ -276,7 +277,8 @@ fn become_shell() -> ! {
     unsafe { libc::_exit(127) }
 }
 
-/// Reaps and reads on until that child has ended; without one for a second.
+/// Reaps and reads on until that child has ended, or nobody is left to wait for. Without one it is a pause, of one
+/// to three seconds: seconds are counted whole, and looked at after each wait.
 fn attend(waits: &libc::sigset_t, shell: Option<libc::pid_t>) {
     let begun = seconds();
     loop {

@@ -239,6 +239,14 @@ fn answered(answer: libc::c_long) -> io::Result<()> {
     }
 }
 
+/// Asks for a child of no size, which the kernel refuses (`EINVAL`) and a filter does not know.
+pub(crate) fn has_clone3() -> bool {
+    // SAFETY: a size of 0 is refused before the null pointer is looked at.
+    let answer =
+        answered(unsafe { libc::syscall(libc::SYS_clone3, std::ptr::null::<u8>(), 0_usize) });
+    answer.is_err_and(|error| error.raw_os_error() != Some(libc::ENOSYS))
+}
+
 /// Closes nothing, by `close_range(2)`.
 pub(crate) fn has_close_range() -> io::Result<()> {
     // SAFETY: plain numbers; no descriptor has the highest number of all.

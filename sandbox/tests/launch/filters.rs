@@ -61,6 +61,22 @@ fn programs(programs: Vec<Program>) -> Config {
     })
 }
 
+/// Runs this case of our own behind a filter that answers one call with this errno.
+pub(crate) fn behind_refusal(call: i64, errno: i32, case: &str) {
+    let ourselves = std::env::current_exe().unwrap();
+    let filter = programs(vec![refusing(call, errno.unsigned_abs())]);
+    let mut inner = config(&[ourselves.to_str().unwrap(), "--exact", case]);
+    inner.walls = filter.walls;
+    let outcome = outcome(&inner);
+    assert_eq!(outcome.failure, None);
+    assert_eq!(
+        outcome.stdout,
+        format!("test {case} ... ok\n"),
+        "{}",
+        outcome.stderr
+    );
+}
+
 pub(crate) const CASES: &[Case] = &[
     ("a_profile_answers_as_it_says", || {
         let rules = [

@@ -7,8 +7,9 @@ use sandbox::cgroup::Scope;
 use sandbox::config::{
     Amount, CgroupLimits, Config, DeviceMatch, DevicePolicy, DeviceRule, Devices, Walls,
 };
-use sandbox::{Host, Plan};
+use sandbox::{Carrier, Host, Plan};
 
+use crate::filters::behind_refusal;
 use crate::fixture::{Case, outcome_of, shell};
 
 fn lacks(controller: &str) -> bool {
@@ -70,7 +71,45 @@ fn groups() -> BTreeSet<PathBuf> {
         .collect()
 }
 
+fn has_own_v2_group() -> bool {
+    let host = Host::detect().unwrap();
+    let has = host.is_root && host.cgroups.v2.is_some_and(|v2| v2.writable);
+    if !has {
+        println!("skipped: no v2 group of our own here");
+    }
+    has
+}
+
+pub(crate) const INNER: &[Case] = &[("inner::a_bare_launch_without_clone3", || {
+    let host = Host::detect().unwrap();
+    assert!(host.no_clone3);
+    let before = groups();
+    let scope = Scope::open(&host, "herd-test-launch", &CgroupLimits::default()).unwrap();
+    let mut config = shell("cat /proc/self/cgroup");
+    config.cgroup = Some(scope.name().clone());
+    let plan = sandbox::compile(&config, scope.host()).unwrap();
+    assert_eq!(plan.carrier(), Carrier::Executor);
+    let outcome = outcome_of(&plan, &[]);
+    let name = &scope.name().0;
+    let mut lines = outcome.stdout.lines();
+    assert!(
+        lines.any(|line| line.starts_with("0::") && line.contains(name)),
+        "{outcome:?}"
+    );
+    scope.close().unwrap();
+    assert_eq!(groups(), before);
+})];
+
 pub(crate) const CASES: &[Case] = &[
+    (
+        "a_bare_process_is_in_its_v2_group_where_there_is_no_clone3",
+        || {
+            if has_own_v2_group() {
+                let case = "inner::a_bare_launch_without_clone3";
+                behind_refusal(libc::SYS_clone3, libc::ENOSYS, case);
+            }
+        },
+    ),
     ("a_launch_that_fails_at_any_step_leaves_no_group", || {
         if lacks("pids") {
             return;

@@ -95,6 +95,7 @@ fn main() {
             join::INNER,
             attacks::INNER,
             layers::INNER,
+            groups::INNER,
             session::INNER,
             terminal::INNER,
             in_child::INNER,

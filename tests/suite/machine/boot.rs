@@ -268,6 +268,26 @@ fn an_id_made_while_the_root_was_read_only_is_that_of_the_next_boot_too() {
     );
 }
 
+#[test]
+fn an_empty_id_is_filled_and_makes_no_first_boot() {
+    if !needs::machine() {
+        return;
+    }
+    let mut disk = Disk::new()
+        .file("/etc/machine-id", "")
+        .unit(
+            "first",
+            "command = 'true'\noneshot = true\nremain_after_exit = true\ncondition.first_boot = true",
+        )
+        .script(
+            "look",
+            "echo first: $(herd is-active first), id: $(wc -c </etc/machine-id).; kill -PWR 1",
+        );
+    let mut machine = disk.boot();
+    machine.wait("first: inactive, id: 33.");
+    machine.ended();
+}
+
 /// Pairs of what holds on this machine and what does not.
 const CONDITIONS: [(&str, &str); 16] = [
     ("path_exists = '/etc/fstab'", "path_exists = '!/etc/fstab'"),

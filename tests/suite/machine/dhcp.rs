@@ -20,6 +20,8 @@ const LOOK: &str = "herd start --no-wait network-online
     ip netns exec far busybox udhcpd -f /etc/udhcpd.conf >/run/server 2>&1 &
     until herd is-active -q network-online; do sleep 0.2; done
     states served
+    # An address is what online means; clients set the rest behind it.
+    until ip route show default | grep -q eth0 && grep -q 192.0.2.53 /etc/resolv.conf; do sleep 0.2; done
     echo address: $(ip -br -4 address show eth0), route: $(ip route show default).
     echo names: $(cat /etc/resolv.conf)
     herd restart dhcp@eth0

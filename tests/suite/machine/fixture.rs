@@ -32,6 +32,11 @@ pub(super) struct Disk {
 /// For disks between a file system and its disk, another kernel, and addresses.
 const TOOLS: &[&str] = &["dhcpcd-base", "dmsetup", "kexec-tools", "mdadm", "udhcpc"];
 
+/// The line of fstab that every disk has.
+pub(super) const ROOT: &str = "LABEL=root / ext4 errors=remount-ro 0 1\n";
+/// That of the second disk.
+pub(super) const SECOND: &str = "/dev/ubdb /srv/data ext4 noatime 0 2\n";
+
 /// A machine that runs, or ran.
 pub(super) struct Machine {
     child: Child,
@@ -62,7 +67,12 @@ impl Disk {
             packages: &[],
             is_laid: false,
         };
-        disk.file("/etc/fstab", "LABEL=root / ext4 errors=remount-ro 0 1\n")
+        disk.fstab("")
+    }
+
+    /// Lines of fstab, behind that of the root.
+    pub(super) fn fstab(self, lines: &str) -> Self {
+        self.file("/etc/fstab", &format!("{ROOT}{lines}"))
     }
 
     /// With the logins of an ordinary machine.

@@ -1,9 +1,7 @@
 //! What fstab asks for, and what becomes of lines that cannot be had.
 
-use super::fixture::Disk;
+use super::fixture::{Disk, ROOT, SECOND};
 use crate::needs;
-
-const ROOT: &str = "LABEL=root / ext4 errors=remount-ro 0 1\n";
 
 #[test]
 fn fstab_is_mounted_before_services_and_let_go_after_them() {
@@ -14,7 +12,7 @@ fn fstab_is_mounted_before_services_and_let_go_after_them() {
         .second_disk()
         .file(
             "/etc/fstab",
-            &format!("{ROOT}/dev/ubdb /srv/data ext4 noatime 0 2\ntmpfs /srv/scratch tmpfs size=1M,mode=700\n"),
+            &format!("{ROOT}{SECOND}tmpfs /srv/scratch tmpfs size=1M,mode=700\n"),
         )
         .unit(
             "early",
@@ -82,7 +80,6 @@ fn a_disk_that_has_to_be_there_and_is_not_leads_to_the_emergency_shell() {
     machine.ended();
 }
 
-const SECOND: &str = "/dev/ubdb /srv/data ext4 defaults 0 2\n";
 /// An ordinary file that says it has seven names: repaired without asking.
 const LITTLE_HARM: [&str; 2] = [
     "write /etc/hostname file",
@@ -97,7 +94,7 @@ fn a_disk_that_can_be_repaired_is_and_the_boot_goes_on() {
     let mut disk = Disk::new()
         .second_disk()
         .harm_second(&LITTLE_HARM)
-        .file("/etc/fstab", &format!("{ROOT}{SECOND}"))
+        .fstab(SECOND)
         .script(
             "look",
             "herd logs fsck-srv-data | sed 's/^/fsck: /'
@@ -126,9 +123,7 @@ fn a_disk_that_cannot_be_repaired_leads_to_the_emergency_shell_with_the_reason()
         "Bad magic number in super-block while trying to open /dev/ubdb",
     );
     for (disk, why, said) in [no_root, no_superblock] {
-        let mut disk = disk
-            .file("/etc/fstab", &format!("{ROOT}{SECOND}"))
-            .word("quiet");
+        let mut disk = disk.fstab(SECOND).word("quiet");
         let mut machine = disk.boot();
         let line = machine.wait("herd: line 2 of /etc/fstab: fsck of /dev/ubdb: ");
         assert!(line.contains(why) && line.contains(said), "{line}");
@@ -165,6 +160,22 @@ fn a_root_that_was_repaired_is_booted_anew() {
     }
     let mut machine = disk.boot();
     machine.wait("goal: active, names: 1, check: active.");
+    machine.ended();
+}
+
+#[test]
+fn a_swap_whose_device_does_not_come_is_named_on_the_console() {
+    if !needs::machine() {
+        return;
+    }
+    let mut disk = Disk::new()
+        .fstab("/dev/nowhere none swap nofail,x-systemd.device-timeout=1s 0 0\n")
+        .script(
+            "look",
+            "until herd is-failed -q swap-dev-nowhere; do sleep 0.1; done; kill -PWR 1",
+        );
+    let mut machine = disk.boot();
+    machine.wait("herd: line 2 of /etc/fstab: /dev/nowhere has not come within 1s");
     machine.ended();
 }
 

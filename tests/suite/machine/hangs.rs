@@ -1,28 +1,20 @@
 //! What hangs in the kernel at the end of a machine, and keeps it from nothing.
 
-use super::fixture::Disk;
+use super::fixture::{Disk, SECOND};
 use crate::needs;
-
-const ROOT: &str = "LABEL=root / ext4 errors=remount-ro 0 1\n";
 
 #[test]
 fn a_file_system_that_cannot_be_let_go_is_named_and_left_at_its_deadline() {
     if !needs::machine() {
         return;
     }
-    let mut disk = Disk::new()
-        .second_disk()
-        .file(
-            "/etc/fstab",
-            &format!("{ROOT}/dev/ubdb /srv/data ext4 noatime 0 2\n"),
-        )
-        .script(
-            "freeze",
-            "truncate -s 8M /srv/data/image; mkfs.ext4 -q /srv/data/image; mkdir -p /srv/inner
+    let mut disk = Disk::new().second_disk().fstab(SECOND).script(
+        "freeze",
+        "truncate -s 8M /srv/data/image; mkfs.ext4 -q /srv/data/image; mkdir -p /srv/inner
              mount -o loop /srv/data/image /srv/inner; sync
              fsfreeze -f /srv/data; echo lost >/srv/inner/file; echo it is frozen
              herd poweroff --no-wait",
-        );
+    );
     let mut machine = disk.boot();
     machine.wait("it is frozen");
     machine.wait("the disks take nothing any more");

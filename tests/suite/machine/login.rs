@@ -93,8 +93,8 @@ fn without_a_getty_it_is_said_once_that_no_login_is_offered() {
             "until herd is-failed -q serial-getty@ttyS0; do sleep 0.1; done
              echo goal: $(herd is-active multi-user); herd logs serial-getty@ttyS0 | sed 's/^/log: /'; kill -PWR 1",
         );
-    const WORDS: &str = "No login is offered on ttyS0: neither agetty (package util-linux) nor a busybox with getty \
-                         (package busybox) is installed.";
+    const WORDS: &str = "no login is offered on ttyS0: neither agetty (package util-linux) nor a busybox with getty \
+                         (package busybox) is installed";
     let mut machine = disk.boot();
     machine.wait("goal: active");
     machine.wait("log: ");
@@ -103,4 +103,83 @@ fn without_a_getty_it_is_said_once_that_no_login_is_offered() {
     // On the console, and in the log that the script shows.
     assert_eq!(count(WORDS), 2, "{said:#?}");
     assert_eq!(count("serial-getty@ttyS0: failed: exit 69"), 1, "{said:#?}");
+}
+
+/// The console is the shell's alone, services are stopped, and all of it comes back behind it.
+#[test]
+fn rescue_and_emergency_take_the_console_of_a_running_machine_and_give_it_back() {
+    if !needs::machine() {
+        return;
+    }
+    let mut disk = Disk::new()
+        .with_login()
+        .unit("web", "command = 'sleep infinity'");
+    let mut machine = disk.boot();
+    log_in(&mut machine);
+    for (ask, set_up) in [
+        ("kill -35 1", "active"),
+        ("herd goal emergency", "inactive"),
+    ] {
+        machine.enter(ask);
+        machine.shell();
+        machine.enter("echo left: $(pgrep -c agetty) $(pgrep -c sleep) $(herd is-active sysinit).");
+        machine.wait(&format!("left: 0 0 {set_up}."));
+        machine.enter("exit");
+        log_in(&mut machine);
+        machine.enter("until herd is-active -q default; do sleep 0.1; done; echo back: $(herd is-active web serial-getty@ttyS0)");
+        machine.wait("back: active active");
+    }
+    machine.enter("kill -PWR 1");
+    machine.ended();
+}
+
+#[test]
+fn a_disk_that_does_not_come_leaves_the_console_to_the_shell_until_its_line_has_gone() {
+    if !needs::machine() {
+        return;
+    }
+    let mut disk = Disk::new().with_login().file(
+        "/etc/fstab",
+        "LABEL=root / ext4 errors=remount-ro 0 1\n/dev/nowhere /srv/nowhere ext4 x-systemd.device-timeout=1s 0 2\n",
+    );
+    let mut machine = disk.boot();
+    for _ in 0..2 {
+        machine.wait("Emergency: ");
+        machine.shell();
+        machine.enter("echo left: $(pgrep -c agetty) $(herd is-active basic networking).");
+        machine.wait("left: 0 inactive inactive.");
+        machine.enter("sleep 1; exit");
+    }
+    machine.wait("Emergency: ");
+    machine.shell();
+    machine.enter("sed -i /nowhere/d /etc/fstab; exit");
+    log_in(&mut machine);
+    machine.enter("kill -PWR 1");
+    machine.ended();
+}
+
+#[test]
+fn who_lets_go_of_one_file_system_stops_nobody_who_does_not_need_it() {
+    if !needs::machine() {
+        return;
+    }
+    let user = "command = 'sleep infinity'\nrequires_mounts_for = ['/tmp/here']";
+    let mut disk = Disk::new()
+        .file(
+            "/etc/fstab",
+            "LABEL=root / ext4 errors=remount-ro 0 1\ntmpfs /tmp tmpfs nosuid,nodev\n",
+        )
+        .unit("web", "command = 'sleep infinity'")
+        .unit("user", user)
+        .script(
+            "look",
+            "herd restart mount-tmp; echo anew: $(herd is-active web user default)
+             herd stop mount-tmp; echo after: $(herd is-active web user default mount-tmp)
+             herd start user; echo again: $(herd is-active user mount-tmp); kill -PWR 1",
+        );
+    let mut machine = disk.boot();
+    machine.wait("anew: active active active");
+    machine.wait("after: active inactive active inactive");
+    machine.wait("again: active active");
+    machine.ended();
 }

@@ -332,10 +332,21 @@ macro_rules! filter {
         concat!(
             "python3 - <<'E'\nimport struct\nf=lambda c,t,n,k: struct.pack('HBBI',c,t,n,k)\n",
             "def prog(nr,e): return f(0x20,0,0,0)+f(0x15,0,1,nr)+f(6,0,0,0x50000|e)+f(6,0,0,0x7fff0000)\n",
-            "open('mkdir','wb').write(prog(83,71))\nopen('chmod','wb').write(prog(268,72))\nopen('odd','wb').write(b'x'*9)\nopen('bad','wb').write(b'\\xff'*16)\nE\n",
+            "open('mkdir','wb').write(prog(83,71))\nopen('chmod','wb').write(prog(268,72))\nopen('clone3','wb').write(prog(435,38))\nopen('odd','wb').write(b'x'*9)\nopen('bad','wb').write(b'\\xff'*16)\nE\n",
             $script
         )
     };
+}
+
+#[test]
+fn behind_a_filter_that_has_no_clone3_a_box_is_built_all_the_same() {
+    check(&[gives(
+        Anybody,
+        filter!(
+            "$B --dev-bind / / --seccomp 3 $B $R --unshare-pid --proc /proc sh -c 'echo inner $$; exit 3' 3<clone3; echo $?"
+        ),
+        "inner 2\n3",
+    )]);
 }
 
 #[test]

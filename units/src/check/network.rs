@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use sandbox::capability::CAP_NET_ADMIN;
 use sandbox::config::NamespaceKind;
 
 use super::Check;
@@ -84,7 +85,6 @@ impl Check<'_, '_, '_> {
 
     /// Without a user namespace in between, a link that leads out of the box is a way for `CAP_NET_ADMIN` too.
     fn ends_at_the_box(&mut self, draft: &Draft) {
-        const CAP_NET_ADMIN: u8 = 12;
         let (Some(walls), Some(mode)) = (&draft.unit.walls, &draft.network.mode) else {
             return;
         };

@@ -1,6 +1,7 @@
 //! What names among units come to once all are read: aliases, missing units, installation.
 #![forbid(unsafe_code)]
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::{Loaded, Loader, masked};
@@ -148,15 +149,30 @@ impl Loader<'_> {
         } = &mut self.loaded;
         for name in &self.search.also {
             let name = aliases.get(name).unwrap_or(name);
-            if !units.values().any(|unit| starts(unit, name)) {
+            if !started(units, enabled).contains(name) {
                 enabled.insert(name.clone());
             }
         }
     }
 }
 
-/// Claims that the unit starts this one at some time.
-fn starts(unit: &Unit, name: &UnitName) -> bool {
+/// The enabled units and all that they start at some time, and what these start.
+fn started<'a>(
+    units: &'a BTreeMap<UnitName, Arc<Unit>>,
+    enabled: &'a BTreeSet<UnitName>,
+) -> BTreeSet<&'a UnitName> {
+    let mut found = BTreeSet::new();
+    let mut unseen: Vec<&UnitName> = enabled.iter().collect();
+    while let Some(name) = unseen.pop() {
+        if found.insert(name) {
+            unseen.extend(units.get(name).into_iter().flat_map(|unit| starts(unit)));
+        }
+    }
+    found
+}
+
+/// What the unit starts at some time.
+fn starts(unit: &Unit) -> impl Iterator<Item = &UnitName> {
     let ties = &unit.dependencies;
     let lists = [
         &ties.requires,
@@ -166,7 +182,7 @@ fn starts(unit: &Unit, name: &UnitName) -> bool {
         &ties.on_failure,
         &ties.on_success,
     ];
-    lists.into_iter().any(|list| list.contains(name))
+    lists.into_iter().flatten()
 }
 
 /// All lists of names of a unit, with their keys.

@@ -63,6 +63,23 @@ pub(super) fn mounts() -> Vec<Mounted> {
     parse_mounts(&fs::read_to_string("/proc/self/mountinfo").unwrap_or_default())
 }
 
+/// The device that the root file system was mounted from, as `/dev/mapper/root`. Of file systems of several devices, as
+/// btrfs, it is one of them; none where a root has no device, as an overlay or a share.
+pub(super) fn root_source() -> Option<PathBuf> {
+    parse_root_source(&fs::read_to_string("/proc/self/mountinfo").unwrap_or_default())
+}
+
+fn parse_root_source(text: &str) -> Option<PathBuf> {
+    let source = |line: &str| {
+        let (front, back) = line.split_once(" - ")?;
+        let is_root = front.split(' ').nth(4) == Some("/");
+        let path = unescaped_path(back.split(' ').nth(1)?);
+        Some(path).filter(|path| is_root && path.starts_with("/dev"))
+    };
+    // What was mounted over an initramfs comes later.
+    text.lines().rev().find_map(source)
+}
+
 /// proc_pid_mountinfo(5). Lines that are none are passed over.
 fn parse_mounts(text: &str) -> Vec<Mounted> {
     let parse = |line: &str| {
@@ -123,5 +140,16 @@ mod tests {
                 Path::new("/bound")
             ]
         );
+    }
+
+    #[test]
+    fn the_device_of_the_root_is_found_whatever_its_number() {
+        let source = |text: &str| parse_root_source(text);
+        let text = "1 1 0:2 / / rw - rootfs rootfs rw\n\
+                    22 1 0:21 /@ / rw,relatime shared:1 - btrfs /dev/mapper/my\\040root rw,subvol=/@\n\
+                    23 22 8:2 / /srv rw - xfs /dev/sda2 rw\n";
+        assert_eq!(source(text), Some("/dev/mapper/my root".into()));
+        assert_eq!(source("22 1 0:21 / / rw - overlay overlay rw\n"), None);
+        assert_eq!(source(""), None);
     }
 }

@@ -7,6 +7,7 @@ use std::os::fd::AsFd;
 
 use nix::ifaddrs::getifaddrs;
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
 use rustix::net::netlink::SocketAddrNetlink;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, socket_with};
 
@@ -41,15 +42,23 @@ pub(super) fn wait(interface: &str) -> Result<IpAddr, AddressError> {
             return Ok(address);
         }
         match poll(&mut [PollFd::new(&news, PollFlags::IN)], None) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Ok(_) | Err(Errno::INTR) => {}
             Err(error) => return Err(failed(error.into())),
         }
         let mut buffer = [0_u8; 8192];
-        // What it says does not matter, nor what was lost: everything is looked at again.
-        while !matches!(
-            rustix::io::read(news.as_fd(), &mut buffer),
-            Ok(0) | Err(rustix::io::Errno::AGAIN)
-        ) {}
+        drain(|| rustix::io::read(news.as_fd(), &mut buffer)).map_err(failed)?;
+    }
+}
+
+/// Reads until nothing is left. What it says does not matter, nor what was lost: everything is looked at again.
+fn drain(mut read: impl FnMut() -> Result<usize, Errno>) -> io::Result<()> {
+    loop {
+        match read() {
+            Ok(0) | Err(Errno::AGAIN) => return Ok(()),
+            // netlink(7): more came than there was room for.
+            Ok(_) | Err(Errno::INTR | Errno::NOBUFS) => {}
+            Err(error) => return Err(error.into()),
+        }
     }
 }
 
@@ -81,5 +90,19 @@ mod tests {
         let reaches = |text: &str| reaches_others(&text.parse().unwrap());
         assert!(reaches("192.0.2.5") && reaches("2001:db8::5"));
         assert!(!reaches("169.254.3.4") && !reaches("fe80::1") && !reaches("0.0.0.0"));
+    }
+
+    #[test]
+    fn lost_news_are_passed_over_and_an_error_that_lasts_is_returned() {
+        let drained = |results: &[Result<usize, Errno>]| {
+            let mut results = results.iter().copied();
+            let outcome = drain(|| results.next().unwrap());
+            (outcome.map_err(|error| error.raw_os_error()), results.len())
+        };
+        let lost = [Ok(64), Err(Errno::NOBUFS), Err(Errno::INTR), Ok(8)];
+        let all = [&lost[..], &[Err(Errno::AGAIN)]].concat();
+        assert_eq!(drained(&all), (Ok(()), 0));
+        let all = [&lost[..], &[Err(Errno::NOMEM), Err(Errno::AGAIN)]].concat();
+        assert_eq!(drained(&all), (Err(Some(Errno::NOMEM.raw_os_error())), 1));
     }
 }

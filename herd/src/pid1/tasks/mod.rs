@@ -9,6 +9,7 @@ mod check;
 mod conf_d;
 mod device;
 mod linger;
+mod login;
 mod modules;
 mod mount;
 mod power_button;
@@ -66,6 +67,14 @@ pub enum Task {
     MachineId,
     /// Start the herds of users who linger.
     Linger,
+    /// Offer a login on a terminal: agetty or, without it, busybox's getty.
+    Login {
+        /// A line, whose speed the other end decides.
+        #[arg(long)]
+        serial: bool,
+        /// Below /dev.
+        terminal: String,
+    },
     /// Wait for the power button, and run a program then.
     PowerButton {
         #[arg(required = true, trailing_var_arg = true)]
@@ -102,8 +111,24 @@ pub enum TaskError {
     PowerButton { source: io::Error },
     #[error("the id of this machine is not kept: the next boot will make another")]
     MachineId { source: io::Error },
+    #[error(
+        "no login is offered on {terminal}: neither agetty (package util-linux) nor a busybox with getty \
+         (package busybox) is installed"
+    )]
+    Login { terminal: String },
     #[error("{count} of the users could not be served")]
     Users { count: usize },
+}
+
+impl TaskError {
+    /// The exit code that says so: `EX_UNAVAILABLE` of sysexits.h where a unit that is tried again fares no better.
+    pub fn code(&self) -> u8 {
+        if matches!(self, Self::Login { .. }) {
+            69
+        } else {
+            1
+        }
+    }
 }
 
 /// Does it; `Ok` is done.
@@ -140,6 +165,7 @@ pub fn run(task: &Task) -> Result<(), TaskError> {
             Err(source) => Err(TaskError::MachineId { source }),
         },
         Task::Linger => linger::run(),
+        Task::Login { serial, terminal } => Err(login::run(terminal, *serial)),
         Task::PowerButton { command } => {
             power_button::wait().map_err(|source| TaskError::PowerButton { source })?;
             tell("the power button was pressed");

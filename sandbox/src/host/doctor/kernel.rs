@@ -149,6 +149,7 @@ fn into_cgroup(host: &Host) -> Finding {
     look.tried(
         cloned,
         "a child was born in one",
-        "it came with Linux 5.7; services then join their groups by themselves",
+        "it came with Linux 5.7, and a container's filter may lack it; services then join their groups by \
+         themselves",
     )
 }

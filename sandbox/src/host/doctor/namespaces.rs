@@ -58,8 +58,8 @@ const FILTER: &str = "a container's system call filter or a security module may 
 
 fn advice(host: &Host) -> String {
     match &host.user_namespaces {
-        UserNamespaces::Refused(setting) => format!(
-            "{setting} forbids user namespaces. Root needs none; a user's unit can name what it does \
+        UserNamespaces::Refused(forbidder) => format!(
+            "{forbidder} forbids user namespaces. Root needs none; a user's unit can name what it does \
              without: best_effort = [\"namespaces\"]"
         ),
         UserNamespaces::Allowed => FILTER.to_owned(),
