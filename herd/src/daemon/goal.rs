@@ -14,13 +14,13 @@ const EMERGENCY: &str = "emergency";
 
 /// Why a goal cannot come up, as far as the files say.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Obstacle {
+pub(crate) enum Obstacle {
     Missing(UnitName),
     Broken(UnitName),
 }
 
 /// The first of the goal and what it requires that is not there or in error.
-fn obstacle(loaded: &Loaded, goal: &UnitName) -> Option<Obstacle> {
+pub(crate) fn obstacle(loaded: &Loaded, goal: &UnitName) -> Option<Obstacle> {
     let mut seen = BTreeSet::new();
     let mut waiting = vec![goal];
     while let Some(name) = waiting.pop() {

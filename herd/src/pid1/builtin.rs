@@ -9,8 +9,11 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use units::load::{self, Boot, SearchPath};
+
 use super::command_line::Wishes;
 use super::fstab::{self, Machine, Made};
+use crate::daemon::goal::obstacle;
 
 /// Where the units of a boot are written.
 pub(super) const DIRECTORY: &str = "/run/herd/boot";
@@ -124,7 +127,37 @@ pub(super) fn write_fstab(directory: &Path, machine: &Machine) -> io::Result<Vec
         herd: own_path(),
         ..machine.clone()
     };
-    let made = Made::of(&fstab::read(&bytes), &machine);
+    let table = fstab::read(&bytes);
+    let made = Made::of(&table, &machine);
+    if made.required.is_empty() {
+        write_made(directory, &made)?;
+        return Ok(made.notes);
+    }
+    // Whether a unit can be had is found out with none of them needed: one line is not to hinder what another requires.
+    let mut machine = machine;
+    machine.missing = made.required;
+    write_made(directory, &Made::of(&table, &machine))?;
+    let loaded = load::load(
+        &SearchPath {
+            boot: Some(Boot {
+                directory: directory.to_owned(),
+                goal: Wishes::of([]).goal,
+                alone: false,
+                masked: machine.masked.clone(),
+            }),
+            ..SearchPath::system()
+        },
+        &load::host_facts(),
+    );
+    machine
+        .missing
+        .retain(|name| obstacle(&loaded, name).is_some());
+    let made = Made::of(&table, &machine);
+    write_made(directory, &made)?;
+    Ok(made.notes)
+}
+
+fn write_made(directory: &Path, made: &Made) -> io::Result<()> {
     let list = directory.join(OF_FSTAB);
     for file in fs::read_to_string(&list).unwrap_or_default().lines() {
         // One that is gone already is what is wanted.
@@ -139,8 +172,7 @@ pub(super) fn write_fstab(directory: &Path, machine: &Machine) -> io::Result<Vec
     for (by, name, strongly) in &made.ties {
         files.push(tie(directory, by, name, *strongly)?);
     }
-    fs::write(list, files.join("\n"))?;
-    Ok(made.notes)
+    fs::write(list, files.join("\n"))
 }
 
 /// What units run that need herd's own verbs. As process 1 our executable may be gone by name, or come
@@ -205,7 +237,7 @@ mod tests {
 
     use super::*;
 
-    fn boot(goal: &str, enabled: &[(&str, &str)]) -> (tempfile::TempDir, units::load::Loaded) {
+    fn boot(goal: &str, enabled: &[(&str, &str)]) -> (tempfile::TempDir, load::Loaded) {
         let place = tempfile::tempdir().unwrap();
         let directory = place.path().join("boot");
         let wishes = Wishes::of([]);
@@ -231,7 +263,7 @@ mod tests {
             explicit: true,
             ..SearchPath::default()
         };
-        let loaded = load(&search, &units::load::host_facts());
+        let loaded = load(&search, &load::host_facts());
         (place, loaded)
     }
 

@@ -138,6 +138,8 @@ fn boot(words: &[OsString]) -> daemon::StartError {
         herd: String::new(),
         check: wishes.check,
         keeps_root: wishes.keeps_root,
+        masked: wishes.masked.clone(),
+        ..fstab::Machine::default()
     };
     notes.extend(look_at_fstab(&table));
     // What the command line says of the environment goes before the files.

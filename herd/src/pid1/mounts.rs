@@ -16,7 +16,7 @@ use rustix::io::Errno;
 
 /// One line of the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Early {
+pub(super) struct Early {
     target: &'static str,
     kind: &'static str,
     flags: MsFlags,
@@ -82,9 +82,11 @@ const TABLE: [Early; 17] = [
     early("/sys/fs/bpf", "bpf", ALL, "mode=700"),
 ];
 
-/// Claims that herd mounts there before anything else.
-pub(super) fn is_early(target: &Path) -> bool {
-    TABLE.iter().any(|line| Path::new(line.target) == target)
+/// What herd mounts there before anything else.
+pub(super) fn early_at(target: &Path) -> Option<Early> {
+    TABLE
+        .into_iter()
+        .find(|line| Path::new(line.target) == target)
 }
 
 /// Mounts what is not mounted; says what was not possible.
@@ -106,6 +108,29 @@ pub(super) fn mount_early() -> Vec<String> {
 }
 
 impl Early {
+    pub(super) fn kind(&self) -> &'static str {
+        self.kind
+    }
+
+    /// For mount(8): those of the table, and words of fstab, which go before where they say otherwise.
+    pub(super) fn options_with(&self, words: &[String]) -> String {
+        let flags = [(SUID, "nosuid"), (DEV, "nodev"), (EXEC, "noexec")];
+        let flags = flags.iter().filter(|(flag, _)| self.flags.contains(*flag));
+        let own = flags.map(|(_, word)| *word).chain(self.options.split(','));
+        let key = |word: &str| word.split('=').next().unwrap_or_default().to_owned();
+        let said: Vec<String> = words.iter().map(|word| key(word)).collect();
+        let is_said = |word: &str| {
+            let key = key(word);
+            let opposite = key.strip_prefix("no").unwrap_or(&key);
+            said.iter().any(|said| *said == key || said == opposite)
+        };
+        let own = own.filter(|word| !word.is_empty() && !is_said(word));
+        // Words of this kind would take away what they do not name.
+        let words = words.iter().map(String::as_str);
+        let words = words.filter(|word| *word != "defaults");
+        own.chain(words).collect::<Vec<_>>().join(",")
+    }
+
     fn mount(&self) -> io::Result<()> {
         if !Path::new(self.target).is_dir() {
             fs::create_dir_all(self.target)?;
@@ -191,4 +216,30 @@ fn complete_dev() -> Vec<String> {
         }
     }
     notes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_of_fstab_are_added_to_those_of_the_table_and_go_before() {
+        let of = |target: &str, words: &[&str]| {
+            let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+            early_at(Path::new(target)).unwrap().options_with(&words)
+        };
+        assert_eq!(
+            of("/sys/fs/cgroup", &["rw", "nosuid"]),
+            "nodev,noexec,nsdelegate,memory_recursiveprot,rw,nosuid"
+        );
+        assert_eq!(
+            of("/dev/pts", &["defaults", "mode=600"]),
+            "nosuid,noexec,gid=5,ptmxmode=666,mode=600"
+        );
+        assert_eq!(
+            of("/dev/shm", &["exec", "dev"]),
+            "nosuid,mode=1777,exec,dev"
+        );
+        assert!(early_at(Path::new("/srv")).is_none());
+    }
 }

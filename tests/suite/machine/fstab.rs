@@ -212,6 +212,119 @@ fn a_swap_file_of_fstab_is_in_use_and_let_go_at_the_end() {
     assert!(!said.iter().any(|line| line.contains("stay")), "{said:#?}");
 }
 
+#[test]
+fn what_fstab_mounts_waits_for_a_root_that_is_read_only_at_first() {
+    if !needs::machine() {
+        return;
+    }
+    let mut disk = Disk::new()
+        .word("ro")
+        .file(
+            "/etc/fstab",
+            // No device has that name: the check is of the one that the root lies on.
+            "/dev/root / ext4 defaults 0 1\ntmpfs /mnt/newdir tmpfs defaults 0 0\n\
+             cgroup2 /sys/fs/cgroup cgroup2 rw,nosuid 0 0\ndevpts /dev/pts devpts mode=600 0 0\n\
+             proc /proc proc defaults,hidepid=1 0 0\n",
+        )
+        .script(
+            "look",
+            "echo goal: $(herd is-active multi-user fsck-root remount-root mount-mnt-newdir), mounted: $(grep -c '/mnt/newdir tmpfs' /proc/mounts).
+             grep -E ' (/sys/fs/cgroup|/proc|/dev/pts) ' /proc/mounts
+             kill -PWR 1",
+        );
+    let mut machine = disk.boot();
+    machine.wait("goal: active active active active, mounted: 1.");
+    let lost = |line: String, words: &[&str]| {
+        let options: Vec<String> = line.split([' ', ',']).map(str::to_owned).collect();
+        let is_lost = |word: &&&str| !options.iter().any(|option| option == **word);
+        words.iter().filter(is_lost).count()
+    };
+    let mut said = machine.ended();
+    said.retain(|line| line.split(' ').count() == 6);
+    for (place, words) in [
+        (
+            " /sys/fs/cgroup ",
+            &["nsdelegate", "memory_recursiveprot", "nodev"][..],
+        ),
+        (" /proc ", &["nosuid", "nodev", "noexec"]),
+        (
+            " /dev/pts ",
+            &["nosuid", "noexec", "gid=5", "mode=600", "ptmxmode=666"],
+        ),
+    ] {
+        let line = said.iter().find(|line| line.contains(place)).unwrap();
+        assert_eq!(lost(line.clone(), words), 0, "{line}");
+    }
+}
+
+#[test]
+fn what_a_service_writes_as_it_ends_is_on_a_disk_that_nobody_waited_for() {
+    if !needs::machine() {
+        return;
+    }
+    let mut disk = Disk::new()
+        .second_disk()
+        .file(
+            "/etc/fstab",
+            &format!("{ROOT}/dev/ubdb /data ext4 defaults,nofail 0 2\n"),
+        )
+        .program(
+            "/usr/local/bin/keeper",
+            // Once herd is done with all that could let go of the disk as a unit.
+            "trap 'while [ $(herd is-active mount-data) != inactive ]; do :; done; echo kept >>/data/saved; sync; exit 0' TERM
+             sleep infinity & wait",
+        )
+        .unit("keeper", "command = '/usr/local/bin/keeper'")
+        .script(
+            "look",
+            "herd start mount-data; echo data: $(grep -c ' /data ext4' /proc/mounts), saved: $(wc -l </data/saved), recoveries: $(dmesg | grep -c 'ubdb.*recovery').
+             [ -e /data/saved ] || : >/data/saved
+             kill -PWR 1",
+        );
+    let mut machine = disk.boot();
+    machine.wait("data: 1, saved: ");
+    let said = machine.ended();
+    let is_let_go = |line: &String| line.contains("let go of ") && line.contains("/data");
+    assert!(said.iter().any(is_let_go), "{said:#?}");
+    let mut machine = disk.boot();
+    machine.wait("data: 1, saved: 1, recoveries: 0.");
+    machine.ended();
+}
+
+#[test]
+fn a_line_that_requires_what_is_not_there_fails_alone_and_swap_says_why_it_fails() {
+    if !needs::machine() {
+        return;
+    }
+    let lines = "tmpfs /srv/scratch tmpfs size=1M\n/var/nothing none swap sw 0 0\n";
+    let line = |option: &str| {
+        format!(
+            "{ROOT}tmpfs /srv/lost tmpfs {option}x-systemd.requires=nothere.service 0 0\n{lines}"
+        )
+    };
+    let why = "herd: line 2 of /etc/fstab: /srv/lost requires nothere, which cannot be had";
+    let no_swap = "herd: line 4 of /etc/fstab: cannot swap to /var/nothing: swapon: ";
+    let mut disk = Disk::new().file("/etc/fstab", &line("nofail,")).script(
+        "look",
+        "echo goal: $(herd is-active multi-user), scratch: $(herd is-active mount-srv-scratch), lost: $(herd is-active mount-srv-lost); kill -PWR 1",
+    );
+    let mut machine = disk.boot();
+    machine.wait("goal: active, scratch: active, lost: failed");
+    let said = machine.ended();
+    for word in [why, no_swap] {
+        assert!(said.iter().any(|line| line.contains(word)), "{said:#?}");
+    }
+    let mut disk = Disk::new().file("/etc/fstab", &line(""));
+    let mut machine = disk.boot();
+    machine.wait(why);
+    machine.wait("Emergency: ");
+    machine.shell();
+    machine.enter("echo one=$(herd is-active local-fs) two=$(herd is-active mount-srv-scratch)");
+    machine.wait("one=failed two=active");
+    machine.enter("kill -PWR 1");
+    machine.ended();
+}
+
 /// Nothing waits for a swap that is `nofail`, so nothing orders its end after that of what lies in it.
 #[test]
 fn swap_that_memory_has_no_room_for_is_left_in_use_at_the_end() {

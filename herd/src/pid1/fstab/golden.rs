@@ -1,5 +1,7 @@
 //! The units of a table, letter by letter.
 
+use units::UnitName;
+
 use super::{Check, Machine, Made, read};
 
 fn made(text: &str) -> Made {
@@ -27,7 +29,7 @@ fn a_file_system_is_checked_and_mounted_and_the_boot_needs_it() {
 oneshot = true
 remain_after_exit = true
 requires = ["fsck-srv-my\\x20data"]
-after = ["local-fs-pre", "fsck-srv-my\\x20data"]
+after = ["local-fs-pre", "fsck-root", "remount-root", "fsck-srv-my\\x20data"]
 requires_mounts_for = ["/srv"]
 command = ["/usr/bin/herd", "machine", "mount", "--line", "1", "--timeout", "1min 30s", "--kind", "ext4", "--options", "noatime", "--", "UUID=ab-1", "/srv/my data"]
 command_stop = [["umount", "/srv/my data"]]
@@ -39,7 +41,7 @@ timeout_start = "3min"
         r#"description = "Check of /srv/my data, line 1 of /etc/fstab"
 oneshot = true
 remain_after_exit = true
-after = ["local-fs-pre"]
+after = ["local-fs-pre", "fsck-root", "remount-root"]
 command = ["/usr/bin/herd", "machine", "check", "--line", "1", "--timeout", "1min 30s", "--", "fsck", "-a", "-T", "-l", "UUID=ab-1"]
 [condition]
 file_is_executable = ["/sbin/fsck.ext4"]
@@ -103,7 +105,10 @@ fn what_may_fail_is_wanted_and_what_nobody_starts_is_only_there() {
         ]
     );
     for name in ["mount-a", "mount-b", "mount-c"] {
-        assert!(made.units[name].contains("default_dependencies = false"));
+        let text = &made.units[name];
+        assert!(text.contains("default_dependencies = false"), "{text}");
+        // Until every service has stopped it is not let go.
+        assert!(text.contains("\"machine\", \"unmount\", \"--\""), "{text}");
     }
 }
 
@@ -121,7 +126,9 @@ fn shares_come_after_the_network() {
     let made = made("server:/export /mnt nfs rw 0 0\n/dev/sdb1 /iscsi ext4 _netdev 0 2\n");
     let text = &made.units["mount-mnt"];
     assert!(
-        text.contains("after = [\"remote-fs-pre\", \"network\", \"network-online\"]"),
+        text.contains(
+            "after = [\"remote-fs-pre\", \"network\", \"network-online\", \"remount-root\"]"
+        ),
         "{text}"
     );
     assert!(text.contains("wants = [\"network-online\"]"), "{text}");
@@ -144,13 +151,15 @@ fn a_bind_needs_what_it_is_of_and_is_never_checked() {
 
 #[test]
 fn swap_has_its_priority_and_its_discards() {
-    let made = made("UUID=1 none swap sw,pri=5,discard=once 0 0\n/swap none swap\n");
+    let made = made("UUID=1 none swap sw,pri=5,discard=once 0 0\n/swap none swap pri=-2\n");
     let text = &made.units["swap-dev-disk-by\\x2duuid-1"];
-    let command = r#"command = ["swapon", "-p", "5", "--discard=once", "UUID=1"]"#;
+    let command = r#"command = ["/usr/bin/herd", "machine", "swap-on", "--line", "1", "--timeout", "1min 30s", "--", "swapon", "-p", "5", "--discard=once", "UUID=1"]"#;
     assert!(text.contains(command), "{text}");
     let text = &made.units["swap-swap"];
     assert!(text.contains("requires_mounts_for = [\"/swap\"]"), "{text}");
-    assert!(!text.contains("command_pre"), "{text}");
+    // What is negative is the kernel's own.
+    let command = r#"command = ["/usr/bin/herd", "machine", "swap-on", "--line", "2", "--", "swapon", "/swap"]"#;
+    assert!(text.contains(command), "{text}");
     assert!(ties(&made).contains(&"swap requires swap-swap".to_owned()));
 }
 
@@ -159,7 +168,9 @@ fn file_systems_of_the_kernel_only_get_their_options() {
     let made = made("proc /proc proc hidepid=2 0 0\ntmpfs /run tmpfs defaults 0 0\n");
     let text = &made.units["mount-proc"];
     assert!(
-        text.contains(r#"command = ["mount", "-o", "remount", "/proc"]"#),
+        text.contains(
+            r#"command = ["mount", "-t", "proc", "-o", "remount,nosuid,nodev,noexec,hidepid=2", "proc", "/proc"]"#
+        ),
         "{text}"
     );
     assert!(!made.units.contains_key("mount-run"));
@@ -209,9 +220,39 @@ fn every_file_system_of_the_boot_gets_the_options_of_its_line() {
     ] {
         let made = made(&format!("none {path} x ro 0 0\n"));
         let name = format!("mount{}", path.replace('/', "-"));
-        let remount = format!("command = [\"mount\", \"-o\", \"remount\", \"{path}\"]");
-        assert!(made.units[&name].contains(&remount), "{path}");
+        let text = &made.units[&name];
+        assert!(
+            text.contains("\"-o\", \"remount,nosuid,nodev,noexec,"),
+            "{text}"
+        );
+        assert!(text.contains(&format!("\"{path}\"]")), "{text}");
     }
+}
+
+#[test]
+fn a_line_whose_requirement_cannot_be_had_fails_and_needs_it_no_more() {
+    let table = read(b"/dev/sdb1 /a ext4 x-systemd.requires=nothere.service,x-systemd.requires=/b 0 0\n/dev/sdc1 /b ext4\n");
+    let plain = Made::of(&table, &Machine::default());
+    let required: Vec<&str> = plain.required.iter().map(UnitName::as_str).collect();
+    assert_eq!(required, ["nothere"]);
+    let text = &plain.units["mount-a"];
+    assert!(
+        text.contains("requires = [\"nothere\", \"mount-b\"]\n"),
+        "{text}"
+    );
+    let machine = Machine {
+        missing: plain.required,
+        ..Machine::default()
+    };
+    let made = Made::of(&table, &machine);
+    let text = &made.units["mount-a"];
+    assert!(text.contains("requires = [\"mount-b\"]\n"), "{text}");
+    assert!(text.contains("wants = [\"nothere\"]\n"), "{text}");
+    assert!(text.contains("\"--missing\", \"nothere\""), "{text}");
+    assert_eq!(
+        made.notes,
+        ["line 1 of /etc/fstab: it requires nothere, which cannot be had"]
+    );
 }
 
 #[test]
@@ -219,9 +260,12 @@ fn what_may_lie_in_swap_begins_after_it_and_ends_before_it() {
     let made = made("tmpfs /scratch tmpfs size=1g 0 0\n/dev/sdb1 /a ext4 defaults 0 0\n");
     let text = &made.units["mount-scratch"];
     assert!(
-        text.contains("after = [\"local-fs-pre\", \"swap\"]\n"),
+        text.contains("after = [\"local-fs-pre\", \"fsck-root\", \"remount-root\", \"swap\"]\n"),
         "{text}"
     );
     let text = &made.units["mount-a"];
-    assert!(text.contains("after = [\"local-fs-pre\"]\n"), "{text}");
+    assert!(
+        text.contains("after = [\"local-fs-pre\", \"fsck-root\", \"remount-root\"]\n"),
+        "{text}"
+    );
 }

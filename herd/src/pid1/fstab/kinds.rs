@@ -36,6 +36,12 @@ pub(super) fn has_check(kind: &str) -> bool {
     !UNCHECKED.contains(&kind)
 }
 
+/// A program of the unit that mounted it answers for it, and ends with the unit.
+pub(super) fn has_program(kind: &str) -> bool {
+    const NAMES: [&str; 4] = ["ntfs", "ntfs-3g", "lowntfs-3g", "exfat-fuse"];
+    kind.starts_with("fuse") || NAMES.contains(&kind)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -48,5 +54,11 @@ mod tests {
         for kind in ["ext4", "fuse.encfs", "fuse", "tmpfs"] {
             assert!(!is_of_network(kind), "{kind}");
         }
+    }
+
+    #[test]
+    fn what_a_program_answers_for_is_known() {
+        assert!(has_program("fuse.encfs") && has_program("ntfs-3g"));
+        assert!(!has_program("ntfs3") && !has_program("ext4"));
     }
 }

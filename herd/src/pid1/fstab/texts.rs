@@ -4,7 +4,7 @@
 //! Each runs the tools of util-linux, so that `herd cat` shows what will be done.
 #![forbid(unsafe_code)]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::path::Path;
 use std::time::Duration;
@@ -13,10 +13,10 @@ use units::UnitName;
 use units::load::{mount_unit, path_unit};
 use units::value::duration::format_duration;
 
-use super::kinds::{has_check, is_of_network};
+use super::kinds::{has_check, has_program, is_of_network};
 use super::options::Wishes;
 use super::{Entry, Table};
-use crate::pid1::mounts::is_early;
+use crate::pid1::mounts::early_at;
 
 /// What the units depend on beside the table.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -27,6 +27,10 @@ pub struct Machine {
     pub check: Check,
     /// The root stays as the kernel mounted it when the table says nothing of it (`herd.root=ro`).
     pub keeps_root: bool,
+    /// What the command line masks.
+    pub masked: Vec<UnitName>,
+    /// Units that lines require and that cannot be had.
+    pub missing: BTreeSet<UnitName>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -44,6 +48,8 @@ pub struct Made {
     pub units: BTreeMap<String, String>,
     /// Who wants (`false`) or requires (`true`) whom.
     pub ties: Vec<(String, String, bool)>,
+    /// What lines require that is none of these units.
+    pub required: BTreeSet<UnitName>,
     pub notes: Vec<String>,
 }
 
@@ -68,6 +74,10 @@ impl Made {
                 Some(target) => made.mount(entry, target, machine),
             }
         }
+        let Self {
+            units, required, ..
+        } = &mut made;
+        required.retain(|name| !units.contains_key(name.as_str()));
         made
     }
 
@@ -106,11 +116,15 @@ impl Made {
             self.note(entry, "the mount point is too long for the name of a unit");
             return;
         };
-        if is_early(target) {
+        if let Some(early) = early_at(target) {
             if wishes.options.iter().any(|option| option != "defaults") {
+                let options = format!("remount,{}", early.options_with(&wishes.options));
                 let mut text = Text::new(&format!("{shown} with the options of {}", of(entry)));
                 text.list("before", ["local-fs"]);
-                text.command("command", ["mount", "-o", "remount", &shown]);
+                // With both a source and a target mount(8) takes these words and no others.
+                let words = ["mount", "-t", early.kind(), "-o", &options];
+                let places = [early.kind(), &shown];
+                text.command("command", words.into_iter().chain(places));
                 self.add(name.as_str(), text);
                 self.tie("local-fs", name.as_str(), false);
             }
@@ -133,10 +147,13 @@ impl Made {
             after.push("swap".to_owned());
         }
         after.extend(wishes.after.iter().map(ToString::to_string));
-        requires.extend(wishes.requires.iter().map(ToString::to_string));
+        let (missing, there) = self.requirements(entry, &wishes, machine);
+        requires.extend(there);
+        let mut wants: Vec<String> = order.wants.iter().map(|name| (*name).to_owned()).collect();
+        wants.extend(missing.iter().cloned());
         text.list("requires", &requires);
         text.list("after", &after);
-        text.list("wants", order.wants);
+        text.list("wants", &wants);
         text.list("before", names(&wishes.before));
         let mut mounts_for = wishes.mounts_for.clone();
         let above = target.parent().filter(|above| *above != Path::new("/"));
@@ -157,6 +174,9 @@ impl Made {
         if is_device(&entry.source) && !is_remote {
             command.extend(["--timeout", &timeout]);
         }
+        for name in &missing {
+            command.extend(["--missing", name]);
+        }
         if wishes.only_writable {
             command.push("--only-writable");
         }
@@ -165,7 +185,14 @@ impl Made {
         command.extend(["--", &entry.source, &shown]);
         text.command("command", command);
         if !KEPT.iter().any(|kept| Path::new(kept) == target) {
-            text.command("command_stop", ["umount", &shown]);
+            let words = [machine.herd.as_str(), "machine", "unmount", "--", &shown];
+            match wishes.is_nofail || wishes.is_noauto {
+                // Nothing orders its end after that of services.
+                true if !is_remote && !has_program(&entry.kind) => {
+                    text.command("command_stop", words)
+                }
+                _ => text.command("command_stop", ["umount", &shown]),
+            }
         }
         text.timeout(wishes.device_timeout, wishes.mount_timeout);
         self.finish(name.as_str(), text, &wishes, order.target);
@@ -180,27 +207,49 @@ impl Made {
         };
         let order = order(wishes.is_remote);
         let mut text = Text::new(&format!("Swap on {}, {}", entry.source, of(entry)));
-        text.list("requires", names(&wishes.requires));
+        let (missing, there) = self.requirements(entry, &wishes, machine);
+        text.list("requires", &there);
+        let mut wants = missing.clone();
         let mut after: Vec<String> = Vec::new();
         if wishes.is_remote {
             after.extend(order.after.iter().map(|name| (*name).to_owned()));
-            text.list("wants", order.wants);
+            wants.extend(order.wants.iter().map(|name| (*name).to_owned()));
         } else {
             after.push("remount-root".to_owned());
         }
         after.extend(wishes.after.iter().map(ToString::to_string));
         text.list("after", &after);
+        text.list("wants", &wants);
         text.list("before", names(&wishes.before));
         let mut mounts_for = wishes.mounts_for.clone();
         if !is_device(&entry.source) {
             mounts_for.push(entry.source.clone());
         }
         text.paths("requires_mounts_for", &mounts_for);
-        text.command("command_pre", await_device(entry, &wishes, machine));
-        let mut command = vec!["swapon".to_owned()];
+        let herd = machine.herd.as_str();
+        let line = entry.line.to_string();
+        let mut command = [herd, "machine", "swap-on", "--line", &line]
+            .map(str::to_owned)
+            .to_vec();
+        if is_device(&entry.source) {
+            let timeout = format_duration(wishes.device_timeout);
+            command.extend(["--timeout".to_owned(), timeout]);
+        }
+        for name in missing {
+            command.extend(["--missing".to_owned(), name]);
+        }
+        command.extend(["--", "swapon"].map(str::to_owned));
         for option in &wishes.options {
             match option.split_once('=').unwrap_or((option, "")) {
-                ("pri", number) => command.extend(["-p".to_owned(), number.to_owned()]),
+                ("pri", number) => match number.parse::<i32>() {
+                    Ok(0..) => command.extend(["-p".to_owned(), number.to_owned()]),
+                    // The kernel gives one.
+                    Ok(_) => {}
+                    Err(_) => {
+                        let note = format!("{option} is passed over: a priority is a number");
+                        self.note(entry, &note);
+                    }
+                },
                 ("discard", "") => command.push("--discard".to_owned()),
                 ("discard", policy) => command.push(format!("--discard={policy}")),
                 ("defaults" | "sw" | "rw" | "sync", "") => {}
@@ -212,7 +261,6 @@ impl Made {
         }
         command.push(entry.source.clone());
         text.command("command", command);
-        let herd = machine.herd.as_str();
         text.command("command_stop", [herd, "machine", "swap-off", &entry.source]);
         text.timeout(wishes.device_timeout, wishes.mount_timeout);
         self.finish(name.as_str(), text, &wishes, "swap");
@@ -255,6 +303,10 @@ impl Made {
         if machine.check == Check::Force {
             command.push("-f");
         }
+        if is_root && entry.kind != "auto" {
+            // Its device may be none that fsck(8) finds in the table.
+            command.extend(["-t", &entry.kind]);
+        }
         command.push(&entry.source);
         text.command("command", command);
         text.line("[condition]");
@@ -286,6 +338,22 @@ impl Made {
         if !wishes.is_noauto && !is_claimed {
             self.tie(target, name, !wishes.is_nofail);
         }
+    }
+
+    /// The units that a line requires: those that cannot be had, and the others.
+    fn requirements(
+        &mut self,
+        entry: &Entry,
+        wishes: &Wishes,
+        machine: &Machine,
+    ) -> (Vec<String>, Vec<String>) {
+        self.required.extend(wishes.requires.iter().cloned());
+        let is_missing = |name: &&UnitName| machine.missing.contains(*name);
+        let (missing, there): (Vec<_>, Vec<_>) = wishes.requires.iter().partition(is_missing);
+        for name in &missing {
+            self.note(entry, &format!("it requires {name}, which cannot be had"));
+        }
+        (names(missing), names(there))
     }
 
     fn wishes(&mut self, entry: &Entry) -> Wishes {
@@ -323,12 +391,13 @@ fn order(is_remote: bool) -> Order {
     match is_remote {
         true => Order {
             target: "remote-fs",
-            after: &["remote-fs-pre", "network", "network-online"],
+            after: &["remote-fs-pre", "network", "network-online", "remount-root"],
             wants: &["network-online"],
         },
         false => Order {
             target: "local-fs",
-            after: &["local-fs-pre"],
+            // By their names too: nobody has to start local-fs-pre, and then no order passes through it.
+            after: &["local-fs-pre", "fsck-root", "remount-root"],
             wants: &[],
         },
     }
@@ -357,28 +426,8 @@ fn device_path(source: &str) -> String {
         .unwrap_or_else(|| source.to_owned())
 }
 
-fn await_device(entry: &Entry, wishes: &Wishes, machine: &Machine) -> Vec<String> {
-    if !is_device(&entry.source) {
-        return Vec::new();
-    }
-    let timeout = format_duration(wishes.device_timeout);
-    let line = entry.line.to_string();
-    let words = [
-        &machine.herd,
-        "machine",
-        "await-device",
-        "--line",
-        &line,
-        "--timeout",
-        &timeout,
-        "--",
-        &entry.source,
-    ];
-    words.map(str::to_owned).to_vec()
-}
-
-fn names(units: &[UnitName]) -> Vec<String> {
-    units.iter().map(ToString::to_string).collect()
+fn names<'a>(units: impl IntoIterator<Item = &'a UnitName>) -> Vec<String> {
+    units.into_iter().map(ToString::to_string).collect()
 }
 
 /// The text of a oneshot that stays, written key by key.

@@ -101,10 +101,21 @@ pub(super) fn run(order: &Order) -> Result<(), TaskError> {
     let line = order.line;
     let device = order.command.last().map(|word| word.to_string_lossy());
     let device = device.unwrap_or_default();
-    device::timeout(&order.timeout)
-        .and_then(|timeout| device::wait(&device, timeout))
-        .map_err(|source| CheckError::Device { line, source })?;
-    let (status, said) = listen(order).map_err(|source| CheckError::Run { line, source })?;
+    let own = match order.root {
+        true => device::of_root(),
+        false => None,
+    };
+    let device = match own {
+        Some(own) => own.to_string_lossy().into_owned(),
+        None => {
+            device::timeout(&order.timeout)
+                .and_then(|timeout| device::wait(&device, timeout))
+                .map_err(|source| CheckError::Device { line, source })?;
+            device.into_owned()
+        }
+    };
+    let (status, said) =
+        listen(order, &device).map_err(|source| CheckError::Run { line, source })?;
     match verdict(status.code(), order.root) {
         Verdict::Sound => Ok(()),
         Verdict::Reboot => {
@@ -117,7 +128,7 @@ pub(super) fn run(order: &Order) -> Result<(), TaskError> {
         }
         Verdict::Broken(why) => Err(CheckError::Refused {
             line,
-            device: device.into_owned(),
+            device,
             why,
             said,
         }
@@ -126,18 +137,18 @@ pub(super) fn run(order: &Order) -> Result<(), TaskError> {
 }
 
 /// Runs it; its end and its last words, which go to the log as they come.
-fn listen(order: &Order) -> io::Result<(ExitStatus, String)> {
+fn listen(order: &Order, device: &str) -> io::Result<(ExitStatus, String)> {
     let (mut output, input) = io::pipe()?;
-    let (program, words) = order
-        .command
-        .split_first()
-        .ok_or(io::ErrorKind::InvalidInput)?;
+    let [program, words @ .., _] = &order.command[..] else {
+        return Err(io::ErrorKind::InvalidInput.into());
+    };
     #[expect(
         clippy::disallowed_methods,
         reason = "a process of its own below a unit, with nothing but its stdio"
     )]
     let mut child = std::process::Command::new(program)
         .args(words)
+        .arg(device)
         .stdin(Stdio::null())
         .stdout(input.try_clone()?)
         .stderr(input)

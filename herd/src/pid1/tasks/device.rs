@@ -62,6 +62,20 @@ pub(super) fn wait(device: &str, timeout: Option<Duration>) -> Result<PathBuf, D
     }
 }
 
+/// The device that `/` lies on, whatever fstab calls it (`/dev/root`); `None` where it lies on none that has a node.
+pub(super) fn of_root() -> Option<PathBuf> {
+    let device = rustix::fs::stat("/").ok()?.st_dev;
+    let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
+    let path = format!("/sys/dev/block/{major}:{minor}/uevent");
+    let text = std::fs::read_to_string(path).ok()?;
+    let name = text
+        .lines()
+        .find_map(|line| line.strip_prefix("DEVNAME="))?;
+    let node = Path::new("/dev").join(name);
+    let is_it = rustix::fs::stat(&node).is_ok_and(|found| found.st_rdev == device);
+    is_it.then_some(node)
+}
+
 fn find(device: &str) -> Option<PathBuf> {
     if device.starts_with('/') {
         let path = PathBuf::from(device);

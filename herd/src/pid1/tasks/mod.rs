@@ -14,8 +14,11 @@ mod modules;
 mod mount;
 mod power_button;
 mod random_seed;
+mod said;
 mod swap_off;
+mod swap_on;
 pub mod sysctl;
+mod unmount;
 
 use std::ffi::{CString, OsStr};
 use std::io::{self, Write};
@@ -30,9 +33,6 @@ use super::machine_id::{self, Kept};
 pub enum Task {
     /// Wait until a device is there.
     AwaitDevice {
-        /// Of fstab; the console is told where it does not come.
-        #[arg(long)]
-        line: Option<usize>,
         /// `infinity`, or a duration.
         #[arg(long)]
         timeout: String,
@@ -43,6 +43,8 @@ pub enum Task {
     AwaitAddress { interface: String },
     /// Check a file system of fstab, and do what its end says.
     Check(check::Order),
+    /// Swap to what a line of fstab says.
+    SwapOn(swap_on::Order),
     /// Give up swap that memory has room for.
     SwapOff {
         /// A path, or a tag as fstab has it.
@@ -50,6 +52,8 @@ pub enum Task {
     },
     /// Mount what a line of fstab says.
     Mount(mount::Order),
+    /// Let go of a file system that services may write to until they have stopped.
+    Unmount { target: PathBuf },
     /// Write what sysctl.d(5) says.
     Sysctl,
     /// Load what modules-load.d(5) says.
@@ -85,13 +89,10 @@ pub enum TaskError {
     Address(#[from] address::AddressError),
     #[error(transparent)]
     Device(#[from] device::DeviceError),
-    #[error("line {line} of /etc/fstab")]
-    DeviceOfLine {
-        line: usize,
-        source: device::DeviceError,
-    },
     #[error(transparent)]
     Mount(#[from] mount::MountError),
+    #[error(transparent)]
+    SwapOn(#[from] swap_on::SwapError),
     #[error(transparent)]
     Check(#[from] check::CheckError),
     #[error("swap {device} stays in use: {why}")]
@@ -136,17 +137,19 @@ impl TaskError {
 /// As each task has them.
 pub fn run(task: &Task) -> Result<(), TaskError> {
     match task {
-        Task::AwaitDevice {
-            line,
-            timeout,
-            device,
-        } => await_device(*line, timeout, device),
+        Task::AwaitDevice { timeout, device } => {
+            let found = device::wait(device, device::timeout(timeout)?)?;
+            tell(&format!("{device} is {}", found.display()));
+            Ok(())
+        }
         Task::AwaitAddress { interface } => {
             tell(&format!("{interface} has {}", address::wait(interface)?));
             Ok(())
         }
         Task::Mount(order) => mount::run(order).inspect_err(tell_on_console),
         Task::Check(order) => check::run(order).inspect_err(tell_on_console),
+        Task::Unmount { target } => unmount::run(target),
+        Task::SwapOn(order) => swap_on::run(order).inspect_err(tell_on_console),
         Task::SwapOff { device } => Err(swap_off::run(device)),
         Task::Sysctl => sysctl::run(),
         Task::Modules => modules::run(),
@@ -170,23 +173,6 @@ pub fn run(task: &Task) -> Result<(), TaskError> {
             let program = command.first().map_or(OsStr::new(""), OsStr::new);
             Err(become_program(program, &words))
         }
-    }
-}
-
-fn await_device(line: Option<usize>, timeout: &str, device: &str) -> Result<(), TaskError> {
-    match device::timeout(timeout).and_then(|timeout| device::wait(device, timeout)) {
-        Ok(found) => {
-            tell(&format!("{device} is {}", found.display()));
-            Ok(())
-        }
-        Err(source) => match line {
-            None => Err(source.into()),
-            Some(line) => {
-                let error = TaskError::DeviceOfLine { line, source };
-                tell_on_console(&error);
-                Err(error)
-            }
-        },
     }
 }
 

@@ -3,14 +3,12 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::io::{self, Read, Seek};
+use std::io;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 
 use clap::Args;
-use rustix::fs::MemfdFlags;
 
-use super::{TaskError, device, tell};
+use super::{TaskError, device, said, tell};
 use crate::mount_table::unescaped_path;
 
 /// The words of the unit that was made of the line.
@@ -25,6 +23,9 @@ pub struct Order {
     /// Fail rather than be read-only.
     #[arg(long)]
     only_writable: bool,
+    /// What the line requires and cannot be had.
+    #[arg(long)]
+    missing: Vec<String>,
     #[arg(long)]
     kind: String,
     #[arg(long, default_value = "")]
@@ -40,6 +41,12 @@ pub enum MountError {
     Device {
         line: usize,
         source: device::DeviceError,
+    },
+    #[error("line {line} of /etc/fstab: {path} requires {unit}, which cannot be had")]
+    Requires {
+        line: usize,
+        path: PathBuf,
+        unit: String,
     },
     #[error("line {line} of /etc/fstab: cannot make the mount point {path}")]
     Target {
@@ -58,11 +65,12 @@ pub enum MountError {
     },
 }
 
-/// Of what mount(8) says.
-const LONGEST: u64 = 4096;
-
 pub(super) fn run(order: &Order) -> Result<(), TaskError> {
     let line = order.line;
+    if let Some(unit) = order.missing.first().cloned() {
+        let path = order.target.clone();
+        return Err(MountError::Requires { line, path, unit }.into());
+    }
     if let Some(timeout) = &order.timeout {
         device::timeout(timeout)
             .and_then(|timeout| device::wait(&order.source, timeout))
@@ -106,25 +114,8 @@ pub(super) fn run(order: &Order) -> Result<(), TaskError> {
         OsStr::new(&order.source),
         order.target.as_os_str(),
     ]);
-    let failed = |source| MountError::Run { line, source };
-    // Not a pipe: a file system's daemon that keeps it open would keep us waiting.
-    let said =
-        rustix::fs::memfd_create("mount", MemfdFlags::CLOEXEC).map_err(|e| failed(e.into()))?;
-    let mut said = fs::File::from(said);
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "a process of its own below a unit, with nothing but its stdio"
-    )]
-    let status = std::process::Command::new("mount")
-        .args(words)
-        .stdin(Stdio::null())
-        .stderr(said.try_clone().map_err(failed)?)
-        .status()
-        .map_err(failed)?;
-    let mut text = Vec::new();
-    said.rewind().map_err(failed)?;
-    said.take(LONGEST).read_to_end(&mut text).map_err(failed)?;
-    let said = String::from_utf8_lossy(&text).trim().to_owned();
+    let (status, said) = said::run(OsStr::new("mount"), &words)
+        .map_err(|source| MountError::Run { line, source })?;
     if status.success() {
         if !said.is_empty() {
             tell(&said);
