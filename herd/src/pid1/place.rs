@@ -21,7 +21,7 @@ pub struct Facts {
     pub is_process_1: bool,
     /// The number of the parent; 0 of one outside of our PID namespace.
     pub parent: u32,
-    /// Process 1 was told to start this command, as `tini -- herd run /units`: see [`names_as_its_command`].
+    /// Process 1 was told to start this command, as `tini -- herd run /units`: options of its own, and then our words.
     pub is_command_of_process_1: bool,
     /// systemd serves this place (sd_booted(3)).
     pub has_systemd: bool,

@@ -64,7 +64,7 @@ fn problems(loaded: &Loaded, unit: &str) -> String {
 }
 
 #[test]
-fn what_is_wanted_beside_the_enabled_units_starts_unless_another_unit_starts_it() {
+fn what_is_wanted_beside_the_enabled_units_starts_unless_one_of_them_starts_it() {
     let mut tree = Tree::new(&[
         (
             "enabled/web.toml",
@@ -78,7 +78,7 @@ fn what_is_wanted_beside_the_enabled_units_starts_unless_another_unit_starts_it(
         ("available/rescuer.toml", "command = \"r\""),
         ("available/job@.toml", "command = \"j\""),
     ]);
-    tree.search.also = ["main", "rescuer", "db", "job@a"].map(name).into();
+    tree.search.also = ["main", "rescuer", "job@a"].map(name).into();
     let loaded = tree.load();
     let enabled: Vec<&str> = loaded.enabled.iter().map(UnitName::as_str).collect();
     assert_eq!(enabled, ["job@a", "main", "web"]);
