@@ -53,6 +53,22 @@ pub(crate) fn machine() -> bool {
         )
 }
 
+/// As [`machine`], with a kernel whose machines keep the IPv4 default routes that clients and ifupdown set.
+#[must_use]
+pub(crate) fn routed_machine() -> bool {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/vm/run");
+    let kernel = || {
+        std::process::Command::new(tests)
+            .args(["uname", "-r"])
+            .output()
+    };
+    machine()
+        && has(
+            !kernel().is_ok_and(|output| output.stdout.starts_with(b"6.1.")),
+            "a newer user-mode Linux than Debian's 6.1, where such a route does not show (tests/vm/build-kernel)",
+        )
+}
+
 /// A machine can be emulated here, with Debian's own kernel: `tests/setup qemu` installs what that takes.
 #[must_use]
 pub(crate) fn emulated_machine() -> bool {

@@ -78,14 +78,14 @@ fn gives_it_back(mut machine: Machine) {
 
 #[test]
 fn dhclient_gets_an_address_and_gives_it_back() {
-    if needs::machine() {
+    if needs::routed_machine() {
         gives_it_back(gets_an_address(Disk::new()));
     }
 }
 
 #[test]
 fn udhcpc_gets_an_address_and_gives_it_back() {
-    if needs::machine() {
+    if needs::routed_machine() {
         let disk = Disk::new().tools();
         gives_it_back(gets_an_address(disk.without("/usr/sbin/dhclient")));
     }
@@ -94,7 +94,7 @@ fn udhcpc_gets_an_address_and_gives_it_back() {
 /// dhcpcd 9.4 now and then does not hear what it is told to do at a stop, so only this is asked of it.
 #[test]
 fn dhcpcd_gets_an_address() {
-    if needs::machine() {
+    if needs::routed_machine() {
         let disk = Disk::new().tools().without("/usr/sbin/dhclient");
         gets_an_address(disk.without("/usr/sbin/udhcpc")).cut();
     }

@@ -87,7 +87,7 @@ fn each_boot_begins_with_a_seed_that_the_one_before_left() {
 
 #[test]
 fn addresses_are_set_by_ifupdown_and_by_files_of_herds_own() {
-    if !needs::machine() {
+    if !needs::routed_machine() {
         return;
     }
     let mut disk = Disk::new()
