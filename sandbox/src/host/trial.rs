@@ -12,7 +12,7 @@ use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
 
 use super::{Forbidder, Host, UserNamespaces};
 use crate::capability::CAP_SETFCAP;
-use crate::sys::probe_clone::{self, Prepared, in_new_namespaces};
+use crate::sys::probe_clone::{Prepared, in_new_namespaces, refused_mount_call};
 use crate::sys::text_of;
 
 impl Host {
@@ -21,7 +21,7 @@ impl Host {
     /// `/proc`. By root without a filter nothing is.
     ///
     /// Each trial is a child that ends at once: up to three without a filter, which take about a millisecond, and
-    /// behind one six more. Not for every launch.
+    /// behind one another, and up to five more to find the call that it refuses. Not for every launch.
     #[must_use]
     pub fn tried(mut self) -> Self {
         self.no_new_mounts = self.who_forbids_mounts();
@@ -65,18 +65,9 @@ impl Host {
             true => flags(&[libc::CLONE_NEWNS]),
             false => flags(&[libc::CLONE_NEWUSER, libc::CLONE_NEWNS]),
         };
-        let tried = in_new_namespaces(kinds, |_| Ok(()), &Prepared::default());
         // Without a namespace there is nothing to be asked: another wall says so.
-        tried.ok()?;
-        let names = probe_clone::MOUNT_CALLS.iter();
-        names.enumerate().find_map(|(index, (name, _))| {
-            let asked = Prepared {
-                call: index,
-                ..Prepared::default()
-            };
-            let error = in_new_namespaces(kinds, ask, &asked).err()?;
-            Some(format!("{} refuses {name}", forbidder(&error)))
-        })
+        let (name, error) = refused_mount_call(kinds).ok()??;
+        Some(format!("{} refuses {name}", forbidder(&error)))
     }
 
     /// Who keeps us from a user namespace with nobody but ourselves in it, where no setting does.
@@ -100,11 +91,6 @@ fn is_behind_filter() -> bool {
         .is_ok_and(|status| status.lines().any(|line| line == "Seccomp:\t2"))
 }
 
-/// In a mount namespace of its own: asks for one of the calls.
-fn ask(asked: &Prepared) -> io::Result<()> {
-    probe_clone::is_mount_call_refused(asked.call)
-}
-
 /// Who refuses what the kernel itself lets the owner of a user namespace do.
 fn forbidder(error: &io::Error) -> Forbidder {
     let errno = number(error);
@@ -124,7 +110,6 @@ pub(super) fn own_maps(host: &Host) -> Prepared {
         uid_map: format!("{0} {0} 1", host.uid),
         gid_map: format!("{0} {0} 1", host.gid),
         user_namespace: None,
-        call: 0,
     }
 }
 

@@ -86,34 +86,54 @@ pub(crate) fn are_keyrings_shut() -> bool {
 }
 
 /// What trees of mounts are made with.
-pub(crate) const MOUNT_CALLS: [(&str, libc::c_long); 5] = [
+const MOUNT_CALLS: [(&str, libc::c_long); 5] = [
     ("fsopen", libc::SYS_fsopen),
     ("open_tree", libc::SYS_open_tree),
     ("move_mount", libc::SYS_move_mount),
     ("pivot_root", libc::SYS_pivot_root),
     ("umount2", libc::SYS_umount2),
 ];
-
-/// Asks for a call of [`MOUNT_CALLS`] in a way in which it does nothing. The caller has `CAP_SYS_ADMIN` where
-/// it is, which the kernel asks for before it reads anything: `EPERM` and `ENOSYS` are a filter's.
-pub(crate) fn is_mount_call_refused(index: usize) -> io::Result<()> {
-    const NOBODY: libc::c_long = -1;
-    let Some((_, call)) = MOUNT_CALLS.get(index) else {
-        return Ok(());
+/// The first call for mounts that a filter refuses, and with what, asked by a child in new namespaces of these
+/// kinds, in which it has `CAP_SYS_ADMIN`.
+///
+/// # Errors
+/// The namespaces cannot be made, so that nothing could be asked.
+pub(crate) fn refused_mount_call(
+    flags: libc::c_ulong,
+) -> io::Result<Option<(&'static str, io::Error)>> {
+    let ask = |calls: &[(&str, libc::c_long)]| {
+        end_in_new_namespaces(flags, || {
+            let mut refusals = calls.iter().filter_map(|(_, call)| refusal(*call));
+            refusals.next().unwrap_or(0)
+        })
     };
+    // One child is enough where none is; a filter that kills tells of a call only by itself.
+    if ask(&MOUNT_CALLS)? == 0 {
+        return Ok(None);
+    }
+    for call in &MOUNT_CALLS {
+        let ended = ask(std::slice::from_ref(call))?;
+        if ended != 0 {
+            return Ok(Some((call.0, io::Error::from_raw_os_error(ended))));
+        }
+    }
+    Ok(None)
+}
+
+/// Asks for a call of [`MOUNT_CALLS`] in a way in which it does nothing. Who has `CAP_SYS_ADMIN` where it is passes
+/// what the kernel asks for before it reads anything: `EPERM` and `ENOSYS` are a filter's.
+fn refusal(call: libc::c_long) -> Option<i32> {
+    const NOBODY: libc::c_long = -1;
     let nothing = std::ptr::null::<libc::c_void>();
-    let first = match *call {
+    let first = match call {
         libc::SYS_open_tree | libc::SYS_move_mount => NOBODY,
         _ => 0,
     };
     // SAFETY: descriptors that nobody has, null pointers for every path, and no size: the kernel answers
     // EFAULT, EBADF or EINVAL and does nothing.
-    let answer = unsafe { libc::syscall(*call, first, nothing, nothing, nothing, 0, 0) };
-    let error = io::Error::last_os_error();
-    match error.raw_os_error() {
-        Some(libc::ENOSYS | libc::EPERM) if answer == -1 => Err(error),
-        _ => Ok(()),
-    }
+    let answer = unsafe { libc::syscall(call, first, nothing, nothing, nothing, 0, 0) };
+    let errno = io::Error::last_os_error().raw_os_error();
+    errno.filter(|errno| answer == -1 && [libc::ENOSYS, libc::EPERM].contains(errno))
 }
 
 /// Makes a child in new namespaces of these kinds (`CLONE_NEW*`) that does `body` and ends, and
@@ -126,24 +146,31 @@ pub(crate) fn in_new_namespaces(
     body: fn(&Prepared) -> io::Result<()>,
     prepared: &Prepared,
 ) -> io::Result<()> {
+    let ended = end_in_new_namespaces(flags, || {
+        body(prepared).map_or_else(|error| error.raw_os_error().unwrap_or(255), |()| 0)
+    });
+    match ended? {
+        0 => Ok(()),
+        code => Err(io::Error::from_raw_os_error(code)),
+    }
+}
+
+/// What a child in new namespaces of these kinds ends with; the error is the refusal of the clone.
+fn end_in_new_namespaces(flags: libc::c_ulong, act: impl FnOnce() -> i32) -> io::Result<i32> {
     // No exit signal: only a wait with __WALL sees this child, so no reaper's sweep takes it away.
     // SAFETY: without CLONE_VM the child gets a copy of the memory, so a null stack means to go on
     // with the copy of this one; no flag that would use the other pointers is set. The child makes
     // system calls only and leaves by _exit, so no lock that another thread held is needed.
     let pid = unsafe { libc::syscall(libc::SYS_clone, flags, 0_usize, 0_usize, 0_usize, 0_usize) };
     if pid == 0 {
-        let code = body(prepared).map_or_else(|error| error.raw_os_error().unwrap_or(255), |()| 0);
+        let code = act();
         // SAFETY: _exit has no requirement; it runs no destructors, which is what a copy needs.
         unsafe { libc::_exit(code) }
     }
     if pid < 0 {
         return Err(io::Error::last_os_error());
     }
-    let pid = libc::pid_t::try_from(pid).map_err(io::Error::other)?;
-    match wait(pid)? {
-        0 => Ok(()),
-        code => Err(io::Error::from_raw_os_error(code)),
-    }
+    wait(libc::pid_t::try_from(pid).map_err(io::Error::other)?)
 }
 
 /// What a probe's child needs, made before the clone because it may not allocate.
@@ -154,8 +181,6 @@ pub(crate) struct Prepared {
     pub(crate) gid_map: String,
     /// The owners of an idmapped mount.
     pub(crate) user_namespace: Option<OwnedFd>,
-    /// Which of [`MOUNT_CALLS`] is asked for.
-    pub(crate) call: usize,
 }
 
 /// A user namespace with this map of users and groups, held by nothing but the descriptor.
