@@ -13,7 +13,7 @@ mod clock;
 mod fault;
 mod firewall;
 mod freeze;
-pub(crate) mod goal;
+mod goal;
 mod group;
 mod identity;
 mod leases;

@@ -13,7 +13,6 @@ use units::load::{self, Boot, SearchPath};
 
 use super::command_line::Wishes;
 use super::fstab::{self, Machine, Made};
-use crate::daemon::goal::obstacle;
 
 /// Where the units of a boot are written.
 pub(super) const DIRECTORY: &str = "/run/herd/boot";
@@ -151,7 +150,7 @@ pub(super) fn write_fstab(directory: &Path, machine: &Machine) -> io::Result<Vec
     );
     machine
         .missing
-        .retain(|name| obstacle(&loaded, name).is_some());
+        .retain(|name| loaded.obstacle(name).is_some());
     let made = Made::of(&table, &machine);
     write_made(directory, &made)?;
     Ok(made.notes)

@@ -9,6 +9,7 @@ mod claims;
 mod file;
 mod host;
 mod networks;
+mod obstacle;
 mod order;
 mod resolve;
 mod search_path;
@@ -26,6 +27,7 @@ use crate::value::specifier::Facts;
 pub use file::FileError;
 pub use host::host_facts;
 pub use networks::{network_definition, network_names};
+pub use obstacle::Obstacle;
 pub use order::{mount_unit, path_unit};
 pub use search_path::{Boot, SearchPath};
 
