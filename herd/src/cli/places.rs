@@ -8,6 +8,7 @@ use units::SearchPath;
 use super::Global;
 use super::failure::{Failure, USAGE};
 use super::spare;
+use crate::control::SOCKET;
 use crate::control::client::{Client, ClientError};
 use crate::daemon;
 
@@ -30,8 +31,6 @@ pub(super) struct ToRun {
     pub(super) search: SearchPath,
     pub(super) notes: Vec<String>,
 }
-
-const SOCKET: &str = "control.sock";
 
 /// Whose herd a verb is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -17,5 +17,8 @@ pub mod server;
 pub use protocol::{Call, Refusal, Reply};
 pub use server::{CallId, Server};
 
+/// The socket's name in herd's runtime directory.
+pub const SOCKET: &str = "control.sock";
+
 #[cfg(test)]
 mod tests;

@@ -29,6 +29,7 @@ use super::sources::{Source, Sources};
 use super::units_at_hand::UnitsAtHand;
 use super::watch::Watch;
 use super::{CLIENT_EVENTS, Daemon, clock, panic_words};
+use crate::control::SOCKET;
 use crate::control::server::{self, Server};
 use crate::logs::sink::Setup;
 use crate::logs::{Console, Sink, capture};
@@ -188,7 +189,7 @@ impl Daemon {
             let path = path.to_owned();
             move |source| StartError::Listen { path, source }
         };
-        let socket = options.runtime_dir.join("control.sock");
+        let socket = options.runtime_dir.join(SOCKET);
         let listener = server::listen(&socket).map_err(listen(&socket))?;
         let uid = rustix::process::geteuid().as_raw();
         let control =
@@ -314,7 +315,7 @@ impl Daemon {
         {
             self.note(&super::reason(&error));
         }
-        for file in ["control.sock", "notify"] {
+        for file in [SOCKET, "notify"] {
             let path = self.options.runtime_dir.join(file);
             if let Err(error) = fs::remove_file(&path) {
                 self.note(&format!("cannot remove {}: {error}", path.display()));

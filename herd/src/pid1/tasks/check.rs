@@ -3,18 +3,15 @@
 
 use std::ffi::OsString;
 use std::io::{self, Read, Write};
-use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 
 use clap::Args;
 use units::Power;
 
-use super::{TaskError, device};
-use crate::control::client::{ANSWER_TIMEOUT, Client, ClientError};
+use super::{TaskError, device, herd_of_the_machine};
+use crate::control::client::{ANSWER_TIMEOUT, ClientError};
 use crate::control::protocol::{Call, Empty, Schedule, Way};
 
-/// Of the herd that booted the machine.
-const SOCKET: &str = "/run/herd/control.sock";
 /// Of what fsck(8) says: the first lines name what is wrong, the last why it gives up.
 const FIRST: usize = 2;
 const LAST: usize = 4;
@@ -184,7 +181,7 @@ fn reboot() -> Result<(), ClientError> {
         wait: false,
         schedule: Schedule::default(),
     };
-    let mut client = Client::connect(Path::new(SOCKET))?;
+    let mut client = herd_of_the_machine()?;
     let Empty {} = client.call(&call, Some(ANSWER_TIMEOUT))?;
     Ok(())
 }

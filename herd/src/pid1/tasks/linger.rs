@@ -5,18 +5,16 @@
 
 use std::fs;
 use std::io;
-use std::path::Path;
 
 use units::UnitName;
 
-use super::{TaskError, tell};
-use crate::control::client::{ANSWER_TIMEOUT, Client, ClientError};
+use super::{TaskError, herd_of_the_machine, tell};
+use crate::control::client::{ANSWER_TIMEOUT, ClientError};
 use crate::control::protocol::{Call, Empty, Job};
 use crate::prepare::chain;
 use crate::users::{User, Users};
 
 const DIRECTORY: &str = "/var/lib/herd/linger";
-const SOCKET: &str = "/run/herd/control.sock";
 
 /// Why a user's herd is not started.
 #[derive(Debug, thiserror::Error)]
@@ -56,7 +54,7 @@ pub(super) fn run() -> Result<(), TaskError> {
 
 fn start(users: &Users, name: &str) -> Result<(), LingerError> {
     let unit = unit_of(users, name).ok_or(LingerError::NoUser)?;
-    let mut client = Client::connect(Path::new(SOCKET))?;
+    let mut client = herd_of_the_machine()?;
     let job = Job {
         units: vec![unit],
         // We are on the way to multi-user ourselves, and wait for nobody.

@@ -23,11 +23,13 @@ mod unmount;
 use std::ffi::{CString, OsStr};
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 
 use super::machine_id::{self, Kept};
+use crate::control::SOCKET;
+use crate::control::client::{Client, ClientError};
 
 #[derive(Debug, Clone, Subcommand)]
 pub enum Task {
@@ -129,6 +131,11 @@ impl TaskError {
             1
         }
     }
+}
+
+/// The herd that booted the machine.
+fn herd_of_the_machine() -> Result<Client, ClientError> {
+    Client::connect(&Path::new("/run/herd").join(SOCKET))
 }
 
 /// Does it; `Ok` is done.

@@ -7,12 +7,9 @@ use std::path::Path;
 
 use units::Power;
 
-use super::{TaskError, become_program, tell};
-use crate::control::client::{ANSWER_TIMEOUT, Client, ClientError};
+use super::{TaskError, become_program, herd_of_the_machine, tell};
+use crate::control::client::{ANSWER_TIMEOUT, ClientError};
 use crate::control::protocol::{Call, Info, Way};
-
-/// Of the herd that booted the machine.
-const SOCKET: &str = "/run/herd/control.sock";
 
 pub(super) fn run(target: &Path) -> Result<(), TaskError> {
     // Who gets no answer lets go of it now, as at any other time.
@@ -29,7 +26,7 @@ pub(super) fn run(target: &Path) -> Result<(), TaskError> {
 
 /// After a soft reboot nothing is let go.
 fn is_end_of_machine() -> Result<bool, ClientError> {
-    let mut client = Client::connect(Path::new(SOCKET))?;
+    let mut client = herd_of_the_machine()?;
     let info: Info = client.call(&Call::Info, Some(ANSWER_TIMEOUT))?;
     Ok(info
         .ending
