@@ -8,6 +8,7 @@ mod address;
 mod check;
 mod conf_d;
 mod device;
+mod line;
 mod linger;
 mod login;
 mod modules;
@@ -92,9 +93,7 @@ pub enum TaskError {
     #[error(transparent)]
     Device(#[from] device::DeviceError),
     #[error(transparent)]
-    Mount(#[from] mount::MountError),
-    #[error(transparent)]
-    SwapOn(#[from] swap_on::SwapError),
+    Line(#[from] line::LineError),
     #[error(transparent)]
     Check(#[from] check::CheckError),
     #[error("swap {device} stays in use: {why}")]

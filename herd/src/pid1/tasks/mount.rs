@@ -3,29 +3,22 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::{TaskError, device, said, tell};
+use super::line::Line;
+use super::{TaskError, tell};
 use crate::mount_table::unescaped_path;
 
 /// The words of the unit that was made of the line.
 #[derive(Debug, Clone, Args)]
 pub struct Order {
-    /// Of fstab, for what is said.
-    #[arg(long)]
-    line: usize,
-    /// How long the device may take to come; without it nothing is waited for.
-    #[arg(long)]
-    timeout: Option<String>,
+    #[command(flatten)]
+    line: Line,
     /// Fail rather than be read-only.
     #[arg(long)]
     only_writable: bool,
-    /// What the line requires and cannot be had.
-    #[arg(long)]
-    missing: Vec<String>,
     #[arg(long)]
     kind: String,
     #[arg(long, default_value = "")]
@@ -34,51 +27,12 @@ pub struct Order {
     target: PathBuf,
 }
 
-/// Why nothing was mounted.
-#[derive(Debug, thiserror::Error)]
-pub enum MountError {
-    #[error("line {line} of /etc/fstab")]
-    Device {
-        line: usize,
-        source: device::DeviceError,
-    },
-    #[error("line {line} of /etc/fstab: {path} requires {unit}, which cannot be had")]
-    Requires {
-        line: usize,
-        path: PathBuf,
-        unit: String,
-    },
-    #[error("line {line} of /etc/fstab: cannot make the mount point {path}")]
-    Target {
-        line: usize,
-        path: PathBuf,
-        source: io::Error,
-    },
-    #[error("line {line} of /etc/fstab: cannot run mount(8)")]
-    Run { line: usize, source: io::Error },
-    #[error("line {line} of /etc/fstab: cannot mount {device} on {target}: {said}")]
-    Failed {
-        line: usize,
-        device: String,
-        target: PathBuf,
-        said: String,
-    },
-}
-
 pub(super) fn run(order: &Order) -> Result<(), TaskError> {
-    let line = order.line;
-    if let Some(unit) = order.missing.first().cloned() {
-        let path = order.target.clone();
-        return Err(MountError::Requires { line, path, unit }.into());
-    }
-    if let Some(timeout) = &order.timeout {
-        device::timeout(timeout)
-            .and_then(|timeout| device::wait(&order.source, timeout))
-            .map_err(|source| MountError::Device { line, source })?;
-    }
+    let target = order.target.display();
+    order.line.ready(&target, &order.source)?;
     let is_mounted = is_mounted(&order.target);
     if is_mounted && order.has("bind") {
-        tell(&format!("{} is mounted already", order.target.display()));
+        tell(&format!("{target} is mounted already"));
         return Ok(());
     }
     fs::create_dir_all(&order.target)
@@ -87,11 +41,7 @@ pub(super) fn run(order: &Order) -> Result<(), TaskError> {
             Ok(_) => Ok(()),
             Err(_) => Err(error),
         })
-        .map_err(|source| MountError::Target {
-            line,
-            path: order.target.clone(),
-            source,
-        })?;
+        .map_err(order.line.failed(format!("make the mount point {target}")))?;
     let options = match (is_mounted, order.options.as_str()) {
         (false, options) => options.to_owned(),
         // An initramfs has mounted it for us.
@@ -114,25 +64,8 @@ pub(super) fn run(order: &Order) -> Result<(), TaskError> {
         OsStr::new(&order.source),
         order.target.as_os_str(),
     ]);
-    let (status, said) = said::run(OsStr::new("mount"), &words)
-        .map_err(|source| MountError::Run { line, source })?;
-    if status.success() {
-        if !said.is_empty() {
-            tell(&said);
-        }
-        return Ok(());
-    }
-    Err(MountError::Failed {
-        line,
-        device: order.source.clone(),
-        target: order.target.clone(),
-        said: if said.is_empty() {
-            status.to_string()
-        } else {
-            said
-        },
-    }
-    .into())
+    let action = || format!("mount {} on {target}", order.source);
+    Ok(order.line.run(OsStr::new("mount"), &words, action)?)
 }
 
 impl Order {
