@@ -403,10 +403,8 @@ fn who_leaves_the_emergency_shell_without_the_disk_that_has_to_be_there_gets_ano
     if !needs::machine() {
         return;
     }
-    let mut disk = Disk::new().file(
-        "/etc/fstab",
-        "LABEL=root / ext4 errors=remount-ro 0 1\n/dev/nowhere /srv/nowhere ext4 x-systemd.device-timeout=1s 0 2\n",
-    );
+    let mut disk =
+        Disk::new().fstab("/dev/nowhere /srv/nowhere ext4 x-systemd.device-timeout=1s 0 2\n");
     let mut machine = disk.boot();
     machine.shell();
     machine.enter("exit");

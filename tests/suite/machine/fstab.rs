@@ -10,10 +10,7 @@ fn fstab_is_mounted_before_services_and_let_go_after_them() {
     }
     let mut disk = Disk::new()
         .second_disk()
-        .file(
-            "/etc/fstab",
-            &format!("{ROOT}{SECOND}tmpfs /srv/scratch tmpfs size=1M,mode=700\n"),
-        )
+        .fstab(&format!("{SECOND}tmpfs /srv/scratch tmpfs size=1M,mode=700\n"))
         .unit(
             "early",
             "command = ['/bin/sh', '-c', 'grep -E \" /srv/(data|scratch) \" /proc/mounts | sort; echo kept >>/srv/data/file']\n\
@@ -66,10 +63,8 @@ fn a_disk_that_has_to_be_there_and_is_not_leads_to_the_emergency_shell() {
     if !needs::machine() {
         return;
     }
-    let mut disk = Disk::new().file(
-        "/etc/fstab",
-        &format!("{ROOT}/dev/nowhere /srv/nowhere ext4 x-systemd.device-timeout=1s 0 2\n"),
-    );
+    let mut disk =
+        Disk::new().fstab("/dev/nowhere /srv/nowhere ext4 x-systemd.device-timeout=1s 0 2\n");
     let mut machine = disk.boot();
     machine.wait("herd: line 2 of /etc/fstab: /dev/nowhere has not come within 1s");
     machine.wait("Emergency: ");
@@ -185,10 +180,7 @@ fn a_swap_file_of_fstab_is_in_use_and_let_go_at_the_end() {
         return;
     }
     let mut disk = Disk::new()
-        .file(
-            "/etc/fstab",
-            &format!("{ROOT}/var/swapfile none swap sw,pri=5 0 0\n"),
-        )
+        .fstab("/var/swapfile none swap sw,pri=5 0 0\n")
         .unit(
             "make",
             "command = ['/bin/sh', '-ec', 'dd if=/dev/zero of=/var/swapfile bs=1M count=8; chmod 600 /var/swapfile; mkswap /var/swapfile']\n\
@@ -264,10 +256,7 @@ fn what_a_service_writes_as_it_ends_is_on_a_disk_that_nobody_waited_for() {
     }
     let mut disk = Disk::new()
         .second_disk()
-        .file(
-            "/etc/fstab",
-            &format!("{ROOT}/dev/ubdb /data ext4 defaults,nofail 0 2\n"),
-        )
+        .fstab("/dev/ubdb /data ext4 defaults,nofail 0 2\n")
         .program(
             "/usr/local/bin/keeper",
             // Once herd is done with all that could let go of the disk as a unit.

@@ -138,10 +138,9 @@ fn a_disk_that_does_not_come_leaves_the_console_to_the_shell_until_its_line_has_
     if !needs::machine() {
         return;
     }
-    let mut disk = Disk::new().with_login().file(
-        "/etc/fstab",
-        "LABEL=root / ext4 errors=remount-ro 0 1\n/dev/nowhere /srv/nowhere ext4 x-systemd.device-timeout=1s 0 2\n",
-    );
+    let mut disk = Disk::new()
+        .with_login()
+        .fstab("/dev/nowhere /srv/nowhere ext4 x-systemd.device-timeout=1s 0 2\n");
     let mut machine = disk.boot();
     for _ in 0..2 {
         machine.wait("Emergency: ");
@@ -165,10 +164,7 @@ fn who_lets_go_of_one_file_system_stops_nobody_who_does_not_need_it() {
     }
     let user = "command = 'sleep infinity'\nrequires_mounts_for = ['/tmp/here']";
     let mut disk = Disk::new()
-        .file(
-            "/etc/fstab",
-            "LABEL=root / ext4 errors=remount-ro 0 1\ntmpfs /tmp tmpfs nosuid,nodev\n",
-        )
+        .fstab("tmpfs /tmp tmpfs nosuid,nodev\n")
         .unit("web", "command = 'sleep infinity'")
         .unit("user", user)
         .script(
