@@ -57,6 +57,13 @@ impl Failure {
         self
     }
 
+    /// With a hint where there is one.
+    #[must_use]
+    pub(super) fn hint_of(mut self, hint: Option<String>) -> Self {
+        self.hint = hint.or(self.hint);
+        self
+    }
+
     /// Prints it and says how to exit.
     pub(super) fn report(&self) -> ExitCode {
         if self.message.is_empty() {

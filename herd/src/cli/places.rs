@@ -80,10 +80,7 @@ impl Places {
                 Ok(path) if path.join(SOCKET).exists() => path,
                 usual => match spare::in_use() {
                     Some(path) => path,
-                    None => usual.map_err(|failure| match spare::of_another() {
-                        Some(hint) => failure.hint(hint),
-                        None => failure,
-                    })?,
+                    None => usual.map_err(|failure| failure.hint_of(spare::of_another()))?,
                 },
             },
         };
@@ -134,11 +131,8 @@ impl Places {
             let may_be_anothers = self.is_usual
                 && matches!(&error, ClientError::Unreachable { source, .. }
                     if source.kind() != io::ErrorKind::PermissionDenied);
-            let failure = Failure::from(error);
-            match may_be_anothers.then(spare::of_another).flatten() {
-                Some(hint) => failure.hint(hint),
-                None => failure,
-            }
+            let hint = may_be_anothers.then(spare::of_another).flatten();
+            Failure::from(error).hint_of(hint)
         })
     }
 

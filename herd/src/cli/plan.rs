@@ -68,12 +68,6 @@ pub(super) fn refusal(screen: &Screen, unit: &UnitName, done: &str, error: NoPla
         NoPlan::Nothing => Failure::failed(format!("{unit}: a target runs nothing")),
         NoPlan::Missing(diagnostics) => of_files(NO_SUCH_UNIT, &diagnostics),
         NoPlan::Unit(diagnostics) => of_files(FAILED, &diagnostics),
-        NoPlan::Refused { why, hint } => {
-            let refused = Failure::failed(format!("{unit}: {why}"));
-            match hint {
-                Some(hint) => refused.hint(hint),
-                None => refused,
-            }
-        }
+        NoPlan::Refused { why, hint } => Failure::failed(format!("{unit}: {why}")).hint_of(hint),
     }
 }
