@@ -246,7 +246,7 @@ fn block_devices(
 fn below_root() -> BTreeSet<String> {
     let mut unseen = Vec::new();
     // The number of a btrfs or an overlay is that of no device.
-    let source = root_source().and_then(|path| rustix::fs::stat(path).ok());
+    let source = root_source(mounts()).and_then(|path| rustix::fs::stat(path).ok());
     let numbers = [
         rustix::fs::stat("/").ok().map(|root| root.st_dev),
         source.map(|node| node.st_rdev),

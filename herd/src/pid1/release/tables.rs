@@ -11,6 +11,7 @@ use crate::mount_table::unescaped_path;
 pub(super) struct Mounted {
     pub(super) target: PathBuf,
     pub(super) kind: String,
+    source: PathBuf,
     pub(super) is_read_only: bool,
 }
 
@@ -65,19 +66,12 @@ pub(super) fn mounts() -> Vec<Mounted> {
 
 /// The device that the root file system was mounted from, as `/dev/mapper/root`. Of file systems of several devices, as
 /// btrfs, it is one of them; none where a root has no device, as an overlay or a share.
-pub(super) fn root_source() -> Option<PathBuf> {
-    parse_root_source(&fs::read_to_string("/proc/self/mountinfo").unwrap_or_default())
-}
-
-fn parse_root_source(text: &str) -> Option<PathBuf> {
-    let source = |line: &str| {
-        let (front, back) = line.split_once(" - ")?;
-        let is_root = front.split(' ').nth(4) == Some("/");
-        let path = unescaped_path(back.split(' ').nth(1)?);
-        Some(path).filter(|path| is_root && path.starts_with("/dev"))
-    };
+pub(super) fn root_source(mounts: Vec<Mounted>) -> Option<PathBuf> {
+    let is_root_device =
+        |mounted: &Mounted| mounted.target == Path::new("/") && mounted.source.starts_with("/dev");
     // What was mounted over an initramfs comes later.
-    text.lines().rev().find_map(source)
+    let root = mounts.into_iter().rfind(is_root_device);
+    root.map(|root| root.source)
 }
 
 /// proc_pid_mountinfo(5). Lines that are none are passed over.
@@ -88,11 +82,13 @@ fn parse_mounts(text: &str) -> Vec<Mounted> {
         let target = front.nth(4)?;
         let mut back = back.split(' ');
         let kind = back.next()?.to_owned();
-        let of_file_system = back.nth(1).unwrap_or_default();
+        let source = back.next().unwrap_or_default();
+        let of_file_system = back.next().unwrap_or_default();
         let has_ro = |options: &str| options.split(',').any(|option| option == "ro");
         Some(Mounted {
             target: unescaped_path(target),
             kind,
+            source: unescaped_path(source),
             // Not the mount's own options: a read-only bind shows a file system that others write to.
             is_read_only: has_ro(of_file_system),
         })
@@ -144,7 +140,7 @@ mod tests {
 
     #[test]
     fn the_device_of_the_root_is_found_whatever_its_number() {
-        let source = |text: &str| parse_root_source(text);
+        let source = |text: &str| root_source(parse_mounts(text));
         let text = "1 1 0:2 / / rw - rootfs rootfs rw\n\
                     22 1 0:21 /@ / rw,relatime shared:1 - btrfs /dev/mapper/my\\040root rw,subvol=/@\n\
                     23 22 8:2 / /srv rw - xfs /dev/sda2 rw\n";
