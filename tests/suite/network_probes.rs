@@ -5,7 +5,7 @@ use crate::network_reach::{WEB, lacks_something, listens};
 
 /// Answers HTTP at port 80 of its own loopback, and at no other address.
 const SITE: &str = "command = [\"/bin/sh\", \"-c\", '''
-exec socat TCP4-LISTEN:80,bind=127.0.0.1,fork,reuseaddr SYSTEM:'echo HTTP/1.0 200 OK; echo'
+exec socat TCP4-LISTEN:80,bind=127.0.0.1,fork,reuseaddr SYSTEM:'read line; echo HTTP/1.0 200 OK; echo'
 ''']
 boxed = true
 restart = \"no\"

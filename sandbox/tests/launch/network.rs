@@ -276,12 +276,10 @@ pub(crate) fn fine(config: &Config) -> Outcome {
     outcome
 }
 
-/// Says over TCP and UDP of both families, at port 80, who asks.
+/// Says over TCP and UDP of both families, at port 80, who asks, once it was asked: socat drops the answer of a
+/// program that has ended when it has a line for it.
 pub(crate) const SERVE: &str = "
-    for kind in TCP4-LISTEN:80 TCP6-LISTEN:80,ipv6only; do
-        socat $kind,reuseaddr,fork SYSTEM:'set -f; echo $SOCAT_PEERADDR' &
-    done
-    for kind in UDP4-LISTEN:80 UDP6-LISTEN:80,ipv6only; do
+    for kind in TCP4-LISTEN:80 TCP6-LISTEN:80,ipv6only UDP4-LISTEN:80 UDP6-LISTEN:80,ipv6only; do
         socat $kind,reuseaddr,fork SYSTEM:'set -f; read line; echo $SOCAT_PEERADDR' &
     done
     wait";
