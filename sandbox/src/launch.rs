@@ -5,11 +5,13 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{WaitId, WaitIdOptions};
 
+use crate::berth::{Berth, Lent};
 use crate::cgroup;
 use crate::config::Inherit;
 use crate::executor::{self, Part};
@@ -24,17 +26,57 @@ use crate::sys::signals::{self, Blocked};
 use crate::sys::{Errno, descriptors, process};
 
 /// Starts processes. Made once, early: it holds on to our own executable and to some low
-/// descriptor numbers.
+/// descriptor numbers. Threads may launch at the same time.
 #[derive(Debug)]
 pub struct Launcher {
     image: OwnedFd,
-    /// Low numbers, filled with the launch's descriptors while it lasts: a child then copies a
-    /// descriptor table of this length, not of the caller's thousands.
-    slots: Vec<OwnedFd>,
-    stack: Mutex<Stack>,
+    /// Those that nobody launches from: as many in all as there were launches at the same time.
+    berths: Mutex<Vec<Berth>>,
+    dumpable: Mutex<Dumpable>,
     ignored: signals::Set,
     spares: Mutex<Option<Spares>>,
     spares_wanted: usize,
+}
+
+/// A child that changes its user makes the memory that it shares with us undumpable, for all who launch then.
+#[derive(Debug, Default)]
+struct Dumpable {
+    launching: usize,
+    /// What it was when the first of them began.
+    before: bool,
+}
+
+/// A launch as other threads see it: [`Launcher::launch`] comes back once the program has been executed, and the
+/// file system on which it lies may take its time for that.
+#[derive(Debug, Default)]
+pub struct InFlight {
+    /// Stored by the kernel, before the child runs; 0 when there is none.
+    pid: AtomicI32,
+    /// Held by who uses the number, so that it is nobody else's meanwhile.
+    in_use: Mutex<()>,
+}
+
+impl InFlight {
+    /// The process that is to execute the program, while the launch waits for it (kernels 5.5 and later).
+    pub fn pid(&self) -> Option<i32> {
+        Some(self.pid.load(Ordering::Acquire)).filter(|pid| *pid > 0)
+    }
+
+    /// Kills that process, and says whether there was one: the launch then comes back. One that is killed before
+    /// its `execve` is a failed launch.
+    pub fn kill(&self) -> bool {
+        let _in_use = self.in_use.lock().unwrap_or_else(PoisonError::into_inner);
+        let pid = self.pid().and_then(rustix::process::Pid::from_raw);
+        pid.is_some_and(|pid| {
+            rustix::process::kill_process(pid, rustix::process::Signal::KILL).is_ok()
+        })
+    }
+
+    /// The child is the launch's alone again.
+    fn land(&self) {
+        let _in_use = self.in_use.lock().unwrap_or_else(PoisonError::into_inner);
+        self.pid.store(0, Ordering::Release);
+    }
 }
 
 /// The descriptors of the new process.
@@ -88,8 +130,6 @@ pub enum LaunchError {
     Step(#[from] StepFailure),
 }
 
-const SLOTS: usize = 16;
-
 impl Launcher {
     /// # Errors
     /// When `/proc/self/exe` cannot be opened or there is no room for a stack.
@@ -110,15 +150,11 @@ impl Launcher {
     /// # Errors
     /// When there is no room for a stack, or no descriptor left.
     pub fn with_executor(image: OwnedFd) -> Result<Self, LaunchError> {
-        let slots = (0..SLOTS)
-            .map(|_| image.try_clone())
-            .collect::<Result<Vec<OwnedFd>, io::Error>>()
-            .map_err(preparing("reserve descriptors"))?;
-        let stack = Stack::new().map_err(|errno| preparing("map a stack")(errno.into()))?;
+        let berth = Berth::new(&image)?;
         Ok(Self {
             image,
-            slots,
-            stack: Mutex::new(stack),
+            berths: Mutex::new(vec![berth]),
+            dumpable: Mutex::default(),
             ignored: signals::ignored(),
             spares: Mutex::new(None),
             spares_wanted: 0,
@@ -179,47 +215,83 @@ impl Launcher {
     /// # Errors
     /// [`LaunchError::Step`] names the step that failed; the others are failures of our own.
     pub fn launch(&self, plan: &Plan, files: Files<'_>) -> Result<Launched, LaunchError> {
+        self.launch_in_sight(plan, files, &InFlight::default())
+    }
+
+    /// [`Self::launch`], which other threads follow by `flight`.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn launch_in_sight(
+        &self,
+        plan: &Plan,
+        files: Files<'_>,
+        flight: &InFlight,
+    ) -> Result<Launched, LaunchError> {
         check_targets(files.passed)?;
         match plan.carrier() {
-            Carrier::Vfork => self.launch_here(plan, files),
+            Carrier::Vfork => self.launch_here(plan, files, flight),
             Carrier::Executor => self.launch_executor(plan, files),
             Carrier::Fork => fork::launch(plan, files, self.ignored, 0),
         }
     }
 
-    fn launch_here(&self, plan: &Plan, files: Files<'_>) -> Result<Launched, LaunchError> {
+    fn launch_here(
+        &self,
+        plan: &Plan,
+        files: Files<'_>,
+        flight: &InFlight,
+    ) -> Result<Launched, LaunchError> {
         let cgroup = self.enter_cgroup(plan)?;
         let also = also_inherited(plan, &files)?;
         let sources = files.sources().map(|source| source.as_raw_fd());
-        let lent = Lent::new(self, sources.chain(also.iter().copied()))?;
-        let targets = files.targets().chain(also.iter().copied());
-        let moves = lent.numbers.iter().copied().zip(targets);
-        let descriptors = Descriptors::new(Some(lent.above(&[])), moves);
-        let prepared = Prepared::new(plan, descriptors, self.ignored);
         let first = plan
             .steps
             .iter()
             .take_while(|step| matches!(step, Step::CreateCgroup(_) | Step::JoinCgroup(_)))
             .count();
-        let walk = Walk::new(plan, &prepared, first);
-        let manner = Manner {
-            cgroup: cgroup.as_ref().map(AsFd::as_fd),
-            shared_descriptors: true,
-        };
-        let child = self.spawn(manner, Walk::run, &walk)?;
-        if let Some((step, errno)) = walk.failure() {
-            reap(&child)?;
-            return Err(StepFailure::new(plan, step, errno).into());
-        }
-        if let Some(step) = walk.cut_short() {
-            let end = reap(&child)?;
-            return Err(StepFailure::died(plan, step, end).into());
-        }
-        Ok(Launched {
-            pid: child.pid,
-            pidfd: child.pidfd,
-            status: None,
+        self.at_a_berth(|Berth { slots, stack }| {
+            let lent = Lent::new(slots, &self.image, sources.chain(also.iter().copied()))?;
+            let targets = files.targets().chain(also.iter().copied());
+            let moves = lent.numbers.iter().copied().zip(targets);
+            let descriptors = Descriptors::new(Some(lent.above(&[])), moves);
+            let prepared = Prepared::new(plan, descriptors, self.ignored);
+            let walk = Walk::new(plan, &prepared, first);
+            let manner = Manner {
+                cgroup: cgroup.as_ref().map(AsFd::as_fd),
+                shared_descriptors: true,
+                announce: Some(&flight.pid),
+            };
+            let child = self.spawn(stack, manner, Walk::run, &walk);
+            flight.land();
+            let child = child?;
+            if let Some((step, errno)) = walk.failure() {
+                reap(&child)?;
+                return Err(StepFailure::new(plan, step, errno).into());
+            }
+            if let Some(step) = walk.cut_short() {
+                let end = reap(&child)?;
+                return Err(StepFailure::died(plan, step, end).into());
+            }
+            Ok(Launched {
+                pid: child.pid,
+                pidfd: child.pidfd,
+                status: None,
+            })
         })
+    }
+
+    /// Launches from a berth that nobody else uses meanwhile.
+    fn at_a_berth<T>(
+        &self,
+        launch: impl FnOnce(&mut Berth) -> Result<T, LaunchError>,
+    ) -> Result<T, LaunchError> {
+        let berths = || self.berths.lock().unwrap_or_else(PoisonError::into_inner);
+        let free = berths().pop();
+        let mut berth = free.map_or_else(|| Berth::new(&self.image), Ok)?;
+        let launched = launch(&mut berth);
+        berths().push(berth);
+        launched
     }
 
     /// Does the cgroup steps at the head of a bare plan; the child is then born in the leaf.
@@ -291,23 +363,25 @@ impl Launcher {
         part: Part,
         sources: impl Iterator<Item = RawFd>,
     ) -> Result<Child, LaunchError> {
-        let lent = Lent::new(self, sources)?;
-        let image = self.image.as_raw_fd();
-        let descriptors = Descriptors::new(
-            Some(lent.above(&[image])),
-            lent.numbers.iter().copied().zip(0..),
-        );
-        let start = executor::Start::new(descriptors, image, self.ignored, part);
-        let manner = Manner {
-            cgroup: None,
-            shared_descriptors: true,
-        };
-        let child = self.spawn(manner, executor::Start::run, &start)?;
-        if let Some((_, errno)) = start.failure.get() {
-            reap(&child)?;
-            return Err(LaunchError::Clone(errno.into()));
-        }
-        Ok(child)
+        self.at_a_berth(|Berth { slots, stack }| {
+            let lent = Lent::new(slots, &self.image, sources)?;
+            let image = self.image.as_raw_fd();
+            let descriptors = Descriptors::new(
+                Some(lent.above(&[image])),
+                lent.numbers.iter().copied().zip(0..),
+            );
+            let start = executor::Start::new(descriptors, image, self.ignored, part);
+            let manner = Manner {
+                shared_descriptors: true,
+                ..Manner::default()
+            };
+            let child = self.spawn(stack, manner, executor::Start::run, &start)?;
+            if let Some((_, errno)) = start.failure.get() {
+                reap(&child)?;
+                return Err(LaunchError::Clone(errno.into()));
+            }
+            Ok(child)
+        })
     }
 
     /// Without a spare, for whatever reason, an executor is started for the launch.
@@ -357,21 +431,36 @@ impl Launcher {
 
     fn spawn<T: Sync>(
         &self,
+        stack: &mut Stack,
         manner: Manner<'_>,
         run: extern "C" fn(&T) -> !,
         argument: &T,
     ) -> Result<Child, LaunchError> {
         let refused = |errno: Errno| LaunchError::Clone(errno.into());
-        let mut stack = self.stack.lock().unwrap_or_else(PoisonError::into_inner);
-        let dumpable = process::is_dumpable().map_err(refused)?;
         let blocked = Blocked::new().map_err(refused)?;
+        self.note_dumpable().map_err(refused)?;
         let child = stack.spawn(&blocked, manner, run, argument);
+        self.restore_dumpable().map_err(refused)?;
         drop(blocked);
-        if dumpable {
-            // A child that changes its user makes the memory we share undumpable.
-            process::set_dumpable(true).map_err(refused)?;
-        }
         child.map_err(refused)
+    }
+
+    fn note_dumpable(&self) -> Result<(), Errno> {
+        let mut dumpable = self.dumpable.lock().unwrap_or_else(PoisonError::into_inner);
+        if dumpable.launching == 0 {
+            dumpable.before = process::is_dumpable()?;
+        }
+        dumpable.launching += 1;
+        Ok(())
+    }
+
+    fn restore_dumpable(&self) -> Result<(), Errno> {
+        let mut dumpable = self.dumpable.lock().unwrap_or_else(PoisonError::into_inner);
+        dumpable.launching -= 1;
+        match dumpable.before {
+            true => process::set_dumpable(true),
+            false => Ok(()),
+        }
     }
 }
 
@@ -431,61 +520,6 @@ fn also_inherited(plan: &Plan, files: &Files<'_>) -> Result<Vec<RawFd>, LaunchEr
         !held && !files.targets().any(|target| target == *number)
     });
     Ok(numbers)
-}
-
-/// Descriptors of one launch under low numbers, taken back when dropped.
-struct Lent<'a> {
-    launcher: &'a Launcher,
-    numbers: Vec<RawFd>,
-    used: usize,
-}
-
-impl<'a> Lent<'a> {
-    fn new(
-        launcher: &'a Launcher,
-        sources: impl Iterator<Item = RawFd>,
-    ) -> Result<Self, LaunchError> {
-        let mut lent = Self {
-            launcher,
-            numbers: Vec::new(),
-            used: 0,
-        };
-        for source in sources {
-            let number = match launcher.slots.get(lent.used).map(AsRawFd::as_raw_fd) {
-                Some(slot) if slot < source => {
-                    descriptors::duplicate_onto_closing(source, slot)
-                        .map_err(|errno| preparing("lend a descriptor")(errno.into()))?;
-                    lent.used += 1;
-                    slot
-                }
-                _ => source,
-            };
-            lent.numbers.push(number);
-        }
-        Ok(lent)
-    }
-
-    /// The first number above all that the child needs.
-    fn above(&self, more: &[RawFd]) -> RawFd {
-        self.numbers
-            .iter()
-            .chain(more)
-            .max()
-            .map_or(0, |highest| highest + 1)
-    }
-}
-
-impl Drop for Lent<'_> {
-    fn drop(&mut self) {
-        for slot in &self.launcher.slots[..self.used] {
-            // Back to what it held: a slot must not keep the service's pipe open.
-            let restored = descriptors::duplicate_onto_closing(
-                self.launcher.image.as_raw_fd(),
-                slot.as_raw_fd(),
-            );
-            debug_assert!(restored.is_ok(), "both numbers are open and ours");
-        }
-    }
 }
 
 /// Takes the status of a child that did not become the program.

@@ -45,6 +45,7 @@
 //!   `/proc` or `/dev` is refused.
 //! * A *caller that dies* during the set-up takes the set-up with it (`PR_SET_PDEATHSIG`).
 
+mod berth;
 pub mod capability;
 pub mod cgroup;
 mod compile;
@@ -95,7 +96,7 @@ pub use identity::{MapError, check_ranges};
 pub use in_child::{
     ApplyError, UserNamespaceSync, apply_isolation_in_child, apply_isolation_in_child_sync,
 };
-pub use launch::{Files, LaunchError, Launched, Launcher};
+pub use launch::{Files, InFlight, LaunchError, Launched, Launcher};
 pub use namespaces::NamespaceIds;
 pub use plan::{Carrier, GivenUp, Plan};
 pub use profile::{Profile, with_profile};

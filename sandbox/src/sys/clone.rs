@@ -8,7 +8,7 @@
 
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr;
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicI32, AtomicU32};
 
 use super::{Errno, check, process, signals};
 
@@ -20,6 +20,7 @@ const CLONE_FILES: u64 = 0x400;
 const CLONE_PIDFD: u64 = 0x1000;
 const CLONE_VFORK: u64 = 0x4000;
 const CLONE_PARENT: u64 = 0x8000;
+const CLONE_PARENT_SETTID: u64 = 0x10_0000;
 const CLONE_CHILD_CLEARTID: u64 = 0x20_0000;
 
 /// A child as its parent holds it.
@@ -55,6 +56,9 @@ pub(crate) struct Manner<'a> {
     /// Shares the descriptor table until the child unshares it: the cost of a spawn then does
     /// not grow with the number of open descriptors.
     pub(crate) shared_descriptors: bool,
+    /// Where the child's pid is stored before it runs, for other threads to see: its parent sees nothing until
+    /// the child executes a program. Stays untouched where there is no `clone3`.
+    pub(crate) announce: Option<&'a AtomicI32>,
 }
 
 /// A stack for children that share our memory. One at a time: [`Stack::spawn`] returns only when
@@ -185,12 +189,16 @@ unsafe fn vfork<T: Sync>(
         arguments.flags |= CLONE_INTO_CGROUP;
         arguments.cgroup = u64::from(cgroup.as_raw_fd().unsigned_abs());
     }
+    if let Some(pid) = manner.announce {
+        arguments.flags |= CLONE_PARENT_SETTID;
+        arguments.parent_tid = pid.as_ptr() as u64;
+    }
     // SAFETY: `extern "C" fn(&T) -> !` and `extern "C" fn(*const c_void) -> !` take one
     // pointer in the same register; the child gets exactly the `&T` of this call, which
     // outlives it because the parent does not return before the child is gone (VFORK).
     let run: extern "C" fn(*const libc::c_void) -> ! = unsafe { std::mem::transmute(run) };
-    // SAFETY: `arguments` is a complete clone_args; the caller vouches for its stack; `pidfd`
-    // points at an i32 of ours; signals are blocked, so none comes before the child has no handler any more;
+    // SAFETY: `arguments` is a complete clone_args; the caller vouches for its stack; `pidfd` and `parent_tid`
+    // point at i32s that outlive the call; signals are blocked, so none comes before the child has no handler any more;
     // `run` never returns, so the child's stack is never unwound.
     let returned = unsafe { clone_onto_stack(&arguments, run, ptr::from_ref(argument).cast()) };
     // SAFETY: this is the answer of a call that was to store into `pidfd`.
@@ -367,7 +375,7 @@ impl CloneArguments {
         if self.flags & CLONE_INTO_CGROUP != 0 {
             return None;
         }
-        let flags = self.flags & !CLONE_CLEAR_SIGHAND | self.exit_signal;
+        let flags = self.flags & !CLONE_CLEAR_SIGHAND & !CLONE_PARENT_SETTID | self.exit_signal;
         let top = self.stack + self.stack_size;
         // The pidfd is stored where the pid would be: both cannot be asked for.
         let (pidfd, tls) = (self.pidfd, 0);
