@@ -52,6 +52,7 @@ mod files;
 mod fixture;
 mod groups;
 mod health;
+mod launches;
 mod limits;
 mod logs;
 mod machine;

@@ -39,7 +39,7 @@ pub(super) fn reapers(id: ServiceId, processes: &Processes) -> Vec<i32> {
 
 /// Whether any process of the service is left.
 pub(super) fn is_populated(id: ServiceId, runtime: &Runtime, processes: &Processes) -> bool {
-    if processes.of_service(id).next().is_some() {
+    if processes.has_any(id) {
         return true;
     }
     match tracked(runtime) {

@@ -16,6 +16,7 @@ mod freeze;
 mod goal;
 mod group;
 mod identity;
+mod launches;
 mod leases;
 mod manager;
 mod networks;
@@ -48,7 +49,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mio::{Events, Poll, Token};
-use sandbox::{Host, Launcher};
+use sandbox::Host;
 use units::UnitName;
 
 pub(crate) use clock::now as moment;
@@ -91,7 +92,9 @@ pub(crate) struct Daemon {
     host: Host,
     place: Place,
     own_kills: own_kills::OwnKills,
-    launcher: Launcher,
+    launches: launches::Launches,
+    /// Notifications of processes that nothing is known of, while some are being started.
+    unclaimed: Vec<notify::Datagram>,
     filters: sandbox::seccomp::Memory,
     sink: Sink,
     releaser: releaser::Releaser,
@@ -121,8 +124,8 @@ pub(crate) struct Daemon {
     users: Users,
     users_stamp: Option<(i64, i64, u64)>,
     /// What herd itself was started with beyond 0 to 2, for `inherit_fds`.
-    inherited: BTreeMap<u32, OwnedFd>,
-    null: OwnedFd,
+    inherited: BTreeMap<u32, Arc<OwnedFd>>,
+    null: Arc<OwnedFd>,
     buffer: Box<[u8]>,
     /// Outputs that had more than one reading holds.
     unfinished: Vec<(ServiceId, Token)>,
@@ -132,6 +135,8 @@ pub(crate) struct Daemon {
     reads_anyway: bool,
     rescan_at: Option<Time>,
     sweep_at: Option<Time>,
+    /// A child that nobody knows was left to a launch that goes on.
+    has_left_child: bool,
     /// When to look again for a kill that the kernel announced, and how often still.
     memory_again: Vec<(Time, ServiceId, u32)>,
     terminations: u32,
@@ -183,10 +188,11 @@ impl Daemon {
             // What a service said last comes before its end.
             tokens.sort_by_key(|token| match self.sources.get(*token) {
                 Some(Source::Control) => 0,
-                Some(Source::Notify | Source::ReadyFd(_)) => 1,
-                Some(Source::Status(_)) => 2,
-                Some(Source::Output(_)) => 3,
-                _ => 4,
+                Some(Source::Launches) => 1,
+                Some(Source::Notify | Source::ReadyFd(_)) => 2,
+                Some(Source::Status(_)) => 3,
+                Some(Source::Output(_)) => 4,
+                _ => 5,
             });
             for (count, token) in tokens.iter().enumerate() {
                 if count % SERVE_CLIENTS_EVERY == SERVE_CLIENTS_EVERY - 1 {
@@ -220,6 +226,7 @@ impl Daemon {
         match source {
             Source::Control => self.serve_clients(),
             Source::Signals => self.hear_signals(),
+            Source::Launches => self.hear_launches(),
             Source::Room => self.read_paused(false),
             Source::Networks => self.hear_releases(),
             Source::Firewall => self.hear_firewall(),
@@ -264,6 +271,7 @@ impl Daemon {
         if self.supervisor.deadline().is_some_and(|at| at <= now) {
             self.inbox.push_back(Event::Tick);
         }
+        self.launches.go_on(now);
         if self.paused_since.is_some_and(|at| at + PATIENCE <= now) {
             self.read_paused(true);
         }
@@ -303,6 +311,7 @@ impl Daemon {
             self.sweep_at,
             self.paused_since.map(|at| at + PATIENCE),
             self.ending.deadline(),
+            self.launches.deadline(),
             memory,
         ];
         let next = times.into_iter().flatten().min()?;

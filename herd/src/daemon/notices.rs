@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use super::notify::{Datagram, Word};
 use super::runtime::StoredFd;
@@ -26,12 +27,10 @@ impl Daemon {
     }
 
     fn hear(&mut self, datagram: Datagram) {
-        let Datagram { pid, words, fds } = datagram;
-        let Some(id) = self.sender(pid) else {
-            let text =
-                format!("a notification of process {pid}, of no service of ours, is ignored");
-            return self.note(&text);
+        let Some(id) = self.sender(datagram.pid) else {
+            return self.hear_stranger(datagram);
         };
+        let Datagram { words, fds, .. } = datagram;
         if !self.speaks_notify(id) {
             return;
         }
@@ -69,6 +68,24 @@ impl Daemon {
         self.turn();
     }
 
+    /// A process of which nothing is known: one that is being started may speak before we are told of it.
+    fn hear_stranger(&mut self, datagram: Datagram) {
+        if self.processes.any_is_expected() && self.unclaimed.len() < AT_ONCE {
+            return self.unclaimed.push(datagram);
+        }
+        let pid = datagram.pid;
+        self.note(&format!(
+            "a notification of process {pid}, of no service of ours, is ignored"
+        ));
+    }
+
+    /// A launch is over: what was said by nobody may have been said by its process.
+    pub(super) fn hear_unclaimed(&mut self) {
+        for datagram in std::mem::take(&mut self.unclaimed) {
+            self.hear(datagram);
+        }
+    }
+
     fn store(&mut self, id: ServiceId, name: &str, fds: Vec<OwnedFd>) {
         let most = self.supervisor.service(id).map_or(0, |service| {
             usize::from(service.unit().lifecycle.file_descriptor_store_max)
@@ -81,7 +98,7 @@ impl Daemon {
             if runtime.stored.len() < most {
                 runtime.stored.push(StoredFd {
                     name: name.to_owned(),
-                    fd,
+                    fd: Arc::new(fd),
                 });
             } else {
                 refused += 1;

@@ -13,7 +13,7 @@ use super::sources::Source;
 use super::{Daemon, checks, clock, group, reason};
 use crate::plain_file;
 use crate::prepare;
-use crate::supervisor::action::{Action, Whom};
+use crate::supervisor::action::{Action, Role, Whom};
 use crate::supervisor::{Event, Input, Pid, RunId, ServiceId};
 
 /// Looks for an announced out-of-memory kill, 2 ms and then twice as long apart: an eighth of a
@@ -64,6 +64,7 @@ impl Daemon {
     }
 
     pub(super) fn signal(&mut self, id: ServiceId, whom: Whom, signal: units::Signal) {
+        self.call_off_launches(id, signal, whom);
         let Some(runtime) = self.runtimes.get(&id) else {
             return;
         };
@@ -88,6 +89,25 @@ impl Daemon {
                 }
             }
             Whom::All => self.signal_all(id, runtime, signal),
+        }
+    }
+
+    /// What is being started for a service that stops, or is killed, is not awaited.
+    fn call_off_launches(&self, id: ServiceId, signal: units::Signal, whom: Whom) {
+        let service = self.supervisor.service(id);
+        let is_stopping = service.is_some_and(|service| service.state().is_stopping());
+        if signal != units::Signal::KILL && !is_stopping {
+            return;
+        }
+        for (run, expected) in self.processes.expected_of(id) {
+            let is_meant = match whom {
+                Whom::All => true,
+                Whom::Run(only) => run == only,
+                Whom::Main => expected.task == Task::Role(Role::Main),
+            };
+            if is_meant {
+                self.launches.call_off(run);
+            }
         }
     }
 
@@ -147,6 +167,7 @@ impl Daemon {
         let Some(runtime) = self.runtimes.get(&id) else {
             return;
         };
+        self.call_off_launches(id, signal, Whom::All);
         let reapers = group::reapers(id, &self.processes);
         let members = group::members(id, runtime, &self.processes);
         if members.iter().any(|pid| !reapers.contains(pid)) {
@@ -182,6 +203,10 @@ impl Daemon {
     /// * a delegated one in which the last run handed controllers out: such a group can have no
     ///   process itself.
     pub(super) fn replace_used_group(&mut self, id: ServiceId) {
+        if self.processes.expected_of(id).next().is_some() {
+            // One that is being started has it open already.
+            return;
+        }
         let Some(runtime) = self.runtimes.get(&id) else {
             return;
         };
@@ -434,12 +459,10 @@ impl Daemon {
 
     fn cancel_probe(&mut self, id: ServiceId, run: RunId) {
         self.forget_probe(run);
-        if let Some(process) = self
-            .processes
-            .get(run)
-            .filter(|process| process.service == id)
-        {
-            send(&process.pidfd, units::Signal::KILL);
+        match self.processes.get(run) {
+            Some(process) if process.service == id => send(&process.pidfd, units::Signal::KILL),
+            Some(_) => {}
+            None => self.launches.call_off(run),
         }
     }
 

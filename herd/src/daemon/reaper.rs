@@ -48,9 +48,10 @@ impl Daemon {
         let options = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG;
         for _ in 0..SWEEP_AT_MOST {
             let mut next = Id::All;
-            if self.processes.any_is_launching() {
+            if self.processes.any_is_launching() || self.processes.any_is_expected() {
                 match waitid(Id::All, options | WaitPidFlag::WNOWAIT).map(|status| status.pid()) {
-                    Ok(Some(pid)) if self.processes.run_of(pid.as_raw()).is_none() => {
+                    Ok(Some(pid)) if self.may_be_of_launch(pid.as_raw()) => {
+                        self.has_left_child = true;
                         return self.recheck_without_groups();
                     }
                     Ok(Some(pid)) => next = Id::Pid(pid),
@@ -74,9 +75,21 @@ impl Daemon {
         self.sweep_at = Some(clock::now());
     }
 
-    /// The launch of this run is over: what was left for its sake may be swept.
+    fn may_be_of_launch(&self, pid: i32) -> bool {
+        self.processes.run_of(pid).is_none()
+            && (self.processes.any_is_launching() || self.launches.may_be_launching(pid))
+    }
+
+    /// The executor of this run has told all.
     pub(super) fn conclude(&mut self, run: RunId) {
         if self.processes.conclude(run) {
+            self.sweep_for_launch();
+        }
+    }
+
+    /// A launch is over: what was left for its sake may be swept.
+    pub(super) fn sweep_for_launch(&mut self) {
+        if std::mem::take(&mut self.has_left_child) {
             self.sweep_at = Some(clock::now());
         }
     }

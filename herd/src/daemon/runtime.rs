@@ -36,8 +36,6 @@ pub(super) struct Runtime {
     pub oom_kills: u64,
     /// Its last process has ended, and no launch has begun since.
     pub is_empty: bool,
-    /// What the last launch that failed means as an exit code.
-    pub launch_code: u8,
     /// The supervisor waits for the last process to go.
     pub awaits_empty: bool,
     /// Output pipes; more than one while an older one still has a writer.
@@ -77,7 +75,7 @@ pub(super) struct Runtime {
 #[derive(Debug)]
 pub(super) struct StoredFd {
     pub name: String,
-    pub fd: OwnedFd,
+    pub fd: Arc<OwnedFd>,
 }
 
 impl Runtime {
@@ -97,7 +95,6 @@ impl Runtime {
             memory_watch: None,
             oom_kills: 0,
             is_empty: false,
-            launch_code: crate::supervisor::ending::NOT_STARTED,
             awaits_empty: false,
             outputs: Vec::new(),
             ready_fd: None,
@@ -219,18 +216,57 @@ impl Process {
     }
 }
 
+/// A launch that was asked for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Expected {
+    pub service: ServiceId,
+    pub task: Task,
+}
+
 /// All processes, by run and by pid.
 #[derive(Debug, Default)]
 pub(super) struct Processes {
     /// Boxed, as [`Runtimes`] are.
     by_run: HashMap<RunId, Box<Process>>,
     by_pid: HashMap<i32, RunId>,
+    /// Those that are expected, too.
     by_service: HashMap<ServiceId, Vec<RunId>>,
+    /// Runs whose process we have not been told of.
+    expected: HashMap<RunId, Expected>,
     /// Runs whose executor has not said yet which process carries them on.
     launching: HashSet<RunId>,
 }
 
 impl Processes {
+    pub(super) fn expect(&mut self, run: RunId, expected: Expected) {
+        self.by_service
+            .entry(expected.service)
+            .or_default()
+            .push(run);
+        self.expected.insert(run, expected);
+    }
+
+    /// The launch of this run is over; a process may be [inserted](Self::insert) for it.
+    pub(super) fn take_expected(&mut self, run: RunId) -> Option<Expected> {
+        let expected = self.expected.remove(&run)?;
+        self.forget_run(expected.service, run);
+        Some(expected)
+    }
+
+    /// Runs of the service whose process we have not been told of.
+    pub(super) fn expected_of(
+        &self,
+        service: ServiceId,
+    ) -> impl Iterator<Item = (RunId, Expected)> {
+        let runs = self.by_service.get(&service).into_iter().flatten();
+        runs.filter_map(|run| self.expected.get(run).map(|expected| (*run, *expected)))
+    }
+
+    /// Whether there may be a child of ours in whose place nothing is known.
+    pub(super) fn any_is_expected(&self) -> bool {
+        !self.expected.is_empty()
+    }
+
     pub(super) fn insert(&mut self, run: RunId, process: Process) {
         if process.status.is_some() {
             self.launching.insert(run);
@@ -243,7 +279,7 @@ impl Processes {
         self.by_run.insert(run, Box::new(process));
     }
 
-    /// Whether there may be a child of ours whose pid we have not been told.
+    /// Whether an executor may have made a child of ours that it has not told of.
     pub(super) fn any_is_launching(&self) -> bool {
         !self.launching.is_empty()
     }
@@ -251,6 +287,15 @@ impl Processes {
     /// The executor of this run has told all; `false` when that was known.
     pub(super) fn conclude(&mut self, run: RunId) -> bool {
         self.launching.remove(&run)
+    }
+
+    fn forget_run(&mut self, service: ServiceId, run: RunId) {
+        if let Some(runs) = self.by_service.get_mut(&service) {
+            runs.retain(|known| *known != run);
+            if runs.is_empty() {
+                self.by_service.remove(&service);
+            }
+        }
     }
 
     pub(super) fn get(&self, run: RunId) -> Option<&Process> {
@@ -287,12 +332,7 @@ impl Processes {
         if self.by_pid.get(&process.pid) == Some(&run) {
             self.by_pid.remove(&process.pid);
         }
-        if let Some(runs) = self.by_service.get_mut(&process.service) {
-            runs.retain(|known| *known != run);
-            if runs.is_empty() {
-                self.by_service.remove(&process.service);
-            }
-        }
+        self.forget_run(process.service, run);
         Some(*process)
     }
 
@@ -301,7 +341,7 @@ impl Processes {
         runs.filter_map(|run| self.get(*run).map(|process| (*run, process)))
     }
 
-    /// Whether a process that we started or adopted for the service has not been reaped.
+    /// Whether a process that we started or adopted for the service has not been reaped, or is being started.
     pub(super) fn has_any(&self, service: ServiceId) -> bool {
         self.by_service.contains_key(&service)
     }

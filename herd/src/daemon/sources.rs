@@ -13,6 +13,8 @@ use crate::supervisor::{RunId, ServiceId};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Source {
     Signals,
+    /// Launches are over.
+    Launches,
     /// The log writer has room again.
     Room,
     /// Networks were given back.

@@ -2,19 +2,20 @@
 #![forbid(unsafe_code)]
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
-use mio::Interest;
+use mio::{Interest, Token};
 use rustix::fs::OFlags;
+use sandbox::Launched;
 use sandbox::config::{CgroupLimits, CgroupName, Resource, Rlimit};
 use sandbox::status::{self, Message};
-use sandbox::{Carrier, Files, LaunchError, StepFailure};
 use units::Unit;
 use units::unit::{Input as Stdin, LogTarget, Output, Surroundings};
 
+use super::launches::{Done, Job, NotStarted, code_of};
 use super::runtime::{
-    Inner, ProbeKind, Process, RunningProbe, Stage, StoredFd, Task, exit_status, result_of,
+    Expected, Inner, ProbeKind, Process, RunningProbe, Stage, Task, exit_status, result_of,
 };
 use super::sources::Source;
 use super::{Daemon, paths, reason};
@@ -27,18 +28,20 @@ use crate::supervisor::{Input, Pid, RunId, ServiceId, ending};
 impl Daemon {
     pub(super) fn spawn(&mut self, id: ServiceId, run: RunId, role: Role) {
         if let Err(why) = self.try_spawn(id, run, Task::Role(role)) {
-            self.network_of_run_ends(id, run);
-            if role != Role::Main
-                && let Some(name) = self.name(id)
-            {
-                self.say(&name, &format!("{}: {why}", super::reaper::key_of(role)));
-            }
-            let code = self
-                .runtimes
-                .get(&id)
-                .map_or(ending::NOT_STARTED, |runtime| runtime.launch_code);
-            self.tell(id, Input::SpawnFailed { run, why, code });
+            let code = ending::NOT_STARTED;
+            self.not_started(id, run, role, NotStarted { why, code });
         }
+    }
+
+    fn not_started(&mut self, id: ServiceId, run: RunId, role: Role, failure: NotStarted) {
+        let NotStarted { why, code } = failure;
+        self.network_of_run_ends(id, run);
+        if role != Role::Main
+            && let Some(name) = self.name(id)
+        {
+            self.say(&name, &format!("{}: {why}", super::reaper::key_of(role)));
+        }
+        self.tell(id, Input::SpawnFailed { run, why, code });
     }
 
     pub(super) fn start_probe(&mut self, id: ServiceId, run: RunId, purpose: Purpose) {
@@ -140,96 +143,100 @@ impl Daemon {
         }
         if let Some(runtime) = self.runtimes.get_mut(&id) {
             runtime.is_empty = false;
-            runtime.launch_code = ending::NOT_STARTED;
         }
         self.takes_network(id, run, task, &prepared.config);
         self.wake_for_launch(id)?;
         self.replace_used_group(id);
         let none = Surroundings::default();
         let around = unit.surroundings.as_deref().unwrap_or(&none);
-        let stdin = self.stdin(around)?;
+        let stdin = self
+            .stdin(around)?
+            .map_or_else(|| Arc::clone(&self.null), Arc::new);
         let (stdout, stderr) = self.outputs(id, &unit, around)?;
-        let mut passed: Vec<(u32, BorrowedFd<'_>)> = Vec::new();
-        let stored: Vec<&StoredFd> = match (is_main, self.runtimes.get(&id)) {
-            (true, Some(runtime)) => runtime.stored.iter().collect(),
-            _ => Vec::new(),
-        };
-        for (number, stored) in (3..).zip(&stored) {
-            passed.push((number, stored.fd.as_fd()));
+        let stdout = stdout.map_or_else(|| Arc::clone(&self.null), Arc::new);
+        let stderr = stderr.map_or_else(|| Arc::clone(&stdout), Arc::new);
+        let mut passed: Vec<(u32, Arc<OwnedFd>)> = Vec::new();
+        if let Some(runtime) = self.runtimes.get(&id).filter(|_| is_main) {
+            let stored = runtime.stored.iter().map(|stored| Arc::clone(&stored.fd));
+            passed.extend((3..).zip(stored));
         }
         for number in &prepared.inherit_fds {
             let inherited = self
                 .inherited
                 .get(number)
                 .ok_or_else(|| format!("herd was not started with a descriptor {number}"))?;
-            passed.push((*number, inherited.as_fd()));
+            passed.push((*number, Arc::clone(inherited)));
         }
-        let ready_pipe = match prepared.ready_fd {
-            Some(_) => Some(capture::pipe().map_err(|e| reason(&e))?),
-            None => None,
-        };
-        if let (Some(number), Some((_, write))) = (prepared.ready_fd, &ready_pipe) {
-            passed.push((number, write.as_fd()));
+        if let Some(number) = prepared.ready_fd {
+            let (read, write) = capture::pipe().map_err(|e| reason(&e))?;
+            passed.push((number, Arc::new(write)));
+            self.watch_ready_fd(id, read)?;
         }
-        let held: Vec<BorrowedFd<'_>> = namespaces.iter().map(AsFd::as_fd).collect();
-        let files = Files {
-            stdin: stdin.as_ref().map_or(self.null.as_fd(), AsFd::as_fd),
-            stdout: stdout.as_ref().map_or(self.null.as_fd(), AsFd::as_fd),
-            stderr: stderr
-                .as_ref()
-                .or(stdout.as_ref())
-                .map_or(self.null.as_fd(), AsFd::as_fd),
-            passed: &passed,
-            held: &held,
-            own: &[],
-        };
-        let launched = self.launcher.launch(&plan, files);
-        let group = plan.cgroup().cloned();
         let Some(runtime) = self.runtimes.get_mut(&id) else {
             return Err("the unit is gone".into());
         };
-        if group.is_some() {
-            runtime.group = group;
+        if let Some(group) = plan.cgroup() {
+            runtime.group = Some(group.clone());
             runtime.group_exists = true;
         }
         runtime.uid = prepared.config.identity.uid.or(runtime.uid);
         runtime.owns_runtime_directories |= !around.directories.is_empty();
-        let launched = launched.map_err(|error| {
-            if let LaunchError::Step(failure) = &error {
-                runtime.launch_code = code_of(failure);
+        self.processes.expect(run, Expected { service: id, task });
+        self.launches.ask(Job {
+            run,
+            plan,
+            stdin,
+            stdout,
+            stderr,
+            passed,
+            held: namespaces,
+        });
+        Ok(())
+    }
+
+    /// Launches are over.
+    pub(super) fn hear_launches(&mut self) {
+        for Done { run, result } in self.launches.take_done() {
+            let Some(Expected { service: id, task }) = self.processes.take_expected(run) else {
+                continue;
+            };
+            let begun = match result {
+                Ok(launched) => self.take_up(id, run, task, launched),
+                Err(failure) => Err(failure),
+            };
+            self.sweep_for_launch();
+            match (begun, task) {
+                (Ok(()), _) => {}
+                (Err(failure), Task::Role(role)) => self.not_started(id, run, role, failure),
+                (Err(failure), Task::Probe(_) | Task::Adopted) => {
+                    self.network_of_run_ends(id, run);
+                    self.probe_over(run, Err(failure.why));
+                }
             }
-            reason(&error)
-        })?;
-        runtime.sessions.push(launched.pid);
-        if is_main {
-            runtime.main = Some(run);
         }
-        let registry = self.poll.registry();
-        let token = self
-            .sources
-            .add(
-                registry,
-                &launched.pidfd,
-                Source::Process(run),
-                Interest::READABLE,
-            )
-            .map_err(|e| reason(&e))?;
-        let status = match launched.status {
-            Some(fd) => {
-                let interest = Interest::READABLE;
-                let token = self
-                    .sources
-                    .add(registry, &fd, Source::Status(run), interest);
-                Some((fd, token.map_err(|e| reason(&e))?))
-            }
-            None => None,
-        };
-        let executed = plan.carrier() == Carrier::Vfork;
+        self.hear_unclaimed();
+    }
+
+    /// The process of this run is there: a bare one runs its program, of another the status channel will tell.
+    fn take_up(
+        &mut self,
+        id: ServiceId,
+        run: RunId,
+        task: Task,
+        launched: Launched,
+    ) -> Result<(), NotStarted> {
+        let Launched { pid, pidfd, status } = launched;
+        let watched = self.watch_process(run, &pidfd, status);
+        let (token, status) = watched.map_err(|error| {
+            kill(&pidfd);
+            NotStarted::from(format!("cannot watch it: {error}"))
+        })?;
+        let executed = status.is_none();
         let process = Process {
             service: id,
             task,
-            pid: launched.pid,
-            pidfd: launched.pidfd,
+            pid,
+            pidfd,
             token,
             status,
             stage: if executed {
@@ -240,26 +247,51 @@ impl Daemon {
             inner: None,
             report: None,
         };
-        self.processes.insert(run, process);
-        if let Some((read, _)) = ready_pipe {
-            self.watch_ready_fd(id, read)?;
+        let is_main = task == Task::Role(Role::Main);
+        if let Some(runtime) = self.runtimes.get_mut(&id) {
+            runtime.sessions.push(pid);
+            if is_main {
+                runtime.main = Some(run);
+            }
         }
+        if matches!(task, Task::Probe(_)) && !self.probes.contains_key(&run) {
+            // It was called off.
+            kill(&process.pidfd);
+        }
+        self.processes.insert(run, process);
         if is_main && executed {
             self.watch_memory(id);
-            self.mark_group(id, launched.pid);
+            self.mark_group(id, pid);
             self.freeze_at_start(id);
         }
         if executed && !matches!(task, Task::Probe(_)) {
-            self.tell(
-                id,
-                Input::Spawned {
-                    run,
-                    pid: Pid(launched.pid),
-                },
-            );
+            self.tell(id, Input::Spawned { run, pid: Pid(pid) });
         }
         self.tell_frozen(id);
         Ok(())
+    }
+
+    fn watch_process(
+        &mut self,
+        run: RunId,
+        pidfd: &OwnedFd,
+        status: Option<OwnedFd>,
+    ) -> io::Result<(Token, Option<(OwnedFd, Token)>)> {
+        let interest = Interest::READABLE;
+        let registry = self.poll.registry();
+        let source = Source::Process(run);
+        let token = self.sources.add(registry, pidfd, source, interest)?;
+        let Some(status) = status else {
+            return Ok((token, None));
+        };
+        let source = Source::Status(run);
+        match self.sources.add(registry, &status, source, interest) {
+            Ok(of_status) => Ok((token, Some((status, of_status)))),
+            Err(error) => {
+                self.sources.remove(registry, pidfd, token);
+                Err(error)
+            }
+        }
     }
 
     fn prepare(
@@ -591,7 +623,7 @@ impl Daemon {
         }
         let (id, pid, task) = (process.service, process.main_pid(), process.task);
         // The box stands, and needs the processor no longer.
-        self.launcher.make_spares();
+        self.launches.make_spares();
         self.conclude(run);
         if task == Task::Role(Role::Main) {
             // An executor makes the group itself: before this there was none to watch.
@@ -737,11 +769,7 @@ pub(super) fn new_invocation() -> String {
     }
 }
 
-/// What a launch that failed means as an exit code, in the words of shells.
-fn code_of(failure: &StepFailure) -> u8 {
-    match failure.errno {
-        _ if !failure.is_command => ending::NOT_STARTED,
-        libc::ENOENT | libc::ENOTDIR => ending::NO_SUCH_PROGRAM,
-        _ => ending::CANNOT_EXECUTE,
-    }
+/// One that has ended meanwhile needs no signal.
+fn kill(pidfd: &OwnedFd) {
+    rustix::process::pidfd_send_signal(pidfd, rustix::process::Signal::KILL).ok();
 }

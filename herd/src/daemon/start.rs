@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use mio::{Events, Interest, Poll};
@@ -19,6 +20,7 @@ use sandbox::{Host, Launcher};
 use units::UnitName;
 
 use super::calls::Waiting;
+use super::launches::Launches;
 use super::manager::{Manager, OWN_VARIABLES};
 use super::notify::NotifySocket;
 use super::options::{Ended, Mode, Options};
@@ -171,7 +173,8 @@ impl Daemon {
                 .map_err(io::Error::from)
                 .map_err(set("become the subreaper of the services"))?;
         }
-        let launcher = Launcher::new()?.keep_spares(SPARES);
+        let launches = Launches::new(Launcher::new()?.keep_spares(SPARES))
+            .map_err(set("be woken when launches are over"))?;
         let sink = Sink::open(&Setup {
             directory: options.log_dir.clone(),
             // What a machine boots from can be read only, or be covered by another file system yet.
@@ -225,6 +228,7 @@ impl Daemon {
         let releaser = Releaser::new().map_err(set("be woken when networks are given back"))?;
         sources
             .add(registry, &releaser, Source::Networks, readable)
+            .and_then(|_| sources.add(registry, &launches, Source::Launches, readable))
             .map_err(set("watch the sources of events"))?;
         let base = cgroup_base(&options, &host, &mut notes);
         let surface = surface(&options, base.as_ref(), &notify_path, &host);
@@ -241,7 +245,8 @@ impl Daemon {
             host,
             place: Place::here(),
             own_kills: super::own_kills::OwnKills::after(kills),
-            launcher,
+            launches,
+            unclaimed: Vec::new(),
             filters: sandbox::seccomp::Memory::default(),
             sink,
             releaser,
@@ -266,8 +271,11 @@ impl Daemon {
             calls: Waiting::default(),
             users,
             users_stamp: None,
-            inherited,
-            null: null.into(),
+            inherited: inherited
+                .into_iter()
+                .map(|(number, fd)| (number, Arc::new(fd)))
+                .collect(),
+            null: Arc::new(null.into()),
             buffer: vec![0; capture::DRAIN_SIZE].into_boxed_slice(),
             unfinished: Vec::new(),
             paused: Vec::new(),
@@ -275,6 +283,7 @@ impl Daemon {
             reads_anyway: false,
             rescan_at: None,
             sweep_at: None,
+            has_left_child: false,
             memory_again: Vec::new(),
             terminations: 0,
             adopted: 0,
@@ -304,6 +313,7 @@ impl Daemon {
 
     fn finish(&mut self, base: Option<&CgroupName>) {
         self.end_strays();
+        self.launches.close();
         self.read_last_words();
         self.give_back_all();
         self.answer_shutdowns();
@@ -341,7 +351,7 @@ impl Daemon {
         if self.surface.cgroup_base.is_some() || self.supervisor.services().any(spares) {
             return;
         }
-        self.launcher.end_spares();
+        self.launches.end_spares();
         for pid in super::group::own_children() {
             let Some(pid) = rustix::process::Pid::from_raw(pid) else {
                 continue;
