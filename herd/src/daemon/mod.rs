@@ -4,6 +4,7 @@
 //! Nothing here waits: processes end by pidfd, output comes by pipe, launches of boxes report by
 //! socket, and the log files are another thread's. When nothing happens, nothing wakes up.
 
+mod arrivals;
 mod boot;
 mod breakdown;
 mod calls;
