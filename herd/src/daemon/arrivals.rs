@@ -18,15 +18,17 @@ use crate::supervisor::action::Role;
 use crate::supervisor::{Input, Pid, RunId, ServiceId};
 
 impl Daemon {
-    pub(super) fn not_started(
-        &mut self,
-        id: ServiceId,
-        run: RunId,
-        role: Role,
-        failure: NotStarted,
-    ) {
+    /// A launch that was asked for came to nothing.
+    pub(super) fn not_started(&mut self, run: RunId, failure: NotStarted) {
+        let Some(Expected { service: id, task }) = self.processes.take_expected(run) else {
+            return;
+        };
         let NotStarted { why, code } = failure;
         self.network_of_run_ends(id, run);
+        let role = match task {
+            Task::Role(role) => role,
+            Task::Probe(_) | Task::Adopted => return self.probe_over(run, Err(why)),
+        };
         if role != Role::Main
             && let Some(name) = self.name(id)
         {
@@ -38,40 +40,29 @@ impl Daemon {
     /// Launches are over.
     pub(super) fn hear_launches(&mut self) {
         for Done { run, result } in self.launches.take_done() {
-            let Some(Expected { service: id, task }) = self.processes.take_expected(run) else {
-                continue;
-            };
-            let begun = match result {
-                Ok(launched) => self.take_up(id, run, task, launched),
-                Err(failure) => Err(failure),
-            };
-            self.sweep_for_launch();
-            match (begun, task) {
-                (Ok(()), _) => {}
-                (Err(failure), Task::Role(role)) => self.not_started(id, run, role, failure),
-                (Err(failure), Task::Probe(_) | Task::Adopted) => {
-                    self.network_of_run_ends(id, run);
-                    self.probe_over(run, Err(failure.why));
-                }
+            let taken_up = result.and_then(|launched| self.take_up(run, launched));
+            if let Err(failure) = taken_up {
+                self.not_started(run, failure);
             }
+            self.sweep_for_launch();
         }
+        self.start_postponed();
         self.hear_unclaimed();
     }
 
     /// The process of this run is there: a bare one runs its program, of another the status channel will tell.
-    fn take_up(
-        &mut self,
-        id: ServiceId,
-        run: RunId,
-        task: Task,
-        launched: Launched,
-    ) -> Result<(), NotStarted> {
+    fn take_up(&mut self, run: RunId, launched: Launched) -> Result<(), NotStarted> {
         let Launched { pid, pidfd, status } = launched;
+        let Some(Expected { service: id, task }) = self.processes.expected(run) else {
+            kill(&pidfd);
+            return Ok(());
+        };
         let watched = self.watch_process(run, &pidfd, status);
         let (token, status) = watched.map_err(|error| {
             kill(&pidfd);
             NotStarted::from(format!("cannot watch it: {error}"))
         })?;
+        self.processes.take_expected(run);
         let executed = status.is_none();
         let process = Process {
             service: id,

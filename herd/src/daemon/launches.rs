@@ -22,6 +22,8 @@ use crate::supervisor::{RunId, Time, ending};
 
 /// Launches that stand still at the same time; those behind them wait.
 const AT_MOST: usize = 8;
+/// Launches that are prepared ahead, so that the threads find work.
+const AT_HAND: usize = 16;
 /// So long nothing is started before another thread is: a hundred launches of a busy machine.
 const PATIENCE: Duration = Duration::from_millis(100);
 /// Flat work; what is deep (plans, filters) is made by the loop.
@@ -42,9 +44,9 @@ struct Shared {
     done: OwnedFd,
 }
 
-/// Never longer than the runs that the supervisor has asked for.
 #[derive(Debug, Default)]
 struct Queue {
+    /// No longer than [`AT_HAND`].
     wanted: VecDeque<Job>,
     under_way: Vec<Arc<UnderWay>>,
     idle: usize,
@@ -97,6 +99,12 @@ pub(super) struct NotStarted {
     pub(super) why: Arc<str>,
     /// What it means as an exit code.
     pub(super) code: u8,
+}
+
+impl NotStarted {
+    pub(super) fn called_off() -> Self {
+        "stopped before it was started".to_owned().into()
+    }
 }
 
 impl From<LaunchError> for NotStarted {
@@ -224,6 +232,11 @@ impl Launches {
         })
     }
 
+    /// Whether another launch can be asked for that would begin soon.
+    pub(super) fn has_room(&self) -> bool {
+        self.shared.lock().wanted.len() < AT_HAND
+    }
+
     pub(super) fn ask(&mut self, job: Job) {
         let is_idle = {
             let mut queue = self.shared.lock();
@@ -288,10 +301,9 @@ impl Launches {
         let mut queue = self.shared.lock();
         let waiting = queue.wanted.iter().position(|job| job.run == run);
         if let Some(job) = waiting.and_then(|at| queue.wanted.remove(at)) {
-            let why = "stopped before it was started".to_owned();
             let done = Done {
                 run: job.run,
-                result: Err(why.into()),
+                result: Err(NotStarted::called_off()),
             };
             return self.shared.tell(&mut queue, done);
         }

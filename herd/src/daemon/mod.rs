@@ -94,6 +94,8 @@ pub(crate) struct Daemon {
     place: Place,
     own_kills: own_kills::OwnKills,
     launches: launches::Launches,
+    /// Runs that wait for room there.
+    postponed: VecDeque<RunId>,
     /// Notifications of processes that nothing is known of, while some are being started.
     unclaimed: Vec<notify::Datagram>,
     filters: sandbox::seccomp::Memory,

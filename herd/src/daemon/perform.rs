@@ -8,7 +8,8 @@ use rustix::process::{Pid as KernelPid, PidfdFlags, Signal as KernelSignal};
 use sandbox::cgroup;
 use units::unit::{DirectoryKind, Preserve, Ready};
 
-use super::runtime::{Process, Runtime, Stage, Task};
+use super::launches::NotStarted;
+use super::runtime::{Expected, Process, Runtime, Stage, Task};
 use super::sources::Source;
 use super::{Daemon, checks, clock, group, reason};
 use crate::plain_file;
@@ -93,21 +94,30 @@ impl Daemon {
     }
 
     /// What is being started for a service that stops, or is killed, is not awaited.
-    fn call_off_launches(&self, id: ServiceId, signal: units::Signal, whom: Whom) {
+    fn call_off_launches(&mut self, id: ServiceId, signal: units::Signal, whom: Whom) {
         let service = self.supervisor.service(id);
         let is_stopping = service.is_some_and(|service| service.state().is_stopping());
         if signal != units::Signal::KILL && !is_stopping {
             return;
         }
-        for (run, expected) in self.processes.expected_of(id) {
-            let is_meant = match whom {
-                Whom::All => true,
-                Whom::Run(only) => run == only,
-                Whom::Main => expected.task == Task::Role(Role::Main),
-            };
-            if is_meant {
-                self.launches.call_off(run);
-            }
+        let is_meant = |(run, expected): &(RunId, Expected)| match whom {
+            Whom::All => true,
+            Whom::Run(only) => *run == only,
+            Whom::Main => expected.task == Task::Role(Role::Main),
+        };
+        let meant: Vec<_> = self.processes.expected_of(id).filter(is_meant).collect();
+        for (run, _) in meant {
+            self.call_off_run(run);
+        }
+    }
+
+    /// Nobody waits for this run any more. Its end is told as that of any launch.
+    fn call_off_run(&mut self, run: RunId) {
+        if let Some(at) = self.postponed.iter().position(|other| *other == run) {
+            self.postponed.remove(at);
+            self.not_started(run, NotStarted::called_off());
+        } else {
+            self.launches.call_off(run);
         }
     }
 
@@ -164,10 +174,10 @@ impl Daemon {
         if let Some(runtime) = self.runtimes.get_mut(&id) {
             runtime.group_killed = true;
         }
+        self.call_off_launches(id, signal, Whom::All);
         let Some(runtime) = self.runtimes.get(&id) else {
             return;
         };
-        self.call_off_launches(id, signal, Whom::All);
         let reapers = group::reapers(id, &self.processes);
         let members = group::members(id, runtime, &self.processes);
         if members.iter().any(|pid| !reapers.contains(pid)) {
@@ -202,8 +212,9 @@ impl Daemon {
     ///   kill it;
     /// * a delegated one in which the last run handed controllers out: such a group can have no
     ///   process itself.
-    pub(super) fn replace_used_group(&mut self, id: ServiceId) {
-        if self.processes.expected_of(id).next().is_some() {
+    pub(super) fn replace_used_group(&mut self, id: ServiceId, run: RunId) {
+        let others = |(other, _): (RunId, Expected)| other != run;
+        if self.processes.expected_of(id).any(others) {
             // One that is being started has it open already.
             return;
         }
@@ -462,7 +473,7 @@ impl Daemon {
         match self.processes.get(run) {
             Some(process) if process.service == id => send(&process.pidfd, units::Signal::KILL),
             Some(_) => {}
-            None => self.launches.call_off(run),
+            None => self.call_off_run(run),
         }
     }
 

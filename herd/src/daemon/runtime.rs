@@ -253,6 +253,10 @@ impl Processes {
         Some(expected)
     }
 
+    pub(super) fn expected(&self, run: RunId) -> Option<Expected> {
+        self.expected.get(&run).copied()
+    }
+
     /// Runs of the service whose process we have not been told of.
     pub(super) fn expected_of(
         &self,

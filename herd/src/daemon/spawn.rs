@@ -23,9 +23,28 @@ use crate::supervisor::{Input, RunId, ServiceId, ending};
 
 impl Daemon {
     pub(super) fn spawn(&mut self, id: ServiceId, run: RunId, role: Role) {
-        if let Err(why) = self.try_spawn(id, run, Task::Role(role)) {
-            let code = ending::NOT_STARTED;
-            self.not_started(id, run, role, NotStarted { why, code });
+        self.start_run(id, run, Task::Role(role));
+    }
+
+    /// Starts a process as soon as there is room for its launch.
+    fn start_run(&mut self, service: ServiceId, run: RunId, task: Task) {
+        self.processes.expect(run, Expected { service, task });
+        self.postponed.push_back(run);
+        self.start_postponed();
+    }
+
+    /// What a launch needs is prepared when it is about to begin: a thousand plans at once are megabytes.
+    pub(super) fn start_postponed(&mut self) {
+        while self.launches.has_room()
+            && let Some(run) = self.postponed.pop_front()
+        {
+            let Some(Expected { service, task }) = self.processes.expected(run) else {
+                continue;
+            };
+            if let Err(why) = self.try_spawn(service, run, task) {
+                let code = ending::NOT_STARTED;
+                self.not_started(run, NotStarted { why, code });
+            }
         }
     }
 
@@ -39,20 +58,14 @@ impl Daemon {
             _ => return,
         };
         let result = match &probe {
-            Probe::Command(_) => match self.try_spawn(id, run, Task::Probe(purpose)) {
-                Ok(()) => {
-                    let probe = RunningProbe {
-                        service: id,
-                        kind: ProbeKind::Process,
-                    };
-                    self.probes.insert(run, probe);
-                    return;
-                }
-                Err(why) => {
-                    self.network_of_run_ends(id, run);
-                    Err(why)
-                }
-            },
+            Probe::Command(_) => {
+                let probe = RunningProbe {
+                    service: id,
+                    kind: ProbeKind::Process,
+                };
+                self.probes.insert(run, probe);
+                return self.start_run(id, run, Task::Probe(purpose));
+            }
             _ => match self.probe_network(&unit).and_then(|network| {
                 let network = network.as_ref().map(AsFd::as_fd);
                 Connection::open(&probe, network)
@@ -131,7 +144,7 @@ impl Daemon {
         }
         self.takes_network(id, run, task, &prepared.config);
         self.wake_for_launch(id)?;
-        self.replace_used_group(id);
+        self.replace_used_group(id, run);
         let none = Surroundings::default();
         let around = unit.surroundings.as_deref().unwrap_or(&none);
         let stdin = self
@@ -166,7 +179,6 @@ impl Daemon {
         }
         runtime.uid = prepared.config.identity.uid.or(runtime.uid);
         runtime.owns_runtime_directories |= !around.directories.is_empty();
-        self.processes.expect(run, Expected { service: id, task });
         self.launches.ask(Job {
             run,
             plan,

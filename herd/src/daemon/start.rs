@@ -246,6 +246,7 @@ impl Daemon {
             place: Place::here(),
             own_kills: super::own_kills::OwnKills::after(kills),
             launches,
+            postponed: VecDeque::new(),
             unclaimed: Vec::new(),
             filters: sandbox::seccomp::Memory::default(),
             sink,
