@@ -17,8 +17,9 @@
 //! | `pid1::main`, around a boot | a machine: the kernel panics where its first process ends |
 //! | `logs::writer`, around each batch | all logs from then on |
 //! | `daemon::releaser`, around each turn | all networks that are still to be given back |
+//! | `daemon::launches`, around each launch | every service that is still to be started |
 //!
-//! The last two are threads of their own, whose panics the loop would never hear of.
+//! The last three are threads of their own, whose panics the loop would never hear of.
 #![forbid(unsafe_code)]
 
 use std::ffi::CString;
