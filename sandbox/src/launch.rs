@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use rustix::fs::{Mode, OFlags};
@@ -17,7 +17,7 @@ use crate::config::Inherit;
 use crate::executor::{self, Part};
 use crate::failure::StepFailure;
 use crate::fork;
-use crate::main_process::{Descriptors, Prepared, Walk};
+use crate::main_process::{Descriptors, NOT_EXECUTED, Prepared, Walk};
 use crate::plan::{Carrier, Plan};
 use crate::spare::{Spare, Spares};
 use crate::step::Step;
@@ -52,6 +52,8 @@ struct Dumpable {
 pub struct InFlight {
     /// Stored by the kernel, before the child runs; 0 when there is none.
     pid: AtomicI32,
+    /// The child is to end rather than begin.
+    is_called_off: AtomicBool,
     /// Held by who uses the number, so that it is nobody else's meanwhile.
     in_use: Mutex<()>,
 }
@@ -59,23 +61,40 @@ pub struct InFlight {
 impl InFlight {
     /// The process that is to execute the program, while the launch waits for it (kernels 5.5 and later).
     pub fn pid(&self) -> Option<i32> {
-        Some(self.pid.load(Ordering::Acquire)).filter(|pid| *pid > 0)
+        Some(self.pid.load(Ordering::SeqCst)).filter(|pid| *pid > 0)
     }
 
-    /// Kills that process, and says whether there was one: the launch then comes back. One that is killed before
-    /// its `execve` is a failed launch.
-    pub fn kill(&self) -> bool {
+    /// Ends that process, or has it end when it comes: the launch comes back then. One that ends before its `execve`
+    /// is a failed launch.
+    pub fn call_off(&self) {
         let _in_use = self.in_use.lock().unwrap_or_else(PoisonError::into_inner);
-        let pid = self.pid().and_then(rustix::process::Pid::from_raw);
-        pid.is_some_and(|pid| {
-            rustix::process::kill_process(pid, rustix::process::Signal::KILL).is_ok()
-        })
+        // First of all: whose pid is not there yet will look.
+        self.is_called_off.store(true, Ordering::SeqCst);
+        if let Some(pid) = self.pid().and_then(rustix::process::Pid::from_raw) {
+            // One that has ended meanwhile needs no signal.
+            rustix::process::kill_process(pid, rustix::process::Signal::KILL).ok();
+        }
     }
 
     /// The child is the launch's alone again.
     fn land(&self) {
         let _in_use = self.in_use.lock().unwrap_or_else(PoisonError::into_inner);
         self.pid.store(0, Ordering::Release);
+    }
+}
+
+/// What the child of a launch begins with.
+struct TakeOff<'a> {
+    walk: Walk<'a>,
+    flight: &'a InFlight,
+}
+
+impl TakeOff<'_> {
+    extern "C" fn run(take_off: &Self) -> ! {
+        if take_off.flight.is_called_off.load(Ordering::SeqCst) {
+            process::exit_now(NOT_EXECUTED);
+        }
+        Walk::run(&take_off.walk)
     }
 }
 
@@ -262,9 +281,10 @@ impl Launcher {
                 shared_descriptors: true,
                 announce: Some(&flight.pid),
             };
-            let child = self.spawn(stack, manner, Walk::run, &walk);
+            let take_off = TakeOff { walk, flight };
+            let child = self.spawn(stack, manner, TakeOff::run, &take_off);
             flight.land();
-            let child = child?;
+            let (child, walk) = (child?, take_off.walk);
             if let Some((step, errno)) = walk.failure() {
                 reap(&child)?;
                 return Err(StepFailure::new(plan, step, errno).into());

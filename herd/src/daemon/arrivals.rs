@@ -25,16 +25,21 @@ impl Daemon {
         };
         let NotStarted { why, code } = failure;
         self.network_of_run_ends(id, run);
-        let role = match task {
-            Task::Role(role) => role,
-            Task::Probe(_) | Task::Adopted => return self.probe_over(run, Err(why)),
-        };
-        if role != Role::Main
-            && let Some(name) = self.name(id)
-        {
-            self.say(&name, &format!("{}: {why}", super::reaper::key_of(role)));
+        match task {
+            Task::Role(role) => {
+                if role != Role::Main
+                    && let Some(name) = self.name(id)
+                {
+                    self.say(&name, &format!("{}: {why}", super::reaper::key_of(role)));
+                }
+                self.tell(id, Input::SpawnFailed { run, why, code });
+            }
+            Task::Probe(_) | Task::Adopted => self.probe_over(run, Err(why)),
         }
-        self.tell(id, Input::SpawnFailed { run, why, code });
+        // It may have been what the supervisor waits for the end of.
+        if self.runtimes.get(&id).is_some_and(|have| have.awaits_empty) {
+            self.recheck_empty(id);
+        }
     }
 
     /// Launches are over.

@@ -308,7 +308,7 @@ impl Launches {
             return self.shared.tell(&mut queue, done);
         }
         if let Some(under_way) = queue.under_way.iter().find(|launch| launch.run == run) {
-            under_way.flight.kill();
+            under_way.flight.call_off();
         }
     }
 

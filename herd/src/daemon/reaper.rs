@@ -55,7 +55,9 @@ impl Daemon {
                         return self.recheck_without_groups();
                     }
                     Ok(Some(pid)) => next = Id::Pid(pid),
-                    Ok(None) | Err(_) => {}
+                    // Who ends from now on is told of by a signal of its own.
+                    Ok(None) | Err(Errno::ECHILD) => return self.recheck_without_groups(),
+                    Err(_) => {}
                 }
             }
             let (pid, status) = match waitid(next, options) {
