@@ -93,6 +93,8 @@ pub(crate) struct Daemon {
     host: Host,
     place: Place,
     own_kills: own_kills::OwnKills,
+    /// No process of herd's own is in the way of controllers.
+    is_aside: bool,
     launches: launches::Launches,
     /// Runs that wait for room there.
     postponed: VecDeque<RunId>,

@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 use mio::Interest;
 use rustix::fs::OFlags;
+use sandbox::Plan;
+use sandbox::cgroup::{self, CgroupPlan};
 use sandbox::config::{CgroupLimits, CgroupName, Resource, Rlimit};
 use units::Unit;
 use units::unit::{Input as Stdin, LogTarget, Output, Surroundings};
@@ -145,6 +147,7 @@ impl Daemon {
         self.takes_network(id, run, task, &prepared.config);
         self.wake_for_launch(id)?;
         self.replace_used_group(id, run);
+        self.step_aside(&plan)?;
         let none = Surroundings::default();
         let around = unit.surroundings.as_deref().unwrap_or(&none);
         let stdin = self
@@ -252,6 +255,16 @@ impl Daemon {
             Task::Adopted => return Err("an adopted process is not started".into()),
         };
         Ok((prepared.map_err(|error| reason(&error))?, namespaces))
+    }
+
+    /// Before controllers are handed out that no service has by itself.
+    fn step_aside(&mut self, plan: &Plan) -> Result<(), Arc<str>> {
+        if self.is_aside || !plan.cgroup().is_some_and(CgroupPlan::hands_out) {
+            return Ok(());
+        }
+        cgroup::step_aside(&self.host).map_err(|error| reason(&error))?;
+        self.is_aside = true;
+        Ok(())
     }
 
     /// What targets that herd knows say of the slices above the unit.

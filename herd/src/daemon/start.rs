@@ -155,6 +155,8 @@ fn lock(directory: &Path) -> Result<OwnedFd, StartError> {
     Ok(file.into())
 }
 
+/// Descriptors that there is room for from the start: 32 KiB of the kernel's. A service takes two or three.
+const TABLE: u64 = 4096;
 /// Executors kept ready once a box has been started. Two: while one is being used, one is there.
 const SPARES: usize = 2;
 
@@ -245,6 +247,7 @@ impl Daemon {
             host,
             place: Place::here(),
             own_kills: super::own_kills::OwnKills::after(kills),
+            is_aside: false,
             launches,
             postponed: VecDeque::new(),
             unclaimed: Vec::new(),
@@ -390,6 +393,9 @@ pub(super) fn complain(text: &str) {
 }
 
 /// Our own limit goes up to the hard one; what we were started with is for the services.
+///
+/// The table grows while there is one thread: with more, the kernel waits for all processors at each doubling, 20 ms on
+/// this kind of machine, of which a thousand services would see six.
 fn raise_open_files() -> (u64, u64) {
     let before = getrlimit(Resource::Nofile);
     let hard = before.maximum;
@@ -399,6 +405,14 @@ fn raise_open_files() -> (u64, u64) {
     };
     // Fewer descriptors mean fewer services, which the launches will say by themselves.
     setrlimit(Resource::Nofile, raised).ok();
+    let last = hard.unwrap_or(u64::MAX).min(TABLE).saturating_sub(1);
+    // The table is as large as its highest number was. Without it all works, later.
+    if let Ok(last) = i32::try_from(last) {
+        drop(rustix::io::fcntl_dupfd_cloexec(
+            rustix::stdio::stdin(),
+            last,
+        ));
+    }
     (before.current.unwrap_or(u64::MAX), hard.unwrap_or(u64::MAX))
 }
 

@@ -28,7 +28,20 @@ pub enum Removal {
 /// # Errors
 /// [`CgroupError`]; what was made stays for [`remove`] to take away.
 pub fn create(plan: &CgroupPlan) -> Result<(), CgroupError> {
-    plan.slices.iter().try_for_each(create)?;
+    for _ in 1..TRIES {
+        match try_to_create(plan) {
+            Err(CgroupError::Make { source, .. }) if source.kind() == ErrorKind::NotFound => {}
+            done => return done,
+        }
+    }
+    try_to_create(plan)
+}
+
+/// Somebody else may take a slice away with its last group, just before ours is made in it.
+const TRIES: usize = 5;
+
+fn try_to_create(plan: &CgroupPlan) -> Result<(), CgroupError> {
+    plan.slices.iter().try_for_each(try_to_create)?;
     if let Some(leaf) = &plan.v2 {
         create_v2(leaf)?;
     }

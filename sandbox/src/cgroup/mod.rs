@@ -62,6 +62,6 @@ pub use plan::{
 pub use processes::{
     Standstill, freeze, is_populated, kill, pids, signal, standstill, thaw, wait_until_empty,
 };
-pub use root::{Prepared, left, prepare_root, remove_base};
+pub use root::{Prepared, left, prepare_root, remove_base, step_aside};
 pub use scope::{Scope, ScopeError};
 pub use usage::{Pressure, Stalls, Usage, memory_and_cpu, pressure, usage};

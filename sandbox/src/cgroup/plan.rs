@@ -308,6 +308,12 @@ fn check_name(name: &CgroupName) -> Result<(), PlanError> {
 }
 
 impl CgroupPlan {
+    /// Whether groups on its way hand out v2 controllers.
+    pub fn hands_out(&self) -> bool {
+        let has_any = |leaf: &LeafV2| !leaf.controllers.is_empty();
+        self.v2.as_ref().is_some_and(has_any) || self.slices.iter().any(Self::hands_out)
+    }
+
     /// Claims that there is no group at all: the service has to be tracked in another way.
     pub fn is_empty(&self) -> bool {
         self.v2.is_none() && self.v1.is_empty()

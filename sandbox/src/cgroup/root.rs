@@ -26,7 +26,7 @@ pub struct Prepared {
 /// A v2 group with processes cannot hand out controllers ("no internal processes"), but for the
 /// real root; so herd moves itself from its own group into a leaf beside its services. Other
 /// people's processes in the same group are left alone: then the kernel refuses, and
-/// [`Prepared::refused`] tells. A hybrid machine's v2 offers nothing and is left as it is.
+/// [`Prepared::refused`] tells. A hybrid machine's v2 offers nothing to all and is left as it is.
 ///
 /// # Errors
 /// [`CgroupError`] when herd could not be moved, or `base` not be made.
@@ -40,15 +40,10 @@ pub fn prepare_root(host: &Host, base: &CgroupName) -> Result<Prepared, CgroupEr
         .iter()
         .filter(|name| LIMITING.contains(&name.as_str()))
         .collect();
-    // Handed out to those alone who ask for it, but it takes the same preparation.
-    let on_demand = v2.controllers.iter().any(|name| name == "hugetlb");
-    if wanted.is_empty() && !on_demand {
-        return Ok(prepared);
-    }
-    prepared.moved = move_out(&v2.own)?;
     if wanted.is_empty() {
         return Ok(prepared);
     }
+    prepared.moved = move_out(&v2.own)?;
     let no_limits = CgroupLimits::default();
     let base = match plan(base, &no_limits, host) {
         Ok(plan) => plan,
@@ -80,6 +75,18 @@ pub fn prepare_root(host: &Host, base: &CgroupName) -> Result<Prepared, CgroupEr
         }
     }
     Ok(prepared)
+}
+
+/// The part of [`prepare_root`] that a plan needs which [hands out](CgroupPlan::hands_out) what is not handed out to
+/// all: a hybrid machine's v2 may have `hugetlb` alone. To move takes the kernel 15 ms, so who starts does without.
+///
+/// # Errors
+/// [`CgroupError`] when herd could not be moved.
+pub fn step_aside(host: &Host) -> Result<Option<PathBuf>, CgroupError> {
+    match host.cgroups.v2.as_ref().filter(|v2| v2.writable) {
+        Some(v2) => move_out(&v2.own),
+        None => Ok(None),
+    }
 }
 
 /// Moves this process into a leaf of `own`, if it is in `own` itself and that is a group which has

@@ -1,6 +1,8 @@
 //! Reading one file that may hold a unit, without trusting what it is.
 #![forbid(unsafe_code)]
 
+use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::fs::OpenOptions;
 use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -122,4 +124,25 @@ pub(super) fn list(directory: &Path, trust: Trust) -> Result<Option<Vec<String>>
     }
     names.sort_unstable();
     Ok(Some(names))
+}
+
+/// The folders of drop-ins in these directories. A missing directory has none.
+pub(super) fn drop_in_folders<'a>(
+    directories: impl Iterator<Item = &'a Path>,
+) -> io::Result<BTreeSet<OsString>> {
+    let mut folders = BTreeSet::new();
+    for directory in directories {
+        let entries = match std::fs::read_dir(directory) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(error),
+        };
+        for entry in entries {
+            let name = entry?.file_name();
+            if name.as_encoded_bytes().ends_with(b".toml.d") {
+                folders.insert(name);
+            }
+        }
+    }
+    Ok(folders)
 }

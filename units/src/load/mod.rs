@@ -15,6 +15,7 @@ mod resolve;
 mod search_path;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -31,7 +32,7 @@ pub use obstacle::Obstacle;
 pub use order::{mount_unit, path_unit};
 pub use search_path::{Boot, SearchPath};
 
-use file::{Trust, list, read_source};
+use file::{Trust, drop_in_folders, list, read_source};
 
 /// All that was found.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -148,6 +149,8 @@ struct Loader<'a> {
     loaded: Loaded,
     /// Folders of names that a boot adds to units, which few have.
     ties: BTreeSet<String>,
+    /// Folders of drop-ins, which few units have; `None` where a directory does not tell.
+    drop_ins: Option<BTreeSet<OsString>>,
 }
 
 impl<'a> Loader<'a> {
@@ -160,6 +163,7 @@ impl<'a> Loader<'a> {
             sources: HashMap::new(),
             loaded: Loaded::default(),
             ties: search.boot.as_ref().map_or_else(BTreeSet::new, order::ties),
+            drop_ins: drop_in_folders(search.directories()).ok(),
         }
     }
 
@@ -273,8 +277,13 @@ impl<'a> Loader<'a> {
     fn drop_ins(&self, name: &UnitName, problems: &mut Vec<Diagnostic>) -> Vec<PathBuf> {
         let mut files: BTreeMap<String, PathBuf> = BTreeMap::new();
         for name in [name.template(), Some(name.clone())].into_iter().flatten() {
+            let folder = format!("{name}.toml.d");
+            let known = self.drop_ins.as_ref();
+            if known.is_some_and(|known| !known.contains(OsStr::new(&folder))) {
+                continue;
+            }
             for directory in self.search.directories().rev() {
-                let directory = directory.join(format!("{name}.toml.d"));
+                let directory = directory.join(&folder);
                 match list(&directory, self.trust) {
                     Ok(names) => files.extend(names.unwrap_or_default().into_iter().map(|file| {
                         let path = directory.join(&file);
