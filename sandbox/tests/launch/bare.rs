@@ -1,12 +1,13 @@
 //! Bare processes: no wall, no executor.
 
+use std::io::{Read as _, pipe};
 use std::os::fd::AsFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
-use sandbox::Carrier;
 use sandbox::config::{Directory, Identity, Resource, Rlimit};
+use sandbox::{Carrier, Files, InFlight, LaunchError, Launcher, Plan};
 
-use crate::fixture::{Case, config, outcome, outcome_of, plan, shell};
+use crate::fixture::{Case, config, launcher, outcome, outcome_of, plan, shell, wait};
 
 pub(crate) const CASES: &[Case] = &[
     ("a_bare_process_needs_no_executor", || {
@@ -300,4 +301,54 @@ pub(crate) const CASES: &[Case] = &[
             outcome.stdout
         );
     }),
+    (
+        "threads_may_launch_from_one_launcher_at_the_same_time",
+        || {
+            let launcher = launcher();
+            std::thread::scope(|scope| {
+                for thread in 0..4 {
+                    let launcher = &launcher;
+                    scope.spawn(move || {
+                        for turn in 0..25 {
+                            let word = format!("{thread}.{turn}");
+                            let plan = plan(&config(&["/bin/echo", &word]));
+                            assert_eq!(said(launcher, &plan, &InFlight::default()).unwrap(), word);
+                        }
+                    });
+                }
+            });
+        },
+    ),
+    ("a_launch_that_was_called_off_before_runs_nothing", || {
+        let flight = InFlight::default();
+        flight.call_off();
+        let failure = said(&launcher(), &plan(&config(&["/bin/echo", "here"])), &flight);
+        let failure = failure.unwrap_err().to_string();
+        assert!(
+            failure.ends_with("ended before it executed its program"),
+            "{failure}"
+        );
+        assert_eq!(flight.pid(), None);
+    }),
 ];
+
+/// What a bare program writes, in one line.
+fn said(launcher: &Launcher, plan: &Plan, flight: &InFlight) -> Result<String, LaunchError> {
+    let (mut out, end) = pipe().unwrap();
+    let null = std::fs::File::open("/dev/null").unwrap();
+    let files = Files {
+        stdin: null.as_fd(),
+        stdout: end.as_fd(),
+        stderr: null.as_fd(),
+        passed: &[],
+        held: &[],
+        own: &[],
+    };
+    let launched = launcher.launch_in_sight(plan, files, flight);
+    drop(end);
+    let launched = launched?;
+    let mut text = String::new();
+    out.read_to_string(&mut text).unwrap();
+    wait(&launched.pidfd);
+    Ok(text.trim_end().to_owned())
+}
