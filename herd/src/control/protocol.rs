@@ -396,6 +396,15 @@ pub enum State {
 }
 
 impl State {
+    pub const ALL: [Self; 6] = [
+        Self::Inactive,
+        Self::Activating,
+        Self::Active,
+        Self::Reloading,
+        Self::Deactivating,
+        Self::Failed,
+    ];
+
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Inactive => "inactive",
@@ -405,6 +414,10 @@ impl State {
             Self::Deactivating => "deactivating",
             Self::Failed => "failed",
         }
+    }
+
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.as_str() == name)
     }
 }
 
@@ -431,6 +444,9 @@ pub struct ListEntry {
     pub boot: bool,
     pub changed: bool,
     pub broken: bool,
+    /// It is down, or on its way, because somebody asked for that.
+    #[serde(default)]
+    pub stopped: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub main_pid: Option<i32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]

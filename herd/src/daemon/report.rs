@@ -189,6 +189,7 @@ impl Daemon {
                     boot: self.is_of_boot(&unit.source.path),
                     changed: service.is_changed(),
                     broken: self.supervisor.is_broken(id),
+                    stopped: self.supervisor.is_stopped_by_hand(id),
                     main_pid: state.main().map(|main| main.pid.0),
                     memory: used
                         .memory_current
