@@ -1,6 +1,8 @@
 //! `herd status`, `list`, `is-active`, `is-failed`, `why`, `plan`, `doctor`, `completions`.
 
-use crate::fixture::Herd;
+use std::process::Command;
+
+use crate::fixture::{HERD, Herd, run};
 
 /// One service of each kind of fate.
 fn some() -> Herd {
@@ -235,4 +237,71 @@ fn what_was_stopped_by_hand_is_not_missed_and_what_failed_is() {
     herd.wait_state("db", "failed");
     assert!(missing().starts_with("db: failed (failed)\n"));
     herd.open_gate("gate");
+}
+
+#[test]
+fn a_herd_that_booted_no_machine_has_no_goal() {
+    let herd = some();
+    let refused = |arguments: &[&str]| {
+        let output = herd.ctl(arguments);
+        (output.code, output.stderr)
+    };
+    assert_eq!(
+        refused(&["goal"]),
+        (
+            1,
+            "herd: herd did not boot this machine, which has no goal of its own\n\
+             hint: `herd list` shows what runs\n"
+                .to_owned()
+        )
+    );
+    assert_eq!(refused(&["goal", "--no-wait"]).0, 2);
+    assert_eq!(
+        refused(&["goal", "web"]),
+        (
+            1,
+            "herd: herd did not boot this machine; start and stop units instead\n".to_owned()
+        )
+    );
+}
+
+#[test]
+fn runlevel_reads_the_utmp_that_it_is_given() {
+    let place = tempfile::tempdir().unwrap();
+    let runlevel = place.path().join("runlevel");
+    std::os::unix::fs::symlink(HERD, &runlevel).unwrap();
+    let utmp = place.path().join("utmp");
+    let ask = |arguments: &[&std::ffi::OsStr]| {
+        let output = run(Command::new(&runlevel).args(arguments));
+        (output.code, output.stdout, output.stderr)
+    };
+    let said = |code, out: &str| (code, out.to_owned(), String::new());
+    assert_eq!(ask(&[utmp.as_os_str()]), said(1, "unknown\n"));
+    // ut_type RUN_LVL, and both levels in ut_pid.
+    let size = if cfg!(target_arch = "aarch64") {
+        400
+    } else {
+        384
+    };
+    let mut record = vec![0_u8; size];
+    record[0] = 1;
+    record[4..6].copy_from_slice(b"52");
+    std::fs::write(&utmp, &record).unwrap();
+    assert_eq!(ask(&[utmp.as_os_str()]), said(0, "2 5\n"));
+    assert_eq!(ask(&["-q".as_ref(), utmp.as_os_str()]), said(0, ""));
+    record[5] = 0;
+    std::fs::write(&utmp, &record).unwrap();
+    assert_eq!(ask(&[utmp.as_os_str()]), said(0, "N 5\n"));
+    // A fifo is waited for by nobody.
+    let fifo = place.path().join("fifo");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    assert_eq!(ask(&[fifo.as_os_str()]), said(1, "unknown\n"));
+    assert_eq!(
+        ask(&["-v".as_ref()]),
+        (
+            2,
+            String::new(),
+            "herd: runlevel: \"-v\" is no option of it; herd(8) lists them\n".to_owned()
+        )
+    );
 }

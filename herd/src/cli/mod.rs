@@ -12,6 +12,7 @@ mod completions;
 mod doctor;
 mod enable;
 mod failure;
+mod goal;
 pub mod init_tools;
 mod is_state;
 mod job;
@@ -206,13 +207,20 @@ pub enum Verb {
         #[command(subcommand)]
         action: network::Action,
     },
-    /// Bring the machine to a unit and what belongs to it: rescue, multi-user, default.
+    /// Bring the machine to a unit and what belongs to it: rescue, multi-user, default; or say what the goal is.
     #[command(visible_alias = "isolate")]
     Goal {
-        unit: String,
+        unit: Option<String>,
         /// Return at once instead of when it is done.
-        #[arg(long)]
+        #[arg(long, requires = "unit")]
         no_wait: bool,
+    },
+    /// What `runlevel` runs.
+    #[command(hide = true)]
+    Runlevel {
+        #[arg(short, long)]
+        quiet: bool,
+        file: Option<PathBuf>,
     },
     /// Stop everything in order, and herd; a machine that herd booted is switched off.
     Shutdown {
@@ -376,7 +384,11 @@ fn verb(cli: &Cli, screen: &mut Screen) -> Result<ExitCode, Failure> {
         }
         Verb::IsFailed { units, quiet } => is_state::is_failed(&places()?, screen, units, *quiet),
         Verb::Network { action } => network::network(&places()?, screen, action),
-        Verb::Goal { unit, no_wait } => job::goal(&places()?, screen, unit, !*no_wait),
+        Verb::Goal { unit, no_wait } => match unit {
+            Some(unit) => goal::aim(&places()?, screen, unit, !*no_wait),
+            None => goal::show(&places()?, screen),
+        },
+        Verb::Runlevel { quiet, file } => goal::run_level(screen, file.as_deref(), *quiet),
         Verb::Shutdown {
             cancel: true,
             no_wall,

@@ -356,6 +356,18 @@ pub struct Info {
     pub units: i64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ending: Option<Ending>,
+    /// What the machine was to come to, the present one first; none of a herd that did not boot it.
+    #[serde(default)]
+    pub goals: Vec<Goal>,
+}
+
+/// A unit that the machine was to come to, and when it did.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Goal {
+    pub name: String,
+    pub since: i64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reached: Option<i64>,
 }
 
 /// The end of the machine that is scheduled, or has begun.

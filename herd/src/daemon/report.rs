@@ -319,7 +319,9 @@ impl Daemon {
             let boot = self.options.search.boot.as_ref();
             boot.and_then(|boot| self.supervisor.id(&boot.goal)) == Some(id)
         };
-        self.has_arrived = self.has_arrived || matches!(state, State::Active(_)) && is_goal();
+        if matches!(state, State::Active(_)) && is_goal() {
+            self.arrive();
+        }
         if matches!(state, State::Active(_) | State::Failed(_)) && name.as_str() == LOCAL_FS {
             self.begin_logs(matches!(state, State::Active(_)));
         }

@@ -287,7 +287,7 @@ impl Daemon {
             breaks: 0,
             ending: super::power::Ending::default(),
             console,
-            has_arrived: false,
+            goals: super::goal::Goals::default(),
             started_at: clock::wall().0,
             began,
             open_files,
