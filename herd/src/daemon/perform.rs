@@ -654,7 +654,13 @@ impl Daemon {
     fn note_ending(&mut self, because_of: Option<ServiceId>) {
         let why = match because_of.and_then(|id| self.name(id)) {
             Some(name) => format!("{name} has ended"),
-            None => "nothing is left to run".to_owned(),
+            None if self.supervisor.services().next().is_some() => {
+                "nothing is left to run".to_owned()
+            }
+            None => match &self.options.search.enabled {
+                Some(directory) => format!("{} has no unit to run", directory.display()),
+                None => "there is no unit to run".to_owned(),
+            },
         };
         self.note(&format!("{why}; stopping everything in order"));
         self.manager.stopping();
