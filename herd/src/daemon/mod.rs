@@ -36,6 +36,7 @@ mod signals;
 mod sources;
 mod spawn;
 mod start;
+mod terminal;
 mod units_at_hand;
 mod watch;
 
