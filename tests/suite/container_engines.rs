@@ -176,8 +176,9 @@ fn the_example_is_built_and_run_by_podman_and_does_what_its_readme_says() {
         logs.starts_with("herd     * process 1 of a container of podman, by "),
         "{logs}"
     );
+    // Stopped on purpose, it is not missed.
     podman.ok(&["exec", "greeting", "herd", "stop", "web"]);
-    assert_eq!(podman.run(&["healthcheck", "run", "greeting"]).code, 1);
+    assert_eq!(podman.run(&["healthcheck", "run", "greeting"]).code, 0);
     podman.ok(&["exec", "greeting", "herd", "start", "reader"]);
     podman.healthy("greeting");
     // The web server dies: the container ends with 128 + 9.
@@ -328,6 +329,33 @@ fn a_box_that_podmans_own_filter_forbids_is_refused_by_name_with_the_way_out() {
         // Those that herd keeps ready for boxes are no strays.
         assert!(!logs.contains("a stray"), "{logs}");
     }
+}
+
+#[test]
+fn the_terminal_of_podman_is_the_services_that_reads_from_one() {
+    if !(needs::root() && needs::program("podman") && needs::program("busybox")) {
+        return;
+    }
+    let podman = Podman::new();
+    // Who opens it by this name has it as its own.
+    let shell = "command = ['sh', '-c', 'echo mine >/dev/tty; exec sleep 1000']\nstdin = 'tty'\n";
+    let image = Image::minimal().unit("shell", &format!("{shell}restart = 'no'"));
+    let herd = format!("--volume={}:/herd:ro", env!("CARGO_BIN_EXE_herd"));
+    let root = image.root();
+    let rest = [&herd, "--rootfs", root.to_str().unwrap(), "/herd", "run"];
+    podman.start("talks", &[&["--tty"], &rest[..]].concat());
+    let deadline = Deadline::new();
+    while !podman.logs("talks").contains("mine") {
+        assert!(!deadline.left().is_zero(), "{}", podman.logs("talks"));
+    }
+    podman.ok(&["stop", "talks"]);
+    assert_eq!(podman.exit_code("talks"), "0");
+    let logs = podman.logs("talks");
+    assert!(
+        logs.contains("the terminal is left to shell: ctrl-c is its own there"),
+        "{logs}"
+    );
+    assert!(logs.contains("shell: stopped"), "{logs}");
 }
 
 /// A place for the groups of containers, below the root of each hierarchy.
@@ -488,6 +516,20 @@ fn below_unshare_it_needs_a_proc_of_its_own_and_says_so() {
     assert_eq!(
         without.stderr,
         "herd: /proc shows another PID namespace than herd's own: mount one there (unshare --mount-proc)\n"
+    );
+    let none = herd(&[
+        "--mount",
+        "sh",
+        "-c",
+        "mount -t tmpfs herd-test /proc && exec \"$@\"",
+        "sh",
+    ]);
+    assert_eq!(
+        (none.code, none.stderr.as_str()),
+        (
+            1,
+            "herd: there is no /proc to look at processes in: mount one there (mount -t proc proc /proc)\n"
+        )
     );
     let with = herd(&["--mount-proc"]);
     assert_eq!(with.code, 0, "{with:?}");

@@ -12,7 +12,7 @@
 #![forbid(unsafe_code)]
 
 mod builtin;
-mod command_line;
+pub mod command_line;
 mod early;
 pub mod fstab;
 pub mod guard;
@@ -30,7 +30,6 @@ pub mod wall;
 pub mod warnings;
 
 use std::ffi::{CString, OsString};
-use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -40,6 +39,7 @@ use units::SearchPath;
 use units::load::Boot;
 
 use crate::daemon::{self, HandedOn, Machine, Mode, Options};
+use crate::prepare::words as plainly;
 use crate::supervisor::EndPolicy;
 use command_line::Wishes;
 
@@ -122,17 +122,23 @@ fn boot(words: &[OsString]) -> daemon::StartError {
     let began = daemon::moment();
     let mut notes = Vec::new();
     if let Err(error) = sandbox::catch_crashes() {
-        notes.push(format!("cannot catch crashes of our own: {error}"));
+        notes.push(format!(
+            "cannot catch crashes of our own: {}",
+            plainly(&error)
+        ));
     }
     notes.extend(early::prepare());
     if let Err(error) = login_records::write_boot() {
-        notes.push(format!("cannot write /run/utmp: {error}"));
+        notes.push(format!("cannot write /run/utmp: {}", plainly(&error)));
     }
     let wishes = wishes(words);
     notes.extend(wishes.complaints.iter().cloned());
     let directory = PathBuf::from(builtin::DIRECTORY);
     if let Err(error) = builtin::write(&directory, &wishes, &builtin::consoles()) {
-        notes.push(format!("cannot write the units of the boot: {error}"));
+        notes.push(format!(
+            "cannot write the units of the boot: {}",
+            plainly(&error)
+        ));
     }
     let table = fstab::Machine {
         herd: String::new(),
@@ -178,8 +184,13 @@ fn boot(words: &[OsString]) -> daemon::StartError {
 /// Makes the units of fstab, at a boot and when somebody asks herd to read its files again; says what is wrong with it.
 pub fn look_at_fstab(machine: &fstab::Machine) -> Vec<String> {
     let directory = Path::new(builtin::DIRECTORY);
-    builtin::write_fstab(directory, machine)
-        .unwrap_or_else(|error| vec![format!("cannot make units of {}: {error}", fstab::PATH)])
+    builtin::write_fstab(directory, machine).unwrap_or_else(|error| {
+        vec![format!(
+            "cannot make units of {}: {}",
+            fstab::PATH,
+            plainly(&error)
+        )]
+    })
 }
 
 /// The boot whose units lie in `/run/herd/boot`, for verbs that read unit files themselves.
@@ -196,7 +207,7 @@ pub fn boot_of_this_machine() -> Option<Boot> {
 /// Of the kernel's command line and of our own arguments, which stand there too but for those of
 /// `init=/bin/sh`-like boots.
 fn wishes(words: &[OsString]) -> Wishes {
-    let line = fs::read_to_string("/proc/cmdline").unwrap_or_default();
+    let line = command_line::of_kernel();
     let mut heard = command_line::words(&line);
     let own = words.iter().skip(1).filter_map(|word| word.to_str());
     heard.extend(own.map(str::to_owned));
