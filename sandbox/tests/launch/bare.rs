@@ -80,7 +80,7 @@ pub(crate) const CASES: &[Case] = &[
     ),
     ("number_2_cannot_be_passed_twice", || {
         let null = std::fs::File::open("/dev/null").unwrap();
-        let files = sandbox::Files {
+        let files = Files {
             stdin: null.as_fd(),
             stdout: null.as_fd(),
             stderr: null.as_fd(),
@@ -88,10 +88,10 @@ pub(crate) const CASES: &[Case] = &[
             held: &[],
             own: &[],
         };
-        let answer = sandbox::Launcher::new()
+        let answer = Launcher::new()
             .unwrap()
             .launch(&plan(&shell("exit")), files);
-        assert!(matches!(answer, Err(sandbox::LaunchError::Target(2))));
+        assert!(matches!(answer, Err(LaunchError::Target(2))));
     }),
     ("no_signal_is_blocked_or_ignored", || {
         let outcome = outcome(&config(&[
