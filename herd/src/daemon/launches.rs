@@ -33,6 +33,8 @@ const STACK: usize = 256 * 1024;
 pub(super) struct Launches {
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
+    /// When another thread was last to be started, in vain perhaps.
+    tried: Option<Time>,
 }
 
 #[derive(Debug)]
@@ -229,6 +231,7 @@ impl Launches {
         Ok(Self {
             shared: Arc::new(shared),
             threads: Vec::new(),
+            tried: None,
         })
     }
 
@@ -273,18 +276,16 @@ impl Launches {
         if queue.wanted.is_empty() || queue.idle > 0 {
             return None;
         }
-        let latest = queue
-            .under_way
-            .iter()
-            .map(|under_way| under_way.since)
-            .max();
+        let begun = queue.under_way.iter().map(|under_way| under_way.since);
+        let latest = begun.chain(self.tried).max();
         latest.map(|since| since + PATIENCE)
     }
 
     /// Starts another thread where all stand still.
     pub(super) fn go_on(&mut self, now: Time) {
         if self.deadline().is_some_and(|at| at <= now) {
-            // Without one, they wait on: the next look is as long away again.
+            self.tried = Some(now);
+            // Without one, they wait on.
             self.start_thread().ok();
         }
     }
