@@ -114,6 +114,13 @@ pub(crate) fn bridge_mac(subnet: Ipv4Net) -> MacAddress {
     MacAddress([0x02, 0x69, a, b, c, d])
 }
 
+/// The link-local address that an interface of this hardware address has (RFC 4291, appendix A).
+pub(crate) fn link_local(MacAddress([a, b, c, d, e, f]): MacAddress) -> Ipv6Addr {
+    let of = |high: u8, low: u8| u16::from_be_bytes([high, low]);
+    let own = [of(a ^ 2, b), of(c, 0xff), of(0xfe, d), of(e, f)];
+    Ipv6Addr::new(0xfe80, 0, 0, 0, own[0], own[1], own[2], own[3])
+}
+
 /// What the names of all bridges begin with.
 pub(crate) const DEVICE_PREFIX: &str = "herd-";
 
@@ -177,6 +184,13 @@ mod tests {
         let two = subnet6("default", "9a1b", &[]).unwrap();
         assert_ne!(one, two);
         assert!(one.network().is_unique_local() && two.network().is_unique_local());
+    }
+
+    #[test]
+    fn a_link_local_address_is_the_one_that_the_kernel_makes() {
+        let mac = bridge_mac("10.216.248.0/22".parse().unwrap());
+        let made = link_local(mac).to_string();
+        assert_eq!(made, "fe80::69:aff:fed8:f801");
     }
 
     #[test]

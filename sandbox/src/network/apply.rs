@@ -18,7 +18,7 @@ use super::netlink::Netlink;
 use super::registry::Registry;
 use super::relay::{self, Door, Relay};
 use super::state::{Around, Bridge, Lease, Leased, State};
-use super::{NetworkError, connections, firewall, names, settings, strangers};
+use super::{NetworkError, connections, firewall, mend, names, settings, strangers};
 use crate::config::{Interface, Link, MacAddress, Port, PrivateNetwork, Protocol, Rates};
 use crate::seccomp::Program;
 use crate::step::NetworkLease;
@@ -158,7 +158,7 @@ pub(super) fn failed(action: &str) -> impl FnOnce(io::Error) -> NetworkError + u
     move |source| NetworkError::Link { action, source }
 }
 
-fn open_route() -> Result<Netlink, NetworkError> {
+pub(super) fn open_route() -> Result<Netlink, NetworkError> {
     Netlink::route().map_err(failed("open a netlink socket"))
 }
 
@@ -352,12 +352,14 @@ fn make_lease(
         let is_new = !before.networks.contains_key(name);
         if unsure || is_new || host.index(&bridge.device).is_err() {
             make_bridge(host, bridge)?;
-            made.push(bridge);
+            made.push((name, bridge));
         }
     }
     firewall::commit(&before, unsure, &registry.state)?;
-    for bridge in made {
+    for (name, bridge) in made {
         settings::bridge(&bridge.device)?;
+        // Somebody has removed it under those that were on it.
+        mend::put_back_on(host, &registry.state, name, bridge)?;
     }
     // Behind the rules that watch what it lets through.
     settings::loopback_ports(&registry.state)?;
@@ -480,7 +482,7 @@ pub(super) fn is_free(port: &Port) -> Result<(), NetworkError> {
 }
 
 /// Makes the bridge, or what is missing of it.
-fn make_bridge(host: &mut Netlink, bridge: &Bridge) -> Result<(), NetworkError> {
+pub(super) fn make_bridge(host: &mut Netlink, bridge: &Bridge) -> Result<(), NetworkError> {
     let action = format!("make bridge {}", bridge.device);
     let gateway = pool::gateway(bridge.subnet);
     let mac = pool::bridge_mac(bridge.subnet);

@@ -43,9 +43,13 @@ const ACK: u16 = 4;
 const EXCLUSIVE: u16 = 0x200;
 const CREATE: u16 = 0x400;
 const DUMP: u16 = 0x300;
+pub(crate) const NEWLINK: u16 = 16;
+const GETADDR: u16 = 22;
 const GETROUTE: u16 = 26;
 /// An empty `struct rtmsg`.
 const ROUTES: [u8; 12] = [0; 12];
+/// An empty `struct ifaddrmsg`.
+const ADDRESSES: [u8; 8] = [0; 8];
 
 /// What is to be done, and in which manner.
 pub(crate) type Request = (RouteNetlinkMessage, Manner);
@@ -103,13 +107,25 @@ impl Netlink {
 
     /// The number of the interface of this name in the network namespace of this socket.
     pub(crate) fn index(&mut self, name: &str) -> io::Result<u32> {
-        const NEWLINK: u16 = 16;
+        self.link(name).map(|link| link.index)
+    }
+
+    /// The interface of this name, as it is; `None` where there is none.
+    pub(crate) fn link_if_any(&mut self, name: &str) -> io::Result<Option<LinkView>> {
+        match self.link(name) {
+            Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Ok(None),
+            answer => answer.map(Some),
+        }
+    }
+
+    fn link(&mut self, name: &str) -> io::Result<LinkView> {
         self.send_one(links::ask(name), 0)?;
         let length = self.receive()?;
         for frame in frames(&self.received[..length]) {
             let frame = frame?;
             if frame.kind == NEWLINK {
-                return link_index(frame.content).ok_or_else(|| io::ErrorKind::InvalidData.into());
+                return LinkView::of(frame.content)
+                    .ok_or_else(|| io::ErrorKind::InvalidData.into());
             }
             frame.error()?;
         }
@@ -162,6 +178,21 @@ impl Netlink {
             own.extend(own_address(frame.content));
         })?;
         Ok(own)
+    }
+
+    /// The addresses of all interfaces; `None` where they go on changing.
+    pub(crate) fn addresses(&mut self) -> io::Result<Option<Vec<AddressView>>> {
+        const TRIES: u32 = 4;
+        for _ in 0..TRIES {
+            let mut all = Vec::new();
+            let is_whole = self.dump(GETADDR, &ADDRESSES, |frame| {
+                all.extend(AddressView::of(frame.content));
+            })?;
+            if is_whole {
+                return Ok(Some(all));
+            }
+        }
+        Ok(None)
     }
 
     /// Asks for all there is of a kind, and has each message looked at. `false` when it has changed meanwhile, so
@@ -315,10 +346,71 @@ fn take_frame<'a>(bytes: &mut &'a [u8]) -> Option<Frame<'a>> {
     })
 }
 
-/// The number of the interface that a message is about, behind family, a hole and type of `struct ifinfomsg`.
-fn link_index(content: &[u8]) -> Option<u32> {
-    let number = content.get(4..8)?.first_chunk()?;
-    Some(u32::from_ne_bytes(*number))
+/// An interface, as it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LinkView {
+    pub(crate) index: u32,
+    pub(crate) is_up: bool,
+    /// The number of the bridge that it is on.
+    pub(crate) bridge: Option<u32>,
+}
+
+impl LinkView {
+    /// Reads `struct ifinfomsg` (family, a hole, type, index, flags, change) and what follows.
+    pub(crate) fn of(content: &[u8]) -> Option<Self> {
+        const UP: u32 = 1;
+        const MASTER: u16 = 10;
+        let number = |bytes: &[u8]| Some(u32::from_ne_bytes(*bytes.first_chunk()?));
+        let (head, more) = content.split_at_checked(16)?;
+        let bridge = attributes(more).find(|(kind, _)| *kind == MASTER);
+        Some(Self {
+            index: number(head.get(4..)?)?,
+            is_up: number(head.get(8..)?)? & UP != 0,
+            bridge: bridge.and_then(|(_, master)| number(master)),
+        })
+    }
+}
+
+/// The name of the interface that a message about one is about.
+pub(crate) fn link_name(content: &[u8]) -> Option<&str> {
+    const NAME: u16 = 3;
+    let (_, name) = attributes(content.get(16..)?).find(|(kind, _)| *kind == NAME)?;
+    std::str::from_utf8(name.split(|byte| *byte == 0).next()?).ok()
+}
+
+/// An address of an interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct AddressView {
+    /// Of the interface.
+    pub(crate) index: u32,
+    pub(crate) address: IpAddr,
+    /// What it says is on the link.
+    pub(crate) subnet: IpNet,
+    /// It is of this link alone, or of this machine.
+    pub(crate) is_narrow: bool,
+}
+
+impl AddressView {
+    /// Reads `struct ifaddrmsg` (family, length of the prefix, flags, scope, index) and what follows.
+    pub(crate) fn of(content: &[u8]) -> Option<Self> {
+        const ADDRESS: u16 = 1;
+        const LOCAL: u16 = 2;
+        let [family, length, _, scope, a, b, c, d] = *content.first_chunk()?;
+        let find = |wanted| attributes(content.get(8..)?).find(|(kind, _)| *kind == wanted);
+        // Of a link with two ends the address is the other's, and where there is one the local is ours.
+        let (_, bytes) = find(LOCAL).or_else(|| find(ADDRESS))?;
+        let address = match i32::from(family) {
+            libc::AF_INET => IpAddr::V4(Ipv4Addr::from(*bytes.first_chunk::<4>()?)),
+            libc::AF_INET6 => IpAddr::V6(Ipv6Addr::from(*bytes.first_chunk::<16>()?)),
+            _ => return None,
+        };
+        Some(Self {
+            index: u32::from_ne_bytes([a, b, c, d]),
+            address,
+            subnet: IpNet::new(address, length).ok()?.trunc(),
+            is_narrow: scope != 0,
+        })
+    }
 }
 
 /// Reads bytes in every way in which an answer of the kernel is read, whatever it is said to be; gives a number for
@@ -336,7 +428,13 @@ pub(crate) fn read_in_every_way(bytes: &[u8]) -> u64 {
         if let Err(error) = frame.error() {
             note(error.raw_os_error().map_or(2, |_| 3));
         }
-        note(link_index(frame.content).map_or(4, |_| 5));
+        let link = LinkView::of(frame.content);
+        note(link.map_or(4, |link| {
+            5 + u64::from(link.is_up) + u64::from(link.bridge.is_some())
+        }));
+        note(link_name(frame.content).map_or(8, |name| 9 + name.len().min(16) as u64));
+        let address = AddressView::of(frame.content);
+        note(address.map_or(30, |address| 31 + u64::from(address.subnet.prefix_len())));
         note(route(frame.content).map_or(6, |to| 7 + u64::from(to.prefix_len())));
         let mut picture = Picture::default();
         picture.add(&frame);
@@ -416,6 +514,9 @@ mod tests {
                 route(frame.content);
             }
             route(&bytes);
+            LinkView::of(&bytes);
+            link_name(&bytes);
+            AddressView::of(&bytes);
             prop_assert!(attributes(&bytes).count() <= bytes.len() / 4 + 1);
             prop_assert!(frames(&bytes).count() <= bytes.len() / HEADER + 1);
         }
@@ -442,6 +543,20 @@ mod tests {
         let read: Vec<_> = frames(&bytes).collect();
         assert_eq!(read.len(), 1);
         assert!(read[0].is_err());
+    }
+
+    #[test]
+    fn the_loopback_interface_of_this_machine_can_be_read() {
+        let mut host = Netlink::route().unwrap();
+        let link = host.link_if_any("lo").unwrap().unwrap();
+        assert_eq!((link.index, link.bridge), (links::LOOPBACK, None));
+        assert_eq!(host.link_if_any("nobody0").unwrap(), None);
+        let all = host.addresses().unwrap().unwrap();
+        let own = all.iter().filter(|one| one.address.is_loopback());
+        for one in own {
+            assert!(one.subnet.contains(&one.address), "{one:?}");
+            assert!(one.is_narrow, "{one:?}");
+        }
     }
 
     #[test]
