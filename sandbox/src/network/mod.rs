@@ -137,6 +137,8 @@ pub enum NetworkError {
         "port {port}: network {network} is internal, where only the host itself reaches a port: give the port an address of 127.0.0.0/8 or [::1], or the box another network too"
     )]
     PortInside { port: Port, network: String },
+    #[error("port {port}: network {network}, where it leads, has no IPv6")]
+    PortWithoutIpv6 { port: Port, network: String },
     #[error(
         "what goes through an interface that is on no bridge of herd's does not pass the host: nothing can be allowed, denied or limited there"
     )]
@@ -236,6 +238,7 @@ impl NetworkError {
             Self::IdTaken(_) => return Errno(libc::EEXIST),
             Self::PortsWithoutBridge
             | Self::PortInside { .. }
+            | Self::PortWithoutIpv6 { .. }
             | Self::RulesWithoutBridge
             | Self::Twice(_) => {
                 return Errno(libc::EINVAL);

@@ -169,6 +169,18 @@ impl State {
         let Some(link) = self.link_of_ports(links) else {
             return Err(NetworkError::PortsWithoutBridge);
         };
+        // A relay calls by IPv4 too.
+        let is_of_six = |port: &&Port| {
+            port.address.is_some_and(|address| address.is_ipv6()) && !relay::is_for(port)
+        };
+        if link.address6.is_none()
+            && let Some(port) = ports.iter().find(is_of_six)
+        {
+            return Err(NetworkError::PortWithoutIpv6 {
+                port: *port,
+                network: link.network.clone(),
+            });
+        }
         let is_internal = |name: &str| self.networks.get(name).is_none_or(|one| one.internal);
         let is_loopback = |port: &Port| port.address.is_some_and(|address| address.is_loopback());
         match ports.iter().find(|port| !is_loopback(port)) {
