@@ -597,6 +597,34 @@ mod tests {
     }
 
     #[test]
+    fn who_has_the_networks_for_a_moment_is_not_waited_for_nor_told_of() {
+        use std::sync::atomic::AtomicU32;
+        static LOOKS: AtomicU32 = AtomicU32::new(0);
+        let held_by = || {
+            let turn = LOOKS.fetch_add(1, Ordering::Relaxed);
+            Some(format!("herd-exec (process {turn})"))
+        };
+        // Who waits is asked often, and each time it is somebody else who has them.
+        let release = |_: &[&str]| {
+            while LOOKS.load(Ordering::Relaxed) < 10 {
+                std::thread::yield_now();
+            }
+            Ok(())
+        };
+        let hands = Hands {
+            release,
+            held_by,
+            ..hands()
+        };
+        let mut releaser = Releaser::with(hands).unwrap();
+        releaser.give_back(["web".to_owned()]);
+        let done = next(&releaser);
+        assert_eq!((done.len(), &done[0].ids[0]), (1, &"web".to_owned()));
+        assert_eq!(done[0].trouble, None);
+        assert!(releaser.close().is_empty());
+    }
+
+    #[test]
     fn a_thread_that_has_ended_has_another_after_it() {
         let mut releaser = Releaser::with(hands()).unwrap();
         let ended = std::thread::spawn(|| {});

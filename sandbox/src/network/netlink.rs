@@ -15,6 +15,7 @@ use rustix::net::netlink::{self, SocketAddrNetlink};
 use rustix::net::sockopt::{self, Timeout};
 use rustix::net::{AddressFamily, Protocol, RecvFlags, SendFlags, SocketFlags, SocketType};
 
+use super::address_pool::Routes;
 use super::connections;
 use super::links;
 use super::nft::Batch;
@@ -162,12 +163,26 @@ impl Netlink {
         answer
     }
 
-    /// Where the routes of the main table lead, but for the default ones.
-    pub(crate) fn routes(&mut self) -> io::Result<Vec<IpNet>> {
-        let mut routes = Vec::new();
+    /// Where routes of the host lead, but for the default ones, and where it is itself.
+    pub(crate) fn routes(&mut self) -> io::Result<Routes> {
+        let mut routes = Routes::default();
         self.dump(GETROUTE, &ROUTES, |frame| {
-            routes.extend(route(frame.content))
+            if let Some((leads, to)) = route(frame.content) {
+                match leads {
+                    Leads::There => routes.main.push(to),
+                    Leads::Nowhere => routes.nowhere.push(to),
+                    Leads::Elsewhere => routes.elsewhere.push(to),
+                }
+            }
         })?;
+        // Of an interface that is down there is no route yet.
+        let addresses = self.addresses()?.unwrap_or_default();
+        for one in addresses.iter().filter(|one| !one.is_narrow) {
+            routes.main.push(one.address.into());
+            if one.subnet.prefix_len() >= SHORTEST {
+                routes.elsewhere.push(one.subnet);
+            }
+        }
         Ok(routes)
     }
 
@@ -435,7 +450,7 @@ pub(crate) fn read_in_every_way(bytes: &[u8]) -> u64 {
         note(link_name(frame.content).map_or(8, |name| 9 + name.len().min(16) as u64));
         let address = AddressView::of(frame.content);
         note(address.map_or(30, |address| 31 + u64::from(address.subnet.prefix_len())));
-        note(route(frame.content).map_or(6, |to| 7 + u64::from(to.prefix_len())));
+        note(route(frame.content).map_or(6, |(_, to)| 7 + u64::from(to.prefix_len())));
         let mut picture = Picture::default();
         picture.add(&frame);
         note(u64::from(picture == Picture::default()));
@@ -464,13 +479,31 @@ pub(crate) fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])>
     })
 }
 
-/// Where a route of the main table leads; `None` for default routes and what cannot be read.
-fn route(message: &[u8]) -> Option<IpNet> {
+/// What becomes of a packet that takes a route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Leads {
+    There,
+    Nowhere,
+    /// By another table than the main one, if it comes to that.
+    Elsewhere,
+}
+
+/// Two halves of everything are a default route too, as tunnels set it.
+const SHORTEST: u8 = 8;
+
+/// Where a route leads; `None` for default routes, those of the host's own addresses, and what cannot be read.
+fn route(message: &[u8]) -> Option<(Leads, IpNet)> {
     const MAIN: u8 = 254;
-    const SHORTEST: u8 = 8;
-    let (table, _, to) = destination(message)?;
-    // Two halves of everything are a default route too, as tunnels set it.
-    (table == MAIN && to.prefix_len() >= SHORTEST).then_some(to)
+    const LOCAL: u8 = 255;
+    /// `RTN_BLACKHOLE`, `RTN_UNREACHABLE`, `RTN_PROHIBIT` and `RTN_THROW`.
+    const NOWHERE: std::ops::RangeInclusive<u8> = 6..=9;
+    let (table, kind, to) = destination(message)?;
+    let leads = match table {
+        MAIN if NOWHERE.contains(&kind) => Leads::Nowhere,
+        MAIN => Leads::There,
+        _ => Leads::Elsewhere,
+    };
+    (table != LOCAL && to.prefix_len() >= SHORTEST).then_some((leads, to))
 }
 
 /// The address that a route of the local table says is the host's own.

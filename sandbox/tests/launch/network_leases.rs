@@ -194,6 +194,45 @@ pub(crate) const CASES: &[Case] = &[
         },
     ),
     (
+        "a_network_leaves_alone_what_other_tables_lead_and_down_interfaces_have",
+        || {
+            let _world = World::new();
+            let subnet = || {
+                fine(&on_default("aa", "true"));
+                let subnet = network::networks().unwrap()[0].subnet.to_string();
+                release("aa");
+                subnet
+            };
+            assert_eq!(subnet(), "10.216.248.0/22");
+            ip("link add away type bridge");
+            for (there, gone) in [
+                (
+                    "route add 10.216.249.0/24 via 192.0.2.2 table 100",
+                    "route flush table 100",
+                ),
+                (
+                    "address add 10.216.248.5/24 dev away",
+                    "address flush dev away",
+                ),
+                (
+                    "address add 10.216.250.5/32 dev lo",
+                    "address del 10.216.250.5/32 dev lo",
+                ),
+                (
+                    "route add blackhole 10.216.251.0/26",
+                    "route del blackhole 10.216.251.0/26",
+                ),
+            ] {
+                ip(there);
+                assert_eq!(subnet(), "10.216.252.0/22", "{there}");
+                ip(gone);
+            }
+            // What an administrator has closed is no reason to go elsewhere, nor to refuse who asks for it.
+            ip("route add unreachable 10.0.0.0/8");
+            assert_eq!(subnet(), "10.216.248.0/22");
+        },
+    ),
+    (
         "the_next_box_brings_a_removed_bridge_back_and_all_who_were_on_it",
         || {
             let _world = World::new();
