@@ -176,8 +176,9 @@ fn the_example_is_built_and_run_by_podman_and_does_what_its_readme_says() {
         logs.starts_with("herd     * process 1 of a container of podman, by "),
         "{logs}"
     );
+    // Stopped on purpose, it is not missed.
     podman.ok(&["exec", "greeting", "herd", "stop", "web"]);
-    assert_eq!(podman.run(&["healthcheck", "run", "greeting"]).code, 1);
+    assert_eq!(podman.run(&["healthcheck", "run", "greeting"]).code, 0);
     podman.ok(&["exec", "greeting", "herd", "start", "reader"]);
     podman.healthy("greeting");
     // The web server dies: the container ends with 128 + 9.
@@ -488,6 +489,20 @@ fn below_unshare_it_needs_a_proc_of_its_own_and_says_so() {
     assert_eq!(
         without.stderr,
         "herd: /proc shows another PID namespace than herd's own: mount one there (unshare --mount-proc)\n"
+    );
+    let none = herd(&[
+        "--mount",
+        "sh",
+        "-c",
+        "mount -t tmpfs herd-test /proc && exec \"$@\"",
+        "sh",
+    ]);
+    assert_eq!(
+        (none.code, none.stderr.as_str()),
+        (
+            1,
+            "herd: there is no /proc to look at processes in: mount one there (mount -t proc proc /proc)\n"
+        )
     );
     let with = herd(&["--mount-proc"]);
     assert_eq!(with.code, 0, "{with:?}");

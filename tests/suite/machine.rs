@@ -9,6 +9,7 @@ mod crash;
 mod dhcp;
 mod fixture;
 mod fstab;
+mod goals;
 mod hangs;
 mod harm;
 mod login;

@@ -1,5 +1,5 @@
 //! The names under which the binary is what people know from an init: `shutdown`, `reboot`, `poweroff`, `halt`,
-//! `telinit`, and `init` where that is not the first process. Their words become herd's.
+//! `telinit`, `runlevel`, and `init` where that is not the first process. Their words become herd's.
 //!
 //! The options are those of sysvinit and systemd that mean something here; any other is refused.
 #![forbid(unsafe_code)]
@@ -18,6 +18,7 @@ pub fn in_words_of_herd(words: &[OsString]) -> Option<Words> {
     let power = match name {
         "shutdown" => return Some(shutdown(rest)),
         "telinit" | "init" => return Some(telinit(name, rest)),
+        "runlevel" => return Some(runlevel(rest)),
         "reboot" => Power::Reboot,
         "poweroff" => Power::PowerOff,
         "halt" => Power::Halt,
@@ -146,6 +147,25 @@ fn telinit(name: &str, rest: &[OsString]) -> Words {
     Ok(words.map(OsString::from).collect())
 }
 
+/// runlevel(8): which was before and which is now; of another utmp if one is named.
+fn runlevel(rest: &[OsString]) -> Words {
+    const NAME: &str = "runlevel";
+    let mut words = herd(NAME);
+    let mut file = None;
+    for word in rest {
+        match word.to_str() {
+            Some("-q" | "--quiet") => words.push("--quiet".into()),
+            Some("-h" | "--help") => words.push("--help".into()),
+            Some(text) if text.starts_with('-') => return Err(unknown(NAME, text)),
+            _ if file.is_some() => return Err(format!("{NAME}: takes one file at most")),
+            _ => file = Some(word.clone()),
+        }
+    }
+    words.push("--".into());
+    words.extend(file);
+    Ok(words)
+}
+
 #[cfg(test)]
 mod tests {
     use clap::Parser;
@@ -192,6 +212,8 @@ mod tests {
             ("telinit S", "goal rescue --no-wait"),
             ("telinit 3", "goal multi-user --no-wait"),
             ("telinit q", "rescan"),
+            ("/sbin/runlevel", "runlevel --"),
+            ("runlevel -q /run/utmp", "runlevel --quiet -- /run/utmp"),
         ];
         for (typed, expected) in cases {
             assert_eq!(said(typed).as_deref(), Ok(expected), "{typed}");
@@ -213,6 +235,11 @@ mod tests {
                 "shutdown -ck",
                 "shutdown: -c and -k are two different things",
             ),
+            (
+                "runlevel -x",
+                "runlevel: \"-x\" is no option of it; herd(8) lists them",
+            ),
+            ("runlevel a b", "runlevel: takes one file at most"),
             ("telinit", "telinit: takes one of 0 1 2 3 4 5 6 s S q Q"),
             ("init 7", "init: \"7\" is none of 0 1 2 3 4 5 6 s S q Q"),
             (

@@ -59,8 +59,11 @@ pub(super) fn all_are_active(
 }
 
 /// A oneshot that has done its work and a unit whose conditions do not hold are as they should be; so is one that
-/// nobody has asked for.
+/// nobody has asked for, and one that somebody has stopped.
 fn is_well(unit: &ListEntry) -> bool {
+    if unit.stopped {
+        return true;
+    }
     match unit.state {
         State::Active | State::Reloading => true,
         State::Inactive => {

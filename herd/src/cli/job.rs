@@ -84,11 +84,6 @@ pub(super) fn shutdown(places: &Places, screen: &mut Screen, force: bool, wait: 
     }
 }
 
-pub(super) fn goal(places: &Places, screen: &mut Screen, unit: &str, wait: bool) -> Outcome {
-    let unit = name(unit)?;
-    run(places, screen, &Call::Goal { unit, wait }, !wait)
-}
-
 pub(super) fn rescan(places: &Places, screen: &mut Screen) -> Outcome {
     let mut client = places.connect()?;
     let reply: RescanReply = client.call(&Call::Rescan, Some(ANSWER_TIMEOUT))?;
@@ -118,7 +113,7 @@ pub(super) fn rescan(places: &Places, screen: &mut Screen) -> Outcome {
 }
 
 /// A job may take as long as its units may, which have limits of their own.
-fn run(places: &Places, screen: &mut Screen, call: &Call, is_quick: bool) -> Outcome {
+pub(super) fn run(places: &Places, screen: &mut Screen, call: &Call, is_quick: bool) -> Outcome {
     let mut client = places.connect()?;
     let Empty {} = client.call(call, is_quick.then_some(ANSWER_TIMEOUT))?;
     done(screen)

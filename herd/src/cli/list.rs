@@ -2,19 +2,36 @@
 
 use std::process::ExitCode;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+
 use super::failure::Failure;
 use super::places::Places;
 use super::screen::{Colour, Screen};
 use super::status::{colour_of, flags, in_order, is_shown};
 use super::table::{Cell, lines};
 use crate::control::client::ANSWER_TIMEOUT;
-use crate::control::protocol::{Call, ListReply};
+use crate::control::protocol::{Call, ListReply, State};
 
-pub(super) fn list(places: &Places, screen: &mut Screen, all: bool) -> Result<ExitCode, Failure> {
+/// Reads a state, and lets completions know all there are.
+pub(super) fn states() -> impl TypedValueParser<Value = State> {
+    PossibleValuesParser::new(State::ALL.map(State::as_str))
+        .try_map(|word| State::from_name(&word).ok_or("there is no such state"))
+}
+
+/// Only units in one of these states, unless there is none.
+pub(super) fn list(
+    places: &Places,
+    screen: &mut Screen,
+    all: bool,
+    states: &[State],
+) -> Result<ExitCode, Failure> {
     let mut client = places.connect()?;
     let call = Call::List { all, usage: false };
     let mut reply: ListReply = client.call(&call, Some(ANSWER_TIMEOUT))?;
     in_order(&mut reply.units);
+    reply
+        .units
+        .retain(|unit| states.is_empty() || states.contains(&unit.state));
     if screen.json {
         screen.document(&reply.units)?;
         return Ok(ExitCode::SUCCESS);

@@ -12,6 +12,7 @@ mod completions;
 mod doctor;
 mod enable;
 mod failure;
+mod goal;
 pub mod init_tools;
 mod is_state;
 mod job;
@@ -47,6 +48,7 @@ use failure::Failure;
 use places::Places;
 use screen::Screen;
 
+use crate::control::protocol::State;
 use crate::pid1::tasks::{self, Task};
 use crate::prepare::chain;
 
@@ -147,6 +149,12 @@ pub enum Verb {
         /// Units too that are not enabled, or that a machine boots with.
         #[arg(short, long)]
         all: bool,
+        /// Only units in one of these states, separated by commas.
+        #[arg(long, value_name = "STATE", value_delimiter = ',', value_parser = list::states())]
+        state: Vec<State>,
+        /// Only units that have failed.
+        #[arg(long)]
+        failed: bool,
     },
     /// Print the files of a unit, drop-ins included.
     Cat { unit: String },
@@ -175,11 +183,11 @@ pub enum Verb {
         #[arg(long)]
         strict: bool,
     },
-    /// Exit 0 when one of the units is active; with --all, when all that should be are.
+    /// Exit 0 when one of the units is active; with --all, when none is missing that should be.
     IsActive {
         #[arg(required_unless_present = "all")]
         units: Vec<String>,
-        /// Every enabled unit and what it needs; prints those that are not active.
+        /// Every enabled unit and what it needs; prints those that are not as they should be.
         #[arg(short, long, conflicts_with = "units")]
         all: bool,
         /// Print nothing.
@@ -199,13 +207,20 @@ pub enum Verb {
         #[command(subcommand)]
         action: network::Action,
     },
-    /// Bring the machine to a unit and what belongs to it: rescue, multi-user, default.
+    /// Bring the machine to a unit and what belongs to it: rescue, multi-user, default; or say what the goal is.
     #[command(visible_alias = "isolate")]
     Goal {
-        unit: String,
+        unit: Option<String>,
         /// Return at once instead of when it is done.
-        #[arg(long)]
+        #[arg(long, requires = "unit")]
         no_wait: bool,
+    },
+    /// What `runlevel` runs.
+    #[command(hide = true)]
+    Runlevel {
+        #[arg(short, long)]
+        quiet: bool,
+        file: Option<PathBuf>,
     },
     /// Stop everything in order, and herd; a machine that herd booted is switched off.
     Shutdown {
@@ -347,7 +362,11 @@ fn verb(cli: &Cli, screen: &mut Screen) -> Result<ExitCode, Failure> {
         } => job::kill(&places()?, screen, units, signal, *whom),
         Verb::Freeze { units } => job::freeze(&places()?, screen, units),
         Verb::Thaw { units } => job::thaw(&places()?, screen, units),
-        Verb::List { all } => list::list(&places()?, screen, *all),
+        Verb::List { all, state, failed } => {
+            let failed = failed.then_some(State::Failed);
+            let states: Vec<State> = state.iter().copied().chain(failed).collect();
+            list::list(&places()?, screen, *all, &states)
+        }
         Verb::Cat { unit } => cat::cat(&places()?, screen, unit),
         Verb::Check { paths } => check::check(&cli.global, screen, paths),
         Verb::Plan { unit } => plan::plan(&places()?, screen, unit),
@@ -365,7 +384,11 @@ fn verb(cli: &Cli, screen: &mut Screen) -> Result<ExitCode, Failure> {
         }
         Verb::IsFailed { units, quiet } => is_state::is_failed(&places()?, screen, units, *quiet),
         Verb::Network { action } => network::network(&places()?, screen, action),
-        Verb::Goal { unit, no_wait } => job::goal(&places()?, screen, unit, !*no_wait),
+        Verb::Goal { unit, no_wait } => match unit {
+            Some(unit) => goal::aim(&places()?, screen, unit, !*no_wait),
+            None => goal::show(&places()?, screen),
+        },
+        Verb::Runlevel { quiet, file } => goal::run_level(screen, file.as_deref(), *quiet),
         Verb::Shutdown {
             cancel: true,
             no_wall,

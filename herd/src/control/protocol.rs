@@ -356,6 +356,18 @@ pub struct Info {
     pub units: i64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ending: Option<Ending>,
+    /// What the machine was to come to, the present one first; none of a herd that did not boot it.
+    #[serde(default)]
+    pub goals: Vec<Goal>,
+}
+
+/// A unit that the machine was to come to, and when it did.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Goal {
+    pub name: String,
+    pub since: i64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reached: Option<i64>,
 }
 
 /// The end of the machine that is scheduled, or has begun.
@@ -396,6 +408,15 @@ pub enum State {
 }
 
 impl State {
+    pub const ALL: [Self; 6] = [
+        Self::Inactive,
+        Self::Activating,
+        Self::Active,
+        Self::Reloading,
+        Self::Deactivating,
+        Self::Failed,
+    ];
+
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Inactive => "inactive",
@@ -405,6 +426,10 @@ impl State {
             Self::Deactivating => "deactivating",
             Self::Failed => "failed",
         }
+    }
+
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.as_str() == name)
     }
 }
 
@@ -431,6 +456,9 @@ pub struct ListEntry {
     pub boot: bool,
     pub changed: bool,
     pub broken: bool,
+    /// It is down, or on its way, because somebody asked for that.
+    #[serde(default)]
+    pub stopped: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub main_pid: Option<i32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]

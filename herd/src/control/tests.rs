@@ -680,6 +680,10 @@ fn the_description_lists_the_fields_of_each_type() {
         ending: Some(ending.clone()),
         ..Info::default()
     };
+    let goal = Goal {
+        reached: Some(1),
+        ..Goal::default()
+    };
     let description = description();
     let cases = [
         (
@@ -823,6 +827,7 @@ fn the_description_lists_the_fields_of_each_type() {
         ),
         ("reply", "Info", json_of(info), json_of(Info::default())),
         ("type", "Ending", json_of(ending), json_of(bare_ending)),
+        ("type", "Goal", json_of(goal), json_of(Goal::default())),
         ("reply", "Start", json_of(Empty {}), json_of(Empty {})),
         (
             "reply",

@@ -137,10 +137,7 @@ impl Daemon {
             self.options.search.boot = Some(before);
             return Err(problem.into());
         }
-        let goal_now = self.supervisor.id(goal);
-        let goal_now = goal_now.and_then(|id| self.supervisor.service(id));
-        self.has_arrived = goal_now
-            .is_some_and(|goal| matches!(goal.state(), crate::supervisor::State::Active(_)));
+        self.has_new_goal(goal);
         self.note(&format!("the goal is {goal} now"));
         // Who comes out of the emergency shell has mended it.
         self.look_again();
@@ -406,6 +403,7 @@ impl Daemon {
             started_at: self.started_at,
             uptime_usec: clock::wall().0 - self.started_at,
             ending: self.ending_of_machine(),
+            goals: self.goals.told(),
             units: i64::try_from(self.supervisor.services().count()).unwrap_or(i64::MAX),
         }
     }

@@ -147,8 +147,7 @@ pub(crate) struct Daemon {
     breaks: u32,
     ending: power::Ending,
     console: Option<Console>,
-    /// The goal of the boot has been reached: the console is theirs who log in there.
-    has_arrived: bool,
+    goals: goal::Goals,
     started_at: i64,
     began: Time,
     /// The soft limit that herd itself was started with, for its services.
@@ -371,7 +370,7 @@ impl Daemon {
 
     /// A line in herd's own log, and on the console of a machine that is on its way up or down.
     fn note(&self, text: &str) {
-        let is_on_its_way = !self.has_arrived || self.ending.has_begun();
+        let is_on_its_way = !self.goals.have_arrived() || self.ending.has_begun();
         if is_on_its_way && !self.options.mode.is_quiet() {
             self.tell_console(text);
         }

@@ -109,7 +109,9 @@ impl Daemon {
         }) {
             return Some(*id);
         }
-        let cgroups = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
+        // Below a group that was delegated to it a service names groups as it likes.
+        let cgroups = std::fs::read(format!("/proc/{pid}/cgroup")).ok()?;
+        let cgroups = String::from_utf8_lossy(&cgroups);
         let base = self.surface.cgroup_base.as_deref();
         if let Some(base) = base {
             let marker = format!("/{base}/");

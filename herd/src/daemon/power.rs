@@ -15,8 +15,9 @@ use units::{Haste, Power, UnitName};
 use super::units_at_hand::NotAtHand;
 use super::{Daemon, clock};
 use crate::control::protocol::{Ending as WireEnding, Refusal, Schedule, ShutdownReply, Way};
+use crate::pid1::login_records::{self, run_level};
 use crate::pid1::power::NO_LOGIN;
-use crate::pid1::{guard, login_records, power, wall, warnings};
+use crate::pid1::{guard, power, wall, warnings};
 use crate::supervisor::explain::duration;
 use crate::supervisor::state::Ending as Signalled;
 use crate::supervisor::{Service, ServiceId, State, Time};
@@ -142,6 +143,9 @@ impl Daemon {
             wall::say_to_all(&words);
         }
         self.record_end(wish);
+        if let Some(level) = run_level::of_end(wish) {
+            self.record_run_level(level, clock::wall().0);
+        }
     }
 
     fn record_end(&mut self, wish: Power) {

@@ -189,6 +189,7 @@ impl Daemon {
                     boot: self.is_of_boot(&unit.source.path),
                     changed: service.is_changed(),
                     broken: self.supervisor.is_broken(id),
+                    stopped: self.supervisor.is_stopped_by_hand(id),
                     main_pid: state.main().map(|main| main.pid.0),
                     memory: used
                         .memory_current
@@ -318,7 +319,9 @@ impl Daemon {
             let boot = self.options.search.boot.as_ref();
             boot.and_then(|boot| self.supervisor.id(&boot.goal)) == Some(id)
         };
-        self.has_arrived = self.has_arrived || matches!(state, State::Active(_)) && is_goal();
+        if matches!(state, State::Active(_)) && is_goal() {
+            self.arrive();
+        }
         if matches!(state, State::Active(_) | State::Failed(_)) && name.as_str() == LOCAL_FS {
             self.begin_logs(matches!(state, State::Active(_)));
         }
@@ -517,9 +520,10 @@ fn add_up(pids: &[i32]) -> (Option<u64>, Option<u64>, Option<u64>) {
     let mut found = false;
     let (mut memory, mut cpu, mut tasks) = (0_u64, 0_u64, 0_u64);
     for pid in pids {
-        let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else {
+        let Ok(stat) = std::fs::read(format!("/proc/{pid}/stat")) else {
             continue;
         };
+        let stat = String::from_utf8_lossy(&stat);
         let Some((_, rest)) = stat.rsplit_once(')') else {
             continue;
         };

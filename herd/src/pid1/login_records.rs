@@ -4,6 +4,8 @@
 //! written at once. Sessions are written by those who make them (agetty, login, sshd).
 #![forbid(unsafe_code)]
 
+pub mod run_level;
+
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, chown};
@@ -108,7 +110,8 @@ pub(super) fn write_boot() -> io::Result<()> {
     let release = kernel_release();
     let now = clock_gettime(ClockId::Realtime);
     let at = now.tv_sec.saturating_mul(1_000_000) + now.tv_nsec / 1_000;
-    file.write_all(&mark(BOOT_TIME, "reboot", &release, at).encode())
+    let boot = mark(BOOT_TIME, "reboot", &release, at).encode();
+    file.write_all(&[boot, run_level::place()].concat())
 }
 
 /// Appends that the machine has begun: once for each time that a kernel has, and so not after a soft reboot.

@@ -8,7 +8,7 @@ use units::UnitName;
 use super::event::ServiceId;
 use super::service::Service;
 use super::set::{Job, Supervisor};
-use super::state::{Ending, ReloadStep, Stage, State, Waiting};
+use super::state::{Ending, ReloadStep, Rest, Stage, State, Then, Waiting};
 use super::time::Time;
 
 impl Supervisor {
@@ -58,6 +58,26 @@ impl Supervisor {
 
     pub fn is_broken(&self, id: ServiceId) -> bool {
         self.entry(id).is_some_and(|entry| entry.broken)
+    }
+
+    /// Whether the service is down, or on its way, because somebody asked for that: itself or what it needs was
+    /// stopped, or its failure forgotten. Never while herd itself ends.
+    pub fn is_stopped_by_hand(&self, id: ServiceId) -> bool {
+        let Some(entry) = self.entry(id).filter(|_| !self.is_shutting_down()) else {
+            return false;
+        };
+        match (&entry.job, entry.service.state()) {
+            (Some(Job::Stop(rest)), _) => *rest == Rest::Stopped,
+            (Some(Job::Start | Job::Restart), _) => false,
+            (None, State::Inactive(rest)) => *rest == Rest::Stopped,
+            (
+                None,
+                State::StopCommand { then, .. }
+                | State::Stopping { then, .. }
+                | State::StopPost { then, .. },
+            ) => *then == Then::Rest(Rest::Stopped),
+            (None, _) => false,
+        }
     }
 
     /// The first of those a start waits for, at the end of the chain of waits.
