@@ -461,6 +461,7 @@ fn substate_of(state: &State) -> &'static str {
         State::Inactive(Rest::Bound(_)) => "bound",
         State::Inactive(Rest::Conflict(_)) => "conflict",
         State::Inactive(Rest::Unneeded) => "unneeded",
+        State::Inactive(Rest::Undone) => "undone",
         State::Inactive(Rest::Killed) => "killed",
         State::Inactive(Rest::Restarting) => "restarting",
         State::Delayed { .. } => "delayed",

@@ -274,6 +274,7 @@ impl Daemon {
             paused_since: None,
             reads_anyway: false,
             rescan_at: None,
+            elsewhere: super::elsewhere::Elsewhere::default(),
             sweep_at: None,
             memory_again: Vec::new(),
             terminations: 0,

@@ -8,6 +8,7 @@ mod activation;
 pub mod arrival;
 mod deactivation;
 mod define;
+mod elsewhere;
 pub mod ending;
 pub mod event;
 pub mod explain;

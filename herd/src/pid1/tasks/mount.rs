@@ -9,7 +9,7 @@ use clap::Args;
 
 use super::line::Line;
 use super::{TaskError, tell};
-use crate::mount_table::unescaped_path;
+use crate::mount_table::mount_points;
 
 /// The words of the unit that was made of the line.
 #[derive(Debug, Clone, Args)]
@@ -76,6 +76,5 @@ impl Order {
 
 fn is_mounted(target: &Path) -> bool {
     let text = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    let points = text.lines().filter_map(|line| line.split(' ').nth(4));
-    points.map(unescaped_path).any(|point| point == target)
+    mount_points(&text).any(|point| point == target)
 }

@@ -1,4 +1,5 @@
 //! The supervisor against a simulated world, its transition matrix, and its rules one by one.
+mod elsewhere;
 mod ending;
 mod explain;
 mod graph;
