@@ -38,6 +38,7 @@ mod sources;
 mod spawn;
 mod start;
 mod units_at_hand;
+mod waits;
 mod watch;
 
 use std::any::Any;
@@ -151,6 +152,7 @@ pub(crate) struct Daemon {
     ending: power::Ending,
     console: Option<Console>,
     goals: goal::Goals,
+    words: waits::Words,
     started_at: i64,
     began: Time,
     /// The soft limit that herd itself was started with, for its services.
@@ -286,6 +288,7 @@ impl Daemon {
         }
         self.read_tables_when_due();
         self.go_on_ending();
+        self.say_what_is_waited_for();
         self.turn();
         self.tell_ready();
     }
@@ -306,6 +309,7 @@ impl Daemon {
             self.sweep_at,
             self.paused_since.map(|at| at + PATIENCE),
             self.elsewhere.deadline(),
+            self.words_due(),
             self.ending.deadline(),
             memory,
         ];

@@ -289,6 +289,7 @@ impl Daemon {
             ending: super::power::Ending::default(),
             console,
             goals: super::goal::Goals::default(),
+            words: super::waits::Words::default(),
             started_at: clock::wall().0,
             began,
             open_files,

@@ -20,6 +20,7 @@ pub mod set;
 pub mod state;
 mod tickets;
 pub mod time;
+mod waits;
 
 pub use action::Action;
 pub use arrival::Arrival;

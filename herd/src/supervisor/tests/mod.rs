@@ -10,4 +10,5 @@ mod random;
 mod simulation;
 mod stage;
 mod units_at_random;
+mod waits;
 mod world;
