@@ -2,8 +2,27 @@
 #![forbid(unsafe_code)]
 
 use std::ffi::OsStr;
+use std::fs;
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+/// A table as text, empty where there is none. The name of a mount point need not be text, and anybody may have given it
+/// (fuse): bytes that are none get the escapes which the kernel itself gives to blanks, so that one such line does not
+/// hide the others.
+pub(crate) fn read(path: &Path) -> String {
+    escaped(&fs::read(path).unwrap_or_default())
+}
+
+fn escaped(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        text.push_str(chunk.valid());
+        for byte in chunk.invalid() {
+            text.push_str(&format!("\\{byte:03o}"));
+        }
+    }
+    text
+}
 
 /// `\040` is a blank; any byte may be written so.
 pub(crate) fn unescaped(field: &[u8]) -> Vec<u8> {
@@ -41,6 +60,13 @@ pub(crate) fn mount_points(text: &str) -> impl Iterator<Item = PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_that_is_no_text_keeps_its_bytes_and_its_neighbours() {
+        let text = escaped(b"x /srv/\xe4\\040\xf6 tmpfs\ny /\xc3\xa4 tmpfs\n");
+        assert_eq!(text, "x /srv/\\344\\040\\366 tmpfs\ny /ä tmpfs\n");
+        assert_eq!(unescaped(b"/srv/\\344\\040\\366"), b"/srv/\xe4 \xf6");
+    }
 
     #[test]
     fn three_octal_digits_behind_a_backslash_are_a_byte_and_nothing_else_is() {

@@ -349,3 +349,18 @@ fn private_mounts_say_whose_later_mounts_are_seen() {
     let open = plan("namespaces = ['mount']\nprivate_mounts = false");
     assert!(open.contains("let later mounts of the host in"), "{open}");
 }
+
+/// Who may mount (fuse lets every user) may have given the name.
+#[test]
+fn a_mount_point_of_the_machine_whose_name_is_no_text_keeps_nobody_from_starting() {
+    if !needs::root() {
+        return;
+    }
+    let odd = "odd=$(printf 'odd\\344') && mkdir $odd && mount -t tmpfs herd-test $odd";
+    let unit =
+        "command = 'sleep 1000'\nboxed = true\nrestart = 'no'\nrequires_mounts_for = ['/run']";
+    let herd = Herd::builder().unit("web", unit).apart_with(odd).start();
+    herd.ok(&["start", "web"]);
+    assert_eq!(herd.state("web"), "active");
+    assert!(herd.shutdown().success());
+}

@@ -212,6 +212,21 @@ fn a_main_unit_that_is_not_there_or_broken_is_told_before_anything_starts() {
     let out = container.out();
     assert!(out.contains("did you mean `command`?"), "{out}");
     assert!(!out.contains("active"), "{out}");
+    // Sound by itself, and nothing that could ever run.
+    let needs_it = "command = 'true'\nrequires = ['cache']\nafter = ['cache']";
+    let image = Image::minimal()
+        .unit("db", "command = 'sleep 1000'")
+        .unit("web", needs_it);
+    let mut container = Container::of(image)
+        .arguments(&["--exit-with", "web"])
+        .start();
+    assert_eq!(container.wait_end(), 1);
+    let out = container.out();
+    assert!(
+        out.starts_with("herd: --exit-with web: error: there is no unit cache\n"),
+        "{out}"
+    );
+    assert!(!out.contains("active"), "{out}");
 }
 
 #[test]
@@ -360,6 +375,40 @@ fn a_container_without_anything_left_to_run_ends() {
     let mut container = Container::of(image).start();
     assert_eq!(container.wait_end(), 3);
     container.wait_out("nothing is left to run; stopping everything in order");
+}
+
+#[test]
+fn a_container_without_anything_to_run_ends_and_says_why() {
+    if !ready() {
+        return;
+    }
+    let broken = "comand = 'true'";
+    let nothing = "herd     * nothing is left to run; stopping everything in order";
+    let none = "herd     * /etc/herd/enabled has no unit to run; stopping everything in order";
+    for (image, word) in [
+        (Image::minimal(), none),
+        (Image::minimal().unit("web", broken), none),
+        (Image::minimal().unit("all", "kind = 'target'"), nothing),
+        // One that is in error is no success, whatever the others did.
+        (
+            Image::minimal()
+                .unit("web", broken)
+                .unit("job", "command = 'true'\noneshot = true"),
+            nothing,
+        ),
+    ] {
+        let mut container = Container::of(image).start();
+        assert_eq!(container.wait_end(), 1, "{}", container.out());
+        let out = container.out();
+        assert!(out.contains(word), "no {word:?} in {out}");
+    }
+    // Units may come later.
+    let image = Image::minimal();
+    let mut container = Container::of(image)
+        .arguments(&["--when-done", "stay"])
+        .start();
+    container.wait_out("process 1 of a container");
+    container.stop();
 }
 
 #[test]

@@ -490,6 +490,20 @@ fn below_unshare_it_needs_a_proc_of_its_own_and_says_so() {
         without.stderr,
         "herd: /proc shows another PID namespace than herd's own: mount one there (unshare --mount-proc)\n"
     );
+    let none = herd(&[
+        "--mount",
+        "sh",
+        "-c",
+        "mount -t tmpfs herd-test /proc && exec \"$@\"",
+        "sh",
+    ]);
+    assert_eq!(
+        (none.code, none.stderr.as_str()),
+        (
+            1,
+            "herd: there is no /proc to look at processes in: mount one there (mount -t proc proc /proc)\n"
+        )
+    );
     let with = herd(&["--mount-proc"]);
     assert_eq!(with.code, 0, "{with:?}");
     assert!(

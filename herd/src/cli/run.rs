@@ -1,5 +1,6 @@
 //! `herd run` and `herd daemon`: becoming the service manager.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -147,19 +148,28 @@ fn main_unit(search: &SearchPath, name: UnitName) -> Result<UnitName, Failure> {
     }
     let facts = units::host_facts();
     let parsed = units::load_one(search, &name, &facts);
-    if let Some(unit) = parsed.unit {
-        return Ok(unit.name);
-    }
-    if let Some(real) = units::load::load(search, &facts).aliases.remove(&name) {
-        return Ok(real);
-    }
+    let with_it = SearchPath {
+        also: BTreeSet::from([name.clone()]),
+        ..search.clone()
+    };
+    let mut loaded = units::load::load(&with_it, &facts);
+    // Sound by itself, it may still require what cannot be had.
+    let unsound = match parsed.unit {
+        Some(unit) => match loaded.broken.remove(&unit.name) {
+            Some(diagnostics) => diagnostics,
+            None => return Ok(unit.name),
+        },
+        None => match loaded.aliases.remove(&name) {
+            Some(real) => return Ok(real),
+            None => parsed.diagnostics,
+        },
+    };
     let code = if parsed.is_missing {
         NO_SUCH_UNIT
     } else {
         FAILED
     };
-    let texts: Vec<String> = parsed
-        .diagnostics
+    let texts: Vec<String> = unsound
         .iter()
         .map(|diagnostic| diagnostic.render(false).trim_end().to_owned())
         .collect();

@@ -12,7 +12,7 @@ use sandbox::Host;
 use units::Unit;
 use units::unit::{Check, Comparison, Conditions, Test};
 
-use crate::mount_table::unescaped_path;
+use crate::mount_table::{self, unescaped_path};
 use crate::pid1::place::Place;
 use crate::supervisor::event::CheckResult;
 use crate::users::Users;
@@ -94,7 +94,7 @@ fn holds(test: &Test, facts: Facts<'_>) -> bool {
         }),
         Test::Virtualization(kind) => virtualization(kind),
         Test::KernelCommandLine(word) => {
-            let line = fs::read_to_string("/proc/cmdline").unwrap_or_default();
+            let line = crate::pid1::command_line::of_kernel();
             line.split_whitespace().any(|have| {
                 have == word || (!word.contains('=') && have.split('=').next() == Some(word))
             })
@@ -247,8 +247,8 @@ fn vm() -> Option<&'static str> {
 
 /// The innermost mount of `/etc/fstab` on the way to `path`, when it is not there.
 fn missing_mount(path: &Path) -> Option<PathBuf> {
-    let table = fs::read_to_string("/etc/fstab").unwrap_or_default();
-    let mounted = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    let table = mount_table::read(Path::new("/etc/fstab"));
+    let mounted = mount_table::read(Path::new("/proc/self/mounts"));
     let second = |line: &str| line.split_whitespace().nth(1).map(unescaped_path);
     let here: Vec<PathBuf> = mounted.lines().filter_map(second).collect();
     let entries = table

@@ -5,7 +5,7 @@
 //! `pid1/fstab/watched.rs`.
 #![forbid(unsafe_code)]
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::time::Duration;
@@ -15,6 +15,7 @@ use units::UnitName;
 
 use super::sources::Source;
 use super::{Daemon, clock};
+use crate::mount_table;
 use crate::pid1;
 use crate::pid1::fstab::watched::{Seen, Tables};
 use crate::supervisor::{Event, Time};
@@ -88,12 +89,12 @@ impl Daemon {
     fn read_tables(&mut self) {
         self.elsewhere.read_at = None;
         self.elsewhere.last_read = Some(clock::now());
-        let swaps = fs::read_to_string(SWAPS).unwrap_or_default();
-        let tables = match fs::read(MOUNTS) {
-            // A mount point need not be text; what is not has no unit.
-            Ok(mounts) => Tables::read(&String::from_utf8_lossy(&mounts), &swaps),
-            Err(error) => return self.note(&format!("cannot read {MOUNTS}: {error}")),
-        };
+        let [mounts, swaps] = [MOUNTS, SWAPS].map(|path| mount_table::read(Path::new(path)));
+        // What cannot be read says nothing of what is gone: the root is always there, and a line of titles.
+        if mounts.is_empty() || (swaps.is_empty() && Path::new(SWAPS).exists()) {
+            return self.note("cannot read the kernel's tables of mounts and swaps");
+        }
+        let tables = Tables::read(&mounts, &swaps);
         let units = pid1::units_of_fstab();
         // Below /dev nothing has to be waited for.
         let real = |path: &Path| match path.starts_with("/dev") {

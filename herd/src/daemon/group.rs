@@ -97,9 +97,11 @@ pub(super) fn own_children() -> Vec<i32> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
     pids.filter(|pid| {
-        let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else {
+        // A process gives itself its name, of any bytes.
+        let Ok(stat) = fs::read(format!("/proc/{pid}/stat")) else {
             return false;
         };
+        let stat = String::from_utf8_lossy(&stat);
         let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
         let mut fields = fields.split_whitespace();
         fields.next() != Some("Z") && fields.next() == Some(own.as_str())

@@ -37,7 +37,8 @@ impl Daemon {
         for word in words {
             // What herd itself runs for a boot says what it waits for, and no more.
             let is_status = matches!(word, Word::Notice(Notice::Status(_)));
-            if !speaks_notify && !(is_status && self.is_brought_along(id)) {
+            let is_heard = speaks_notify || is_status && self.is_brought_along(id);
+            if !is_heard {
                 continue;
             }
             match word {
@@ -112,7 +113,9 @@ impl Daemon {
         }) {
             return Some(*id);
         }
-        let cgroups = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
+        // Below a group that was delegated to it a service names groups as it likes.
+        let cgroups = std::fs::read(format!("/proc/{pid}/cgroup")).ok()?;
+        let cgroups = String::from_utf8_lossy(&cgroups);
         let base = self.surface.cgroup_base.as_deref();
         if let Some(base) = base {
             let marker = format!("/{base}/");

@@ -603,10 +603,17 @@ impl Daemon {
         if kills > runtime.oom_kills {
             runtime.oom_kills = kills;
             let name = runtime.name.clone();
-            self.say(
-                &name,
-                "out of memory: the kernel killed a process at its limit",
-            );
+            let limits = self
+                .supervisor
+                .service(id)
+                .and_then(|service| service.unit().limits.as_ref());
+            let where_at = match limits.is_some_and(|limits| limits.cgroup.memory.is_some()) {
+                true => "at its limit",
+                // The group counts whatever the cause.
+                false => "for want of it on the machine or in a group above",
+            };
+            let text = format!("out of memory: the kernel killed a process {where_at}");
+            self.say(&name, &text);
             // v1 cannot take the whole group down by itself.
             if plan.oom_group == cgroup::OomGroup::Herd {
                 self.kill_all(id, units::Signal::KILL);
@@ -654,7 +661,13 @@ impl Daemon {
     fn note_ending(&mut self, because_of: Option<ServiceId>) {
         let why = match because_of.and_then(|id| self.name(id)) {
             Some(name) => format!("{name} has ended"),
-            None => "nothing is left to run".to_owned(),
+            None if self.supervisor.services().next().is_some() => {
+                "nothing is left to run".to_owned()
+            }
+            None => match &self.options.search.enabled {
+                Some(directory) => format!("{} has no unit to run", directory.display()),
+                None => "there is no unit to run".to_owned(),
+            },
         };
         self.note(&format!("{why}; stopping everything in order"));
         self.manager.stopping();

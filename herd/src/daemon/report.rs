@@ -527,9 +527,10 @@ fn add_up(pids: &[i32]) -> (Option<u64>, Option<u64>, Option<u64>) {
     let mut found = false;
     let (mut memory, mut cpu, mut tasks) = (0_u64, 0_u64, 0_u64);
     for pid in pids {
-        let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else {
+        let Ok(stat) = std::fs::read(format!("/proc/{pid}/stat")) else {
             continue;
         };
+        let stat = String::from_utf8_lossy(&stat);
         let Some((_, rest)) = stat.rsplit_once(')') else {
             continue;
         };

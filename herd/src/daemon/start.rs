@@ -63,6 +63,10 @@ pub enum StartError {
         "/proc shows another PID namespace than herd's own: mount one there (unshare --mount-proc)"
     )]
     ForeignProc,
+    #[error(
+        "there is no /proc to look at processes in: mount one there (mount -t proc proc /proc)"
+    )]
+    NoProc,
     #[error("the unit directory {0} does not exist")]
     NoDirectory(PathBuf),
 }
@@ -84,11 +88,11 @@ pub fn run(options: Options) -> Result<Ended, StartError> {
         Mode::Machine(machine) => machine.began,
         Mode::Foreground | Mode::System | Mode::User => clock::now(),
     };
-    // What it says of a process would be about another one. Where there is none, the host's facts say so.
-    if fs::read_link("/proc/self")
-        .is_ok_and(|own| own.as_os_str() != &*std::process::id().to_string())
-    {
-        return Err(StartError::ForeignProc);
+    match fs::read_link("/proc/self") {
+        Ok(own) if own.as_os_str() == &*std::process::id().to_string() => {}
+        // What it says of a process would be about another one.
+        Ok(_) => return Err(StartError::ForeignProc),
+        Err(_) => return Err(StartError::NoProc),
     }
     // Before we open anything that could be taken for it.
     let inherited = sandbox::inherited_descriptors()

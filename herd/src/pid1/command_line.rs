@@ -7,6 +7,8 @@
 //! and `fsck.mode=` what systemd-fsck(8) says. What is not ours is the kernel's or somebody else's and passed over.
 #![forbid(unsafe_code)]
 
+use std::fs;
+
 use units::UnitName;
 
 use super::fstab::Check;
@@ -132,6 +134,11 @@ impl Wishes {
         let text = format!("{word:?} on the command line is passed over: {problem}");
         self.complaints.push(text);
     }
+}
+
+/// The line as the kernel keeps it. Loaders hand on any bytes: one that is no text leaves the other words as they are.
+pub fn of_kernel() -> String {
+    String::from_utf8_lossy(&fs::read("/proc/cmdline").unwrap_or_default()).into_owned()
 }
 
 /// The words of `/proc/cmdline`, where double quotes hold spaces together

@@ -21,6 +21,8 @@ pub const FIRST_BOOT: &str = "/run/herd/first-boot";
 pub const CLOCK: &str = "/var/lib/herd/clock";
 /// What systemd gives; services start with the soft limit they always had.
 const OPEN_FILES: u64 = 524_288;
+/// `__NEW_UTS_LEN` of the kernel.
+const LONGEST_NAME: usize = 64;
 
 /// Prepares the machine; says what was not possible.
 pub(super) fn prepare() -> Vec<String> {
@@ -77,24 +79,43 @@ fn open_console() -> io::Result<()> {
     outcome
 }
 
-/// hostname(5): the first line that is no comment.
+/// hostname(5): the first line that is no comment. A machine gets a name in any case.
 fn set_host_name() -> io::Result<()> {
-    let text = match fs::read_to_string("/etc/hostname") {
-        Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
-        Err(error) => return Err(error),
+    let (bytes, unread) = match fs::read("/etc/hostname") {
+        Ok(bytes) => (bytes, None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => (Vec::new(), None),
+        Err(error) => (Vec::new(), Some(error.to_string())),
     };
-    match host_name(&text) {
-        Some(name) => Ok(nix::unistd::sethostname(name)?),
-        // One that the kernel was started with stays.
-        None if rustix::system::uname().nodename().to_bytes() != b"(none)" => Ok(()),
-        None => Ok(nix::unistd::sethostname("localhost")?),
+    let (name, wrong) = host_name(&bytes);
+    // One that the kernel was started with stays.
+    let has_one = rustix::system::uname().nodename().to_bytes() != b"(none)";
+    if !name.is_empty() {
+        nix::unistd::sethostname(&name)?;
+    } else if !has_one {
+        nix::unistd::sethostname("localhost")?;
     }
+    let Some(problem) = unread.or(wrong) else {
+        return Ok(());
+    };
+    let name = rustix::system::uname();
+    let name = name.nodename().to_string_lossy();
+    let told = format!("/etc/hostname: {problem}; it is {name} now");
+    Err(io::Error::other(told))
 }
 
-fn host_name(text: &str) -> Option<&str> {
-    let mut lines = text.lines().map(str::trim);
-    lines.find(|line| !line.is_empty() && !line.starts_with('#'))
+/// As systemd takes it: what no host name can hold is left out, and what is too long cut.
+fn host_name(bytes: &[u8]) -> (String, Option<String>) {
+    let mut lines = bytes.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
+    let line = lines.find(|line| !line.is_empty() && !line.starts_with(b"#"));
+    let line = line.unwrap_or_default();
+    let can_be = |byte: &&u8| byte.is_ascii_alphanumeric() || b"-._".contains(*byte);
+    let kept = line.iter().filter(can_be).take(LONGEST_NAME);
+    let name: String = kept.map(|byte| char::from(*byte)).collect();
+    let wrong = (name.len() != line.len()).then(|| {
+        let line = line.escape_ascii();
+        format!("\"{line}\" is not up to {LONGEST_NAME} letters, digits, dots and dashes")
+    });
+    (name, wrong)
 }
 
 /// A clock without a battery begins in 1970; files from the future and certificates not yet valid follow.
@@ -133,7 +154,18 @@ mod tests {
 
     #[test]
     fn a_host_name_is_the_first_line_that_says_something() {
-        assert_eq!(host_name("# mine\n\n  web1 \nweb2\n"), Some("web1"));
-        assert_eq!(host_name("# none\n"), None);
+        let name = |text: &str| host_name(text.as_bytes());
+        assert_eq!(name("# mine\n\n  web1 \nweb2\n"), ("web1".to_owned(), None));
+        assert_eq!(name("# none\n"), (String::new(), None));
+    }
+
+    #[test]
+    fn what_no_host_name_can_hold_is_left_out_and_told() {
+        let (name, wrong) = host_name(b"my host\xe4!\n");
+        assert_eq!(name, "myhost");
+        let why = "\"my host\\xe4!\" is not up to 64 letters, digits, dots and dashes";
+        assert_eq!(wrong.as_deref(), Some(why));
+        let (name, wrong) = host_name(&[b'a'; 65]);
+        assert!(name.len() == 64 && wrong.is_some());
     }
 }

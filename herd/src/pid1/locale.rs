@@ -7,8 +7,9 @@ use std::fs;
 const FILES: [&str; 2] = ["/etc/locale.conf", "/etc/default/locale"];
 
 pub(super) fn variables() -> Vec<(String, String)> {
-    let text = FILES.iter().find_map(|path| fs::read_to_string(path).ok());
-    of(&text.unwrap_or_default())
+    let bytes = FILES.iter().find_map(|path| fs::read(path).ok());
+    // A comment may be in any encoding.
+    of(&String::from_utf8_lossy(&bytes.unwrap_or_default()))
 }
 
 fn of(text: &str) -> Vec<(String, String)> {

@@ -12,7 +12,7 @@
 #![forbid(unsafe_code)]
 
 mod builtin;
-mod command_line;
+pub mod command_line;
 mod early;
 pub mod fstab;
 pub mod guard;
@@ -30,7 +30,6 @@ pub mod wall;
 pub mod warnings;
 
 use std::ffi::{CString, OsString};
-use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -201,7 +200,7 @@ pub fn boot_of_this_machine() -> Option<Boot> {
 /// Of the kernel's command line and of our own arguments, which stand there too but for those of
 /// `init=/bin/sh`-like boots.
 fn wishes(words: &[OsString]) -> Wishes {
-    let line = fs::read_to_string("/proc/cmdline").unwrap_or_default();
+    let line = command_line::of_kernel();
     let mut heard = command_line::words(&line);
     let own = words.iter().skip(1).filter_map(|word| word.to_str());
     heard.extend(own.map(str::to_owned));

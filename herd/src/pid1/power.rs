@@ -245,7 +245,9 @@ fn programs() -> Vec<Program> {
     let program = |entry: fs::DirEntry| {
         use std::os::unix::fs::MetadataExt;
         let pid: i32 = entry.file_name().to_str()?.parse().ok()?;
-        let comm = fs::read_to_string(entry.path().join("comm")).ok()?;
+        // Any bytes: a process gives itself its name.
+        let comm = fs::read(entry.path().join("comm")).ok()?;
+        let comm = String::from_utf8_lossy(&comm);
         let file = entry.path().join("cmdline");
         let left = deadline.saturating_duration_since(now());
         let words = within(left.max(SHORTEST), move || fs::read(file));

@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::mount_table::unescaped_path;
+use crate::mount_table::{self, unescaped_path};
 
 /// A line of `/proc/swaps`.
 #[derive(Debug, PartialEq, Eq)]
@@ -17,7 +17,7 @@ pub(super) struct Swap {
 
 /// Those in use, as the kernel lists them.
 pub(super) fn in_use() -> Vec<Swap> {
-    swaps(&fs::read_to_string("/proc/swaps").unwrap_or_default())
+    swaps(&mount_table::read(Path::new("/proc/swaps")))
 }
 
 impl Swap {

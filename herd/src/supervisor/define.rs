@@ -30,6 +30,9 @@ impl Supervisor {
             }
             present.insert(name);
         }
+        let mut unsound = enabled.intersection(&broken);
+        self.ending.has_broken = unsound.any(|name| self.id(name).is_none());
+        self.ending.may_be_done = true;
         let mut start = Vec::new();
         let mut stop = Vec::new();
         for id in self.ids() {

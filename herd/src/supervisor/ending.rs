@@ -42,6 +42,8 @@ pub(super) struct Ending {
     pub(super) may_be_done: bool,
     /// Seen to be alive when that was last asked: most likely it still is.
     alive: Option<ServiceId>,
+    /// An enabled unit is in error, and never was anything else.
+    pub(super) has_broken: bool,
 }
 
 /// What SIGKILL gets at the end of an ordered stop that has a limit.
@@ -211,19 +213,21 @@ impl Supervisor {
             return;
         }
         self.ending.alive = self.ids().into_iter().find(|id| self.keeps_herd(*id));
+        if self.ending.alive.is_some() {
+            return;
+        }
         let services = || self.entries.iter().flatten().map(|entry| &entry.service);
         let was_anything = services().any(|service| {
             let never = matches!(service.state(), State::Inactive(Rest::NeverStarted));
             !never && service.unit().kind != Kind::Target
         });
-        if self.ending.alive.is_some() || !was_anything {
-            return;
-        }
         // The one that failed first is most likely why the others did.
         let failed = services().filter(|service| matches!(service.state(), State::Failed(_)));
-        let code = failed
-            .min_by_key(|service| service.since())
-            .map_or(0, exit_code);
+        let code = match failed.min_by_key(|service| service.since()) {
+            Some(service) => exit_code(service),
+            // Whoever started herd to run something would take 0 for its success.
+            None => u8::from(self.ending.has_broken || !was_anything),
+        };
         self.actions.push(Action::Ending { because_of: None });
         self.shut_down(now, code);
     }

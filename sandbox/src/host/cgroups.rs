@@ -58,7 +58,7 @@ pub fn parse_cgroup(text: &str) -> BTreeMap<String, PathBuf> {
 pub(super) fn detect() -> Result<Cgroups, HostError> {
     let mounts = parse_mountinfo(&status::text(Path::new("/proc/self/mountinfo"))?);
     // A kernel without cgroups has no such file; that is a fact, not a failure.
-    let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let groups = status::text(Path::new("/proc/self/cgroup")).unwrap_or_default();
     let mut cgroups = layout(&mounts, &parse_cgroup(&groups));
     if let Some(v2) = &mut cgroups.v2 {
         v2.writable = v2.writable && is_writable(&v2.own);

@@ -63,11 +63,17 @@ pub(super) fn number(path: &Path) -> Result<u64, HostError> {
     })
 }
 
+/// The lines that are text. A mount point's name, a group's or a program's need not be, and a stranger may have given it;
+/// nothing that is looked for here has such a name.
 pub(super) fn text(path: &Path) -> Result<String, HostError> {
-    fs::read_to_string(path).map_err(|source| HostError::Read {
+    let bytes = fs::read(path).map_err(|source| HostError::Read {
         path: path.to_owned(),
         source,
-    })
+    })?;
+    let lines = bytes.split_inclusive(|byte| *byte == b'\n');
+    Ok(lines
+        .filter_map(|line| std::str::from_utf8(line).ok())
+        .collect())
 }
 
 fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {

@@ -17,10 +17,10 @@ pub struct Holder {
 impl Holder {
     /// `None` where there is no such process.
     pub(super) fn named(pid: u32) -> Option<Self> {
-        let name = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
+        let name = fs::read(format!("/proc/{pid}/comm")).ok()?;
         Some(Self {
             pid,
-            name: name.trim_end().to_owned(),
+            name: String::from_utf8_lossy(&name).trim_end().to_owned(),
         })
     }
 }

@@ -352,3 +352,24 @@ fn swap_that_memory_has_no_room_for_is_left_in_use_at_the_end() {
     machine.wait("swap /dev/ubdb stays in use: its ");
     machine.ended();
 }
+
+/// Who may mount (fuse lets every user) may have given the name.
+#[test]
+fn a_mount_point_whose_name_is_no_text_keeps_no_disk_from_being_let_go() {
+    if !needs::machine() {
+        return;
+    }
+    let mut disk = Disk::new().second_disk().script(
+        "look",
+        "odd=$(printf '/srv/odd\\344'); mkdir -p \"$odd\"; mount /dev/ubdb \"$odd\"
+         echo mounted: $(ls \"$odd\"), recoveries: $(dmesg | grep -c 'ubdb.*recovery').
+         kill -PWR 1",
+    );
+    for _ in 0..2 {
+        let mut machine = disk.boot();
+        machine.wait("mounted: lost+found, recoveries: 0.");
+        let said = machine.ended();
+        let is_let_go = |line: &String| line.contains("let go of ") && line.contains("/srv/odd");
+        assert!(said.iter().any(is_let_go), "{said:#?}");
+    }
+}

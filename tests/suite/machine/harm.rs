@@ -43,10 +43,11 @@ fn herd_survives_when_memory_runs_out() {
         )
         .script(
             "look",
-            &format!("until herd is-failed -q hog; do sleep 0.2; done; herd why hog; {STILL_WELL}"),
+            &format!("until herd is-failed -q hog; do sleep 0.2; done; herd why hog; herd logs hog; {STILL_WELL}"),
         );
     let mut machine = disk.boot();
     machine.wait("hog ");
+    machine.wait("for want of it on the machine");
     assert_well(machine);
 }
 

@@ -143,3 +143,19 @@ fn addresses_are_set_by_ifupdown_and_by_files_of_herds_own() {
     }
     machine.ended();
 }
+
+#[test]
+fn what_no_host_name_can_hold_is_left_out_and_the_console_says_so() {
+    if !needs::machine() {
+        return;
+    }
+    let mut disk = Disk::new()
+        .file("/etc/hostname", "# of the shop\nweb 7!\n")
+        .script("look", "echo host: $(hostname).; kill -PWR 1");
+    let mut machine = disk.boot();
+    machine.wait(
+        "cannot set the name of the host: /etc/hostname: \"web 7!\" is not up to 64 letters, digits, dots and dashes; it is web7 now",
+    );
+    machine.wait("host: web7.");
+    machine.ended();
+}

@@ -10,7 +10,7 @@ use crate::value::specifier::Facts;
 /// Reads the facts once; what the machine does not tell stays empty.
 pub fn host_facts() -> Facts {
     let line = |path: &str| {
-        let text = fs::read_to_string(path).unwrap_or_default();
+        let text = text(path);
         text.trim().to_owned()
     };
     let mut facts = Facts {
@@ -40,6 +40,11 @@ pub fn host_facts() -> Facts {
     facts
 }
 
+/// Empty where there is none. A real name in an old encoding hides no other line.
+fn text(path: &str) -> String {
+    String::from_utf8_lossy(&fs::read(path).unwrap_or_default()).into_owned()
+}
+
 fn os_release() -> [String; 6] {
     let names = [
         "ID",
@@ -59,7 +64,7 @@ fn os_release() -> [String; 6] {
 
 /// The values of these variables in an environment file; empty where there is none.
 fn assigned(path: &str, names: &[&str]) -> Vec<String> {
-    let text = fs::read_to_string(path).unwrap_or_default();
+    let text = text(path);
     let assignments = parse_environment_file(&text).assignments;
     let value = |name: &&str| {
         let mut found = assignments.iter().rev();
@@ -72,7 +77,7 @@ fn assigned(path: &str, names: &[&str]) -> Vec<String> {
 
 /// Names, home and shell from the account files; a static binary has no other source.
 fn name_user(facts: &mut Facts) {
-    let passwd = fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let passwd = text("/etc/passwd");
     for line in passwd.lines() {
         let fields: Vec<&str> = line.split(':').collect();
         if let [name, _, uid, _, _, home, shell] = fields[..]
@@ -82,7 +87,7 @@ fn name_user(facts: &mut Facts) {
             break;
         }
     }
-    let groups = fs::read_to_string("/etc/group").unwrap_or_default();
+    let groups = text("/etc/group");
     for line in groups.lines() {
         let mut fields = line.split(':');
         if let (Some(name), _, Some(gid)) = (fields.next(), fields.next(), fields.next())

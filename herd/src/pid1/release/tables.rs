@@ -1,11 +1,10 @@
 //! What the kernel's table says of file systems that are to be let go.
 #![forbid(unsafe_code)]
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::super::fstab;
-use crate::mount_table::unescaped_path;
+use crate::mount_table::{self, unescaped_path};
 
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Mounted {
@@ -61,7 +60,7 @@ impl Mounted {
 }
 
 pub(super) fn mounts() -> Vec<Mounted> {
-    parse_mounts(&fs::read_to_string("/proc/self/mountinfo").unwrap_or_default())
+    parse_mounts(&mount_table::read(Path::new("/proc/self/mountinfo")))
 }
 
 /// The device that the root file system was mounted from, as `/dev/mapper/root`. Of file systems of several devices, as

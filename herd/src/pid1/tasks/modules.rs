@@ -2,7 +2,6 @@
 #![forbid(unsafe_code)]
 
 use std::ffi::OsStr;
-use std::fs;
 
 use super::{TaskError, become_program, conf_d, tell};
 use crate::pid1::command_line;
@@ -17,7 +16,7 @@ pub(super) fn run() -> Result<(), TaskError> {
         })?;
         names.extend(of_file(&text));
     }
-    let line = fs::read_to_string("/proc/cmdline").unwrap_or_default();
+    let line = command_line::of_kernel();
     names.extend(of_command_line(&line));
     if names.is_empty() {
         tell("no module is asked for");

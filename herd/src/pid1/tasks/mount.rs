@@ -9,7 +9,7 @@ use clap::Args;
 
 use super::line::Line;
 use super::{TaskError, tell};
-use crate::mount_table::mount_points;
+use crate::mount_table::{self, mount_points};
 
 /// The words of the unit that was made of the line.
 #[derive(Debug, Clone, Args)]
@@ -75,6 +75,6 @@ impl Order {
 }
 
 fn is_mounted(target: &Path) -> bool {
-    let text = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let text = mount_table::read(Path::new("/proc/self/mountinfo"));
     mount_points(&text).any(|point| point == target)
 }

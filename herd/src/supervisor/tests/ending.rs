@@ -3,7 +3,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use units::unit::{Lifecycle, Restart};
+use units::unit::{Kind, Lifecycle, Restart};
 use units::{Signal, Unit};
 
 use super::stage::Stage;
@@ -246,11 +246,20 @@ fn when_all_has_gone_well_the_code_is_0() {
 }
 
 #[test]
-fn herd_stays_for_what_was_stopped_by_hand_and_where_nothing_has_run_yet() {
+fn herd_stays_for_what_was_stopped_by_hand() {
     let mut stage = stage(when_done(), &[once("web"), once("worker")]);
     stage.command(Verb::Stop, &["web"]);
     stage.crashes("worker");
     assert!(stage.world.exits.is_empty());
-    let empty = super::ending::stage(when_done(), &[]);
-    assert!(empty.world.exits.is_empty());
+}
+
+#[test]
+fn where_there_is_nothing_to_run_herd_does_not_end_well() {
+    let mut target = plain("all");
+    target.kind = Kind::Target;
+    for units in [&[][..], &[target]] {
+        assert_eq!(stage(when_done(), units).world.exits, [1]);
+        let stays = stage(EndPolicy::default(), units);
+        assert!(stays.world.exits.is_empty());
+    }
 }
