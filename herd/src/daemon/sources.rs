@@ -21,6 +21,8 @@ pub(super) enum Source {
     Firewall,
     Notify,
     Watch,
+    /// The kernel's tables of mounts and swaps.
+    Tables,
     Control,
     /// The pidfd of a process.
     Process(RunId),
