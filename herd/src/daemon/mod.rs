@@ -9,6 +9,7 @@ mod breakdown;
 mod calls;
 mod checks;
 mod clock;
+mod elsewhere;
 #[cfg(debug_assertions)]
 mod fault;
 mod firewall;
@@ -36,7 +37,9 @@ mod signals;
 mod sources;
 mod spawn;
 mod start;
+mod terminal;
 mod units_at_hand;
+mod waits;
 mod watch;
 
 use std::any::Any;
@@ -130,6 +133,7 @@ pub(crate) struct Daemon {
     paused_since: Option<Time>,
     reads_anyway: bool,
     rescan_at: Option<Time>,
+    elsewhere: elsewhere::Elsewhere,
     sweep_at: Option<Time>,
     /// When to look again for a kill that the kernel announced, and how often still.
     memory_again: Vec<(Time, ServiceId, u32)>,
@@ -148,6 +152,7 @@ pub(crate) struct Daemon {
     ending: power::Ending,
     console: Option<Console>,
     goals: goal::Goals,
+    words: waits::Words,
     started_at: i64,
     began: Time,
     /// The soft limit that herd itself was started with, for its services.
@@ -224,6 +229,7 @@ impl Daemon {
             Source::Links => self.hear_links(),
             Source::Notify => self.hear_notifications(),
             Source::Watch => self.notice_files(),
+            Source::Tables => self.hear_tables(),
             Source::Process(run) => self.reap(run),
             Source::Status(run) => self.hear_launch(run),
             Source::Output(id) => self.read_output(id, token),
@@ -279,7 +285,9 @@ impl Daemon {
             self.rescan_at = None;
             self.rescan();
         }
+        self.read_tables_when_due();
         self.go_on_ending();
+        self.say_what_is_waited_for();
         self.turn();
         self.tell_ready();
     }
@@ -299,6 +307,8 @@ impl Daemon {
             self.rescan_at,
             self.sweep_at,
             self.paused_since.map(|at| at + PATIENCE),
+            self.elsewhere.deadline(),
+            self.words_due(),
             self.ending.deadline(),
             memory,
         ];
@@ -329,6 +339,7 @@ impl Daemon {
                     self.tell_reloading();
                     self.look_at_table();
                     self.rescan_at = Some(clock::now());
+                    self.hear_tables();
                 }
                 Ok(Some(Word::End { at_once, again })) => self.end(at_once, again),
                 #[cfg(debug_assertions)]

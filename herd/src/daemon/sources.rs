@@ -23,6 +23,8 @@ pub(super) enum Source {
     Links,
     Notify,
     Watch,
+    /// The kernel's tables of mounts and swaps.
+    Tables,
     Control,
     /// The pidfd of a process.
     Process(RunId),
