@@ -24,6 +24,7 @@ mod unmount;
 use std::ffi::{CString, OsStr};
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
@@ -56,7 +57,12 @@ pub enum Task {
     /// Mount what a line of fstab says.
     Mount(mount::Order),
     /// Let go of a file system that services may write to until they have stopped.
-    Unmount { target: PathBuf },
+    Unmount {
+        /// A program of this unit answers for it, or another machine does: it goes while they are there.
+        #[arg(long)]
+        answered: bool,
+        target: PathBuf,
+    },
     /// Write what sysctl.d(5) says.
     Sysctl,
     /// Load what modules-load.d(5) says.
@@ -144,7 +150,7 @@ fn herd_of_the_machine() -> Result<Client, ClientError> {
 pub fn run(task: &Task) -> Result<(), TaskError> {
     match task {
         Task::AwaitDevice { timeout, device } => {
-            let found = device::wait(device, device::timeout(timeout)?)?;
+            let found = device::wait_and_tell(device, device::timeout(timeout)?)?;
             tell(&format!("{device} is {}", found.display()));
             Ok(())
         }
@@ -154,7 +160,7 @@ pub fn run(task: &Task) -> Result<(), TaskError> {
         }
         Task::Mount(order) => mount::run(order).inspect_err(tell_on_console),
         Task::Check(order) => check::run(order).inspect_err(tell_on_console),
-        Task::Unmount { target } => unmount::run(target),
+        Task::Unmount { answered, target } => unmount::run(target, *answered),
         Task::SwapOn(order) => swap_on::run(order).inspect_err(tell_on_console),
         Task::SwapOff { device } => Err(swap_off::run(device)),
         Task::Sysctl => sysctl::run(),
@@ -185,6 +191,18 @@ pub fn run(task: &Task) -> Result<(), TaskError> {
 /// Where somebody sits who wonders why the boot does not go on.
 fn tell_on_console(error: &TaskError) {
     super::power::say(&crate::prepare::chain(error));
+}
+
+/// What the unit waits for, in its status; nothing when it goes on.
+fn tell_status(text: &str) {
+    let send = || -> io::Result<()> {
+        let socket = UnixDatagram::unbound()?;
+        socket.set_nonblocking(true)?;
+        socket.send_to(format!("STATUS={text}").as_bytes(), "/run/herd/notify")?;
+        Ok(())
+    };
+    // Where nobody listens nobody asks.
+    send().ok();
 }
 
 /// A line in the unit's log.
