@@ -2,10 +2,10 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use crate::fixture::{Herd, gone};
+use crate::fixture::{Herd, children, gone};
 use crate::needs;
 
 /// A program that nobody can open (`F_SETLEASE` in fcntl(2)) as long as this lives: until then, or for the 45 s
@@ -57,17 +57,13 @@ fn unit(name: &str) -> String {
 /// Waits until a child of herd's stands in its `execve`: it still has herd's own program.
 fn standing(herd: &Herd) -> i32 {
     let own = fs::read_link(format!("/proc/{}/exe", herd.pid())).unwrap();
-    let tasks = PathBuf::from(format!("/proc/{}/task", herd.pid()));
     let deadline = crate::fixture::Deadline::new();
     loop {
-        for task in fs::read_dir(&tasks).unwrap().flatten() {
-            let children = fs::read_to_string(task.path().join("children")).unwrap_or_default();
-            for pid in children.split_whitespace() {
-                let has_own = fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe == own);
-                let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-                if has_own && name != "herd-exec\n" {
-                    return pid.parse().unwrap();
-                }
+        for pid in children(herd.pid()) {
+            let has_own = fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe == own);
+            let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+            if has_own && name != "herd-exec\n" {
+                return pid;
             }
         }
         assert!(!deadline.left().is_zero(), "nobody stands still");

@@ -86,11 +86,3 @@ impl Stack {
         );
     }
 }
-
-/// The children of a process, in its own PID namespace or below.
-fn children(pid: i32) -> Vec<i32> {
-    let text = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
-    text.split_whitespace()
-        .map(|pid| pid.parse().unwrap())
-        .collect()
-}

@@ -177,7 +177,7 @@ fn an_environment_file_that_is_no_file_is_refused_at_once() {
         fifo.display()
     );
     assert!(output.stderr.contains(&why), "{output:?}");
-    assert_eq!(herd.state("other"), "active");
+    herd.wait_state("other", "active");
 }
 
 #[test]

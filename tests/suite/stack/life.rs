@@ -2,7 +2,8 @@
 
 use std::fs;
 
-use super::{PAGE, SERVICES, Stack, children};
+use super::{PAGE, SERVICES, Stack};
+use crate::fixture::children;
 
 #[test]
 fn comes_up_in_order_and_goes_down_in_order() {
