@@ -615,13 +615,27 @@ pub fn describe(unit: &Unit, plan: &sandbox::Plan) -> String {
     }
 }
 
+/// The kernel's words for an error in lower case, without their number; any other error's as they are.
+pub fn words(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    let words = text.split(" (os error").next().unwrap_or(&text);
+    match error.raw_os_error() {
+        Some(_) => words.to_lowercase(),
+        None => words.to_owned(),
+    }
+}
+
 /// The whole error with its causes, joined once.
 pub fn chain(error: &(dyn std::error::Error + 'static)) -> Arc<str> {
-    let mut text = error.to_string();
+    let told = |error: &(dyn std::error::Error + 'static)| match error.downcast_ref() {
+        Some(error) => words(error),
+        None => error.to_string(),
+    };
+    let mut text = told(error);
     let mut source = error.source();
     while let Some(cause) = source {
         text.push_str(": ");
-        text.push_str(&cause.to_string());
+        text.push_str(&told(cause));
         source = cause.source();
     }
     text.into()

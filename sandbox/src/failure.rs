@@ -50,6 +50,8 @@ pub enum Wanting {
     Groups,
     SetGid,
     SetUid,
+    /// A user namespace whose maps have the number (`user_namespaces(7)`).
+    Mapping,
     SetPcap,
     /// One that no other session has, for who leads no group of processes yet (`setsid(2)`, `TIOCSCTTY`).
     Terminal,
@@ -165,6 +167,10 @@ pub(crate) const DIED: Errno = Errno(libc::EOWNERDEAD);
     reason = "every other step takes nothing, or what was asked for when the plan was made"
 )]
 fn wanting(step: &Step, errno: Errno) -> Option<Wanting> {
+    if errno.0 == libc::EINVAL {
+        let sets_numbers = matches!(step, Step::Groups(_) | Step::Gid(_) | Step::Uid(_));
+        return sets_numbers.then_some(Wanting::Mapping);
+    }
     if !matches!(errno.0, libc::EPERM | libc::EACCES) {
         return None;
     }
@@ -196,6 +202,7 @@ impl fmt::Display for Wanting {
             }
             Self::SetGid => "it takes CAP_SETGID",
             Self::SetUid => "it takes CAP_SETUID",
+            Self::Mapping => "this user namespace has no such number",
             Self::SetPcap => "it takes CAP_SETPCAP",
             Self::Terminal => {
                 "another session has that terminal, or the process leads a group already"
@@ -256,6 +263,11 @@ mod tests {
             "another session has that terminal, or the process leads a group already"
         );
         assert_eq!(wanting(&terminal, libc::ENOTTY), None);
+        let wants = |step: &Step| wanting(step, libc::EINVAL).unwrap().to_string();
+        assert_eq!(
+            wants(&Step::Groups(vec![33])),
+            "this user namespace has no such number"
+        );
         let nice = Step::Nice(-5);
         assert_eq!(wanting(&nice, libc::EACCES), Some(Wanting::SysNice));
     }

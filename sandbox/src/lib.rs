@@ -107,5 +107,5 @@ pub use sys::descriptors::{
 };
 pub use sys::disks::{detach_loop, remove_mapping, stop_array, swap_off};
 pub use sys::network::bring_loopback_up;
-pub use sys::process::exit_now;
+pub use sys::process::{exit_now, leave_terminal};
 pub use sys::signals::{end_by_closed_pipe, expect_children, signal_descriptor};

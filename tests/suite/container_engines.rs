@@ -331,6 +331,33 @@ fn a_box_that_podmans_own_filter_forbids_is_refused_by_name_with_the_way_out() {
     }
 }
 
+#[test]
+fn the_terminal_of_podman_is_the_services_that_reads_from_one() {
+    if !(needs::root() && needs::program("podman") && needs::program("busybox")) {
+        return;
+    }
+    let podman = Podman::new();
+    // Who opens it by this name has it as its own.
+    let shell = "command = ['sh', '-c', 'echo mine >/dev/tty; exec sleep 1000']\nstdin = 'tty'\n";
+    let image = Image::minimal().unit("shell", &format!("{shell}restart = 'no'"));
+    let herd = format!("--volume={}:/herd:ro", env!("CARGO_BIN_EXE_herd"));
+    let root = image.root();
+    let rest = [&herd, "--rootfs", root.to_str().unwrap(), "/herd", "run"];
+    podman.start("talks", &[&["--tty"], &rest[..]].concat());
+    let deadline = Deadline::new();
+    while !podman.logs("talks").contains("mine") {
+        assert!(!deadline.left().is_zero(), "{}", podman.logs("talks"));
+    }
+    podman.ok(&["stop", "talks"]);
+    assert_eq!(podman.exit_code("talks"), "0");
+    let logs = podman.logs("talks");
+    assert!(
+        logs.contains("the terminal is left to shell: ctrl-c is its own there"),
+        "{logs}"
+    );
+    assert!(logs.contains("shell: stopped"), "{logs}");
+}
+
 /// A place for the groups of containers, below the root of each hierarchy.
 struct Groups(String);
 

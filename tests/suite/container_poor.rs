@@ -1,6 +1,8 @@
 //! Containers that leave herd little: no place to write, no name for the user, no capability, no cgroup. Each is
 //! made do with, or refused with its reason.
 
+use std::os::unix::fs::PermissionsExt;
+
 use crate::fixture::{Container, Image};
 use crate::needs;
 
@@ -387,4 +389,58 @@ fn a_service_can_run_as_another_user_of_the_container() {
     container.wait_out("| /srv");
     assert!(container.out().contains("| web"), "{}", container.out());
     container.stop();
+}
+
+/// `podman run --userns=keep-id`: the user of the machine has its own number inside too, and nobody is root there.
+#[test]
+fn in_a_user_namespace_that_keeps_its_users_number_it_runs_as_that_user() {
+    if !ready() {
+        return;
+    }
+    let image = Image::minimal().unit(
+        "web",
+        "command = ['sh', '-c', 'id -u; wc -l </proc/self/uid_map; sleep 1000']",
+    );
+    let mut container = Container::of(image)
+        .mapped(&[(0, 100_000, 1000), (1000, 0, 1), (1001, 101_001, 64_000)])
+        .user(1000)
+        .start();
+    container.wait_out("web      | 1000\nweb      | 3\n");
+    let status = container.exec(&["/herd", "is-active", "--all"]);
+    assert_eq!(status.code, 0, "{status:?}");
+    container.stop();
+}
+
+#[test]
+fn a_user_whom_the_user_namespace_does_not_have_is_told_by_that_reason() {
+    if !ready() {
+        return;
+    }
+    let image = Image::minimal()
+        .unit("web", "command = 'sleep 1000'")
+        .unit("api", "command = 'true'\nuser = '1000'\nrestart = 'no'");
+    let mut container = Container::of(image).mapped(&[(0, 0, 1)]).start();
+    container
+        .wait_out("(step 7 of 10): invalid argument; this user namespace has no such number\n");
+    container.wait_out("web: active");
+    container.stop();
+}
+
+#[test]
+fn a_directory_of_units_that_cannot_be_read_ends_it() {
+    if !ready() {
+        return;
+    }
+    let image = Image::minimal().unit("web", "command = 'sleep 1000'");
+    let enabled = image.root().join("etc/herd/enabled");
+    std::fs::set_permissions(&enabled, std::fs::Permissions::from_mode(0o700)).unwrap();
+    let mut container = Container::of(image).user(4711).tmpfs("/tmp", &[]).start();
+    assert_eq!(container.wait_end(), 1, "{}", container.out());
+    let out = container.out();
+    for line in [
+        "permission denied",
+        "herd     * /etc/herd/enabled has no unit to run; stopping everything in order",
+    ] {
+        assert!(out.contains(line), "no {line:?} in {out}");
+    }
 }

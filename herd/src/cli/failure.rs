@@ -10,6 +10,7 @@ use units::{NameError, UnitName};
 use crate::control::client::ClientError;
 use crate::control::protocol::Refusal;
 use crate::logs::escape::sanitised;
+use crate::prepare::{chain, words};
 
 pub(super) const FAILED: u8 = 1;
 pub(crate) const USAGE: u8 = 2;
@@ -114,9 +115,11 @@ impl From<ClientError> for Failure {
                 Self::new(UNREACHABLE, message).hint(hint)
             }
             ClientError::TimedOut(_) | ClientError::Closed | ClientError::Io(_) => {
-                Self::new(UNREACHABLE, chain(&error))
+                Self::new(UNREACHABLE, chain(&error).to_string())
             }
-            ClientError::Garbled(_) | ClientError::TooLong => Self::failed(chain(&error)),
+            ClientError::Garbled(_) | ClientError::TooLong => {
+                Self::failed(chain(&error).to_string())
+            }
         }
     }
 }
@@ -158,26 +161,4 @@ pub(super) fn name(text: &str) -> Result<UnitName, Failure> {
 
 pub(super) fn names(texts: &[String]) -> Result<Vec<UnitName>, Failure> {
     texts.iter().map(|text| name(text)).collect()
-}
-
-/// The error in herd's style: lower case, without its number.
-pub(super) fn words(error: &io::Error) -> String {
-    let text = error.to_string();
-    let words = text.split(" (os error").next().unwrap_or(&text);
-    if error.raw_os_error().is_some() {
-        words.to_lowercase()
-    } else {
-        words.to_owned()
-    }
-}
-
-/// The error with its causes, joined once.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }

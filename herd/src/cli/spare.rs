@@ -11,8 +11,9 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Access, access};
 
-use super::failure::{Failure, words};
+use super::failure::Failure;
 use crate::pid1::place::{Facts, Place};
+use crate::prepare::words;
 
 /// In the order in which they are tried.
 const PARENTS: &[&str] = &["/tmp", "/dev/shm"];

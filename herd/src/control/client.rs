@@ -105,6 +105,17 @@ impl Client {
         Ok(self.answer(None)?.0)
     }
 
+    /// The same, for so long at most.
+    ///
+    /// # Errors
+    /// Also when none has come.
+    pub fn next_answer_within<T: DeserializeOwned>(
+        &mut self,
+        timeout: Duration,
+    ) -> Result<T, ClientError> {
+        Ok(self.answer(Some(timeout))?.0)
+    }
+
     fn answer<T: DeserializeOwned>(
         &mut self,
         timeout: Option<Duration>,

@@ -37,6 +37,7 @@ mod signals;
 mod sources;
 mod spawn;
 mod start;
+mod terminal;
 mod units_at_hand;
 mod waits;
 mod watch;
@@ -97,9 +98,8 @@ pub(crate) struct Daemon {
     filters: sandbox::seccomp::Memory,
     sink: Sink,
     releaser: releaser::Releaser,
-    /// What tells of changes of the firewall, as long as a service has a network.
-    firewall: Option<(sandbox::network::Watch, Token)>,
-    firewall_unheard: bool,
+    /// What tells of changes of the firewall and of bridges, as long as a service has a network.
+    watches: firewall::Watches,
     /// Chains of others that let no box through, as last told.
     refusals_told: Vec<String>,
     own_name: UnitName,
@@ -226,6 +226,7 @@ impl Daemon {
             Source::Room => self.read_paused(false),
             Source::Networks => self.hear_releases(),
             Source::Firewall => self.hear_firewall(),
+            Source::Links => self.hear_links(),
             Source::Notify => self.hear_notifications(),
             Source::Watch => self.notice_files(),
             Source::Tables => self.hear_tables(),
@@ -258,9 +259,7 @@ impl Daemon {
         if std::mem::take(&mut self.notify_unread) {
             self.hear_notifications();
         }
-        if std::mem::take(&mut self.firewall_unheard) {
-            self.hear_firewall();
-        }
+        self.hear_the_rest();
         // Those beyond the last helping; their sockets will not speak again.
         if self.clients_unheard || self.control.has_calls() {
             self.serve_clients();
@@ -296,7 +295,7 @@ impl Daemon {
     fn timeout(&self) -> Option<Duration> {
         if !self.unfinished.is_empty()
             || self.notify_unread
-            || self.firewall_unheard
+            || self.watches.is_unheard()
             || self.clients_unheard
             || self.control.has_calls()
         {

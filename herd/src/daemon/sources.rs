@@ -19,6 +19,8 @@ pub(super) enum Source {
     Networks,
     /// The firewall was changed.
     Firewall,
+    /// Interfaces were changed.
+    Links,
     Notify,
     Watch,
     /// The kernel's tables of mounts and swaps.

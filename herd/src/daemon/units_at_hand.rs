@@ -142,7 +142,7 @@ impl Daemon {
             self.begin_logs(false);
         }
         // A machine boots without a unit of its own too: nothing runs yet that could be lost.
-        if !loaded.complete && !is_first {
+        if !loaded.complete && !is_first && self.supervisor.services().next().is_some() {
             // The directory itself is gone or cannot be read: what runs is left alone.
             self.note("the unit directory cannot be read; everything stays as it is");
             return reply;
@@ -171,6 +171,7 @@ impl Daemon {
                 self.sink.set_policy(&unit.name, unit.log.as_deref());
             }
         }
+        self.leave_terminal_to(loaded.units.values().map(Arc::as_ref));
         let definitions = definitions(&loaded);
         self.units.broken = loaded.broken;
         self.inbox.push_back(Event::Defined(definitions));

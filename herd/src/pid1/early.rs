@@ -14,6 +14,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::time::{ClockId, Timespec, clock_gettime, clock_settime};
 
 use super::{machine_id, mounts};
+use crate::prepare::words;
 
 /// Says that this is the first boot of an image, for `condition.first_boot`.
 pub const FIRST_BOOT: &str = "/run/herd/first-boot";
@@ -30,7 +31,7 @@ pub(super) fn prepare() -> Vec<String> {
     let mut notes = mounts::mount_early();
     let mut tell = |what: &str, result: io::Result<()>| {
         if let Err(error) = result {
-            notes.push(format!("cannot {what}: {error}"));
+            notes.push(format!("cannot {what}: {}", words(&error)));
         }
     };
     // The kernel may have opened none, or one on a /dev that is covered by now.

@@ -39,6 +39,7 @@ use units::load::Boot;
 use units::{SearchPath, UnitName};
 
 use crate::daemon::{self, HandedOn, Machine, Mode, Options};
+use crate::prepare::words as plainly;
 use crate::supervisor::EndPolicy;
 use command_line::Wishes;
 
@@ -121,17 +122,23 @@ fn boot(words: &[OsString]) -> daemon::StartError {
     let began = daemon::moment();
     let mut notes = Vec::new();
     if let Err(error) = sandbox::catch_crashes() {
-        notes.push(format!("cannot catch crashes of our own: {error}"));
+        notes.push(format!(
+            "cannot catch crashes of our own: {}",
+            plainly(&error)
+        ));
     }
     notes.extend(early::prepare());
     if let Err(error) = login_records::write_boot() {
-        notes.push(format!("cannot write /run/utmp: {error}"));
+        notes.push(format!("cannot write /run/utmp: {}", plainly(&error)));
     }
     let wishes = wishes(words);
     notes.extend(wishes.complaints.iter().cloned());
     let directory = PathBuf::from(builtin::DIRECTORY);
     if let Err(error) = builtin::write(&directory, &wishes, &builtin::consoles()) {
-        notes.push(format!("cannot write the units of the boot: {error}"));
+        notes.push(format!(
+            "cannot write the units of the boot: {}",
+            plainly(&error)
+        ));
     }
     let table = fstab::Machine {
         herd: String::new(),
@@ -177,8 +184,13 @@ fn boot(words: &[OsString]) -> daemon::StartError {
 /// Makes the units of fstab, at a boot and when somebody asks herd to read its files again; says what is wrong with it.
 pub fn look_at_fstab(machine: &fstab::Machine) -> Vec<String> {
     let directory = Path::new(builtin::DIRECTORY);
-    builtin::write_fstab(directory, machine)
-        .unwrap_or_else(|error| vec![format!("cannot make units of {}: {error}", fstab::PATH)])
+    builtin::write_fstab(directory, machine).unwrap_or_else(|error| {
+        vec![format!(
+            "cannot make units of {}: {}",
+            fstab::PATH,
+            plainly(&error)
+        )]
+    })
 }
 
 /// The units that were made of fstab.

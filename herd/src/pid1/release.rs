@@ -17,6 +17,7 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 use super::power::{say, within};
 use super::swap::{self, Swap};
+use crate::prepare::words;
 use tables::{mounts, root_source};
 
 const ROUNDS: u32 = 8;
@@ -308,7 +309,7 @@ fn patiently<T: Send + 'static>(what: &str, act: impl FnOnce() -> T + Send + 'st
 fn complaint(what: &str, how: &str, outcome: Option<io::Result<()>>) -> Option<String> {
     match outcome {
         Some(Ok(())) => None,
-        Some(Err(error)) => Some(format!("{what} {how}: {error}")),
+        Some(Err(error)) => Some(format!("{what} {how}: {}", words(&error))),
         None => Some(format!("{what} {how}: it did not answer")),
     }
 }

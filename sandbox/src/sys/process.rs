@@ -88,6 +88,18 @@ pub(crate) fn take_terminal() -> Result<(), Errno> {
     done(unsafe { libc::syscall(libc::SYS_ioctl, 0, libc::TIOCSCTTY, 0) })
 }
 
+/// Gives up the controlling terminal, at descriptor 0, of the session this process leads: another session can have it
+/// then (`TIOCNOTTY` of `ioctl_tty(2)`). The group in its foreground is sent SIGHUP and SIGCONT.
+///
+/// # Errors
+/// `ENOTTY` where descriptor 0 is no terminal, or not that of this session.
+pub fn leave_terminal() -> std::io::Result<()> {
+    // SAFETY: TIOCNOTTY takes a number, not a pointer.
+    Ok(done(unsafe {
+        libc::syscall(libc::SYS_ioctl, 0, libc::TIOCNOTTY, 0)
+    })?)
+}
+
 /// Makes this process the leader of a new process group, and that the foreground one of the terminal at
 /// descriptor 0.
 pub(crate) fn take_foreground() -> Result<(), Errno> {

@@ -280,6 +280,41 @@ fn what_a_service_writes_as_it_ends_is_on_a_disk_that_nobody_waited_for() {
     machine.ended();
 }
 
+/// Who mounts it here stands for a program as of fuse, which would end with the unit.
+#[test]
+fn what_a_program_answers_for_goes_once_the_services_have_stopped() {
+    if !needs::machine() {
+        return;
+    }
+    let mut disk = Disk::new()
+        .second_disk()
+        .fstab("/dev/ubdb /data fuse.ours defaults,nofail 0 0\n")
+        .program(
+            "/usr/sbin/mount.fuse.ours",
+            "mount -i -t ext4 \"$1\" \"$2\"; sleep infinity & echo $! >/run/answers",
+        )
+        .program(
+            "/usr/local/bin/keeper",
+            "trap 'until herd logs mount-data | grep -q waits || ! grep -q \" /data \" /proc/mounts; do :; done
+             kill -0 $(cat /run/answers) && echo kept >>/data/saved; sync; exit 0' TERM
+             sleep infinity & wait",
+        )
+        .unit("keeper", "command = '/usr/local/bin/keeper'")
+        .script(
+            "look",
+            "herd start mount-data; echo data: $(grep -c ' /data ext4' /proc/mounts), saved: $(cat /data/saved | wc -l), recoveries: $(dmesg | grep -c 'ubdb.*recovery').
+             kill -PWR 1",
+        );
+    let mut machine = disk.boot();
+    machine.wait("data: 1, saved: 0, recoveries: 0.");
+    let said = machine.ended();
+    let is_let_go = |line: &String| line.contains("let go of ") && line.contains("/data");
+    assert!(!said.iter().any(is_let_go), "{said:#?}");
+    let mut machine = disk.boot();
+    machine.wait("data: 1, saved: 1, recoveries: 0.");
+    machine.ended();
+}
+
 #[test]
 fn a_line_that_requires_what_is_not_there_fails_alone_and_swap_says_why_it_fails() {
     if !needs::machine() {

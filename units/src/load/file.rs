@@ -20,7 +20,7 @@ pub enum FileError {
     Missing,
     #[error("the link leads nowhere: there is no {0:?}")]
     Dangling(PathBuf),
-    #[error("cannot read the file: {0}")]
+    #[error("cannot read the file: {}", words(.0))]
     Read(#[from] io::Error),
     #[error("this is no regular file")]
     NotRegular,
@@ -32,6 +32,13 @@ pub enum FileError {
     Owner(u32),
     #[error("the file is not UTF-8 (byte {0})")]
     NotText(usize),
+}
+
+/// The kernel's words in lower case, without their number.
+fn words(error: &io::Error) -> String {
+    let text = error.to_string();
+    let words = text.split(" (os error").next().unwrap_or(&text);
+    words.to_lowercase()
 }
 
 impl FileError {

@@ -18,6 +18,9 @@ use super::options::Wishes;
 use super::{Entry, Table};
 use crate::pid1::mounts::early_at;
 
+/// For services to stop first ([`unmount`](crate::pid1::tasks)), and for umount(8).
+const STOP_OF_ANSWERED: Duration = Duration::from_secs(150);
+
 /// What the units depend on beside the table.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Machine {
@@ -185,14 +188,21 @@ impl Made {
         command.extend(["--", &entry.source, &shown]);
         text.command("command", command);
         if !KEPT.iter().any(|kept| Path::new(kept) == target) {
-            let words = [machine.herd.as_str(), "machine", "unmount", "--", &shown];
-            match wishes.is_nofail || wishes.is_noauto {
-                // Nothing orders its end after that of services.
-                true if !is_remote && !has_program(&entry.kind) => {
-                    text.command("command_stop", words)
+            let mut words = vec![machine.herd.as_str(), "machine", "unmount"];
+            // Nothing orders its end after that of services.
+            if wishes.is_nofail || wishes.is_noauto {
+                if is_remote || has_program(&entry.kind) {
+                    words.push("--answered");
+                    text.line(&format!(
+                        "timeout_stop = \"{}\"",
+                        format_duration(Some(STOP_OF_ANSWERED))
+                    ));
                 }
-                _ => text.command("command_stop", ["umount", &shown]),
+                words.extend(["--", &shown]);
+            } else {
+                words = vec!["umount", &shown];
             }
+            text.command("command_stop", words);
         }
         text.timeout(wishes.device_timeout, wishes.mount_timeout);
         self.finish(name.as_str(), text, &wishes, order.target);

@@ -58,7 +58,12 @@ pub enum Task {
     /// Mount what a line of fstab says.
     Mount(mount::Order),
     /// Let go of a file system that services may write to until they have stopped.
-    Unmount { target: PathBuf },
+    Unmount {
+        /// A program of this unit answers for it, or another machine does: it goes while they are there.
+        #[arg(long)]
+        answered: bool,
+        target: PathBuf,
+    },
     /// Write what sysctl.d(5) says.
     Sysctl,
     /// Load what modules-load.d(5) says.
@@ -161,7 +166,7 @@ pub fn run(task: &Task) -> Result<(), TaskError> {
         }
         Task::Mount(order) => mount::run(order).inspect_err(tell_on_console),
         Task::Check(order) => check::run(order).inspect_err(tell_on_console),
-        Task::Unmount { target } => unmount::run(target),
+        Task::Unmount { answered, target } => unmount::run(target, *answered),
         Task::SwapOn(order) => swap_on::run(order).inspect_err(tell_on_console),
         Task::SwapOff { device } => Err(swap_off::run(device)),
         Task::Sysctl => sysctl::run(),

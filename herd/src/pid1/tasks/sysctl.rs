@@ -10,6 +10,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::{TaskError, conf_d, tell};
+use crate::prepare::words;
 
 const KERNEL: &str = "/proc/sys";
 /// Read last, unless a link in `sysctl.d` leads to it (as on Debian).
@@ -125,7 +126,11 @@ pub(super) fn run() -> Result<(), TaskError> {
             }
             Err(error) => {
                 count += 1;
-                tell(&format!("cannot read {}: {error}", path.display()));
+                tell(&format!(
+                    "cannot read {}: {}",
+                    path.display(),
+                    words(&error)
+                ));
             }
         }
     }
@@ -135,8 +140,9 @@ pub(super) fn run() -> Result<(), TaskError> {
             continue;
         };
         tell(&format!(
-            "{}: cannot set {key} to {value:?}: {error}",
-            setting.place
+            "{}: cannot set {key} to {value:?}: {}",
+            setting.place,
+            words(&error)
         ));
         if !setting.may_fail && error.kind() != io::ErrorKind::NotFound {
             count += 1;
