@@ -56,6 +56,20 @@ fn a_service_of_another_user_can_open_its_outputs_by_name() {
     }
 }
 
+/// Without a word the kernel kills whoever writes beyond that limit (`SIGXFSZ` of `signal(7)`).
+#[test]
+fn a_limit_on_the_size_of_files_costs_lines_and_not_herd() {
+    let herd = Herd::builder()
+        .wrap(&["sh", "-c", "ulimit -f 16; exec \"$@\"", "sh"])
+        .unit("web", "command = '@SERVICE@ lines:5000'\nrestart = 'no'")
+        .unit("other", "command = 'sleep 1000'")
+        .start();
+    herd.wait_state("web", "inactive");
+    assert_eq!(herd.state("other"), "active");
+    assert!(!herd.out("web").is_empty());
+    assert!(herd.shutdown().success());
+}
+
 #[test]
 fn no_line_is_lost_that_was_written_before_the_end() {
     let herd = Herd::builder()
