@@ -51,6 +51,12 @@ pub(crate) fn unescaped_path(field: &str) -> PathBuf {
     PathBuf::from(OsStr::from_bytes(&unescaped(field.as_bytes())))
 }
 
+/// Where something is mounted, by proc_pid_mountinfo(5). Lines that are none are passed over.
+pub(crate) fn mount_points(text: &str) -> impl Iterator<Item = PathBuf> {
+    let points = text.lines().filter_map(|line| line.split(' ').nth(4));
+    points.map(unescaped_path)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,6 +7,7 @@
 mod boot;
 mod crash;
 mod dhcp;
+mod elsewhere;
 mod fixture;
 mod fstab;
 mod goals;

@@ -57,6 +57,7 @@ mod logs;
 mod machine;
 mod modes;
 mod needs;
+mod network_bridges;
 mod network_damage;
 mod network_example;
 mod network_files;

@@ -1,6 +1,6 @@
 //! Who reaches whom by `[network] mode = "bridge"`: real packets, between boxes, the host and an outside.
 
-use crate::fixture::{Net, Output, ask};
+use crate::fixture::{Herd, Net, Output, ask};
 use crate::needs;
 
 pub(crate) fn lacks_something() -> bool {
@@ -171,6 +171,42 @@ fn a_port_of_one_address_is_a_port_of_that_address_alone() {
     says(from_host(&net, "TCP4:127.0.0.1:8080"), "web for");
     assert_eq!(from_outside(&net, "TCP4:198.51.100.1:8080").stdout, "");
     assert_eq!(from_host(&net, "TCP4:198.51.100.1:8080").stdout, "");
+}
+
+#[test]
+fn a_port_of_all_addresses_of_one_family_is_none_of_the_other() {
+    if lacks_something() {
+        return;
+    }
+    let web = format!("{WEB}ports = [\"0.0.0.0:8080:80\", \"[::]:8081:80\"]\n");
+    let net = Net::with(&[("web", &web)]);
+    listens(&net, "web");
+    for (address, port, other) in [
+        ("TCP4:198.51.100.1", 8080, 8081),
+        ("TCP6:[2001:db8:1::1]", 8081, 8080),
+    ] {
+        says(from_outside(&net, &format!("{address}:{port}")), "web for");
+        says(from_host(&net, &format!("{address}:{port}")), "web for");
+        assert_eq!(from_outside(&net, &format!("{address}:{other}")).stdout, "");
+    }
+    says(from_host(&net, "TCP4:127.0.0.1:8080"), "web for");
+    assert_eq!(net.herd.status("web")["ports"][1], "[::]:8081:80/tcp");
+}
+
+#[test]
+fn a_port_of_ipv6_is_refused_where_the_network_has_none() {
+    if lacks_something() {
+        return;
+    }
+    let web = format!("restart = \"no\"\n{IDLE}ports = [\"[::]:8081:80\"]\n");
+    let builder = Herd::builder()
+        .available("web", &web)
+        .file("networks/default.toml", "ipv6 = false\n");
+    let net = Net::start(builder);
+    let refused = net.herd.ctl(&["start", "web"]);
+    let told = "port [::]:8081:80/tcp: network default, where it leads, has no IPv6";
+    assert!(refused.stderr.contains(told), "{refused:?}");
+    net.assert_nothing_is_left();
 }
 
 #[test]

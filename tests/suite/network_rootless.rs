@@ -108,7 +108,7 @@ fn ports_of_the_host_lead_into_a_users_box() {
     if lacks_program("pasta") {
         return;
     }
-    let ports = "ports = [\"8080:80\", \"5353:53/udp\", \"127.0.0.1:7777:80\", \"[::1]:7778:80\", \"9000-9002:80-82\"]\n";
+    let ports = "ports = [\"8080:80\", \"5353:53/udp\", \"127.0.0.1:7777:80\", \"[::1]:7778:80\", \"0.0.0.0:7779:80\", \"[::]:7780:80\", \"9000-9002:80-82\"]\n";
     let net = user(&[("web", &format!("{WEB}{ports}"))]);
     net.herd.wait_state("web", "active");
     listens(&net, "web");
@@ -134,6 +134,10 @@ fn ports_of_the_host_lead_into_a_users_box() {
     says(from_host(&net, "TCP6:[::1]:7778"), "web for");
     assert_eq!(from_outside(&net, "TCP6:[2001:db8:1::1]:7778").stdout, "");
     assert_eq!(from_outside(&net, "TCP4:198.51.100.1:7777").stdout, "");
+    says(from_outside(&net, "TCP4:198.51.100.1:7779"), "web for");
+    assert_eq!(from_outside(&net, "TCP6:[2001:db8:1::1]:7779").stdout, "");
+    says(from_outside(&net, "TCP6:[2001:db8:1::1]:7780"), "web for");
+    assert_eq!(from_outside(&net, "TCP4:198.51.100.1:7780").stdout, "");
     // Not from the host's own loopback: Debian 12's pasta loses the answer where the numbers differ.
     let ask = "echo | socat -t1 -T3 - UDP4:198.51.100.1:5353";
     says(net.outside(&["sh", "-c", ask]), "web by UDP");

@@ -48,6 +48,13 @@ pub(super) fn show(places: &Places, screen: &mut Screen) -> Outcome {
     for line in lines(screen, &["GOAL", "SINCE", "REACHED"], &rows) {
         screen.line(line)?;
     }
+    for waits in info
+        .goals
+        .iter()
+        .filter_map(|goal| goal.waits_for.as_deref())
+    {
+        screen.line(format!("waiting for: {}", screen.foreign(waits)))?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 

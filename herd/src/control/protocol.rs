@@ -368,6 +368,9 @@ pub struct Goal {
     pub since: i64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reached: Option<i64>,
+    /// In words, what keeps the machine from it; of the present one alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waits_for: Option<String>,
 }
 
 /// The end of the machine that is scheduled, or has begun.

@@ -682,6 +682,7 @@ fn the_description_lists_the_fields_of_each_type() {
     };
     let goal = Goal {
         reached: Some(1),
+        waits_for: text(),
         ..Goal::default()
     };
     let description = description();

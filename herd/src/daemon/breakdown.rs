@@ -66,6 +66,7 @@ impl Daemon {
     /// of nothing that a service holds the other end of.
     pub(super) fn live(&mut self) -> u8 {
         let first = self.try_to_live(|daemon| {
+            daemon.listen_to_tables();
             daemon.rescan();
             daemon.turn();
             daemon.tell_ready();

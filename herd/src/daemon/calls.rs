@@ -403,7 +403,7 @@ impl Daemon {
             started_at: self.started_at,
             uptime_usec: clock::wall().0 - self.started_at,
             ending: self.ending_of_machine(),
-            goals: self.goals.told(),
+            goals: self.goals.told(self.goal_waits_for()),
             units: i64::try_from(self.supervisor.services().count()).unwrap_or(i64::MAX),
         }
     }

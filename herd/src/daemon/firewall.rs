@@ -1,28 +1,77 @@
 //! The walls between boxes on networks are rules of the firewall, which other programs may clear (`nft flush ruleset`, as a
-//! reload of `nftables.service` does it). The kernel says so to who listens; herd does as long as a service of its own
-//! has a network, and has the rules looked at and put back.
+//! reload of `nftables.service` does it), and boxes are on bridges, which anybody may remove. The kernel says so to who
+//! listens; herd does as long as a service of its own has a network, and has all of it looked at and put back.
 #![forbid(unsafe_code)]
 
-use mio::Interest;
-use sandbox::network::Watch;
+use std::io;
+
+use mio::{Interest, Token};
+use sandbox::network::{LinkWatch, Watch};
 
 use super::Daemon;
 use super::sources::Source;
 
+/// What is listened to.
+#[derive(Debug, Default)]
+pub(super) struct Watches {
+    firewall: Option<(Watch, Token)>,
+    links: Option<(LinkWatch, Token)>,
+    /// There is more of them to hear, and nothing will say so.
+    firewall_unheard: bool,
+    links_unheard: bool,
+    /// Both were begun, whatever became of it.
+    is_begun: bool,
+}
+
+impl Watches {
+    pub(super) fn is_unheard(&self) -> bool {
+        self.firewall_unheard || self.links_unheard
+    }
+}
+
 impl Daemon {
     /// Before the first box has rules.
-    pub(super) fn watch_firewall(&mut self) {
-        if self.firewall.is_some() {
+    pub(super) fn watch_networks(&mut self) {
+        if std::mem::replace(&mut self.watches.is_begun, true) {
             return;
         }
-        let registry = self.poll.registry();
-        let watched = Watch::new().and_then(|watch| {
-            let (source, readable) = (Source::Firewall, Interest::READABLE);
-            let token = self.sources.add(registry, &watch, source, readable)?;
-            Ok((watch, token))
-        });
-        let refusals = sandbox::network::refusals_to_forward();
-        // Told once, not at each turn of a crash loop.
+        self.releaser.ask_others();
+        match self.watch_firewall() {
+            Ok(watched) => self.watches.firewall = Some(watched),
+            // Without netfilter there will be no box either, and that is told by name.
+            Err(error) if error.raw_os_error() == Some(libc::EPROTONOSUPPORT) => {}
+            Err(error) => self.note(&format!(
+                "cannot listen to changes of the firewall: {error}; walls that somebody clears come back with the next box"
+            )),
+        }
+        match self.watch_links() {
+            Ok(watched) => self.watches.links = Some(watched),
+            Err(error) => self.note(&format!(
+                "cannot listen to changes of interfaces: {error}; a bridge that somebody removes comes back with the next box"
+            )),
+        }
+    }
+
+    fn watch_firewall(&mut self) -> io::Result<(Watch, Token)> {
+        let watch = Watch::new()?;
+        let (source, readable) = (Source::Firewall, Interest::READABLE);
+        let token = self
+            .sources
+            .add(self.poll.registry(), &watch, source, readable)?;
+        Ok((watch, token))
+    }
+
+    fn watch_links(&mut self) -> io::Result<(LinkWatch, Token)> {
+        let watch = LinkWatch::new()?;
+        let (source, readable) = (Source::Links, Interest::READABLE);
+        let token = self
+            .sources
+            .add(self.poll.registry(), &watch, source, readable)?;
+        Ok((watch, token))
+    }
+
+    /// Told once, not at each turn of a crash loop.
+    pub(super) fn tell_refusals(&mut self, refusals: Vec<String>) {
         for chain in refusals
             .iter()
             .filter(|chain| !self.refusals_told.contains(chain))
@@ -33,32 +82,49 @@ impl Daemon {
             ));
         }
         self.refusals_told = refusals;
-        match watched {
-            Ok(watched) => self.firewall = Some(watched),
-            // Without netfilter there will be no box either, and that is told by name.
-            Err(error) if error.raw_os_error() == Some(libc::EPROTONOSUPPORT) => {}
-            Err(error) => self.note(&format!(
-                "cannot listen to changes of the firewall: {error}; walls that somebody clears come back with the next box"
-            )),
-        }
     }
 
     /// When the last box has gone.
-    pub(super) fn leave_firewall(&mut self) {
-        if let Some((watch, token)) = self.firewall.take() {
-            self.sources.remove(self.poll.registry(), &watch, token);
+    pub(super) fn leave_networks(&mut self) {
+        let registry = self.poll.registry();
+        let watches = std::mem::take(&mut self.watches);
+        if let Some((watch, token)) = watches.firewall {
+            self.sources.remove(registry, &watch, token);
         }
-        self.firewall_unheard = false;
+        if let Some((watch, token)) = watches.links {
+            self.sources.remove(registry, &watch, token);
+        }
     }
 
     pub(super) fn hear_firewall(&mut self) {
-        let Some((watch, _)) = &mut self.firewall else {
+        let Some((watch, _)) = &mut self.watches.firewall else {
             return;
         };
         let heard = watch.hear();
-        self.firewall_unheard = heard.is_more;
+        self.watches.firewall_unheard = heard.is_more;
         if let Some(by) = heard.by {
             self.releaser.look_at_tables(by);
+        }
+    }
+
+    pub(super) fn hear_links(&mut self) {
+        let Some((watch, _)) = &mut self.watches.links else {
+            return;
+        };
+        let heard = watch.hear();
+        self.watches.links_unheard = heard.is_more;
+        if heard.is_touched {
+            self.releaser.look_at_links(heard.gone);
+        }
+    }
+
+    /// What was too much the last time.
+    pub(super) fn hear_the_rest(&mut self) {
+        if std::mem::take(&mut self.watches.firewall_unheard) {
+            self.hear_firewall();
+        }
+        if std::mem::take(&mut self.watches.links_unheard) {
+            self.hear_links();
         }
     }
 }

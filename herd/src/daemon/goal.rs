@@ -54,12 +54,13 @@ impl Goals {
         }
     }
 
-    /// For clients.
-    pub(super) fn told(&self) -> Vec<Goal> {
+    /// For clients; `waits_for` is what keeps the machine from the present one.
+    pub(super) fn told(&self, mut waits_for: Option<String>) -> Vec<Goal> {
         let told = |aim: &Aim| Goal {
             name: aim.name.to_string(),
             since: aim.since,
             reached: aim.reached,
+            waits_for: waits_for.take(),
         };
         self.0.iter().map(told).collect()
     }
@@ -71,6 +72,7 @@ impl Daemon {
         let loaded = self.or_emergency(loaded);
         if let Some(boot) = &self.options.search.boot {
             self.goals.aim(boot.goal.clone(), clock::wall().0);
+            self.words.progress(clock::now());
         }
         loaded
     }
@@ -78,6 +80,7 @@ impl Daemon {
     /// The goal is another one now; it may be there already.
     pub(super) fn has_new_goal(&mut self, goal: &UnitName) {
         self.goals.aim(goal.clone(), clock::wall().0);
+        self.words.progress(clock::now());
         if self.is_up(goal.as_str()) {
             self.arrive();
         }

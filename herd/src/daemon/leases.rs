@@ -183,7 +183,7 @@ impl Daemon {
             is_main,
         }));
         if watches {
-            self.watch_firewall();
+            self.watch_networks();
         }
         let ports = own.map_or(&[][..], |own| &own.ports).iter();
         let nowhere = ports.filter(|port| sandbox::network::is_nowhere(port));
@@ -272,8 +272,11 @@ impl Daemon {
 
     /// Networks were given back.
     pub(super) fn hear_releases(&mut self) {
-        for done in self.releaser.take_done() {
+        for mut done in self.releaser.take_done() {
             self.tell_trouble(&done);
+            if let Some(refusals) = done.refusals.take() {
+                self.tell_refusals(refusals);
+            }
             let mut emptied = Vec::new();
             for (id, runtime) in self.runtimes.iter_mut() {
                 if runtime.releasing.is_empty() {
@@ -289,13 +292,30 @@ impl Daemon {
             }
         }
         if !self.runtimes.values().any(Runtime::has_network) {
-            self.leave_firewall();
+            self.leave_networks();
         }
     }
 
     fn tell_trouble(&self, done: &Done) {
-        if let Some(tables) = &done.tables {
-            self.note(tables);
+        for line in &done.put_right {
+            self.note(line);
+        }
+        for lost in &done.cut_off {
+            let ours = self.runtimes.values().find(|have| {
+                let mut leases = have.leases.iter();
+                leases.any(|lease| lease.id == lost.id)
+            });
+            // Those of other herds are told by them.
+            if let Some(runtime) = ours {
+                let network = &lost.network;
+                self.say(
+                    &runtime.name,
+                    &format!(
+                        "its interface on network {network} has been taken away: it reaches nobody there, nor is it reached, before \
+                         it is started again"
+                    ),
+                );
+            }
         }
         if let Some(trouble) = &done.trouble {
             self.note(&format!("a network is not given back: {trouble}"));

@@ -9,6 +9,7 @@ mod breakdown;
 mod calls;
 mod checks;
 mod clock;
+mod elsewhere;
 #[cfg(debug_assertions)]
 mod fault;
 mod firewall;
@@ -38,6 +39,7 @@ mod spawn;
 mod start;
 mod terminal;
 mod units_at_hand;
+mod waits;
 mod watch;
 
 use std::any::Any;
@@ -96,9 +98,8 @@ pub(crate) struct Daemon {
     filters: sandbox::seccomp::Memory,
     sink: Sink,
     releaser: releaser::Releaser,
-    /// What tells of changes of the firewall, as long as a service has a network.
-    firewall: Option<(sandbox::network::Watch, Token)>,
-    firewall_unheard: bool,
+    /// What tells of changes of the firewall and of bridges, as long as a service has a network.
+    watches: firewall::Watches,
     /// Chains of others that let no box through, as last told.
     refusals_told: Vec<String>,
     own_name: UnitName,
@@ -132,6 +133,7 @@ pub(crate) struct Daemon {
     paused_since: Option<Time>,
     reads_anyway: bool,
     rescan_at: Option<Time>,
+    elsewhere: elsewhere::Elsewhere,
     sweep_at: Option<Time>,
     /// When to look again for a kill that the kernel announced, and how often still.
     memory_again: Vec<(Time, ServiceId, u32)>,
@@ -150,6 +152,7 @@ pub(crate) struct Daemon {
     ending: power::Ending,
     console: Option<Console>,
     goals: goal::Goals,
+    words: waits::Words,
     started_at: i64,
     began: Time,
     /// The soft limit that herd itself was started with, for its services.
@@ -223,8 +226,10 @@ impl Daemon {
             Source::Room => self.read_paused(false),
             Source::Networks => self.hear_releases(),
             Source::Firewall => self.hear_firewall(),
+            Source::Links => self.hear_links(),
             Source::Notify => self.hear_notifications(),
             Source::Watch => self.notice_files(),
+            Source::Tables => self.hear_tables(),
             Source::Process(run) => self.reap(run),
             Source::Status(run) => self.hear_launch(run),
             Source::Output(id) => self.read_output(id, token),
@@ -254,9 +259,7 @@ impl Daemon {
         if std::mem::take(&mut self.notify_unread) {
             self.hear_notifications();
         }
-        if std::mem::take(&mut self.firewall_unheard) {
-            self.hear_firewall();
-        }
+        self.hear_the_rest();
         // Those beyond the last helping; their sockets will not speak again.
         if self.clients_unheard || self.control.has_calls() {
             self.serve_clients();
@@ -282,7 +285,9 @@ impl Daemon {
             self.rescan_at = None;
             self.rescan();
         }
+        self.read_tables_when_due();
         self.go_on_ending();
+        self.say_what_is_waited_for();
         self.turn();
         self.tell_ready();
     }
@@ -290,7 +295,7 @@ impl Daemon {
     fn timeout(&self) -> Option<Duration> {
         if !self.unfinished.is_empty()
             || self.notify_unread
-            || self.firewall_unheard
+            || self.watches.is_unheard()
             || self.clients_unheard
             || self.control.has_calls()
         {
@@ -302,6 +307,8 @@ impl Daemon {
             self.rescan_at,
             self.sweep_at,
             self.paused_since.map(|at| at + PATIENCE),
+            self.elsewhere.deadline(),
+            self.words_due(),
             self.ending.deadline(),
             memory,
         ];
@@ -332,6 +339,7 @@ impl Daemon {
                     self.tell_reloading();
                     self.look_at_table();
                     self.rescan_at = Some(clock::now());
+                    self.hear_tables();
                 }
                 Ok(Some(Word::End { at_once, again })) => self.end(at_once, again),
                 #[cfg(debug_assertions)]

@@ -32,11 +32,15 @@ impl Daemon {
                 format!("a notification of process {pid}, of no service of ours, is ignored");
             return self.note(&text);
         };
-        if !self.speaks_notify(id) {
-            return;
-        }
+        let speaks_notify = self.speaks_notify(id);
         let mut fds = Some(fds);
         for word in words {
+            // What herd itself runs for a boot says what it waits for, and no more.
+            let is_status = matches!(word, Word::Notice(Notice::Status(_)));
+            let is_heard = speaks_notify || is_status && self.is_brought_along(id);
+            if !is_heard {
+                continue;
+            }
             match word {
                 Word::Notice(notice) => {
                     if notice == Notice::WatchdogPing

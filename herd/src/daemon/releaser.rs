@@ -1,19 +1,22 @@
-//! The thread that gives networks back, and puts their walls back where somebody has taken them away: it takes
-//! milliseconds and may wait for other supervisors of the machine.
+//! The thread that gives networks back, puts their walls and bridges back where somebody has taken them away, and asks who
+//! else has a firewall: it takes milliseconds and may wait for other supervisors of the machine.
 //!
 //! What is to be given back is a list of ids, which grows by what ends while the thread is at work and
 //! is then taken as a whole: it is never longer than the runs that had a network.
 #![forbid(unsafe_code)]
 
+use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
+use std::thread::{JoinHandle, Thread};
 use std::time::Duration;
 
 use rustix::event::{EventfdFlags, eventfd};
-use sandbox::network::{Damage, NetworkError, Repaired, Stranger};
+use sandbox::network::{CutOff, Damage, Mending, NetworkError, Repaired, Stranger};
 
 use super::{panic_words, reason};
 
@@ -42,6 +45,10 @@ struct Queue {
     touched: Option<Stranger>,
     /// The same, but they could not be put back the last time.
     broken: Option<Stranger>,
+    /// Bridges are to be looked at, and whose these interfaces were that have gone.
+    links: Option<BTreeSet<String>>,
+    /// It is to be asked which firewalls of others forward nothing.
+    asks_others: bool,
     done: Vec<Done>,
     is_closed: bool,
 }
@@ -53,6 +60,8 @@ struct Hands {
     collect: fn() -> Result<usize, NetworkError>,
     is_any_left: fn() -> bool,
     repair: fn() -> Result<Option<Repaired>, NetworkError>,
+    mend: fn(&BTreeSet<String>) -> Result<Mending, NetworkError>,
+    others: fn() -> Vec<String>,
     /// Who keeps us from networks at this moment.
     held_by: fn() -> Option<String>,
     /// How often we look again before something is said of them, [`FIRST_WAIT`] apart.
@@ -65,18 +74,34 @@ impl Hands {
         collect: sandbox::network::collect,
         is_any_left: || sandbox::network::networks().is_ok_and(|all| !all.is_empty()),
         repair: sandbox::network::repair,
+        mend: sandbox::network::mend,
+        others: sandbox::network::refusals_to_forward,
         held_by: sandbox::network::held_by,
         patience: 200,
     };
 }
 
 /// Given back, or tried.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Done {
     pub(super) ids: Vec<String>,
     pub(super) trouble: Option<Arc<str>>,
-    /// What became of the tables of the firewall, if they were not as they should be.
-    pub(super) tables: Option<String>,
+    /// What became of the tables of the firewall and of bridges, if they were not as they should be.
+    pub(super) put_right: Vec<String>,
+    /// Boxes that have lost an interface.
+    pub(super) cut_off: Vec<CutOff>,
+    /// The chains of others that forward nothing, if they were asked for.
+    pub(super) refusals: Option<Vec<String>>,
+}
+
+impl Done {
+    fn is_nothing(&self) -> bool {
+        self.ids.is_empty()
+            && self.trouble.is_none()
+            && self.put_right.is_empty()
+            && self.cut_off.is_empty()
+            && self.refusals.is_none()
+    }
 }
 
 /// What is to be done at once.
@@ -84,6 +109,8 @@ pub(super) struct Done {
 struct Work {
     ids: Vec<String>,
     touched: Option<Stranger>,
+    links: Option<BTreeSet<String>>,
+    asks_others: bool,
 }
 
 impl Queue {
@@ -91,7 +118,16 @@ impl Queue {
         Work {
             ids: std::mem::take(&mut self.wanted),
             touched: self.touched.take(),
+            links: self.links.take(),
+            asks_others: std::mem::take(&mut self.asks_others),
         }
+    }
+
+    fn has_work(&self) -> bool {
+        !self.wanted.is_empty()
+            || self.touched.is_some()
+            || self.links.is_some()
+            || self.asks_others
     }
 }
 
@@ -110,26 +146,33 @@ impl Shared {
     /// ever, and it is looked for again.
     fn run(&self) {
         let mut collections = 0;
-        while let Some(Work { ids, touched }) = self.take(&mut collections) {
-            let mut step = "put the walls back";
-            let mut tables = None;
+        while let Some(work) = self.take(&mut collections) {
+            let mut done = Done::default();
+            let step = Cell::new("ask for the firewalls of others");
             let turn = AssertUnwindSafe(|| {
-                tables = self.look_at_tables(touched, &mut collections);
-                step = "give back";
-                self.turn(&ids, &mut collections, &mut step)
+                done.refusals = work.asks_others.then(|| (self.hands.others)());
+                step.set("put the walls back");
+                done.put_right
+                    .extend(self.look_at_tables(work.touched, &mut collections));
+                step.set("give back");
+                done.trouble = self.turn(&work.ids, &mut collections, &step);
+                step.set("put bridges right");
+                self.look_at_links(work.links, &mut done);
             });
-            let trouble = catch_unwind(turn).unwrap_or_else(|panic| {
-                if !ids.is_empty() {
+            if let Err(panic) = catch_unwind(turn) {
+                if !work.ids.is_empty() {
                     collections = COLLECTIONS;
                 }
-                Some(format!("the step \"{step}\" panicked: {}", panic_words(&*panic)).into())
-            });
-            if !ids.is_empty() || trouble.is_some() || tables.is_some() {
-                self.tell(Done {
-                    ids,
-                    trouble,
-                    tables,
-                });
+                let told = format!(
+                    "the step \"{}\" panicked: {}",
+                    step.get(),
+                    panic_words(&*panic)
+                );
+                done.trouble = Some(told.into());
+            }
+            done.ids = work.ids;
+            if !done.is_nothing() {
+                self.tell(done);
             }
         }
     }
@@ -138,7 +181,7 @@ impl Shared {
         &self,
         ids: &[String],
         collections: &mut u32,
-        step: &mut &'static str,
+        step: &Cell<&'static str>,
     ) -> Option<Arc<str>> {
         let mut trouble = self.give_back(ids);
         if trouble.is_some() {
@@ -147,7 +190,7 @@ impl Shared {
         }
         if *collections > 0 {
             *collections -= 1;
-            *step = "collect";
+            step.set("collect");
             match (self.hands.collect)() {
                 // Others' are no reason to go on looking, but they are not told apart.
                 Ok(_) if !(self.hands.is_any_left)() => *collections = 0,
@@ -180,29 +223,68 @@ impl Shared {
         }
     }
 
+    /// Puts bridges right that are not as they should be.
+    fn look_at_links(&self, gone: Option<BTreeSet<String>>, done: &mut Done) {
+        let Some(gone) = gone else {
+            return;
+        };
+        match (self.hands.mend)(&gone) {
+            Ok(Mending { mended, cut_off }) => {
+                done.put_right
+                    .extend(mended.iter().map(ToString::to_string));
+                done.cut_off = cut_off;
+            }
+            Err(error) => done.put_right.push(format!(
+                "somebody has changed a bridge of a network, and it cannot be put right: {}",
+                reason(&error)
+            )),
+        }
+    }
+
     /// All at once; where one of them cannot be given back, the others still are.
     fn give_back(&self, ids: &[String]) -> Option<Arc<str>> {
         if ids.is_empty() {
             return None;
         }
-        self.tell_who_holds();
         let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
-        let error = (self.hands.release)(&ids).err()?;
-        Some(reason(&error))
+        let release = || (self.hands.release)(&ids).err().map(|error| reason(&error));
+        if (self.hands.held_by)().is_none() {
+            return release();
+        }
+        // The kernel gives the lock to those who wait for it, in turn: so we wait too, and somebody looks on.
+        let is_over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let looks = scope.spawn(|| self.tell_who_holds(&is_over));
+            let over = Over {
+                is_over: &is_over,
+                looks: looks.thread(),
+            };
+            let trouble = release();
+            drop(over);
+            trouble
+        })
     }
 
-    /// Waits a little for who has the networks, and then says who it is.
-    fn tell_who_holds(&self) {
+    /// Until it is over: says who has the networks, if it is the same one for long.
+    fn tell_who_holds(&self, is_over: &AtomicBool) {
+        let mut before = None;
         let mut left = self.hands.patience;
-        while let Some(holder) = (self.hands.held_by)() {
-            left = left.saturating_sub(1);
+        while !is_over.load(Ordering::Acquire) {
+            let holder = (self.hands.held_by)();
+            left = match holder == before {
+                true => left.saturating_sub(1),
+                false => self.hands.patience,
+            };
             if left == 0 {
-                return self.tell(Done {
-                    ids: Vec::new(),
-                    trouble: Some(held(&holder)),
-                    tables: None,
-                });
+                if let Some(holder) = holder {
+                    self.tell(Done {
+                        trouble: Some(held(&holder)),
+                        ..Done::default()
+                    });
+                }
+                return;
             }
+            before = holder;
             std::thread::park_timeout(FIRST_WAIT);
         }
     }
@@ -221,7 +303,7 @@ impl Shared {
                 *collections = COLLECTIONS;
                 return Some(queue.take_work());
             }
-            if !queue.wanted.is_empty() || queue.touched.is_some() {
+            if queue.has_work() {
                 return Some(queue.take_work());
             }
             if queue.is_closed {
@@ -241,6 +323,19 @@ impl Shared {
                 return Some(queue.take_work());
             }
         }
+    }
+}
+
+/// Ends the look-out, also where a panic ends what it was for.
+struct Over<'a> {
+    is_over: &'a AtomicBool,
+    looks: &'a Thread,
+}
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.is_over.store(true, Ordering::Release);
+        self.looks.unpark();
     }
 }
 
@@ -305,6 +400,22 @@ impl Releaser {
         self.go_on();
     }
 
+    /// Bridges may have been changed, and these ends of boxes have gone.
+    pub(super) fn look_at_links(&mut self, gone: BTreeSet<String>) {
+        self.shared
+            .lock()
+            .links
+            .get_or_insert_default()
+            .extend(gone);
+        self.go_on();
+    }
+
+    /// Has it found out which firewalls of others forward nothing.
+    pub(super) fn ask_others(&mut self) {
+        self.shared.lock().asks_others = true;
+        self.go_on();
+    }
+
     fn go_on(&mut self) {
         // One that has ended without being told to has another after it.
         if self.thread.as_ref().is_none_or(JoinHandle::is_finished) {
@@ -314,13 +425,14 @@ impl Releaser {
                 Ok(thread) => self.thread = Some(thread),
                 // The loop has to do it then, rather than nobody.
                 Err(_) => {
-                    let Work { ids, touched } = self.shared.lock().take_work();
-                    let tables = self.shared.look_at_tables(touched, &mut 1);
-                    let trouble = self.shared.give_back(&ids);
+                    let work = self.shared.lock().take_work();
+                    let tables = self.shared.look_at_tables(work.touched, &mut 1);
+                    let trouble = self.shared.give_back(&work.ids);
                     self.shared.tell(Done {
-                        ids,
+                        ids: work.ids,
                         trouble,
-                        tables,
+                        put_right: tables.into_iter().collect(),
+                        ..Done::default()
                     });
                 }
             }
@@ -356,9 +468,8 @@ impl Releaser {
         }
         let mut done = self.take_done();
         done.extend(late.map(|holder| Done {
-            ids: Vec::new(),
             trouble: Some(held(&holder)),
-            tables: None,
+            ..Done::default()
         }));
         done
     }
@@ -380,6 +491,8 @@ mod tests {
             collect: || Ok(0),
             is_any_left: || false,
             repair: || Ok(None),
+            mend: |_| Ok(Mending::default()),
+            others: Vec::new,
             held_by: || None,
             patience: 4,
         }
@@ -453,7 +566,7 @@ mod tests {
         releaser.look_at_tables(Stranger::default());
         let mut told = Vec::new();
         while told.len() < 2 {
-            told.extend(next(&releaser).into_iter().filter_map(|done| done.tables));
+            told.extend(next(&releaser).into_iter().flat_map(|done| done.put_right));
         }
         assert_eq!(
             told,
@@ -481,6 +594,34 @@ mod tests {
         let told = "nft (process 7) keeps the lock of /run/herd/network, for which networks wait";
         assert_eq!(next(&releaser)[0].trouble.as_deref(), Some(told));
         assert_eq!(releaser.close()[0].trouble.as_deref(), Some(told));
+    }
+
+    #[test]
+    fn who_has_the_networks_for_a_moment_is_not_waited_for_nor_told_of() {
+        use std::sync::atomic::AtomicU32;
+        static LOOKS: AtomicU32 = AtomicU32::new(0);
+        let held_by = || {
+            let turn = LOOKS.fetch_add(1, Ordering::Relaxed);
+            Some(format!("herd-exec (process {turn})"))
+        };
+        // Who waits is asked often, and each time it is somebody else who has them.
+        let release = |_: &[&str]| {
+            while LOOKS.load(Ordering::Relaxed) < 10 {
+                std::thread::yield_now();
+            }
+            Ok(())
+        };
+        let hands = Hands {
+            release,
+            held_by,
+            ..hands()
+        };
+        let mut releaser = Releaser::with(hands).unwrap();
+        releaser.give_back(["web".to_owned()]);
+        let done = next(&releaser);
+        assert_eq!((done.len(), &done[0].ids[0]), (1, &"web".to_owned()));
+        assert_eq!(done[0].trouble, None);
+        assert!(releaser.close().is_empty());
     }
 
     #[test]

@@ -229,6 +229,11 @@ impl Daemon {
         entries
     }
 
+    pub(super) fn is_brought_along(&self, id: ServiceId) -> bool {
+        let service = self.supervisor.service(id);
+        service.is_some_and(|service| self.is_of_boot(&service.unit().source.path))
+    }
+
     fn is_of_boot(&self, file: &Path) -> bool {
         let boot = self.options.search.boot.as_ref();
         boot.is_some_and(|boot| file.starts_with(&boot.directory))
@@ -322,6 +327,7 @@ impl Daemon {
         if matches!(state, State::Active(_)) && is_goal() {
             self.arrive();
         }
+        self.note_progress(id);
         if matches!(state, State::Active(_) | State::Failed(_)) && name.as_str() == LOCAL_FS {
             self.begin_logs(matches!(state, State::Active(_)));
         }
@@ -461,6 +467,7 @@ fn substate_of(state: &State) -> &'static str {
         State::Inactive(Rest::Bound(_)) => "bound",
         State::Inactive(Rest::Conflict(_)) => "conflict",
         State::Inactive(Rest::Unneeded) => "unneeded",
+        State::Inactive(Rest::Undone) => "undone",
         State::Inactive(Rest::Killed) => "killed",
         State::Inactive(Rest::Restarting) => "restarting",
         State::Delayed { .. } => "delayed",

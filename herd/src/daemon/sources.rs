@@ -19,8 +19,12 @@ pub(super) enum Source {
     Networks,
     /// The firewall was changed.
     Firewall,
+    /// Interfaces were changed.
+    Links,
     Notify,
     Watch,
+    /// The kernel's tables of mounts and swaps.
+    Tables,
     Control,
     /// The pidfd of a process.
     Process(RunId),

@@ -89,6 +89,8 @@ impl Daemon {
     pub(super) fn look_again(&mut self) -> RescanReply {
         let notes = self.look_at_table();
         let mut reply = self.rescan();
+        // A new line may be mounted already.
+        self.hear_tables();
         reply.diagnostics.extend(notes);
         reply
     }

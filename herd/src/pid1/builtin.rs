@@ -9,6 +9,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use units::UnitName;
 use units::load::{self, Boot, SearchPath};
 
 use super::command_line::Wishes;
@@ -174,6 +175,13 @@ fn write_made(directory: &Path, made: &Made) -> io::Result<()> {
     fs::write(list, files.join("\n"))
 }
 
+/// The units that were made of fstab, when it was last looked at.
+pub(super) fn of_fstab(directory: &Path) -> Vec<UnitName> {
+    let list = fs::read_to_string(directory.join(OF_FSTAB)).unwrap_or_default();
+    let names = list.lines().filter_map(|file| file.strip_suffix(".toml"));
+    names.filter_map(|name| UnitName::new(name).ok()).collect()
+}
+
 /// What units run that need herd's own verbs. As process 1 our executable may be gone by name, or come
 /// from an initramfs.
 fn own_path() -> String {
@@ -231,8 +239,8 @@ pub(super) fn consoles() -> Vec<String> {
 mod tests {
     use std::collections::BTreeSet;
 
+    use units::SearchPath;
     use units::load::{Boot, load};
-    use units::{SearchPath, UnitName};
 
     use super::*;
 

@@ -35,8 +35,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use rustix::process::{Resource, getrlimit};
-use units::SearchPath;
 use units::load::Boot;
+use units::{SearchPath, UnitName};
 
 use crate::daemon::{self, HandedOn, Machine, Mode, Options};
 use crate::prepare::words as plainly;
@@ -191,6 +191,11 @@ pub fn look_at_fstab(machine: &fstab::Machine) -> Vec<String> {
             plainly(&error)
         )]
     })
+}
+
+/// The units that were made of fstab.
+pub fn units_of_fstab() -> Vec<UnitName> {
+    builtin::of_fstab(Path::new(builtin::DIRECTORY))
 }
 
 /// The boot whose units lie in `/run/herd/boot`, for verbs that read unit files themselves.

@@ -55,6 +55,11 @@ fn available(text: &str) -> Option<u64> {
     rest.split_whitespace().next()?.parse().ok()
 }
 
+/// Where it lies, of all in a text like `/proc/swaps`.
+pub(super) fn places(text: &str) -> Vec<PathBuf> {
+    swaps(text).into_iter().map(|swap| swap.path).collect()
+}
+
 /// proc_swaps(5): a line of titles, then one each: path, kind, size, used, priority.
 fn swaps(text: &str) -> Vec<Swap> {
     let swap = |line: &str| {

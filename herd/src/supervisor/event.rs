@@ -43,6 +43,11 @@ pub enum Event {
         id: ServiceId,
         input: Input,
     },
+    /// What a oneshot that remains stands for was done by somebody else, or undone.
+    Elsewhere {
+        id: ServiceId,
+        is_done: bool,
+    },
     /// Time has passed; the deadline may have come.
     Tick,
     /// End in order: stop everything, dependants first.

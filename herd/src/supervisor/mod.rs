@@ -8,6 +8,7 @@ mod activation;
 pub mod arrival;
 mod deactivation;
 mod define;
+mod elsewhere;
 pub mod ending;
 pub mod event;
 pub mod explain;
@@ -19,6 +20,7 @@ pub mod set;
 pub mod state;
 mod tickets;
 pub mod time;
+mod waits;
 
 pub use action::Action;
 pub use arrival::Arrival;

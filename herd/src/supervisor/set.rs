@@ -119,6 +119,8 @@ impl Supervisor {
             } => self.command(now, ticket, verb, &names),
             Event::TicketDropped(ticket) => self.waiters.retain(|w| w.ticket != ticket),
             Event::Service { id, input } => self.apply(now, id, input),
+            Event::Elsewhere { id, is_done: true } => self.done_elsewhere(now, id),
+            Event::Elsewhere { id, is_done: false } => self.undone_elsewhere(now, id),
             Event::Tick => self.tick(now),
             Event::Shutdown => self.shut_down(now, 0),
             Event::ShutdownNow => self.kill_everything(now),

@@ -208,6 +208,8 @@ pub enum Rest {
     /// Stopped because that one starts.
     Conflict(UnitName),
     Unneeded,
+    /// What it had done is undone, and not by its own stop.
+    Undone,
     /// On its way down to be started again.
     Restarting,
     /// herd ends at once: nothing more is run for this service.
@@ -269,6 +271,7 @@ impl fmt::Display for Rest {
             Self::Bound(name) => write!(f, "went down with {name}"),
             Self::Conflict(name) => write!(f, "gave way to {name}"),
             Self::Unneeded => f.write_str("no longer needed"),
+            Self::Undone => f.write_str("undone by somebody else"),
             Self::Restarting => f.write_str("restarting"),
             Self::Killed => f.write_str("killed"),
         }

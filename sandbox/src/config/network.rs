@@ -186,7 +186,7 @@ impl BridgeNetwork {
 /// `8080:80`: what arrives at a port of the host goes to one of the box.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Port {
-    /// The host's address that is asked; `None` is every one of them.
+    /// The host's address that is asked; `None` is every one of them, `0.0.0.0` every one of IPv4, `::` of IPv6.
     pub address: Option<IpAddr>,
     /// The first of `count` ports of the host.
     pub host: u16,
@@ -382,8 +382,7 @@ impl FromStr for Port {
             return Err(NetworkSyntax::Lengths(text.to_owned()));
         }
         Ok(Self {
-            // "Any" by its number is any.
-            address: address.filter(|address| !address.is_unspecified()),
+            address,
             host: *host.start(),
             inside: *inside.start(),
             count: host.end() - host.start() + 1,
@@ -398,6 +397,18 @@ impl Port {
         self.host..=self.host + (self.count - 1)
     }
 
+    /// The one address of the host that is asked; `None` where it is any of a family, or of both.
+    pub fn one_address(&self) -> Option<IpAddr> {
+        self.address.filter(|address| !address.is_unspecified())
+    }
+
+    /// Claims that what is sent to this address of the host is for this port.
+    pub fn is_at(&self, address: IpAddr) -> bool {
+        self.address.is_none_or(|own| {
+            own == address || own.is_unspecified() && own.is_ipv4() == address.is_ipv4()
+        })
+    }
+
     /// Claims that something that arrives could be meant for both.
     pub fn clashes_with(&self, other: &Self) -> bool {
         self.clash(other).is_some()
@@ -406,7 +417,7 @@ impl Port {
     /// The first number at which something that arrives could be meant for both.
     pub fn clash(&self, other: &Self) -> Option<u16> {
         let address = match (self.address, other.address) {
-            (Some(one), Some(other)) => one == other,
+            (Some(one), Some(two)) => self.is_at(two) || other.is_at(one),
             _ => true,
         };
         let (one, two) = (self.on_host(), other.on_host());
@@ -581,8 +592,8 @@ mod tests {
             ("[2001:db8::1]:8443:443", "[2001:db8::1]:8443:443/tcp"),
             ("[::1]:8443:443", "[::1]:8443:443/tcp"),
             ("8000-8010:9000-9010", "8000-8010:9000-9010/tcp"),
-            ("0.0.0.0:80:80", "80:80/tcp"),
-            ("[::]:80:80", "80:80/tcp"),
+            ("0.0.0.0:80:80", "0.0.0.0:80:80/tcp"),
+            ("[::]:80:80", "[::]:80:80/tcp"),
             ("65535", "65535:65535/tcp"),
         ] {
             assert_eq!(
@@ -671,5 +682,13 @@ mod tests {
         assert!(port("80-90").clashes_with(&port("90")));
         assert!(!port("80").clashes_with(&port("80/udp")));
         assert!(!port("127.0.0.1:80:80").clashes_with(&port("127.0.0.2:80:80")));
+        let (four, six) = (port("0.0.0.0:80:80"), port("[::]:80:80"));
+        assert!(!four.clashes_with(&six));
+        for any in [four, six] {
+            assert!(any.clashes_with(&port("80")) && port("80").clashes_with(&any));
+        }
+        assert!(four.clashes_with(&port("127.0.0.1:80:81")));
+        assert!(port("[2001:db8::1]:80:81").clashes_with(&six));
+        assert!(!port("[2001:db8::1]:80:81").clashes_with(&four));
     }
 }

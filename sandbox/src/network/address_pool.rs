@@ -26,8 +26,40 @@ fn remainder(hash: u64, modulus: u32) -> u32 {
     u32::try_from(hash % u64::from(modulus.max(1))).unwrap_or(0)
 }
 
-/// The subnet that the network of this name gets, where it can; `None` when every one overlaps what is taken.
-pub(crate) fn subnet(name: &str, taken: &[IpNet]) -> Option<Ipv4Net> {
+/// Where the host's routes and addresses are.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Routes {
+    /// Routes to others, and addresses of the host itself.
+    pub(crate) main: Vec<IpNet>,
+    /// Routes that refuse or drop. One that is narrower goes before them, as a network's is before what an administrator
+    /// has closed all of 10.0.0.0/8 with.
+    pub(crate) nowhere: Vec<IpNet>,
+    /// Routes of other tables than the main one, which rules of the host may ask first (tunnels have such), and subnets
+    /// of interfaces that may be down.
+    pub(crate) elsewhere: Vec<IpNet>,
+}
+
+impl Routes {
+    /// What a subnet that was asked for overlaps.
+    pub(crate) fn clash(&self, subnet: IpNet) -> Option<IpNet> {
+        let in_it = self.nowhere.iter().filter(|other| subnet.contains(*other));
+        let mut all = overlapping(subnet, &self.main).chain(in_it);
+        all.next().copied()
+    }
+
+    /// Claims that this subnet is none to choose.
+    pub(crate) fn is_avoided(&self, subnet: IpNet) -> bool {
+        self.clash(subnet).is_some() || overlapping(subnet, &self.elsewhere).next().is_some()
+    }
+}
+
+fn overlapping(subnet: IpNet, others: &[IpNet]) -> impl Iterator<Item = &IpNet> {
+    let overlaps = move |other: &&IpNet| subnet.contains(*other) || other.contains(&subnet);
+    others.iter().filter(overlaps)
+}
+
+/// The subnet that the network of this name gets, where it can; `None` when every one is taken.
+pub(crate) fn subnet(name: &str, is_taken: impl Fn(IpNet) -> bool) -> Option<Ipv4Net> {
     let within = |first: Ipv4Addr, count: u32| {
         let preferred = remainder(hash(name), count);
         (0..count)
@@ -41,12 +73,16 @@ pub(crate) fn subnet(name: &str, taken: &[IpNet]) -> Option<Ipv4Net> {
     within(Ipv4Addr::new(10, FIRST_BLOCK, 0, 0), SUBNETS)
         .chain(within(Ipv4Addr::new(172, 16, 0, 0), 1 << (LENGTH - 12)))
         .chain(within(Ipv4Addr::new(192, 168, 0, 0), 1 << (LENGTH - 16)))
-        .find(|subnet| !overlaps(&IpNet::V4(*subnet), taken))
+        .find(|subnet| !is_taken(IpNet::V4(*subnet)))
 }
 
 /// The /64 that the network of this name gets: below a /48 that is this machine's own (RFC 4193), which
 /// `machine` decides.
-pub(crate) fn subnet6(name: &str, machine: &str, taken: &[IpNet]) -> Option<Ipv6Net> {
+pub(crate) fn subnet6(
+    name: &str,
+    machine: &str,
+    is_taken: impl Fn(IpNet) -> bool,
+) -> Option<Ipv6Net> {
     let global = hash(machine);
     let preferred = remainder(hash(name), 1 << 16);
     (0..1 << 16)
@@ -56,13 +92,7 @@ pub(crate) fn subnet6(name: &str, machine: &str, taken: &[IpNet]) -> Option<Ipv6
             let subnet = prefix | u128::from(number) << 64;
             Ipv6Net::new(Ipv6Addr::from(subnet), 64).ok()
         })
-        .find(|subnet| !overlaps(&IpNet::V6(*subnet), taken))
-}
-
-fn overlaps(subnet: &IpNet, taken: &[IpNet]) -> bool {
-    taken
-        .iter()
-        .any(|other| subnet.contains(other) || other.contains(subnet))
+        .find(|subnet| !is_taken(IpNet::V6(*subnet)))
 }
 
 /// The gateway of a subnet: its first address.
@@ -114,6 +144,13 @@ pub(crate) fn bridge_mac(subnet: Ipv4Net) -> MacAddress {
     MacAddress([0x02, 0x69, a, b, c, d])
 }
 
+/// The link-local address that an interface of this hardware address has (RFC 4291, appendix A).
+pub(crate) fn link_local(MacAddress([a, b, c, d, e, f]): MacAddress) -> Ipv6Addr {
+    let of = |high: u8, low: u8| u16::from_be_bytes([high, low]);
+    let own = [of(a ^ 2, b), of(c, 0xff), of(0xfe, d), of(e, f)];
+    Ipv6Addr::new(0xfe80, 0, 0, 0, own[0], own[1], own[2], own[3])
+}
+
 /// What the names of all bridges begin with.
 pub(crate) const DEVICE_PREFIX: &str = "herd-";
 
@@ -131,28 +168,54 @@ pub(crate) fn device(network: &str) -> String {
 mod tests {
     use super::*;
 
+    fn nobody(_: IpNet) -> bool {
+        false
+    }
+
+    fn to(nets: &[&str]) -> Vec<IpNet> {
+        nets.iter().map(|net| net.parse().unwrap()).collect()
+    }
+
     #[test]
     fn a_name_prefers_the_same_subnet_and_address_always() {
-        let subnet = subnet("default", &[]).unwrap();
+        let subnet = subnet("default", nobody).unwrap();
         assert_eq!(subnet.to_string(), "10.216.248.0/22");
         assert_eq!(number("web", subnet, |_| false), Some(191));
     }
 
     #[test]
     fn a_subnet_that_the_host_has_a_route_to_is_not_taken() {
-        let first = subnet("default", &[]).unwrap();
-        let inside: IpNet = "10.216.249.7/32".parse().unwrap();
-        let around: IpNet = "10.216.0.0/16".parse().unwrap();
-        assert_ne!(subnet("default", &[inside]), Some(first));
-        let other = subnet("default", &[around]).unwrap();
-        assert!(!around.contains(&IpNet::V4(other)));
-        let tunnel: Vec<IpNet> = ["10.0.0.0/8", "172.16.0.0/12"]
-            .iter()
-            .map(|net| net.parse().unwrap())
-            .collect();
-        let other = subnet("default", &tunnel).unwrap();
+        let beside = |main: &[&str]| {
+            let routes = Routes {
+                main: to(main),
+                ..Routes::default()
+            };
+            subnet("default", |subnet| routes.is_avoided(subnet))
+        };
+        let first = beside(&[]);
+        assert_ne!(beside(&["10.216.249.7/32"]), first);
+        let other = beside(&["10.216.0.0/16"]).unwrap();
+        assert!(!to(&["10.216.0.0/16"])[0].contains(&IpNet::V4(other)));
+        let other = beside(&["10.0.0.0/8", "172.16.0.0/12"]).unwrap();
         assert!(other.to_string().starts_with("192.168."), "{other}");
-        assert_eq!(subnet("default", &["0.0.0.0/0".parse().unwrap()]), None);
+        assert_eq!(beside(&["0.0.0.0/0"]), None);
+    }
+
+    #[test]
+    fn what_leads_nowhere_is_in_the_way_of_nobody_but_within_a_subnet() {
+        let routes = Routes {
+            nowhere: to(&["10.0.0.0/8", "10.216.249.0/26"]),
+            elsewhere: to(&["10.217.0.0/16"]),
+            ..Routes::default()
+        };
+        let asked = |subnet: &str| routes.clash(subnet.parse().unwrap());
+        assert_eq!(asked("10.216.0.0/24"), None);
+        assert_eq!(asked("10.216.248.0/22"), Some(to(&["10.216.249.0/26"])[0]));
+        // Whoever asks for it by name may know better which packets another table leads.
+        assert_eq!(asked("10.217.0.0/24"), None);
+        assert!(routes.is_avoided("10.217.0.0/24".parse().unwrap()));
+        let chosen = subnet("default", |subnet| routes.is_avoided(subnet)).unwrap();
+        assert_eq!(chosen.to_string(), "10.216.252.0/22");
     }
 
     #[test]
@@ -173,10 +236,17 @@ mod tests {
 
     #[test]
     fn every_machine_has_unique_local_subnets_of_its_own() {
-        let one = subnet6("default", "4f3c", &[]).unwrap();
-        let two = subnet6("default", "9a1b", &[]).unwrap();
+        let one = subnet6("default", "4f3c", nobody).unwrap();
+        let two = subnet6("default", "9a1b", nobody).unwrap();
         assert_ne!(one, two);
         assert!(one.network().is_unique_local() && two.network().is_unique_local());
+    }
+
+    #[test]
+    fn a_link_local_address_is_the_one_that_the_kernel_makes() {
+        let mac = bridge_mac("10.216.248.0/22".parse().unwrap());
+        let made = link_local(mac).to_string();
+        assert_eq!(made, "fe80::69:aff:fed8:f801");
     }
 
     #[test]

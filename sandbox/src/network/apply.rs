@@ -3,10 +3,11 @@
 
 use std::fs;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use ipnet::IpNet;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 
 use super::address_pool as pool;
 use super::damage;
@@ -18,7 +19,7 @@ use super::netlink::Netlink;
 use super::registry::Registry;
 use super::relay::{self, Door, Relay};
 use super::state::{Around, Bridge, Lease, Leased, State};
-use super::{NetworkError, connections, firewall, names, settings, strangers};
+use super::{NetworkError, connections, firewall, mend, names, settings, strangers};
 use crate::config::{Interface, Link, MacAddress, Port, PrivateNetwork, Protocol, Rates};
 use crate::seccomp::Program;
 use crate::step::NetworkLease;
@@ -158,7 +159,7 @@ pub(super) fn failed(action: &str) -> impl FnOnce(io::Error) -> NetworkError + u
     move |source| NetworkError::Link { action, source }
 }
 
-fn open_route() -> Result<Netlink, NetworkError> {
+pub(super) fn open_route() -> Result<Netlink, NetworkError> {
     Netlink::route().map_err(failed("open a netlink socket"))
 }
 
@@ -352,12 +353,14 @@ fn make_lease(
         let is_new = !before.networks.contains_key(name);
         if unsure || is_new || host.index(&bridge.device).is_err() {
             make_bridge(host, bridge)?;
-            made.push(bridge);
+            made.push((name, bridge));
         }
     }
     firewall::commit(&before, unsure, &registry.state)?;
-    for bridge in made {
+    for (name, bridge) in made {
         settings::bridge(&bridge.device)?;
+        // Somebody has removed it under those that were on it.
+        mend::put_back_on(host, &registry.state, name, bridge)?;
     }
     // Behind the rules that watch what it lets through.
     settings::loopback_ports(&registry.state)?;
@@ -436,8 +439,9 @@ pub(crate) fn resolv_of_host(servers: Option<&[IpAddr]>) -> String {
 }
 
 /// Claims that the host has not the address of this port, as far as can be told: nobody reaches the port there.
+/// A port on `[::1]`, where something listens for the box, is refused at once on a host without that.
 pub fn is_nowhere(port: &Port) -> bool {
-    let Some(address) = port.address else {
+    let Some(address) = port.address.filter(|_| !relay::is_for(port)) else {
         return false;
     };
     let tried = UdpSocket::bind(SocketAddr::new(address, 0));
@@ -452,12 +456,7 @@ pub(super) fn is_free(port: &Port) -> Result<(), NetworkError> {
     };
     for number in port.on_host() {
         for address in &addresses {
-            let socket = SocketAddr::new(*address, number);
-            let tried = match port.protocol {
-                Protocol::Tcp => TcpListener::bind(socket).map(drop),
-                Protocol::Udp => UdpSocket::bind(socket).map(drop),
-            };
-            let Err(source) = tried else {
+            let Err(source) = try_to_bind(*address, number, port.protocol) else {
                 continue;
             };
             if source.kind() == io::ErrorKind::AddrInUse {
@@ -479,8 +478,34 @@ pub(super) fn is_free(port: &Port) -> Result<(), NetworkError> {
     Ok(())
 }
 
+/// As whoever listens there would; of IPv6 for that family alone.
+fn try_to_bind(address: IpAddr, number: u16, protocol: Protocol) -> io::Result<()> {
+    let family = match address {
+        IpAddr::V4(_) => AddressFamily::INET,
+        IpAddr::V6(_) => AddressFamily::INET6,
+    };
+    let kind = match protocol {
+        Protocol::Tcp => SocketType::STREAM,
+        Protocol::Udp => SocketType::DGRAM,
+    };
+    let flags = SocketFlags::CLOEXEC;
+    let socket = rustix::net::socket_with(family, kind, flags, None)?;
+    if address.is_ipv6() {
+        sockopt::set_ipv6_v6only(&socket, true)?;
+    }
+    if protocol == Protocol::Tcp {
+        // Connections that have ended are nobody's.
+        sockopt::set_socket_reuseaddr(&socket, true)?;
+    }
+    rustix::net::bind(&socket, &SocketAddr::new(address, number))?;
+    if protocol == Protocol::Tcp {
+        rustix::net::listen(&socket, 1)?;
+    }
+    Ok(())
+}
+
 /// Makes the bridge, or what is missing of it.
-fn make_bridge(host: &mut Netlink, bridge: &Bridge) -> Result<(), NetworkError> {
+pub(super) fn make_bridge(host: &mut Netlink, bridge: &Bridge) -> Result<(), NetworkError> {
     let action = format!("make bridge {}", bridge.device);
     let gateway = pool::gateway(bridge.subnet);
     let mac = pool::bridge_mac(bridge.subnet);

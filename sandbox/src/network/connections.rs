@@ -79,8 +79,7 @@ pub(super) fn forget_ports(host: &mut Netlink, ports: &[Port]) -> io::Result<()>
     forget_all(&[vec![0; 4]], |entry| {
         let to = entry.original;
         let is_of = |port: &&Port| {
-            port.on_host().contains(&to.destination_port)
-                && port.address.is_none_or(|address| address == to.destination)
+            port.on_host().contains(&to.destination_port) && port.is_at(to.destination)
         };
         i32::from(to.protocol) == libc::IPPROTO_UDP
             && entry.reply.source == to.destination

@@ -85,6 +85,14 @@ pub(crate) fn pair(host: &str, bridge: u32, end: &End<'_>) -> Request {
     (RouteNetlinkMessage::NewLink(link), Manner::Add)
 }
 
+/// Puts `host` on the bridge `bridge` again.
+pub(crate) fn put_on(host: &str, bridge: u32) -> Request {
+    let mut link = named(host);
+    raise(&mut link);
+    link.attributes.push(LinkAttribute::Controller(bridge));
+    (RouteNetlinkMessage::NewLink(link), Manner::Change)
+}
+
 /// What comes from this port of a bridge may go back to it: a box that asks for itself by way of the host, where
 /// `br_netfilter` leads it straight from port to port.
 pub(crate) fn back_and_forth(host: &str) -> Request {

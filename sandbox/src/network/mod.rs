@@ -28,6 +28,8 @@
 //! The rules are the walls, and whoever may change the firewall can take them away: `nft flush ruleset` does. Then boxes
 //! reach each other, and whoever a box had been denied, until [`repair`] or the next lease puts the tables back. herd's
 //! supervisor does so at once, by [`Watch`]; who uses this crate without it, or `vb`, does it by hand or lives with it.
+//! With bridges it is the same: [`LinkWatch`] hears that one has gone, and [`mend`] or the next lease on its network makes it
+//! again and puts the boxes back on it.
 //! So that what listens on the host's loopback is not open then too, `route_localnet` is set for a bridge only as long as a
 //! box on it has a port on a loopback address of the host.
 //!
@@ -55,7 +57,9 @@ mod hand;
 mod holder;
 mod keeper;
 mod link_rules;
+mod link_watch;
 mod links;
+mod mend;
 mod names;
 mod netlink;
 mod nft;
@@ -76,6 +80,8 @@ pub use apply::{collect, is_nowhere, name_servers, release};
 pub use firewall::{Damage, Repaired, refusals_to_forward, repair};
 pub use holder::Holder;
 pub(crate) use keeper::Keeper;
+pub use link_watch::{LinkWatch, LinksHeard};
+pub use mend::{CutOff, Harm, Mended, Mending, mend};
 pub(crate) use names::hosts;
 pub(crate) use registry::box_directory;
 pub use registry::held_by;
@@ -131,6 +137,8 @@ pub enum NetworkError {
         "port {port}: network {network} is internal, where only the host itself reaches a port: give the port an address of 127.0.0.0/8 or [::1], or the box another network too"
     )]
     PortInside { port: Port, network: String },
+    #[error("port {port}: network {network}, where it leads, has no IPv6")]
+    PortWithoutIpv6 { port: Port, network: String },
     #[error(
         "what goes through an interface that is on no bridge of herd's does not pass the host: nothing can be allowed, denied or limited there"
     )]
@@ -230,6 +238,7 @@ impl NetworkError {
             Self::IdTaken(_) => return Errno(libc::EEXIST),
             Self::PortsWithoutBridge
             | Self::PortInside { .. }
+            | Self::PortWithoutIpv6 { .. }
             | Self::RulesWithoutBridge
             | Self::Twice(_) => {
                 return Errno(libc::EINVAL);

@@ -35,8 +35,11 @@ pub(crate) const BEHIND_STUB: &str = "/run/systemd/resolve/resolv.conf";
 pub(crate) fn servers(resolv: &str) -> Vec<IpAddr> {
     resolv
         .lines()
-        .filter_map(|line| line.strip_prefix("nameserver"))
-        .filter_map(|rest| rest.split_ascii_whitespace().next()?.parse::<IpAddr>().ok())
+        .filter_map(|line| {
+            let (word, rest) = line.split_once([' ', '\t'])?;
+            let server = rest.split_ascii_whitespace().next()?;
+            (word == "nameserver").then(|| server.parse::<IpAddr>().ok())?
+        })
         .filter(|address| {
             let of_a_link = matches!(address, IpAddr::V6(six) if six.is_unicast_link_local());
             !of_a_link && !address.is_loopback() && !address.is_unspecified()
@@ -51,8 +54,8 @@ pub(crate) fn resolv(servers: &[IpAddr], host: &str) -> String {
         writeln!(text, "nameserver {server}").ok();
     }
     for line in host.lines() {
-        let kept = ["search ", "domain ", "options "];
-        if kept.iter().any(|word| line.starts_with(word)) && line.len() < 1024 {
+        let word = line.split([' ', '\t']).next().unwrap_or_default();
+        if ["search", "domain", "options"].contains(&word) && line.len() < 1024 {
             writeln!(text, "{line}").ok();
         }
     }
@@ -66,16 +69,16 @@ mod tests {
     #[test]
     fn servers_on_the_hosts_loopback_are_none_of_a_box() {
         let stub =
-            "# by systemd-resolved\nnameserver 127.0.0.53\noptions edns0 trust-ad\nsearch lan\n";
+            "# by systemd-resolved\nnameserver 127.0.0.53\noptions edns0 trust-ad\nsearch\tlan\n";
         assert_eq!(servers(stub), Vec::<IpAddr>::new());
         let real: Vec<IpAddr> = servers(
-            "nameserver 192.0.2.1\nnameserver fe80::1%eth0\nnameserver fe80::1\nnameserver x\n",
+            "nameserver\t192.0.2.1\nnameserver fe80::1%eth0\nnameserver fe80::1\nnameserver x\nnameservers 192.0.2.2\n",
         );
         assert_eq!(real.len(), 1);
         let text = resolv(&real[..1], stub);
         assert_eq!(
             text,
-            "nameserver 192.0.2.1\noptions edns0 trust-ad\nsearch lan\n"
+            "nameserver 192.0.2.1\noptions edns0 trust-ad\nsearch\tlan\n"
         );
     }
 

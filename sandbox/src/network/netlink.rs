@@ -15,6 +15,7 @@ use rustix::net::netlink::{self, SocketAddrNetlink};
 use rustix::net::sockopt::{self, Timeout};
 use rustix::net::{AddressFamily, Protocol, RecvFlags, SendFlags, SocketFlags, SocketType};
 
+use super::address_pool::Routes;
 use super::connections;
 use super::links;
 use super::nft::Batch;
@@ -43,9 +44,13 @@ const ACK: u16 = 4;
 const EXCLUSIVE: u16 = 0x200;
 const CREATE: u16 = 0x400;
 const DUMP: u16 = 0x300;
+pub(crate) const NEWLINK: u16 = 16;
+const GETADDR: u16 = 22;
 const GETROUTE: u16 = 26;
 /// An empty `struct rtmsg`.
 const ROUTES: [u8; 12] = [0; 12];
+/// An empty `struct ifaddrmsg`.
+const ADDRESSES: [u8; 8] = [0; 8];
 
 /// What is to be done, and in which manner.
 pub(crate) type Request = (RouteNetlinkMessage, Manner);
@@ -103,13 +108,25 @@ impl Netlink {
 
     /// The number of the interface of this name in the network namespace of this socket.
     pub(crate) fn index(&mut self, name: &str) -> io::Result<u32> {
-        const NEWLINK: u16 = 16;
+        self.link(name).map(|link| link.index)
+    }
+
+    /// The interface of this name, as it is; `None` where there is none.
+    pub(crate) fn link_if_any(&mut self, name: &str) -> io::Result<Option<LinkView>> {
+        match self.link(name) {
+            Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Ok(None),
+            answer => answer.map(Some),
+        }
+    }
+
+    fn link(&mut self, name: &str) -> io::Result<LinkView> {
         self.send_one(links::ask(name), 0)?;
         let length = self.receive()?;
         for frame in frames(&self.received[..length]) {
             let frame = frame?;
             if frame.kind == NEWLINK {
-                return link_index(frame.content).ok_or_else(|| io::ErrorKind::InvalidData.into());
+                return LinkView::of(frame.content)
+                    .ok_or_else(|| io::ErrorKind::InvalidData.into());
             }
             frame.error()?;
         }
@@ -146,12 +163,26 @@ impl Netlink {
         answer
     }
 
-    /// Where the routes of the main table lead, but for the default ones.
-    pub(crate) fn routes(&mut self) -> io::Result<Vec<IpNet>> {
-        let mut routes = Vec::new();
+    /// Where routes of the host lead, but for the default ones, and where it is itself.
+    pub(crate) fn routes(&mut self) -> io::Result<Routes> {
+        let mut routes = Routes::default();
         self.dump(GETROUTE, &ROUTES, |frame| {
-            routes.extend(route(frame.content))
+            if let Some((leads, to)) = route(frame.content) {
+                match leads {
+                    Leads::There => routes.main.push(to),
+                    Leads::Nowhere => routes.nowhere.push(to),
+                    Leads::Elsewhere => routes.elsewhere.push(to),
+                }
+            }
         })?;
+        // Of an interface that is down there is no route yet.
+        let addresses = self.addresses()?.unwrap_or_default();
+        for one in addresses.iter().filter(|one| !one.is_narrow) {
+            routes.main.push(one.address.into());
+            if one.subnet.prefix_len() >= SHORTEST {
+                routes.elsewhere.push(one.subnet);
+            }
+        }
         Ok(routes)
     }
 
@@ -162,6 +193,21 @@ impl Netlink {
             own.extend(own_address(frame.content));
         })?;
         Ok(own)
+    }
+
+    /// The addresses of all interfaces; `None` where they go on changing.
+    pub(crate) fn addresses(&mut self) -> io::Result<Option<Vec<AddressView>>> {
+        const TRIES: u32 = 4;
+        for _ in 0..TRIES {
+            let mut all = Vec::new();
+            let is_whole = self.dump(GETADDR, &ADDRESSES, |frame| {
+                all.extend(AddressView::of(frame.content));
+            })?;
+            if is_whole {
+                return Ok(Some(all));
+            }
+        }
+        Ok(None)
     }
 
     /// Asks for all there is of a kind, and has each message looked at. `false` when it has changed meanwhile, so
@@ -315,10 +361,71 @@ fn take_frame<'a>(bytes: &mut &'a [u8]) -> Option<Frame<'a>> {
     })
 }
 
-/// The number of the interface that a message is about, behind family, a hole and type of `struct ifinfomsg`.
-fn link_index(content: &[u8]) -> Option<u32> {
-    let number = content.get(4..8)?.first_chunk()?;
-    Some(u32::from_ne_bytes(*number))
+/// An interface, as it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LinkView {
+    pub(crate) index: u32,
+    pub(crate) is_up: bool,
+    /// The number of the bridge that it is on.
+    pub(crate) bridge: Option<u32>,
+}
+
+impl LinkView {
+    /// Reads `struct ifinfomsg` (family, a hole, type, index, flags, change) and what follows.
+    pub(crate) fn of(content: &[u8]) -> Option<Self> {
+        const UP: u32 = 1;
+        const MASTER: u16 = 10;
+        let number = |bytes: &[u8]| Some(u32::from_ne_bytes(*bytes.first_chunk()?));
+        let (head, more) = content.split_at_checked(16)?;
+        let bridge = attributes(more).find(|(kind, _)| *kind == MASTER);
+        Some(Self {
+            index: number(head.get(4..)?)?,
+            is_up: number(head.get(8..)?)? & UP != 0,
+            bridge: bridge.and_then(|(_, master)| number(master)),
+        })
+    }
+}
+
+/// The name of the interface that a message about one is about.
+pub(crate) fn link_name(content: &[u8]) -> Option<&str> {
+    const NAME: u16 = 3;
+    let (_, name) = attributes(content.get(16..)?).find(|(kind, _)| *kind == NAME)?;
+    std::str::from_utf8(name.split(|byte| *byte == 0).next()?).ok()
+}
+
+/// An address of an interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct AddressView {
+    /// Of the interface.
+    pub(crate) index: u32,
+    pub(crate) address: IpAddr,
+    /// What it says is on the link.
+    pub(crate) subnet: IpNet,
+    /// It is of this link alone, or of this machine.
+    pub(crate) is_narrow: bool,
+}
+
+impl AddressView {
+    /// Reads `struct ifaddrmsg` (family, length of the prefix, flags, scope, index) and what follows.
+    pub(crate) fn of(content: &[u8]) -> Option<Self> {
+        const ADDRESS: u16 = 1;
+        const LOCAL: u16 = 2;
+        let [family, length, _, scope, a, b, c, d] = *content.first_chunk()?;
+        let find = |wanted| attributes(content.get(8..)?).find(|(kind, _)| *kind == wanted);
+        // Of a link with two ends the address is the other's, and where there is one the local is ours.
+        let (_, bytes) = find(LOCAL).or_else(|| find(ADDRESS))?;
+        let address = match i32::from(family) {
+            libc::AF_INET => IpAddr::V4(Ipv4Addr::from(*bytes.first_chunk::<4>()?)),
+            libc::AF_INET6 => IpAddr::V6(Ipv6Addr::from(*bytes.first_chunk::<16>()?)),
+            _ => return None,
+        };
+        Some(Self {
+            index: u32::from_ne_bytes([a, b, c, d]),
+            address,
+            subnet: IpNet::new(address, length).ok()?.trunc(),
+            is_narrow: scope != 0,
+        })
+    }
 }
 
 /// Reads bytes in every way in which an answer of the kernel is read, whatever it is said to be; gives a number for
@@ -336,8 +443,14 @@ pub(crate) fn read_in_every_way(bytes: &[u8]) -> u64 {
         if let Err(error) = frame.error() {
             note(error.raw_os_error().map_or(2, |_| 3));
         }
-        note(link_index(frame.content).map_or(4, |_| 5));
-        note(route(frame.content).map_or(6, |to| 7 + u64::from(to.prefix_len())));
+        let link = LinkView::of(frame.content);
+        note(link.map_or(4, |link| {
+            5 + u64::from(link.is_up) + u64::from(link.bridge.is_some())
+        }));
+        note(link_name(frame.content).map_or(8, |name| 9 + name.len().min(16) as u64));
+        let address = AddressView::of(frame.content);
+        note(address.map_or(30, |address| 31 + u64::from(address.subnet.prefix_len())));
+        note(route(frame.content).map_or(6, |(_, to)| 7 + u64::from(to.prefix_len())));
         let mut picture = Picture::default();
         picture.add(&frame);
         note(u64::from(picture == Picture::default()));
@@ -366,13 +479,31 @@ pub(crate) fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])>
     })
 }
 
-/// Where a route of the main table leads; `None` for default routes and what cannot be read.
-fn route(message: &[u8]) -> Option<IpNet> {
+/// What becomes of a packet that takes a route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Leads {
+    There,
+    Nowhere,
+    /// By another table than the main one, if it comes to that.
+    Elsewhere,
+}
+
+/// Two halves of everything are a default route too, as tunnels set it.
+const SHORTEST: u8 = 8;
+
+/// Where a route leads; `None` for default routes, those of the host's own addresses, and what cannot be read.
+fn route(message: &[u8]) -> Option<(Leads, IpNet)> {
     const MAIN: u8 = 254;
-    const SHORTEST: u8 = 8;
-    let (table, _, to) = destination(message)?;
-    // Two halves of everything are a default route too, as tunnels set it.
-    (table == MAIN && to.prefix_len() >= SHORTEST).then_some(to)
+    const LOCAL: u8 = 255;
+    /// `RTN_BLACKHOLE`, `RTN_UNREACHABLE`, `RTN_PROHIBIT` and `RTN_THROW`.
+    const NOWHERE: std::ops::RangeInclusive<u8> = 6..=9;
+    let (table, kind, to) = destination(message)?;
+    let leads = match table {
+        MAIN if NOWHERE.contains(&kind) => Leads::Nowhere,
+        MAIN => Leads::There,
+        _ => Leads::Elsewhere,
+    };
+    (table != LOCAL && to.prefix_len() >= SHORTEST).then_some((leads, to))
 }
 
 /// The address that a route of the local table says is the host's own.
@@ -416,6 +547,9 @@ mod tests {
                 route(frame.content);
             }
             route(&bytes);
+            LinkView::of(&bytes);
+            link_name(&bytes);
+            AddressView::of(&bytes);
             prop_assert!(attributes(&bytes).count() <= bytes.len() / 4 + 1);
             prop_assert!(frames(&bytes).count() <= bytes.len() / HEADER + 1);
         }
@@ -442,6 +576,20 @@ mod tests {
         let read: Vec<_> = frames(&bytes).collect();
         assert_eq!(read.len(), 1);
         assert!(read[0].is_err());
+    }
+
+    #[test]
+    fn the_loopback_interface_of_this_machine_can_be_read() {
+        let mut host = Netlink::route().unwrap();
+        let link = host.link_if_any("lo").unwrap().unwrap();
+        assert_eq!((link.index, link.bridge), (links::LOOPBACK, None));
+        assert_eq!(host.link_if_any("nobody0").unwrap(), None);
+        let all = host.addresses().unwrap().unwrap();
+        let own = all.iter().filter(|one| one.address.is_loopback());
+        for one in own {
+            assert!(one.subnet.contains(&one.address), "{one:?}");
+            assert!(one.is_narrow, "{one:?}");
+        }
     }
 
     #[test]

@@ -177,7 +177,7 @@ fn lead(rules: &mut Vec<Vec<Expression>>, port: &Port, to: IpAddr) {
     let ipv6 = to.is_ipv6();
     let start = || {
         let mut parts = family(ipv6);
-        if let Some(on) = port.address {
+        if let Some(on) = port.one_address() {
             parts = address(&IpNet::from(on), Side::Destination, true);
         } else if ipv6 {
             // The kernel does not believe an answer for it that comes from elsewhere: who asks is refused

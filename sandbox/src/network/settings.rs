@@ -262,7 +262,7 @@ pub(crate) fn bridge(device: &str) -> Result<(), NetworkError> {
 pub(crate) fn loopback_ports(state: &State) -> Result<(), NetworkError> {
     let is_local = |port: &Port| match port.address {
         None => true,
-        Some(IpAddr::V4(four)) => four.is_loopback(),
+        Some(IpAddr::V4(four)) => four.is_loopback() || four.is_unspecified(),
         Some(IpAddr::V6(_)) => false,
     };
     for (name, bridge) in &state.networks {

@@ -81,8 +81,7 @@ pub(crate) struct Setting {
 /// What is so on the machine, whoever asks.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Around {
-    /// Where routes of the host lead.
-    pub(crate) routes: Vec<IpNet>,
+    pub(crate) routes: pool::Routes,
     pub(crate) has_ipv6: bool,
     /// What only this machine has.
     pub(crate) machine: String,
@@ -169,6 +168,18 @@ impl State {
         let Some(link) = self.link_of_ports(links) else {
             return Err(NetworkError::PortsWithoutBridge);
         };
+        // A relay calls by IPv4 too.
+        let is_of_six = |port: &&Port| {
+            port.address.is_some_and(|address| address.is_ipv6()) && !relay::is_for(port)
+        };
+        if link.address6.is_none()
+            && let Some(port) = ports.iter().find(is_of_six)
+        {
+            return Err(NetworkError::PortWithoutIpv6 {
+                port: *port,
+                network: link.network.clone(),
+            });
+        }
         let is_internal = |name: &str| self.networks.get(name).is_none_or(|one| one.internal);
         let is_loopback = |port: &Port| port.address.is_some_and(|address| address.is_loopback());
         match ports.iter().find(|port| !is_loopback(port)) {
@@ -214,23 +225,23 @@ impl State {
             let six = bridge.subnet6.map(IpNet::V6);
             [IpNet::V4(bridge.subnet)].into_iter().chain(six)
         });
-        let taken: Vec<IpNet> = around.routes.iter().copied().chain(ours).collect();
+        let mut routes = around.routes.clone();
+        routes.main.extend(ours);
         let clash = |subnet: IpNet| {
-            let route = taken
-                .iter()
-                .find(|other| subnet.contains(*other) || other.contains(&subnet));
+            let route = routes.clash(subnet);
             route.map(|route| NetworkError::SubnetTaken {
                 network: wanted.name.clone(),
                 subnet,
-                route: *route,
+                route,
             })
         };
+        let is_taken = |subnet: IpNet| routes.is_avoided(subnet);
         let subnet = match wanted.subnet {
             Some(subnet) => match clash(IpNet::V4(subnet)) {
                 Some(error) => return Err(error),
                 None => subnet.trunc(),
             },
-            None => pool::subnet(&wanted.name, &taken).ok_or(NetworkError::NoSubnet)?,
+            None => pool::subnet(&wanted.name, is_taken).ok_or(NetworkError::NoSubnet)?,
         };
         let subnet6 = match wanted.subnet6 {
             _ if !wanted.ipv6 || !around.has_ipv6 => None,
@@ -238,7 +249,7 @@ impl State {
                 Some(error) => return Err(error),
                 None => Some(subnet.trunc()),
             },
-            None => pool::subnet6(&wanted.name, &around.machine, &taken),
+            None => pool::subnet6(&wanted.name, &around.machine, is_taken),
         };
         // A box has the same number in both.
         if let Some(six) = subnet6
@@ -541,7 +552,10 @@ mod tests {
             network.subnet = Some("192.168.1.0/24".parse().unwrap());
         }
         let around = Around {
-            routes: vec!["192.168.0.0/16".parse().unwrap()],
+            routes: pool::Routes {
+                main: vec!["192.168.0.0/16".parse().unwrap()],
+                ..pool::Routes::default()
+            },
             ..around()
         };
         let error = State::default().add(&wanted, &around).unwrap_err();

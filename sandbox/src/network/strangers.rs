@@ -29,7 +29,7 @@ fn among(table: &str, state: &State) -> Option<String> {
 }
 
 /// As `state::host_device` writes it.
-fn is_end_of_a_box(name: &str) -> bool {
+pub(super) fn is_end_of_a_box(name: &str) -> bool {
     let parts = name
         .strip_prefix("hv")
         .and_then(|rest| rest.split_once('.'));

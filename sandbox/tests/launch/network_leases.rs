@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use sandbox::config::UserNamespace;
+use sandbox::network::{Harm, LinkWatch, Mending};
 use sandbox::{Host, network};
 
 use crate::fixture::{Case, outcome, outcome_of, plan, wait};
@@ -42,6 +43,11 @@ fn kill(boxed: &Running) {
     let kill = rustix::process::Signal::KILL;
     rustix::process::pidfd_send_signal(&boxed.pidfd, kill).unwrap();
     wait(&boxed.pidfd);
+}
+
+/// To whatever was asked.
+fn answers(told: &str) -> bool {
+    !told.is_empty() && !told.contains("nothing")
 }
 
 pub(crate) const CASES: &[Case] = &[
@@ -187,6 +193,110 @@ pub(crate) const CASES: &[Case] = &[
             assert_eq!(machine(), before);
         },
     ),
+    (
+        "a_network_leaves_alone_what_other_tables_lead_and_down_interfaces_have",
+        || {
+            let _world = World::new();
+            let subnet = || {
+                fine(&on_default("aa", "true"));
+                let subnet = network::networks().unwrap()[0].subnet.to_string();
+                release("aa");
+                subnet
+            };
+            assert_eq!(subnet(), "10.216.248.0/22");
+            ip("link add away type bridge");
+            for (there, gone) in [
+                (
+                    "route add 10.216.249.0/24 via 192.0.2.2 table 100",
+                    "route flush table 100",
+                ),
+                (
+                    "address add 10.216.248.5/24 dev away",
+                    "address flush dev away",
+                ),
+                (
+                    "address add 10.216.250.5/32 dev lo",
+                    "address del 10.216.250.5/32 dev lo",
+                ),
+                (
+                    "route add blackhole 10.216.251.0/26",
+                    "route del blackhole 10.216.251.0/26",
+                ),
+            ] {
+                ip(there);
+                assert_eq!(subnet(), "10.216.252.0/22", "{there}");
+                ip(gone);
+            }
+            // What an administrator has closed is no reason to go elsewhere, nor to refuse who asks for it.
+            ip("route add unreachable 10.0.0.0/8");
+            assert_eq!(subnet(), "10.216.248.0/22");
+        },
+    ),
+    (
+        "the_next_box_brings_a_removed_bridge_back_and_all_who_were_on_it",
+        || {
+            let _world = World::new();
+            let mut config = with_ports("aa", &["8080:80", "8080:80/udp"]);
+            private(&mut config).isolate = true;
+            let server = Running::start(&config);
+            let (_, six) = server.addresses();
+            let mut watch = LinkWatch::new().unwrap();
+            ip("link delete herd-default");
+            assert!(watch.hear().is_touched);
+            assert!(!answers(&here(&asking("127.0.0.1", 8080))));
+            let asks = asking("192.0.2.1", 8080);
+            let outcome = fine(&on_default("bb", &asks));
+            assert!(answers(&outcome.stdout), "{outcome:?}");
+            assert!(answers(&here(&asking("127.0.0.1", 8080))));
+            assert!(answers(&here(&asking(&format!("[{six}]"), 80))));
+            release("bb");
+            assert_eq!(network::mend(&BTreeSet::new()).unwrap(), Mending::default());
+            server.stop();
+        },
+    ),
+    ("what_was_done_to_a_bridge_is_found_and_mended_once", || {
+        let _world = World::new();
+        let server = Running::start(&with_ports("aa", &["8080:80", "8080:80/udp"]));
+        let end = network::box_of(&unique("aa")).unwrap().unwrap().ends[0]
+            .device
+            .clone();
+        let none = BTreeSet::new();
+        let mut watch = LinkWatch::new().unwrap();
+        let look = || here("ip -o addr show dev herd-default | awk '{print $3,$4}'");
+        let own = look();
+        for (change, harm) in [
+            ("link delete herd-default", Harm::Missing),
+            ("link set herd-default down", Harm::Changed),
+            ("-4 addr flush dev herd-default", Harm::Changed),
+            ("-6 addr flush dev herd-default", Harm::Changed),
+            (&*format!("link set {end} nomaster"), Harm::Left(1)),
+            (&format!("link set {end} down"), Harm::Left(1)),
+        ] {
+            ip(change);
+            assert!(watch.hear().is_touched, "{change}");
+            let Mending { mended, cut_off } = network::mend(&none).unwrap();
+            assert_eq!((mended.len(), mended[0].harm), (1, harm), "{change}");
+            assert_eq!(cut_off, []);
+            assert_eq!(network::mend(&none).unwrap(), Mending::default());
+            // The kernel gives a new one its link-local address when it says that somebody is there.
+            while look() != own {}
+            assert!(answers(&here(&asking("127.0.0.1", 8080))), "{change}");
+        }
+        while watch.hear().is_touched {}
+        ip(&format!("link delete {end}"));
+        let gone = watch.hear().gone;
+        assert_eq!(gone.iter().collect::<Vec<_>>(), [&end]);
+        let cut_off = network::mend(&gone).unwrap().cut_off;
+        assert_eq!((cut_off.len(), &*cut_off[0].device), (1, &*end));
+        kill(&server);
+        let nobodys = network::mend(&gone).unwrap();
+        assert_eq!(
+            nobodys,
+            Mending::default(),
+            "a box that has ended misses nothing"
+        );
+        release("aa");
+    }),
 ];
 
 /// A box whose network cannot be made for this reason, and what then is there.

@@ -48,3 +48,63 @@ fn a_goal_that_is_not_reached_says_so_and_has_no_runlevel() {
     machine.wait("code: 1.");
     machine.ended();
 }
+
+#[test]
+fn a_boot_that_waits_says_for_what_and_how_long_yet() {
+    if !needs::machine() {
+        return;
+    }
+    let fstab = "/dev/nowhere /srv/nowhere ext4 x-systemd.device-timeout=40s 0 2\n";
+    let mut disk = Disk::new().fstab(fstab);
+    let mut machine = disk.boot();
+    let words = machine.wait("waiting for: ");
+    let (_, words) = words.split_once("waiting for: ").unwrap();
+    let (unit, rest) = words.split_once(" (").unwrap();
+    assert!(
+        ["fsck-srv-nowhere", "mount-srv-nowhere"].contains(&unit),
+        "{words}"
+    );
+    assert!(
+        rest.ends_with("; device /dev/nowhere, 40s at most)"),
+        "{words}"
+    );
+    machine.wait("waiting for: ");
+    machine.wait("Emergency: ");
+    machine.shell();
+    machine.enter("kill -PWR 1");
+    let said = machine.ended();
+    let words = said.iter().filter(|line| line.contains("waiting for: "));
+    // After 5 s, 15 s and 35 s.
+    assert!((2..=4).contains(&words.count()), "{said:#?}");
+}
+
+#[test]
+fn a_quiet_boot_waits_without_a_word_and_herd_goal_says_for_what() {
+    if !needs::machine() {
+        return;
+    }
+    let mut disk = Disk::new()
+        .word("quiet")
+        .unit(
+            "slow",
+            "command = ['/bin/sh', '-c', 'read x </run/gate']\noneshot = true\ncommand_pre = [['mkfifo', '/run/gate']]",
+        )
+        .unit(
+            "look",
+            "command = '/usr/local/bin/look'\noneshot = true\nafter = ['sysinit']\nstdout = 'file:/dev/console'",
+        )
+        .program(
+            "/usr/local/bin/look",
+            "until herd goal --json | grep -q '\"waits_for\".*[0-9][0-9] s'; do sleep 1; done
+             herd goal; herd status slow | head -n 1; echo >/run/gate; kill -PWR 1",
+        );
+    let mut machine = disk.boot();
+    let words = machine.wait("waiting for: ");
+    assert!(
+        words.starts_with("waiting for: ") && words.contains("slow ("),
+        "{words}"
+    );
+    let said = machine.ended();
+    let console = said.iter().filter(|line| line.contains("* waiting for"));
+    assert_eq!(console.count(), 0, "{said:#?}");
+}

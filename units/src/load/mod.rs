@@ -28,7 +28,7 @@ pub use file::FileError;
 pub use host::host_facts;
 pub use networks::{network_definition, network_names};
 pub use obstacle::Obstacle;
-pub use order::{mount_unit, path_unit};
+pub use order::{mount_unit, path_of_unit, path_unit};
 pub use search_path::{Boot, SearchPath};
 
 use file::{Trust, list, read_source};

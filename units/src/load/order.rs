@@ -126,6 +126,30 @@ pub fn path_unit(word: &str, path: &Path) -> Option<UnitName> {
     UnitName::new(&name).ok()
 }
 
+/// The path of a unit that [`path_unit`] names with this word; `None` of any other name. Of the root, which shares its
+/// name with `/root`, it is that one's.
+pub fn path_of_unit(word: &str, name: &UnitName) -> Option<PathBuf> {
+    use std::os::unix::ffi::OsStringExt;
+    let rest = name.as_str().strip_prefix(word)?;
+    let (mut path, mut left) = (Vec::new(), rest.as_bytes());
+    while let [first, tail @ ..] = left {
+        left = tail;
+        match (first, tail) {
+            (b'-', _) => path.push(b'/'),
+            (b'\\', [b'x', high, low, rest @ ..]) => {
+                let digits = [*high, *low];
+                let digits = std::str::from_utf8(&digits).ok()?;
+                path.push(u8::from_str_radix(digits, 16).ok()?);
+                left = rest;
+            }
+            (byte, _) => path.push(*byte),
+        }
+    }
+    let path = PathBuf::from(std::ffi::OsString::from_vec(path));
+    // Of several spellings of a name one is meant.
+    (path_unit(word, &path).as_ref() == Some(name)).then_some(path)
+}
+
 fn order(units: &mut Units, enabled: &BTreeSet<UnitName>, boot: &Boot) {
     let mut later = Later::of(units);
     let names: Vec<UnitName> = units.keys().cloned().collect();

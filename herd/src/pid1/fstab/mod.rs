@@ -10,6 +10,7 @@
 mod kinds;
 mod options;
 mod texts;
+pub mod watched;
 
 use std::path::{Component, Path, PathBuf};
 

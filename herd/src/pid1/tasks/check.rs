@@ -106,7 +106,7 @@ pub(super) fn run(order: &Order) -> Result<(), TaskError> {
         Some(own) => own.to_string_lossy().into_owned(),
         None => {
             device::timeout(&order.timeout)
-                .and_then(|timeout| device::wait(&device, timeout))
+                .and_then(|timeout| device::wait_and_tell(&device, timeout))
                 .map_err(|source| CheckError::Device { line, source })?;
             device.into_owned()
         }

@@ -17,6 +17,7 @@ use rustix::time::{
 use units::value::duration::{DurationError, format_duration, parse_duration};
 
 use super::super::fstab::TAGS;
+use super::tell_status;
 
 /// Why a device is not there.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +36,23 @@ pub(super) fn timeout(text: &str) -> Result<Option<Duration>, DeviceError> {
         text: text.to_owned(),
         source,
     })
+}
+
+/// As [`wait`]; meanwhile herd is told what for.
+pub(super) fn wait_and_tell(
+    device: &str,
+    timeout: Option<Duration>,
+) -> Result<PathBuf, DeviceError> {
+    if let Some(found) = find(device) {
+        return Ok(found);
+    }
+    let most = timeout.map_or_else(String::new, |_| {
+        format!(", {} at most", format_duration(timeout))
+    });
+    tell_status(&format!("device {device}{most}"));
+    let found = wait(device, timeout);
+    tell_status("");
+    found
 }
 
 /// The device's path, as soon as there is one.

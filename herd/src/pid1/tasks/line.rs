@@ -64,7 +64,7 @@ impl Line {
             return Ok(());
         };
         device::timeout(timeout)
-            .and_then(|timeout| device::wait(device, timeout))
+            .and_then(|timeout| device::wait_and_tell(device, timeout))
             .map(drop)
             .map_err(|source| LineError::Device { line, source })
     }

@@ -24,6 +24,7 @@ mod unmount;
 use std::ffi::{CString, OsStr};
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
@@ -149,7 +150,7 @@ fn herd_of_the_machine() -> Result<Client, ClientError> {
 pub fn run(task: &Task) -> Result<(), TaskError> {
     match task {
         Task::AwaitDevice { timeout, device } => {
-            let found = device::wait(device, device::timeout(timeout)?)?;
+            let found = device::wait_and_tell(device, device::timeout(timeout)?)?;
             tell(&format!("{device} is {}", found.display()));
             Ok(())
         }
@@ -190,6 +191,18 @@ pub fn run(task: &Task) -> Result<(), TaskError> {
 /// Where somebody sits who wonders why the boot does not go on.
 fn tell_on_console(error: &TaskError) {
     super::power::say(&crate::prepare::chain(error));
+}
+
+/// What the unit waits for, in its status; nothing when it goes on.
+fn tell_status(text: &str) {
+    let send = || -> io::Result<()> {
+        let socket = UnixDatagram::unbound()?;
+        socket.set_nonblocking(true)?;
+        socket.send_to(format!("STATUS={text}").as_bytes(), "/run/herd/notify")?;
+        Ok(())
+    };
+    // Where nobody listens nobody asks.
+    send().ok();
 }
 
 /// A line in the unit's log.

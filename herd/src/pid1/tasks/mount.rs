@@ -9,7 +9,7 @@ use clap::Args;
 
 use super::line::Line;
 use super::{TaskError, tell};
-use crate::mount_table::{self, unescaped_path};
+use crate::mount_table::{self, mount_points};
 
 /// The words of the unit that was made of the line.
 #[derive(Debug, Clone, Args)]
@@ -76,6 +76,5 @@ impl Order {
 
 fn is_mounted(target: &Path) -> bool {
     let text = mount_table::read(Path::new("/proc/self/mountinfo"));
-    let points = text.lines().filter_map(|line| line.split(' ').nth(4));
-    points.map(unescaped_path).any(|point| point == target)
+    mount_points(&text).any(|point| point == target)
 }

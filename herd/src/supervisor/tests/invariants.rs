@@ -283,7 +283,9 @@ fn order(
             .any(|a| matches!(a, Action::Spawn { id: i, role: Role::Main, .. } if *i == id));
         let name = &entry.service.unit().name;
         let ties = herd.ties(id);
-        if began {
+        // What somebody else does keeps no order.
+        let is_elsewhere = matches!(event, Event::Elsewhere { id: done, .. } if *done == id);
+        if began && !is_elsewhere {
             for other in &ties.predecessors {
                 let Some(it) = herd.entry(*other) else {
                     continue;

@@ -1,4 +1,5 @@
 //! The supervisor against a simulated world, its transition matrix, and its rules one by one.
+mod elsewhere;
 mod ending;
 mod explain;
 mod graph;
@@ -9,4 +10,5 @@ mod random;
 mod simulation;
 mod stage;
 mod units_at_random;
+mod waits;
 mod world;

@@ -234,6 +234,19 @@ impl Simulation {
                 let unit = Arc::clone(&self.units[self.random.below(self.units.len())]);
                 self.tell(Event::Loaded(unit))
             }
+            18 => {
+                let ids: Vec<ServiceId> = self
+                    .herd
+                    .services()
+                    .map(crate::supervisor::Service::id)
+                    .collect();
+                if ids.is_empty() {
+                    return Ok(());
+                }
+                let id = self.random.pick(&ids);
+                let is_done = self.random.percent(50);
+                self.tell(Event::Elsewhere { id, is_done })
+            }
             _ => {
                 let jump = self.random.millis(0, 60_000);
                 self.jumped += jump;
