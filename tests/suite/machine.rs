@@ -8,6 +8,7 @@ mod boot;
 mod crash;
 mod dhcp;
 mod elsewhere;
+mod emergency;
 mod fixture;
 mod fstab;
 mod goals;

@@ -1,6 +1,6 @@
 //! Whoever takes bridges away, or changes them, cuts nobody off for long: herd hears of it and puts them right.
 
-use crate::fixture::{Deadline, Net, until_changed};
+use crate::fixture::{Deadline, Herd, Net, until_changed};
 use crate::network_reach::{
     IDLE, WEB, from_box, from_host, from_outside, lacks_something, listens, says,
 };
@@ -109,8 +109,18 @@ fn boxes_that_come_and_go_are_no_change_by_anybody() {
     if lacks_something() {
         return;
     }
-    let net = Net::with(&[("web", IDLE), ("db", IDLE)]);
+    let job =
+        "command = \"/bin/true\"\noneshot = true\nboxed = true\n[network]\nmode = \"bridge\"\n";
+    let builder = Herd::builder()
+        .unit("web", IDLE)
+        .unit("db", IDLE)
+        .available("job", job);
+    let net = Net::start(builder);
     net.herd.wait_state("db", "active");
+    // Its interface goes before its end can be seen.
+    for _ in 0..20 {
+        net.herd.ok(&["start", "job"]);
+    }
     for _ in 0..3 {
         net.herd.ok(&["restart", "web"]);
         let mark = net.herd.mark();
@@ -123,7 +133,7 @@ fn boxes_that_come_and_go_are_no_change_by_anybody() {
     net.host(&["ip", "link", "delete", "other"]);
     net.herd.ok(&["stop", "web", "db"]);
     net.assert_nothing_is_left();
-    for log in ["herd", "web", "db"] {
+    for log in ["herd", "web", "db", "job"] {
         let log = net.herd.log(log).join("\n");
         assert!(!log.contains("somebody"), "{log}");
         assert!(!log.contains("taken away"), "{log}");

@@ -230,6 +230,24 @@ fn a_port_in_use_is_an_error_that_names_it() {
 }
 
 #[test]
+fn a_hardware_address_that_another_box_has_is_an_error_that_names_it() {
+    if lacks_something() {
+        return;
+    }
+    let own = format!("restart = \"no\"\n{IDLE}mac = \"02:00:00:12:34:56\"\n");
+    let builder = Herd::builder().unit("web", &own).available("db", &own);
+    let net = Net::start(builder);
+    net.herd.wait_state("web", "active");
+    let refused = net.herd.ctl(&["start", "db"]);
+    let told = "hardware address 02:00:00:12:34:56 is taken on network default, by web";
+    assert!(refused.stderr.contains(told), "{refused:?}");
+    net.herd.ok(&["stop", "web"]);
+    net.herd.ok(&["start", "db"]);
+    net.herd.ok(&["stop", "db"]);
+    net.assert_nothing_is_left();
+}
+
+#[test]
 fn many_boxes_come_and_go_and_nothing_is_left() {
     if lacks_something() {
         return;

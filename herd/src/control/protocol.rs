@@ -535,6 +535,9 @@ pub struct UnitStatus {
     /// Why the unit is failed, in words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<String>,
+    /// It is down for want of that unit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub because_of: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub watchdog: Option<Watchdog>,
     /// `starting`, `healthy`, or what the last probe said.

@@ -633,6 +633,7 @@ fn the_description_lists_the_fields_of_each_type() {
         broken: text(),
         next_try: Some(1),
         failure: text(),
+        because_of: text(),
         watchdog: Some(watchdog.clone()),
         health: text(),
         ..UnitStatus::default()

@@ -301,12 +301,8 @@ impl Daemon {
             self.note(line);
         }
         for lost in &done.cut_off {
-            let ours = self.runtimes.values().find(|have| {
-                let mut leases = have.leases.iter();
-                leases.any(|lease| lease.id == lost.id)
-            });
             // Those of other herds are told by them.
-            if let Some(runtime) = ours {
+            if let Some(runtime) = self.runtime_of_living(&lost.id) {
                 let network = &lost.network;
                 self.say(
                     &runtime.name,
@@ -320,6 +316,16 @@ impl Daemon {
         if let Some(trouble) = &done.trouble {
             self.note(&format!("a network is not given back: {trouble}"));
         }
+    }
+
+    /// Whose box has this lease, unless that is about to end: its interfaces go before its end is heard of.
+    fn runtime_of_living(&self, lease_id: &str) -> Option<&Runtime> {
+        self.runtimes.values().find(|have| {
+            have.leases.iter().any(|lease| {
+                let process = self.processes.get(lease.run);
+                lease.id == lease_id && process.is_some_and(|process| !is_ending(process.pid))
+            })
+        })
     }
 
     /// Before herd ends.
@@ -337,6 +343,16 @@ impl Daemon {
 /// Enough to tell every two runs apart, and short enough for the name of an interface.
 fn short(invocation: &str) -> String {
     invocation.chars().take(8).collect()
+}
+
+/// Claims that a process is on its way out, or gone: `PF_EXITING` in the flags of `proc_pid_stat(5)`.
+fn is_ending(pid: i32) -> bool {
+    const EXITING: u32 = 4;
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // Behind the name in brackets: state, four numbers, the terminal's group, flags.
+    let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
+    let flags = fields.split_ascii_whitespace().nth(6);
+    flags.is_none_or(|flags| flags.parse().is_ok_and(|flags: u32| flags & EXITING != 0))
 }
 
 /// Claims that a namespace is herd's own.

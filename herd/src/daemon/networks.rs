@@ -89,13 +89,15 @@ fn network(view: &NetworkView) -> Network {
             address6: end.address6.map(|six| six.to_string()),
         })
     });
+    let mut boxes: Vec<NetworkBox> = boxes.collect();
+    boxes.sort_by(|one, two| one.name.cmp(&two.name));
     Network {
         name: view.name.clone(),
         device: view.device.clone(),
         subnet: view.subnet.to_string(),
         gateway: view.gateway.to_string(),
         internal: view.internal,
-        boxes: boxes.collect(),
+        boxes,
         description: None,
         subnet6: view.subnet6.map(|six| six.to_string()),
         gateway6: view.gateway6.map(|six| six.to_string()),

@@ -106,6 +106,7 @@ impl Daemon {
                 _ => None,
             },
             failure: failure_of(state).map(ToString::to_string),
+            because_of: state.because_of().map(ToString::to_string),
             watchdog,
             health,
         })
@@ -331,6 +332,9 @@ impl Daemon {
         if matches!(state, State::Active(_) | State::Failed(_)) && name.as_str() == LOCAL_FS {
             self.begin_logs(matches!(state, State::Active(_)));
         }
+        if matches!(state, State::Active(_)) && SHELLS.contains(&name.as_str()) {
+            self.begin_logs(false);
+        }
         if self.has_watchers() {
             let change = StateChange {
                 unit: name.to_string(),
@@ -394,6 +398,8 @@ impl Daemon {
 
 /// Where this is reached, `/var/log` is what it will be.
 pub(super) const LOCAL_FS: &str = "local-fs";
+/// Whoever sits at one of these may ask for logs before.
+const SHELLS: [&str; 3] = ["debug-shell", "emergency-shell", "rescue-shell"];
 /// Where logs go if `/var/log` is not to be had: `herd logs` looks here first.
 pub(crate) const LOGS_OF_THIS_BOOT: &str = "/run/log/herd";
 
@@ -409,7 +415,10 @@ impl Daemon {
                 Err(error) => self.note(&super::reason(&error)),
             }
         }
-        if let Err(error) = self.sink.begin(Path::new(LOGS_OF_THIS_BOOT)) {
+        // Where they have begun already they stay.
+        if self.sink.is_held()
+            && let Err(error) = self.sink.begin(Path::new(LOGS_OF_THIS_BOOT))
+        {
             self.note(&super::reason(&error));
         }
     }

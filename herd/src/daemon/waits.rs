@@ -54,12 +54,9 @@ impl Daemon {
         self.words.next.filter(|_| self.has_console())
     }
 
-    /// A boot is on its way, and nobody else writes to its console.
+    /// A boot is on its way, and nobody else writes to its console. (With `quiet` the log alone is told.)
     fn has_console(&self) -> bool {
-        self.console.is_some()
-            && !self.options.mode.is_quiet()
-            && !self.goals.have_arrived()
-            && !self.ending.has_begun()
+        self.console.is_some() && !self.goals.have_arrived() && !self.ending.has_begun()
     }
 
     /// Of the first way of a unit up the console is told; the times after that are no progress of the boot.
@@ -82,6 +79,8 @@ impl Daemon {
         let waits = self.goal_waits_for();
         self.words.said(now, waits.is_some());
         if let Some(waits) = waits {
+            // Somebody may look why, before there is a place for logs.
+            self.begin_logs(false);
             self.note(&format!("waiting for: {waits}"));
         }
     }

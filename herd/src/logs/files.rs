@@ -53,6 +53,12 @@ impl LogDir {
         Ok(Self(directory, path.to_owned()))
     }
 
+    /// Claims that both are the same directory, by whatever name.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        let of = |directory: &Self| fstat(&directory.0).map(|stat| (stat.st_dev, stat.st_ino));
+        of(self).is_ok_and(|one| of(other) == Ok(one))
+    }
+
     /// Puts what the current files of units hold elsewhere behind our own, and removes it there.
     pub(super) fn take_over<'a>(&self, before: &Self, units: impl Iterator<Item = &'a UnitName>) {
         for unit in units {

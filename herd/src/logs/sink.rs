@@ -192,6 +192,11 @@ impl Sink {
         Ok(())
     }
 
+    /// Lines wait for a directory that is not there yet: nobody can read them.
+    pub fn is_held(&self) -> bool {
+        self.shared.lock().is_held
+    }
+
     /// Records one line; `text` is cut at the longest record.
     pub fn line(&self, unit: &UnitName, at: Timestamp, kind: Kind, text: &[u8]) {
         self.batch(unit).line(at, kind, text);

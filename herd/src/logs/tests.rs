@@ -405,3 +405,34 @@ fn what_a_mistake_of_the_writer_costs_stands_in_the_file_of_each_unit() {
         );
     }
 }
+
+/// Of a machine whose file systems are there once more.
+#[test]
+fn a_directory_that_is_begun_twice_loses_nothing_and_stays() {
+    let place = tempfile::tempdir().unwrap();
+    let directory = place.path().join("herd");
+    let sink = Sink::open(&Setup {
+        is_later: true,
+        ..Setup::default()
+    })
+    .unwrap();
+    let web = name("web");
+    assert!(sink.is_held());
+    for text in ["one", "two", "three"] {
+        sink.begin(&directory).unwrap();
+        assert!(!sink.is_held());
+        sink.line(&web, Timestamp(1), Kind::Out, text.as_bytes());
+        while fs::read(directory.join("web.log"))
+            .is_ok_and(|bytes| !bytes.ends_with(format!("{text}\n").as_bytes()))
+        {
+            std::thread::yield_now();
+        }
+    }
+    assert!(sink.close(DEADLINE));
+    let texts: Vec<_> = records(&directory.join("web.log"))
+        .into_iter()
+        .map(|(_, text)| text)
+        .collect();
+    assert_eq!(texts, [b"one".to_vec(), b"two".to_vec(), b"three".to_vec()]);
+    assert_eq!(fs::read_dir(place.path()).unwrap().count(), 1);
+}

@@ -152,6 +152,10 @@ impl Writer {
 
     /// Files that are open lie in the old place, and what they hold goes along.
     fn move_to(&mut self, directory: LogDir) {
+        let is_same = |before: &LogDir| before.is(&directory);
+        if self.directory.as_ref().is_some_and(is_same) {
+            return;
+        }
         self.begin_anew();
         let before = self.directory.replace(directory);
         if let (Some(before), Some(directory)) = (&before, &self.directory) {

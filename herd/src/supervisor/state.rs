@@ -284,6 +284,16 @@ impl State {
         matches!(self, Self::Inactive(_) | Self::Failed(_))
     }
 
+    /// The unit for want of which it is down.
+    pub fn because_of(&self) -> Option<&UnitName> {
+        match self {
+            Self::Failed(Failure::Dependency(name)) | Self::Inactive(Rest::Bound(name)) => {
+                Some(name)
+            }
+            _ => None,
+        }
+    }
+
     /// Processes may exist and no stop is under way.
     pub fn is_starting(&self) -> bool {
         matches!(

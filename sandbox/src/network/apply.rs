@@ -378,7 +378,10 @@ fn make_lease(
 
 /// Says that who has it is no more, where only its network is left.
 fn by_a_former_run(mut error: NetworkError, registry: &Registry) -> NetworkError {
-    if let NetworkError::PortTaken { by, .. } | NetworkError::AddressTaken { by, .. } = &mut error {
+    if let NetworkError::PortTaken { by, .. }
+    | NetworkError::AddressTaken { by, .. }
+    | NetworkError::MacTaken { by, .. } = &mut error
+    {
         let mut of_name = registry
             .state
             .leases

@@ -60,7 +60,8 @@ fn counted(boxes: usize) -> String {
     }
 }
 
-/// A box that lives and whose interface is gone: only a new start gives it one.
+/// A box that lives and whose interface is gone: only a new start gives it one. It may also be about to end: the kernel takes
+/// the interfaces of a box before the end of its last process can be seen by anything but that process's flags.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CutOff {
     /// Of the box.

@@ -45,7 +45,7 @@ use std::path::PathBuf;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use crate::config::Port;
+use crate::config::{MacAddress, Port};
 use crate::sys::Errno;
 
 mod address_pool;
@@ -147,6 +147,12 @@ pub enum NetworkError {
     Twice(String),
     #[error("address {address} is taken by {by}")]
     AddressTaken { address: IpAddr, by: String },
+    #[error("hardware address {mac} is taken on network {network}, by {by}")]
+    MacTaken {
+        mac: MacAddress,
+        network: String,
+        by: String,
+    },
     #[error("address {address} is none of a box in network {network} ({subnet})")]
     OutsideSubnet {
         address: IpAddr,
@@ -222,7 +228,10 @@ impl NetworkError {
             | Self::Relay { source, .. }
             | Self::Rules(source)
             | Self::Setting { source, .. } => source,
-            Self::PortTaken { .. } | Self::AddressTaken { .. } | Self::SubnetTaken { .. } => {
+            Self::PortTaken { .. }
+            | Self::AddressTaken { .. }
+            | Self::MacTaken { .. }
+            | Self::SubnetTaken { .. } => {
                 return Errno(libc::EADDRINUSE);
             }
             Self::OutsideSubnet { .. } | Self::NoIpv6 { .. } | Self::Exhausted { .. } => {

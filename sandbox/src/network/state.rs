@@ -333,7 +333,9 @@ impl State {
                 });
             }
             (Some(address), Some(subnet)) => {
-                if !subnet.contains(&address) || address == pool::gateway6(subnet) {
+                // The first of a subnet is all of its routers' (RFC 4291, 2.6.1), the host's too.
+                let is_hosts = [subnet.network(), pool::gateway6(subnet)].contains(&address);
+                if !subnet.contains(&address) || is_hosts {
                     return Err(NetworkError::OutsideSubnet {
                         address: address.into(),
                         network: network.to_owned(),
@@ -356,12 +358,26 @@ impl State {
             }
             (None, None) => None,
         };
+        // A bridge sends what is for one of two such stations to whichever spoke last.
+        let mac = interface.mac.unwrap_or(pool::mac(address));
+        let by_box = others().find(|(_, link)| link.mac == mac);
+        let by = match by_box {
+            Some((name, _)) => Some(name.clone()),
+            None => (mac == pool::bridge_mac(bridge.subnet)).then(|| "the bridge".to_owned()),
+        };
+        if let Some(by) = by {
+            return Err(NetworkError::MacTaken {
+                mac,
+                network: network.to_owned(),
+                by,
+            });
+        }
         Ok(Leased {
             network: network.to_owned(),
             device: host_device(&wanted.id, index),
             address,
             address6,
-            mac: interface.mac.unwrap_or(pool::mac(address)),
+            mac,
         })
     }
 
@@ -512,6 +528,16 @@ mod tests {
         let error = state.clone().add(&two, &around()).unwrap_err();
         let told = "address 192.0.2.1 is none of a box in network default (10.216.248.0/22)";
         assert_eq!(error.to_string(), told);
+        two.interfaces[0].address = None;
+        let six = state.networks["default"].subnet6.unwrap();
+        for hosts in [six.network(), pool::gateway6(six)] {
+            two.interfaces[0].address6 = Some(hosts);
+            let error = state.clone().add(&two, &around()).unwrap_err();
+            assert!(
+                matches!(error, NetworkError::OutsideSubnet { .. }),
+                "{error}"
+            );
+        }
     }
 
     #[test]
@@ -542,6 +568,26 @@ mod tests {
                     "network small is full: all addresses of 10.1.0.0/29 are taken, by 5 boxes";
                 assert_eq!(added.unwrap_err().to_string(), told);
             }
+        }
+    }
+
+    #[test]
+    fn a_hardware_address_is_one_boxs_alone() {
+        let mut state = State::default();
+        state.add(&wanted("1", "a", &["lan"]), &around()).unwrap();
+        let theirs = state.leases["1"].links[0].mac;
+        let bridges = pool::bridge_mac(state.networks["lan"].subnet);
+        for (mac, by) in [(theirs, "a"), (bridges, "the bridge")] {
+            let mut second = wanted("2", "b", &["lan"]);
+            second.interfaces[0].mac = Some(mac);
+            let error = state.clone().add(&second, &around()).unwrap_err();
+            let told = format!("hardware address {mac} is taken on network lan, by {by}");
+            assert_eq!(error.to_string(), told);
+            // On another wire it is no matter.
+            if let Link::Bridge(network) = &mut second.interfaces[0].link {
+                network.name = "wan".to_owned();
+            }
+            state.clone().add(&second, &around()).unwrap();
         }
     }
 

@@ -16,6 +16,7 @@ mod mount;
 mod power_button;
 mod random_seed;
 mod said;
+mod shell_words;
 mod swap_off;
 mod swap_on;
 pub mod sysctl;
@@ -76,6 +77,11 @@ pub enum Task {
     MachineId,
     /// Start the herds of users who linger.
     Linger,
+    /// Say what has failed, in front of a shell.
+    ShellWords {
+        #[arg(value_enum)]
+        shell: shell_words::Shell,
+    },
     /// Offer a login on a terminal: agetty or, without it, busybox's getty.
     Login {
         /// A line, whose speed the other end decides.
@@ -177,6 +183,10 @@ pub fn run(task: &Task) -> Result<(), TaskError> {
             Err(source) => Err(TaskError::MachineId { source }),
         },
         Task::Linger => linger::run(),
+        Task::ShellWords { shell } => {
+            shell_words::say(*shell);
+            Ok(())
+        }
         Task::Login { serial, terminal } => Err(login::run(terminal, *serial)),
         Task::PowerButton { command } => {
             power_button::wait().map_err(|source| TaskError::PowerButton { source })?;
@@ -188,9 +198,12 @@ pub fn run(task: &Task) -> Result<(), TaskError> {
     }
 }
 
-/// Where somebody sits who wonders why the boot does not go on.
+/// Where somebody sits who wonders why the boot does not go on; and in the unit's status, for who asks later.
 fn tell_on_console(error: &TaskError) {
-    super::power::say(&crate::prepare::chain(error));
+    let text = crate::prepare::chain(error);
+    super::power::say(&text);
+    // Of a notification each line is a word of its own.
+    tell_status(&text.replace('\n', "; "));
 }
 
 /// What the unit waits for, in its status; nothing when it goes on.
