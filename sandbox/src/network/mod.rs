@@ -191,6 +191,8 @@ pub enum NetworkError {
     OtherHerd(String),
     #[error("the host has no interface {0}")]
     NoParent(String),
+    #[error("this kernel has no {0}")]
+    NoKind(&'static str),
     #[error("cannot {action}")]
     Link { action: String, source: io::Error },
     #[error("this kernel has no nf_tables, which ports, NAT and rules between boxes need")]
@@ -243,6 +245,7 @@ impl NetworkError {
             Self::PortOfRoot { .. } => return Errno(libc::EACCES),
             Self::UserMode { .. } => return Errno(libc::ENETDOWN),
             Self::NoFirewall => return Errno(libc::EPROTONOSUPPORT),
+            Self::NoKind(_) => return Errno(libc::EOPNOTSUPP),
             Self::TooManyRelayed { .. } => return Errno(libc::E2BIG),
             Self::IdTaken(_) => return Errno(libc::EEXIST),
             Self::PortsWithoutBridge
