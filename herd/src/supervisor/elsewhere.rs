@@ -11,7 +11,8 @@ use super::state::{Rest, State, Then};
 use super::time::Time;
 
 impl Supervisor {
-    /// What the unit would do is done. One that is on its way up or down goes on with that.
+    /// What the unit would do is done, in no order and beside whatever it conflicts with. One that is on its way up or
+    /// down goes on with that.
     pub(super) fn done_elsewhere(&mut self, now: Time, id: ServiceId) {
         if self.is_shutting_down() {
             return;
@@ -22,6 +23,16 @@ impl Supervisor {
         let state = entry.service.state();
         let waits = state.is_at_rest() || matches!(state, State::Backoff { .. });
         let is_to_stop = matches!(entry.job, Some(Job::Stop(_) | Job::Restart));
+        if let State::Stopping {
+            then: Then::Rest(Rest::Undone),
+            ..
+        } = state
+        {
+            // A process of it (fuse) outlived its end: once that is gone, the start finds what is there already.
+            entry.wanted = true;
+            entry.job = Some(Job::Start);
+            return self.touch(id);
+        }
         if !waits || is_to_stop || !entry.service.stands_for_something() {
             return;
         }

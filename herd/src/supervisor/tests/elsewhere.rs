@@ -104,6 +104,22 @@ fn what_was_stopped_with_it_by_herd_stays_down_when_it_is_mounted_by_hand() {
 }
 
 #[test]
+fn what_comes_back_before_its_last_process_has_gone_is_started() {
+    let mut stage = stage();
+    let id = stage.id("mount-srv");
+    // The world says that nothing is left only when it is asked to go on.
+    stage.tell_only(Event::Elsewhere { id, is_done: false });
+    assert!(stage.state("mount-srv").is_stopping());
+    stage.tell_only(Event::Elsewhere { id, is_done: true });
+    stage.settle();
+    stage.ends("mount-srv", ExitStatus::Code(0));
+    stage.pass(Duration::from_secs(60));
+    for unit in ["mount-srv", "db", "local-fs"] {
+        assert!(stage.is_active(unit), "{unit}");
+    }
+}
+
+#[test]
 fn a_service_with_a_process_and_a_herd_that_ends_take_no_notice() {
     let mut stage = stage();
     for is_done in [false, true] {

@@ -283,7 +283,7 @@ fn order(
             .any(|a| matches!(a, Action::Spawn { id: i, role: Role::Main, .. } if *i == id));
         let name = &entry.service.unit().name;
         let ties = herd.ties(id);
-        // What somebody else does keeps no order.
+        // What somebody else does keeps no order, and gives way to nobody.
         let is_elsewhere = matches!(event, Event::Elsewhere { id: done, .. } if *done == id);
         if began && !is_elsewhere {
             for other in &ties.predecessors {
@@ -349,7 +349,7 @@ fn order(
                 return Err(format!("{name} began though {:?} is missing", ties.missing));
             }
         }
-        if began && !spawns {
+        if began && !is_elsewhere && !spawns {
             for other in &ties.conflicts {
                 if let Some(it) = herd.entry(*other)
                     && !it.service.state().is_at_rest()
