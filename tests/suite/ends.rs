@@ -323,9 +323,9 @@ fn a_soft_reboot_is_no_new_boot_and_takes_no_nologin_of_others_away() {
         "if [ ! -e /run/mine ]; then
              touch /run/mine; herd soft-reboot --no-wait
          elif [ ! -e /run/nologin ]; then
-             echo backup runs >/run/nologin; herd soft-reboot --no-wait
+             printf 'backup runs\\nl\\344uft\\n' >/run/nologin; herd soft-reboot --no-wait
          else
-             cat /run/nologin
+             head -n 1 /run/nologin
              stat -c 'wtmp %s' /var/log/wtmp
              kill -38 1
          fi",

@@ -35,6 +35,41 @@ fn both_outputs_are_kept_in_their_order() {
     assert_eq!(text(&herd, &[]), expected);
 }
 
+/// As the log files of images are made to: links to these.
+#[test]
+fn a_service_of_another_user_can_open_its_outputs_by_name() {
+    if !needs::root() {
+        return;
+    }
+    let script = "echo out >/dev/stdout; echo err >/dev/stderr; cat </dev/stdout";
+    for more in ["", "boxed = true\n"] {
+        let unit = format!(
+            "command = ['sh', '-c', '{script}']\noneshot = true\nrestart = 'no'\nuser = 'nobody'\n{more}"
+        );
+        let herd = Herd::builder().available("web", &unit).start();
+        assert_eq!(herd.ctl(&["start", "web"]).code, 1);
+        herd.wait_log("web", "failed");
+        let text = text(&herd, &[]);
+        assert!(text.starts_with("out\nerr\n"), "{text}");
+        // What was written before is nobody's to read but herd's.
+        assert!(text.contains("Permission denied"), "{text}");
+    }
+}
+
+/// Without a word the kernel kills whoever writes beyond that limit (`SIGXFSZ` of `signal(7)`).
+#[test]
+fn a_limit_on_the_size_of_files_costs_lines_and_not_herd() {
+    let herd = Herd::builder()
+        .wrap(&["sh", "-c", "ulimit -f 16; exec \"$@\"", "sh"])
+        .unit("web", "command = '@SERVICE@ lines:5000'\nrestart = 'no'")
+        .unit("other", "command = 'sleep 1000'")
+        .start();
+    herd.wait_state("web", "inactive");
+    assert_eq!(herd.state("other"), "active");
+    assert!(!herd.out("web").is_empty());
+    assert!(herd.shutdown().success());
+}
+
 #[test]
 fn no_line_is_lost_that_was_written_before_the_end() {
     let herd = Herd::builder()

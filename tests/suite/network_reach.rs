@@ -210,6 +210,35 @@ fn a_port_of_ipv6_is_refused_where_the_network_has_none() {
 }
 
 #[test]
+fn a_box_on_a_wire_of_the_host_is_reached_there_or_the_kernel_lacks_the_kind() {
+    if lacks_something() {
+        return;
+    }
+    let net = Net::start(Herd::builder());
+    for kind in ["macvlan", "ipvlan"] {
+        let mode = format!("\"{kind}:wan\"\naddress = \"198.51.100.77/24\"");
+        let web = format!("restart = \"no\"\n{}", WEB.replace("\"bridge\"", &mode));
+        net.herd.write_unit(kind, &web);
+        net.herd.ok(&["rescan"]);
+        let started = net.herd.ctl(&["start", kind]);
+        let has_none = net.host.run(&[
+            "ip", "link", "add", "link", "wan", "name", "try", "type", kind,
+        ]);
+        if has_none.stderr.contains("Unknown device type") {
+            let told = format!("this kernel has no {kind}");
+            assert!(started.stderr.contains(&told), "{started:?}");
+        } else {
+            net.host(&["ip", "link", "delete", "try"]);
+            listens(&net, kind);
+            says(from_outside(&net, "TCP4:198.51.100.77:80"), "web for");
+            net.herd.ok(&["stop", kind]);
+        }
+        net.herd.remove_unit(kind);
+        net.wait_until_nothing_is_left();
+    }
+}
+
+#[test]
 fn a_box_on_two_networks_has_an_end_on_each() {
     if lacks_something() {
         return;

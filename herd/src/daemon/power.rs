@@ -186,7 +186,7 @@ impl Daemon {
     }
 
     fn forbid_logins(&mut self, words: &str) {
-        let there = fs::read_to_string(NO_LOGIN).ok();
+        let there = fs::read(NO_LOGIN).ok();
         if there.is_some() && !is_ours(there.as_deref(), self.ending.forbade.as_deref()) {
             // Nobody gets in already, for a reason of an administrator's own.
             return;
@@ -199,7 +199,7 @@ impl Daemon {
     }
 
     fn allow_logins(&mut self) {
-        let there = fs::read_to_string(NO_LOGIN).ok();
+        let there = fs::read(NO_LOGIN).ok();
         if is_ours(there.as_deref(), self.ending.forbade.take().as_deref()) {
             fs::remove_file(NO_LOGIN).ok();
         }
@@ -523,8 +523,8 @@ impl Daemon {
 }
 
 /// Whether what lies there is what was written.
-fn is_ours(there: Option<&str>, wrote: Option<&str>) -> bool {
-    there.is_some() && there == wrote
+fn is_ours(there: Option<&[u8]>, wrote: Option<&str>) -> bool {
+    there.is_some() && there == wrote.map(str::as_bytes)
 }
 
 /// `web: stopping, 23 s of 90 s; killed then`
@@ -559,9 +559,9 @@ mod tests {
 
     #[test]
     fn only_a_nologin_that_herd_wrote_is_taken_away() {
-        assert!(is_ours(Some("rebooting\n"), Some("rebooting\n")));
-        assert!(!is_ours(Some("backup runs\n"), Some("rebooting\n")));
-        assert!(!is_ours(Some("backup runs\n"), None));
+        assert!(is_ours(Some(b"rebooting\n"), Some("rebooting\n")));
+        assert!(!is_ours(Some(b"backup l\xe4uft\n"), Some("rebooting\n")));
+        assert!(!is_ours(Some(b"backup runs\n"), None));
         assert!(!is_ours(None, None));
     }
 

@@ -85,8 +85,15 @@ const MACHINE: &[(i32, Word)] = &[
     (REAL_TIME + 17, at_once(Power::SoftReboot)),
 ];
 
-/// Taken and dropped everywhere.
-const HARMLESS: [i32; 3] = [libc::SIGPIPE, libc::SIGUSR1, libc::SIGQUIT];
+/// Taken and dropped everywhere. The last two are the kernel's, at limits that whoever started herd has set: of a log
+/// file that is large enough by them `write(2)` says so as well, and no service shall be without herd for that.
+const HARMLESS: [i32; 5] = [
+    libc::SIGPIPE,
+    libc::SIGUSR1,
+    libc::SIGQUIT,
+    libc::SIGXFSZ,
+    libc::SIGXCPU,
+];
 
 const fn in_order(power: Power) -> Word {
     Word::Power(power, Haste::InOrder)

@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use rustix::fs::Mode;
 use rustix::pipe::{PipeFlags, pipe_with};
 use units::UnitName;
 
@@ -39,11 +40,15 @@ pub enum Drained {
 /// A pipe for a service: the nonblocking end for [`Capture::new`], the blocking one for the
 /// service. Both are close-on-exec.
 ///
+/// A program that opens `/dev/stdout` anew is asked for the rights to the pipe (`pipe(7)`), which belongs to herd's user
+/// and not to the service's. The way there leads through its own `/proc/PID/fd`, so they are for all.
+///
 /// # Errors
-/// As `pipe2(2)` and `fcntl(2)`.
+/// As `pipe2(2)`, `ioctl(2)` and `fchmod(2)`.
 pub fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     let (read, write) = pipe_with(PipeFlags::CLOEXEC)?;
     rustix::io::ioctl_fionbio(&read, true)?;
+    rustix::fs::fchmod(&write, Mode::from_raw_mode(0o622))?;
     Ok((read, write))
 }
 

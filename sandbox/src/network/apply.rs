@@ -189,7 +189,12 @@ fn make_all(
                 format!("make interface {}", planned.name),
             ),
         };
-        host.all(requests).map_err(failed(&action))?;
+        host.all(requests).map_err(|error| match &planned.way.on {
+            On::Parent { own_mac, .. } if error.raw_os_error() == Some(libc::EOPNOTSUPP) => {
+                NetworkError::NoKind(if *own_mac { "macvlan" } else { "ipvlan" })
+            }
+            On::Bridge { .. } | On::Parent { .. } => failed(&action)(error),
+        })?;
         if let (On::Bridge { device, .. }, Some(rate)) = (&planned.way.on, planned.rates.into) {
             let index = host.index(device);
             let shaped = index.and_then(|index| host.one(links::shape(index, rate)));

@@ -32,7 +32,7 @@ pub struct LinkWatch {
 /// What a look has brought.
 #[derive(Debug, Default)]
 pub struct LinksHeard {
-    /// Something may be wrong with a bridge: [`mend`](super::mend) looks. Boxes that end and networks that come are
+    /// Something may be wrong with a bridge: [`mend`](super::mend()) looks. Boxes that end and networks that come are
     /// heard too, and are nothing to mend.
     pub is_touched: bool,
     /// Ends of boxes that have gone.

@@ -28,7 +28,7 @@
 //! The rules are the walls, and whoever may change the firewall can take them away: `nft flush ruleset` does. Then boxes
 //! reach each other, and whoever a box had been denied, until [`repair`] or the next lease puts the tables back. herd's
 //! supervisor does so at once, by [`Watch`]; who uses this crate without it, or `vb`, does it by hand or lives with it.
-//! With bridges it is the same: [`LinkWatch`] hears that one has gone, and [`mend`] or the next lease on its network makes it
+//! With bridges it is the same: [`LinkWatch`] hears that one has gone, and [`mend()`] or the next lease on its network makes it
 //! again and puts the boxes back on it.
 //! So that what listens on the host's loopback is not open then too, `route_localnet` is set for a bridge only as long as a
 //! box on it has a port on a loopback address of the host.
@@ -191,6 +191,8 @@ pub enum NetworkError {
     OtherHerd(String),
     #[error("the host has no interface {0}")]
     NoParent(String),
+    #[error("this kernel has no {0}")]
+    NoKind(&'static str),
     #[error("cannot {action}")]
     Link { action: String, source: io::Error },
     #[error("this kernel has no nf_tables, which ports, NAT and rules between boxes need")]
@@ -243,6 +245,7 @@ impl NetworkError {
             Self::PortOfRoot { .. } => return Errno(libc::EACCES),
             Self::UserMode { .. } => return Errno(libc::ENETDOWN),
             Self::NoFirewall => return Errno(libc::EPROTONOSUPPORT),
+            Self::NoKind(_) => return Errno(libc::EOPNOTSUPP),
             Self::TooManyRelayed { .. } => return Errno(libc::E2BIG),
             Self::IdTaken(_) => return Errno(libc::EEXIST),
             Self::PortsWithoutBridge
