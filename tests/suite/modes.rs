@@ -188,6 +188,54 @@ fn a_users_own_herd_lets_nothing_escape_without_cgroups() {
 }
 
 #[test]
+fn what_a_users_killed_herd_left_is_ended_by_the_next() {
+    if !needs::root() || !needs::program("setpriv") {
+        return;
+    }
+    let mut herd = as_nobody(&[
+        (
+            "web",
+            "command = ['sh', '-c', '@D@/bin/service daemon:@D@/one hold sleep; exec @D@/bin/service ready sleep']\n\
+             ready = 'notify'\ntimeout_stop = '200ms'",
+        ),
+        ("box", "command = 'sleep 1000'\nboxed = true"),
+    ]);
+    herd.wait_state("web", "active");
+    herd.wait_state("box", "active");
+    let daemon: i32 = herd.read("one").trim().parse().unwrap();
+    let left = [herd.main_pid("web"), daemon, herd.main_pid("box")];
+    let stranger = std::process::Command::new("setpriv")
+        .args(["--reuid=65534", "--clear-groups", "sleep", "1000"])
+        .env("INVOCATION_ID", "00112233445566778899aabbccddeeff")
+        .spawn();
+    let mut stranger = stranger.unwrap();
+    herd.signal(Signal::SIGKILL);
+    herd.wait_end();
+    let lives = |pid: &i32| std::path::Path::new(&format!("/proc/{pid}")).exists();
+    assert!(left.iter().all(lives));
+    let dir = herd.dir().to_owned();
+    let mut again = std::process::Command::new("setpriv");
+    again
+        .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
+        .arg(dir.join("bin/herd"))
+        .env("XDG_RUNTIME_DIR", &dir)
+        .env("HOME", &dir);
+    herd.start_again(again);
+    assert!(left.iter().all(|pid| gone(*pid)));
+    herd.wait_state("web", "active");
+    herd.wait_log(
+        "herd",
+        &format!("process {daemon}: ending what an earlier herd left running"),
+    );
+    assert!(
+        stranger.try_wait().unwrap().is_none(),
+        "it has another's mark"
+    );
+    stranger.kill().unwrap();
+    stranger.wait().unwrap();
+}
+
+#[test]
 fn limits_that_no_cgroup_can_hold_are_refused() {
     if !needs::root() || !needs::program("setpriv") {
         return;

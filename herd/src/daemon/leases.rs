@@ -81,7 +81,7 @@ impl Daemon {
         occasion.definitions = crate::network::definitions(unit, search, &self.units.facts)?;
         occasion.lease = match self.runtimes.get(&id) {
             Some(runtime) if !occasion.is_aside => short(&runtime.invocation),
-            _ => short(&super::spawn::new_invocation()),
+            _ => short(&super::spawn::new_invocation(None)),
         };
         Ok((occasion, Vec::new()))
     }

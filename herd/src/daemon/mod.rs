@@ -20,6 +20,7 @@ mod group;
 mod identity;
 mod launches;
 mod leases;
+mod leftovers;
 mod manager;
 mod networks;
 mod notices;
@@ -98,6 +99,8 @@ pub(crate) struct Daemon {
     own_kills: own_kills::OwnKills,
     /// No process of herd's own is in the way of controllers.
     is_aside: bool,
+    /// By which the next herd knows what we have left, where there are no groups.
+    mark: Option<String>,
     launches: launches::Launches,
     /// Runs that wait for room there.
     postponed: VecDeque<RunId>,

@@ -212,7 +212,7 @@ impl Daemon {
             .service(id)
             .and_then(|s| s.state().main())
             .map(|m| m.pid.0);
-        let invocation = new_invocation();
+        let invocation = new_invocation(self.mark.as_deref());
         let slices = self.slice_limits(unit);
         let runtime = self.runtime(id).ok_or("the unit is gone")?;
         if first && (is_main || runtime.invocation.is_empty()) {
@@ -466,11 +466,17 @@ fn open(path: &std::path::Path, flags: OFlags) -> Result<OwnedFd, Arc<str>> {
         .map_err(|error| format!("cannot open {}: {error}", path.display()).into())
 }
 
-/// 128 random bits as `sd_id128_to_string(3)` writes them.
-pub(super) fn new_invocation() -> String {
+/// 128 random bits as `sd_id128_to_string(3)` writes them, or 64 and a mark.
+pub(super) fn new_invocation(mark: Option<&str>) -> String {
     let mut bytes = [0_u8; 16];
-    match rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::NONBLOCK) {
+    let mut id = match rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::NONBLOCK) {
         Ok(16) => bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
         _ => format!("{:032x}", super::clock::now().as_micros()),
+    };
+    if let Some(mark) = mark {
+        let half = id.len() - mark.len();
+        // Of a clock the last digits differ.
+        id = format!("{}{mark}", id.split_off(half));
     }
+    id
 }

@@ -30,7 +30,7 @@ use super::signals::Signals;
 use super::sources::{Source, Sources};
 use super::units_at_hand::UnitsAtHand;
 use super::watch::Watch;
-use super::{CLIENT_EVENTS, Daemon, clock, panic_words};
+use super::{CLIENT_EVENTS, Daemon, clock, leftovers, panic_words};
 use crate::control::SOCKET;
 use crate::control::server::{self, Server};
 use crate::logs::sink::Setup;
@@ -237,6 +237,14 @@ impl Daemon {
             .and_then(|_| sources.add(registry, &launches, Source::Launches, readable))
             .map_err(set("watch the sources of events"))?;
         let base = cgroup_base(&options, &host, &mut notes);
+        let mark = base
+            .is_none()
+            .then(|| leftovers::mark(fnv(options.runtime_dir.as_os_str().as_encoded_bytes())));
+        if let Some(mark) = &mark
+            && std::process::id() != 1
+        {
+            leftovers::end_marked(mark, &mut notes);
+        }
         let surface = surface(&options, base.as_ref(), &notify_path, &host);
         let null = OpenOptions::new()
             .read(true)
@@ -252,6 +260,7 @@ impl Daemon {
             place: Place::here(),
             own_kills: super::own_kills::OwnKills::after(kills),
             is_aside: false,
+            mark,
             launches,
             postponed: VecDeque::new(),
             unclaimed: Vec::new(),
@@ -441,7 +450,7 @@ fn cgroup_base(options: &Options, host: &Host, notes: &mut Vec<String>) -> Optio
                     super::reason(&error)
                 ));
             }
-            clear_leftovers(&base, host, notes);
+            leftovers::end_groups(&base, host, notes);
             Some(base)
         }
         Err(error) => {
@@ -466,39 +475,6 @@ pub(super) fn base_name(options: &Options) -> String {
         ),
     }
 }
-
-/// Ends what an earlier herd with this runtime directory left when it was killed: a second main
-/// process beside a forgotten one would be worse than a restart.
-fn clear_leftovers(base: &CgroupName, host: &Host, notes: &mut Vec<String>) {
-    let v2 = host.cgroups.v2.iter().map(|v2| v2.own.join(&base.0));
-    let v1 = host.cgroups.v1.values().map(|v1| v1.own.join(&base.0));
-    let mut names = std::collections::BTreeSet::new();
-    for directory in v2.chain(v1) {
-        let entries = fs::read_dir(directory).into_iter().flatten().flatten();
-        let groups = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
-        names.extend(groups.filter_map(|entry| entry.file_name().into_string().ok()));
-    }
-    for name in names {
-        let group = CgroupName(format!("{}/{name}", base.0));
-        let Ok(plan) = cgroup::left(&group, host) else {
-            continue;
-        };
-        if cgroup::is_populated(&plan).unwrap_or(false) {
-            notes.push(format!("{name}: ending what an earlier herd left running"));
-            if let Err(error) =
-                cgroup::kill(&plan).and_then(|()| cgroup::wait_until_empty(&plan, PATIENCE))
-            {
-                notes.push(format!("{name}: {}", super::reason(&error)));
-            }
-        }
-        if let Err(error) = cgroup::remove(&plan) {
-            notes.push(format!("{name}: {}", super::reason(&error)));
-        }
-    }
-}
-
-/// What does not end in this time after SIGKILL is unkillable, and its group says so when it is used.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 /// FNV-1a, 64 bits: the same number for the same path on every machine and in every version.
 fn fnv(bytes: &[u8]) -> u64 {
