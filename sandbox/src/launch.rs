@@ -143,10 +143,20 @@ pub enum LaunchError {
     Cgroup(#[source] cgroup::CgroupError),
     #[error("only a process with one thread can start a box by a copy of itself")]
     Threads,
-    #[error("cannot start a process")]
+    #[error("cannot start a process{}", at_limit(.0))]
     Clone(#[source] io::Error),
     #[error(transparent)]
     Step(#[from] StepFailure),
+}
+
+/// What `EAGAIN` of clone(2) means.
+fn at_limit(error: &io::Error) -> &'static str {
+    match error.raw_os_error() {
+        Some(libc::EAGAIN) => {
+            " (there are as many as RLIMIT_NPROC, the pids.max of a group or kernel.pid_max allow)"
+        }
+        _ => "",
+    }
 }
 
 impl Launcher {
@@ -572,4 +582,20 @@ pub(crate) fn preparing(action: &'static str) -> impl Fn(io::Error) -> LaunchErr
 /// The executor's name, as `ps` and its own `main` see it.
 pub(crate) fn executor_name() -> CString {
     c"herd-exec".to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_of_processes_is_named_where_one_is_reached() {
+        let told = |errno| LaunchError::Clone(io::Error::from_raw_os_error(errno)).to_string();
+        assert_eq!(told(libc::ENOMEM), "cannot start a process");
+        assert_eq!(
+            told(libc::EAGAIN),
+            "cannot start a process (there are as many as RLIMIT_NPROC, the pids.max of a group or \
+             kernel.pid_max allow)"
+        );
+    }
 }
