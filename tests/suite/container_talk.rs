@@ -132,7 +132,7 @@ fn a_health_check_knows_who_is_not_up() {
     let image = Image::minimal()
         .unit(
             "prepare",
-            "command = ['sh', '-c', 'read x < /gate']\noneshot = true",
+            "command = ['sh', '-c', 'echo waits; read x < /gate']\noneshot = true",
         )
         .unit(
             "web",
@@ -147,6 +147,7 @@ fn a_health_check_knows_who_is_not_up() {
     nix::unistd::mkfifo(&gate, everybody).unwrap();
     let mut container = Container::of(image).start();
     container.wait_out("skipped: ");
+    container.wait_out("waits");
     let asked = |words: &[&str], code: i32| {
         let mut all = vec!["/herd", "is-active", "--all"];
         all.extend(words);

@@ -53,10 +53,11 @@ fn a_restart_keeps_address_and_ports() {
         assert_eq!(net.address("web"), address);
     }
     // Its own death too.
-    let mark = net.herd.mark();
+    let (mark, before) = (net.herd.mark(), i64::from(net.herd.main_pid("web")));
     net.herd.ok(&["kill", "--signal", "KILL", "web"]);
-    net.herd
-        .wait_change(mark, "a new run", |change| change.state == "active");
+    net.herd.wait_change(mark, "a new run", |change| {
+        change.state == "active" && change.main_pid.is_some_and(|pid| pid != before)
+    });
     assert_eq!(net.address("web"), address);
     let made = net.made();
     let ends = made
@@ -126,6 +127,7 @@ fn a_box_that_asks_is_answered_through_restarts_of_the_other() {
         "[\"/bin/sleep\", \"1000\"]",
         "[\"/bin/sh\", \"-c\", \"while :; do socat -T3 - TCP4:web:80,retry=999,interval=0.01; done\"]",
     );
+    let asks = format!("after = [\"web\"]\n{asks}");
     let net = Net::with(&[("web", WEB), ("asks", &asks)]);
     for _ in 0..3 {
         net.herd.wait_state("web", "active");
