@@ -3,30 +3,24 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-
-use rustix::net::netlink::SocketAddrNetlink;
-use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType};
+use std::os::fd::{AsFd, BorrowedFd};
 
 use super::address_pool as pool;
-use super::netlink::{AddressView, Frame, LinkView, NEWLINK, frames, link_name};
+use super::netlink::{AddressView, Frame, LinkView, NEWLINK, link_name};
+use super::news::News;
 use super::strangers::is_end_of_a_box;
 
 /// `RTMGRP_LINK`, `RTMGRP_IPV4_IFADDR` and `RTMGRP_IPV6_IFADDR` (`linux/rtnetlink.h`).
 const GROUPS: u32 = 1 | 0x10 | 0x100;
 const DELLINK: u16 = 17;
 const DELADDR: u16 = 21;
-/// So much is heard in one go, as of the firewall.
-const MOST: usize = 64;
-const LONGEST: usize = 64 * 1024;
 /// Of so many interfaces it is told whose they were; of more at once it is not.
 const MOST_GONE: usize = 256;
 
 /// A socket that is readable when interfaces of its network namespace have changed. It may be polled; it never waits.
 #[derive(Debug)]
 pub struct LinkWatch {
-    socket: OwnedFd,
-    received: Vec<u8>,
+    news: News,
 }
 
 /// What a look has brought.
@@ -47,39 +41,17 @@ impl LinkWatch {
     /// # Errors
     /// As `socket(2)`.
     pub fn new() -> io::Result<Self> {
-        let socket = rustix::net::socket_with(
-            AddressFamily::NETLINK,
-            SocketType::RAW,
-            SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
-            None,
-        )?;
-        rustix::net::bind(&socket, &SocketAddrNetlink::new(0, GROUPS))?;
-        Ok(Self {
-            socket,
-            received: vec![0; LONGEST],
-        })
+        let news = News::new(None, GROUPS)?;
+        Ok(Self { news })
     }
 
     /// What has happened since the last time. When more happened than the kernel keeps, something may be wrong.
     pub fn hear(&mut self) -> LinksHeard {
         let mut heard = LinksHeard::default();
-        for _ in 0..MOST {
-            match rustix::net::recv(&self.socket, &mut self.received[..], RecvFlags::TRUNC) {
-                Ok((read, whole)) if read == whole => {
-                    for frame in frames(&self.received[..read]) {
-                        match frame {
-                            Ok(frame) => heard.look(&frame),
-                            Err(_) => heard.is_touched = true,
-                        }
-                    }
-                }
-                Err(rustix::io::Errno::AGAIN) => return heard,
-                Err(rustix::io::Errno::INTR) => {}
-                // Lost, or cut off.
-                Ok(_) | Err(_) => heard.is_touched = true,
-            }
-        }
-        heard.is_more = true;
+        heard.is_more = self.news.hear(|frame| match frame {
+            Some(frame) => heard.look(frame),
+            None => heard.is_touched = true,
+        });
         heard
     }
 }
@@ -113,7 +85,7 @@ impl LinksHeard {
 
 impl AsFd for LinkWatch {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
+        self.news.as_fd()
     }
 }
 

@@ -62,6 +62,7 @@ mod links;
 mod mend;
 mod names;
 mod netlink;
+mod news;
 mod nft;
 mod picture;
 mod port_rules;

@@ -3,27 +3,21 @@
 
 use std::fmt;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 
-use rustix::net::netlink::{self, SocketAddrNetlink};
-use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType};
+use rustix::net::netlink;
 
-use super::netlink::{Frame, frames};
+use super::netlink::Frame;
+use super::news::News;
 use super::{nft, picture};
 
 /// `NFNLGRP_NFTABLES` as a bit (`linux/netfilter/nfnetlink.h`).
 const GROUP: u32 = 1 << 6;
 const NEWGEN: u16 = 15;
-/// The kernel keeps no more than some 200 KiB for us; what is more in one go came meanwhile.
-const MOST: usize = 64;
-/// The kernel's own for one message of news.
-const LONGEST: usize = 64 * 1024;
-
 /// A socket that is readable when the firewall of its network namespace has changed. It may be polled; it never waits.
 #[derive(Debug)]
 pub struct Watch {
-    socket: OwnedFd,
-    received: Vec<u8>,
+    news: News,
     /// Something of ours was changed, and it was not yet told by whom.
     is_touched: bool,
 }
@@ -60,16 +54,8 @@ impl Watch {
     /// # Errors
     /// As `socket(2)`: `EPROTONOSUPPORT` where the kernel has no netfilter.
     pub fn new() -> io::Result<Self> {
-        let socket = rustix::net::socket_with(
-            AddressFamily::NETLINK,
-            SocketType::RAW,
-            SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
-            Some(netlink::NETFILTER),
-        )?;
-        rustix::net::bind(&socket, &SocketAddrNetlink::new(0, GROUP))?;
         Ok(Self {
-            socket,
-            received: vec![0; LONGEST],
+            news: News::new(Some(netlink::NETFILTER), GROUP)?,
             is_touched: false,
         })
     }
@@ -77,25 +63,12 @@ impl Watch {
     /// What has happened since the last time. When more happened than the kernel keeps, that counts as a change by
     /// somebody.
     pub fn hear(&mut self) -> Heard {
-        let mut heard = Heard::default();
-        for _ in 0..MOST {
-            match rustix::net::recv(&self.socket, &mut self.received[..], RecvFlags::TRUNC) {
-                Ok((read, whole)) if read == whole => {
-                    for frame in frames(&self.received[..read]) {
-                        match frame {
-                            Ok(frame) => look(&frame, &mut self.is_touched, &mut heard.by),
-                            Err(_) => heard.by = Some(Stranger::default()),
-                        }
-                    }
-                }
-                Err(rustix::io::Errno::AGAIN) => return heard,
-                Err(rustix::io::Errno::INTR) => {}
-                // Lost, or cut off.
-                Ok(_) | Err(_) => heard.by = Some(Stranger::default()),
-            }
-        }
-        heard.is_more = true;
-        heard
+        let (is_touched, mut by) = (&mut self.is_touched, None);
+        let is_more = self.news.hear(|frame| match frame {
+            Some(frame) => look(frame, is_touched, &mut by),
+            None => by = Some(Stranger::default()),
+        });
+        Heard { by, is_more }
     }
 }
 
@@ -124,7 +97,7 @@ fn look(frame: &Frame<'_>, is_touched: &mut bool, by: &mut Option<Stranger>) {
 
 impl AsFd for Watch {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
+        self.news.as_fd()
     }
 }
 
