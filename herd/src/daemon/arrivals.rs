@@ -10,6 +10,7 @@ use sandbox::Launched;
 use sandbox::status::{self, Message};
 
 use super::launches::{Done, NotStarted, code_of};
+use super::perform::send;
 use super::runtime::{Expected, Inner, Process, Stage, Task, exit_status};
 use super::sources::Source;
 use super::spawn::starts_frozen;
@@ -59,12 +60,12 @@ impl Daemon {
     fn take_up(&mut self, run: RunId, launched: Launched) -> Result<(), NotStarted> {
         let Launched { pid, pidfd, status } = launched;
         let Some(Expected { service: id, task }) = self.processes.expected(run) else {
-            kill(&pidfd);
+            send(&pidfd, units::Signal::KILL);
             return Ok(());
         };
         let watched = self.watch_process(run, &pidfd, status);
         let (token, status) = watched.map_err(|error| {
-            kill(&pidfd);
+            send(&pidfd, units::Signal::KILL);
             NotStarted::from(format!("cannot watch it: {error}"))
         })?;
         self.processes.take_expected(run);
@@ -93,18 +94,13 @@ impl Daemon {
         }
         if matches!(task, Task::Probe(_)) && !self.probes.contains_key(&run) {
             // It was called off.
-            kill(&process.pidfd);
+            send(&process.pidfd, units::Signal::KILL);
         }
         self.processes.insert(run, process);
-        if is_main && executed {
-            self.watch_memory(id);
-            self.mark_group(id, pid);
-            self.freeze_at_start(id);
+        match executed {
+            true => self.has_executed(id, run, task, pid),
+            false => self.tell_frozen(id),
         }
-        if executed && !matches!(task, Task::Probe(_)) {
-            self.tell(id, Input::Spawned { run, pid: Pid(pid) });
-        }
-        self.tell_frozen(id);
         Ok(())
     }
 
@@ -247,8 +243,12 @@ impl Daemon {
         // The box stands, and needs the processor no longer.
         self.launches.make_spares();
         self.conclude(run);
+        self.has_executed(id, run, task, pid);
+    }
+
+    /// The program runs, in its group: an executor makes that itself, and before this there was none to watch.
+    fn has_executed(&mut self, id: ServiceId, run: RunId, task: Task, pid: i32) {
         if task == Task::Role(Role::Main) {
-            // An executor makes the group itself: before this there was none to watch.
             self.watch_memory(id);
             self.mark_group(id, pid);
             self.freeze_at_start(id);
@@ -334,9 +334,4 @@ impl Daemon {
             self.sources.remove(self.poll.registry(), &fd, token);
         }
     }
-}
-
-/// One that has ended meanwhile needs no signal.
-fn kill(pidfd: &OwnedFd) {
-    rustix::process::pidfd_send_signal(pidfd, rustix::process::Signal::KILL).ok();
 }

@@ -6,10 +6,9 @@
 //! found by its parent.
 #![forbid(unsafe_code)]
 
-use std::fs;
-
 use sandbox::cgroup;
 
+use super::process_table::{has_variable, pids, stat};
 use super::runtime::{Processes, Runtime};
 use crate::supervisor::ServiceId;
 
@@ -62,23 +61,16 @@ fn strays(runtime: &Runtime) -> Vec<i32> {
         return Vec::new();
     }
     let mark = format!("INVOCATION_ID={}", runtime.invocation);
-    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
-    pids.filter(|pid| belongs(*pid, runtime, mark.as_bytes()))
+    pids()
+        .filter(|pid| belongs(*pid, runtime, mark.as_bytes()))
         .collect()
 }
 
 fn belongs(pid: i32, runtime: &Runtime, mark: &[u8]) -> bool {
-    let Ok(stat) = fs::read(format!("/proc/{pid}/stat")) else {
+    let Some(stat) = stat(pid) else {
         return false;
     };
-    // The name is in brackets and may hold anything; the fields follow the last bracket:
-    // state, ppid, pgrp, session.
-    let Some(end) = stat.iter().rposition(|b| *b == b')') else {
-        return false;
-    };
-    let rest = String::from_utf8_lossy(stat.get(end + 1..).unwrap_or_default()).into_owned();
-    let mut fields = rest.split_whitespace();
+    let mut fields = stat.split_whitespace();
     if fields.next() == Some("Z") {
         return false;
     }
@@ -86,25 +78,16 @@ fn belongs(pid: i32, runtime: &Runtime, mark: &[u8]) -> bool {
     if session.is_some_and(|session| runtime.sessions.contains(&session)) {
         return true;
     }
-    !runtime.invocation.is_empty()
-        && fs::read(format!("/proc/{pid}/environ"))
-            .is_ok_and(|environ| environ.split(|b| *b == 0).any(|entry| entry == mark))
+    !runtime.invocation.is_empty() && has_variable(pid, |entry| entry == mark)
 }
 
 /// The children of this process that have not ended, launchers and strays alike.
 pub(super) fn own_children() -> Vec<i32> {
     let own = std::process::id().to_string();
-    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
-    pids.filter(|pid| {
-        // A process gives itself its name, of any bytes.
-        let Ok(stat) = fs::read(format!("/proc/{pid}/stat")) else {
-            return false;
-        };
-        let stat = String::from_utf8_lossy(&stat);
-        let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
-        let mut fields = fields.split_whitespace();
+    let is_ours = |pid: &i32| {
+        let stat = stat(*pid).unwrap_or_default();
+        let mut fields = stat.split_whitespace();
         fields.next() != Some("Z") && fields.next() == Some(own.as_str())
-    })
-    .collect()
+    };
+    pids().filter(is_ours).collect()
 }

@@ -348,10 +348,9 @@ fn short(invocation: &str) -> String {
 /// Claims that a process is on its way out, or gone: `PF_EXITING` in the flags of `proc_pid_stat(5)`.
 fn is_ending(pid: i32) -> bool {
     const EXITING: u32 = 4;
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    // Behind the name in brackets: state, four numbers, the terminal's group, flags.
-    let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
-    let flags = fields.split_ascii_whitespace().nth(6);
+    let stat = super::process_table::stat(pid).unwrap_or_default();
+    // State, four numbers, the terminal's group, flags.
+    let flags = stat.split_ascii_whitespace().nth(6);
     flags.is_none_or(|flags| flags.parse().is_ok_and(|flags: u32| flags & EXITING != 0))
 }
 

@@ -8,11 +8,12 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use sandbox::Host;
 use sandbox::cgroup;
 use sandbox::config::CgroupName;
 
+use super::perform::{pin, send};
+use super::process_table::{has_variable, pids, stat};
 use super::{clock, reason};
 
 /// Ends what an earlier herd with this runtime directory left when it was killed: a second main
@@ -48,12 +49,7 @@ pub(super) fn end_groups(base: &CgroupName, host: &Host, notes: &mut Vec<String>
 /// What does not end in this time after SIGKILL is unkillable, and its group says so when it is used.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The second half of every `INVOCATION_ID` of a herd without groups: the same for the same runtime directory.
-pub(super) fn mark(runtime_dir: u64) -> String {
-    format!("{runtime_dir:016x}")
-}
-
-/// Whoever has a mark of ours in its environment, but for those that we come from ourselves. A process that has
+/// Whoever has our mark as the second half of its `INVOCATION_ID`, as all have that a herd without groups starts, but for those that we come from ourselves. A process that has
 /// thrown its environment away is not found.
 pub(super) fn end_marked(mark: &str, notes: &mut Vec<String>) {
     let spared = ancestors();
@@ -73,8 +69,7 @@ pub(super) fn end_marked(mark: &str, notes: &mut Vec<String>) {
                     "process {pid}: ending what an earlier herd left running"
                 ));
             }
-            // One that has ended meanwhile needs no signal.
-            pidfd_send_signal(process, Signal::KILL).ok();
+            send(process, units::Signal::KILL);
         }
         for (pid, process) in &left {
             let time = until.since(clock::now());
@@ -90,27 +85,18 @@ pub(super) fn end_marked(mark: &str, notes: &mut Vec<String>) {
 /// A fork can be faster than one pass.
 const PASSES: u32 = 100;
 
-fn pids() -> impl Iterator<Item = i32> {
-    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-}
-
 /// The process, if it has the mark and was no other's number before.
 fn pin_marked(pid: i32, mark: &str) -> Option<OwnedFd> {
-    let has_mark =
-        || fs::read(format!("/proc/{pid}/environ")).is_ok_and(|environ| is_marked(&environ, mark));
+    let has_mark = || has_variable(pid, |entry| is_marked(entry, mark));
     if !has_mark() {
         return None;
     }
-    let process = pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok()?;
-    has_mark().then_some(process)
+    pin(pid).filter(|_| has_mark())
 }
 
-fn is_marked(environ: &[u8], mark: &str) -> bool {
-    environ.split(|byte| *byte == 0).any(|entry| {
-        let id = entry.strip_prefix(b"INVOCATION_ID=");
-        id.is_some_and(|id| id.len() == 2 * mark.len() && id.ends_with(mark.as_bytes()))
-    })
+fn is_marked(entry: &[u8], mark: &str) -> bool {
+    let id = entry.strip_prefix(b"INVOCATION_ID=");
+    id.is_some_and(|id| id.len() == 2 * mark.len() && id.ends_with(mark.as_bytes()))
 }
 
 /// Ourselves and those above us: somebody may start herd anew from a shell that was a service of the old one.
@@ -118,13 +104,9 @@ fn ancestors() -> HashSet<i32> {
     let mut found = HashSet::new();
     let mut next = i32::try_from(std::process::id()).ok();
     while let Some(pid) = next.filter(|pid| *pid > 0 && found.insert(*pid)) {
-        let stat = fs::read(format!("/proc/{pid}/stat")).unwrap_or_default();
-        let stat = String::from_utf8_lossy(&stat).into_owned();
-        let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
-        next = fields
-            .split_whitespace()
-            .nth(1)
-            .and_then(|pid| pid.parse().ok());
+        let stat = stat(pid).unwrap_or_default();
+        let parent = stat.split_whitespace().nth(1);
+        next = parent.and_then(|pid| pid.parse().ok());
     }
     found
 }
@@ -135,13 +117,13 @@ mod tests {
 
     #[test]
     fn a_mark_is_the_second_half_of_an_invocation() {
-        let mark = mark(0xabc);
-        let of = |id: &str| is_marked(format!("A=1\0INVOCATION_ID={id}\0B=2\0").as_bytes(), &mark);
+        let mark = "0000000000000abc";
+        let of = |id: &str| is_marked(format!("INVOCATION_ID={id}").as_bytes(), mark);
         assert!(of("00112233445566770000000000000abc"));
         assert!(!of("0000000000000abc0011223344556677"));
         assert!(!of("0000000000000abc"));
         assert!(!of(""));
-        assert!(!is_marked(b"", &mark));
+        assert!(!is_marked(b"", mark));
     }
 
     #[test]

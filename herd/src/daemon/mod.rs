@@ -32,6 +32,7 @@ mod paths;
 mod perform;
 mod power;
 mod probes;
+mod process_table;
 mod reaper;
 mod releaser;
 mod report;

@@ -719,13 +719,13 @@ impl Daemon {
 
 const KILL_PASSES: u32 = 100;
 
-fn pin(pid: i32) -> Option<std::os::fd::OwnedFd> {
+pub(super) fn pin(pid: i32) -> Option<std::os::fd::OwnedFd> {
     let pid = KernelPid::from_raw(pid)?;
     rustix::process::pidfd_open(pid, PidfdFlags::empty()).ok()
 }
 
 /// A process that has ended meanwhile needs no signal.
-fn send(pidfd: impl AsFd, signal: units::Signal) {
+pub(super) fn send(pidfd: impl AsFd, signal: units::Signal) {
     if let Some(kernel) = KernelSignal::from_named_raw(signal.as_number()) {
         rustix::process::pidfd_send_signal(pidfd, kernel).ok();
     }

@@ -536,14 +536,10 @@ fn add_up(pids: &[i32]) -> (Option<u64>, Option<u64>, Option<u64>) {
     let mut found = false;
     let (mut memory, mut cpu, mut tasks) = (0_u64, 0_u64, 0_u64);
     for pid in pids {
-        let Ok(stat) = std::fs::read(format!("/proc/{pid}/stat")) else {
+        let Some(stat) = super::process_table::stat(*pid) else {
             continue;
         };
-        let stat = String::from_utf8_lossy(&stat);
-        let Some((_, rest)) = stat.rsplit_once(')') else {
-            continue;
-        };
-        let fields: Vec<u64> = rest
+        let fields: Vec<u64> = stat
             .split_whitespace()
             .map(|field| field.parse().unwrap_or(0))
             .collect();

@@ -237,9 +237,7 @@ impl Daemon {
             .and_then(|_| sources.add(registry, &launches, Source::Launches, readable))
             .map_err(set("watch the sources of events"))?;
         let base = cgroup_base(&options, &host, &mut notes);
-        let mark = base
-            .is_none()
-            .then(|| leftovers::mark(fnv(options.runtime_dir.as_os_str().as_encoded_bytes())));
+        let mark = base.is_none().then(|| place_number(&options));
         if let Some(mark) = &mark
             && std::process::id() != 1
         {
@@ -469,11 +467,14 @@ pub(super) fn has_groups(host: &Host) -> bool {
 pub(super) fn base_name(options: &Options) -> String {
     match options.runtime_dir.to_str() {
         Some("/run/herd") => "herd".to_owned(),
-        _ => format!(
-            "herd-{:016x}",
-            fnv(options.runtime_dir.as_os_str().as_encoded_bytes())
-        ),
+        _ => format!("herd-{}", place_number(options)),
     }
+}
+
+/// Sixteen digits for the runtime directory.
+fn place_number(options: &Options) -> String {
+    let path = options.runtime_dir.as_os_str();
+    format!("{:016x}", fnv(path.as_encoded_bytes()))
 }
 
 /// FNV-1a, 64 bits: the same number for the same path on every machine and in every version.
