@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 use std::io;
+use std::os::fd::AsFd;
 
 use mio::{Interest, Token};
 use sandbox::network::{LinkWatch, Watch};
@@ -36,7 +37,7 @@ impl Daemon {
             return;
         }
         self.releaser.ask_others();
-        match self.watch_firewall() {
+        match Watch::new().and_then(|watch| self.listen(watch, Source::Firewall)) {
             Ok(watched) => self.watches.firewall = Some(watched),
             // Without netfilter there will be no box either, and that is told by name.
             Err(error) if error.raw_os_error() == Some(libc::EPROTONOSUPPORT) => {}
@@ -44,7 +45,7 @@ impl Daemon {
                 "cannot listen to changes of the firewall: {error}; walls that somebody clears come back with the next box"
             )),
         }
-        match self.watch_links() {
+        match LinkWatch::new().and_then(|watch| self.listen(watch, Source::Links)) {
             Ok(watched) => self.watches.links = Some(watched),
             Err(error) => self.note(&format!(
                 "cannot listen to changes of interfaces: {error}; a bridge that somebody removes comes back with the next box"
@@ -52,21 +53,10 @@ impl Daemon {
         }
     }
 
-    fn watch_firewall(&mut self) -> io::Result<(Watch, Token)> {
-        let watch = Watch::new()?;
-        let (source, readable) = (Source::Firewall, Interest::READABLE);
-        let token = self
-            .sources
-            .add(self.poll.registry(), &watch, source, readable)?;
-        Ok((watch, token))
-    }
-
-    fn watch_links(&mut self) -> io::Result<(LinkWatch, Token)> {
-        let watch = LinkWatch::new()?;
-        let (source, readable) = (Source::Links, Interest::READABLE);
-        let token = self
-            .sources
-            .add(self.poll.registry(), &watch, source, readable)?;
+    fn listen<W: AsFd>(&mut self, watch: W, source: Source) -> io::Result<(W, Token)> {
+        let registry = self.poll.registry();
+        let readable = Interest::READABLE;
+        let token = self.sources.add(registry, &watch, source, readable)?;
         Ok((watch, token))
     }
 
