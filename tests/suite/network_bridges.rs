@@ -125,8 +125,9 @@ fn boxes_that_come_and_go_are_no_change_by_anybody() {
         net.herd.ok(&["restart", "web"]);
         let mark = net.herd.mark();
         net.herd.ok(&["kill", "--signal", "KILL", "db"]);
-        net.herd
-            .wait_change(mark, "a new run", |change| change.state == "active");
+        net.herd.wait_change(mark, "a new run", |change| {
+            change.unit == "db" && change.state == "active"
+        });
     }
     net.host(&["ip", "link", "add", "other", "type", "bridge"]);
     net.host(&["ip", "addr", "add", "192.0.2.1/24", "dev", "other"]);

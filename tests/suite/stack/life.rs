@@ -20,6 +20,10 @@ fn comes_up_in_order_and_goes_down_in_order() {
     let before = stack.herd.mark();
     let Stack { herd, inside } = stack;
     herd.ok(&["stop", "postgres-init", "redis"]);
+    // The watch may hear of the last changes after the answer has come.
+    for unit in ["postgres-init", "redis"] {
+        herd.wait_state(unit, "inactive");
+    }
     let changes = herd.all_changes();
     let place = |unit: &str, state: &str, from: usize| {
         let of_unit =
