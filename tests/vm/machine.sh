@@ -95,8 +95,3 @@ make_uml_initramfs() { # KERNEL
     [ -e "$base/lib/modules/$version" ] || ln -sfn "/usr/lib/uml/modules/$version" "$base/lib/modules/$version"
     make_module_initramfs "$base" "$version" ${#uml_modules[@]} "${uml_modules[@]}"
 }
-
-# Processes of the guest are processes here: one that began while the kernel was killed would stay, stopped for ever.
-end_all() {
-    while pkill -KILL -f "uml_dir=$state( |\$)"; do :; done
-}

@@ -1,6 +1,7 @@
 //! The ends of a machine: in order, again and again, and without warning.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Instant;
 
 use super::fixture::{Disk, rounds};
@@ -132,6 +133,8 @@ fn power_cuts(disk: Disk, rounds: usize) {
     machine.wait("default: active");
     machine.ended();
     assert_eq!(disk.complaints(), None, "{seed}");
+    let is_here = Path::new("/var/records").exists();
+    assert!(!is_here, "a process of a machine went on as one of ours");
 }
 
 /// How far a machine had come, by what it said last.
