@@ -28,7 +28,8 @@ LIMIT = 60                                # seconds until a boot has failed
 class Machine:
     """The console of a boot: what it said, and when the figures and the end came."""
 
-    def __init__(self, argv, environment=None):
+    def __init__(self, argv, environment=None, end=signal.SIGKILL):
+        self.end = end
         leader, follower = pty.openpty()
         self.process = subprocess.Popen(argv, stdin=follower, stdout=follower, stderr=follower,
                                         start_new_session=True, env=environment)
@@ -61,7 +62,7 @@ class Machine:
             return b''                    # the last writer has closed it
 
     def cut(self):
-        os.killpg(self.process.pid, signal.SIGKILL)
+        os.killpg(self.process.pid, self.end)
 
 
 def lay(init, n, tree):
@@ -130,7 +131,8 @@ def machine(init, work, root):
     with open(cpio, 'wb') as out:
         names = subprocess.run(['find', '.'], cwd=top, check=True, capture_output=True).stdout
         subprocess.run(['cpio', '-o', '-H', 'newc', '--quiet'], cwd=top, check=True, input=names, stdout=out)
-    return Machine([VM / 'boot', '-q', '-m', '1024', '-I', cpio, '-t', str(LIMIT), f'{root}.ext4'])
+    return Machine([VM / 'boot', '-q', '-m', '1024', '-I', cpio, '-t', str(LIMIT), f'{root}.ext4'],
+                   end=signal.SIGTERM)        # user-mode Linux is not killed before what it traces
 
 
 ENGINES = {'container': container, 'machine': machine}
