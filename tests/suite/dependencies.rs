@@ -56,6 +56,28 @@ fn a_requirement_is_started_and_its_failure_fails_what_requires_it() {
 }
 
 #[test]
+fn a_requirement_without_a_sound_file_is_told_apart_from_one_that_is_down() {
+    let herd = Herd::builder()
+        .unit("db", "comand = 'true'")
+        .unit(
+            "web",
+            "command = 'sleep infinity'\nrequires = ['db']\nafter = ['db']",
+        )
+        .start();
+    let why = "db, which it requires, is broken or does not exist";
+    let status = herd.ctl(&["status", "web"]).stdout;
+    assert!(status.contains(&format!("Failure: {why}\n")), "{status}");
+    let output = herd.ctl(&["start", "web"]);
+    assert_eq!(output.code, 1);
+    assert_eq!(
+        output.stderr,
+        format!("herd: web: {why}\nhint: `herd status web` shows more\n")
+    );
+    herd.write_unit("db", "command = 'sleep infinity'");
+    herd.wait_state("web", "active");
+}
+
+#[test]
 fn what_is_only_wanted_may_fail() {
     let herd = Herd::builder()
         .available("cache", "command = 'false'\noneshot = true")

@@ -275,7 +275,9 @@ pub(super) fn exit_code(service: &Service) -> u8 {
             of(*status)
         }
         Failure::Launch(_) => service.launch_code,
-        Failure::Assert(_) | Failure::Dependency(_) | Failure::Cycle(_) => NOT_STARTED,
+        Failure::Assert(_) | Failure::Dependency(_) | Failure::Missing(_) | Failure::Cycle(_) => {
+            NOT_STARTED
+        }
         Failure::Timeout(_) => TIMED_OUT,
         Failure::OutOfMemory => 137,
         Failure::Watchdog

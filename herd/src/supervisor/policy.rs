@@ -70,6 +70,7 @@ pub fn after_failure(lifecycle: &Lifecycle, failure: Failure) -> Then {
         Failure::Assert(_)
         | Failure::StartLimit
         | Failure::Dependency(_)
+        | Failure::Missing(_)
         | Failure::Cycle(_)
         | Failure::Unkillable => return Then::Fail(failure),
     };

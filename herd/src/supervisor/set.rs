@@ -476,7 +476,7 @@ impl Supervisor {
         }
         let ties = self.ties(id);
         if let Some(missing) = ties.missing.first().cloned() {
-            return self.refuse_start(now, id, Failure::Dependency(missing));
+            return self.refuse_start(now, id, Failure::Missing(missing));
         }
         // A conflict that came with a new definition: nobody has asked the other to go.
         for other in ties.conflicts.clone() {
@@ -763,12 +763,7 @@ impl Supervisor {
         let name = self.name(id);
         for other in self.ties(id).needed_by.clone() {
             let waits_for_us = self.entry(other).is_some_and(|entry| {
-                entry.wanted
-                    && match entry.service.state() {
-                        State::Failed(Failure::Dependency(on)) => *on == name,
-                        State::Inactive(Rest::Bound(on)) => *on == name,
-                        _ => false,
-                    }
+                entry.wanted && entry.service.state().because_of() == Some(&name)
             });
             if waits_for_us {
                 self.start_quietly(other);

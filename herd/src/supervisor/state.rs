@@ -234,6 +234,8 @@ pub enum Failure {
     NoMain(Arc<str>),
     StartLimit,
     Dependency(UnitName),
+    /// The same of one that has no definition: no file, or a broken one.
+    Missing(UnitName),
     Cycle(Arc<str>),
     /// Processes did not end in time: SIGKILL was not enough, or the unit forbids it.
     Unkillable,
@@ -254,6 +256,9 @@ impl fmt::Display for Failure {
             Self::NoMain(why) => write!(f, "no main process: {why}"),
             Self::StartLimit => f.write_str("started too often"),
             Self::Dependency(name) => write!(f, "{name}, which it requires, is not active"),
+            Self::Missing(name) => {
+                write!(f, "{name}, which it requires, is broken or does not exist")
+            }
             Self::Cycle(path) => write!(f, "ordering cycle: {path}"),
             Self::Unkillable => f.write_str("processes remain that did not end in time"),
         }
@@ -287,9 +292,8 @@ impl State {
     /// The unit for want of which it is down.
     pub fn because_of(&self) -> Option<&UnitName> {
         match self {
-            Self::Failed(Failure::Dependency(name)) | Self::Inactive(Rest::Bound(name)) => {
-                Some(name)
-            }
+            Self::Failed(Failure::Dependency(name) | Failure::Missing(name))
+            | Self::Inactive(Rest::Bound(name)) => Some(name),
             _ => None,
         }
     }
