@@ -477,8 +477,14 @@ pub(crate) const CASES: &[Case] = &[
                     _ => asking("[2001:db8::1]", 8080),
                 };
                 let told = fine(&with_access("bb", deny, &[line], &script)).stdout;
+                // The kernel's word about the box's address reaches who asked for the host's, or does not.
+                let is_refused = || {
+                    ["ermission denied", "timed out"]
+                        .iter()
+                        .any(|way| told.contains(way))
+                };
                 assert!(
-                    told.starts_with(ending) || line == "host" && told.contains("timed out"),
+                    told.starts_with(ending) || line == "host" && is_refused(),
                     "{line}: {told}"
                 );
                 release("bb");
