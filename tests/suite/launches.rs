@@ -93,6 +93,43 @@ fn a_program_that_cannot_be_read_holds_up_its_own_service_alone() {
     assert!(herd.shutdown().success());
 }
 
+/// herd stands still from before the program is there until that has spoken: it hears of both at once.
+#[test]
+fn what_a_program_says_before_herd_knows_that_it_runs_counts() {
+    if !needs::program("perl") {
+        return;
+    }
+    let herd = Herd::builder()
+        .file("program", "@SERVICE@")
+        .available(
+            "early",
+            "command = '@D@/early notify:READY=1;WATCHDOG=trigger sleep'\n\
+             ready = 'notify'\nwatchdog = '1h'\nrestart = 'no'\n",
+        )
+        .start();
+    let path = herd.path("early");
+    fs::copy(herd.read("program"), &path).unwrap();
+    let held = Held::hold(&path);
+    herd.ok(&["start", "--no-wait", "early"]);
+    let pid = standing(&herd);
+    herd.signal(nix::sys::signal::Signal::SIGSTOP);
+    held.let_go();
+    let deadline = crate::fixture::Deadline::new();
+    while !has_spoken(pid) {
+        assert!(!deadline.left().is_zero(), "the program does not run");
+    }
+    herd.signal(nix::sys::signal::Signal::SIGCONT);
+    herd.wait_state("early", "failed");
+    let failure = &herd.status("early")["failure"];
+    assert_eq!(failure, "watchdog: no ping in time");
+}
+
+/// It waits in read(2) for herd to have heard it.
+fn has_spoken(pid: i32) -> bool {
+    let call = fs::read_to_string(format!("/proc/{pid}/syscall")).unwrap_or_default();
+    call.starts_with("0 ")
+}
+
 #[test]
 fn a_launch_that_stands_still_is_called_off_by_a_stop() {
     if !needs::program("perl") {

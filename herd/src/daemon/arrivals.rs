@@ -53,7 +53,7 @@ impl Daemon {
             self.sweep_for_launch();
         }
         self.start_postponed();
-        self.hear_unclaimed();
+        self.launches_told = true;
     }
 
     /// The process of this run is there: a bare one runs its program, of another the status channel will tell.
@@ -129,6 +129,7 @@ impl Daemon {
 
     /// What a launch reports through its status channel. Reads all there is.
     pub(super) fn hear_launch(&mut self, run: RunId) {
+        self.launches_told = true;
         loop {
             let Some(process) = self.processes.get(run) else {
                 return;

@@ -105,8 +105,10 @@ pub(crate) struct Daemon {
     launches: launches::Launches,
     /// Runs that wait for room there.
     postponed: VecDeque<RunId>,
-    /// Notifications of processes that nothing is known of, while some are being started.
+    /// Notifications of processes that nothing is known of, or whose launch is not known to be over, while some are
+    /// being started.
     unclaimed: Vec<notify::Datagram>,
+    launches_told: bool,
     filters: sandbox::seccomp::Memory,
     sink: Sink,
     releaser: releaser::Releaser,
@@ -272,6 +274,7 @@ impl Daemon {
         for (id, token) in std::mem::take(&mut self.unfinished) {
             self.read_output(id, token);
         }
+        self.hear_unclaimed();
         if std::mem::take(&mut self.notify_unread) {
             self.hear_notifications();
         }

@@ -8,13 +8,15 @@ use super::notify::{Datagram, Word};
 use super::runtime::StoredFd;
 use super::{Daemon, group};
 use crate::supervisor::event::Notice;
-use crate::supervisor::{Input, ServiceId};
+use crate::supervisor::{Input, ServiceId, State};
 
 /// Datagrams handled in one go, so that a chatterer cannot hold the loop.
 const AT_ONCE: usize = 256;
 
 impl Daemon {
     pub(super) fn hear_notifications(&mut self) {
+        // Said before what is there now.
+        self.hear_unclaimed();
         for _ in 0..AT_ONCE {
             match self.notify.receive() {
                 Ok(Some(datagram)) => self.hear(datagram),
@@ -30,6 +32,11 @@ impl Daemon {
         let Some(id) = self.sender(datagram.pid) else {
             return self.hear_stranger(datagram);
         };
+        self.turn();
+        // Who speaks runs, whether its launch has told of that or not; what it says is about what follows on it.
+        if self.is_launching(id) && self.unclaimed.len() < AT_ONCE {
+            return self.unclaimed.push(datagram);
+        }
         let Datagram { words, fds, .. } = datagram;
         let speaks_notify = self.speaks_notify(id);
         let mut fds = Some(fds);
@@ -83,8 +90,16 @@ impl Daemon {
         ));
     }
 
-    /// A launch is over: what was said by nobody may have been said by its process.
+    fn is_launching(&self, id: ServiceId) -> bool {
+        let service = self.supervisor.service(id);
+        service.is_some_and(|service| matches!(service.state(), State::Launching { .. }))
+    }
+
+    /// Once launches have told something: what was said by nobody, or too early, may have been said by their processes.
     pub(super) fn hear_unclaimed(&mut self) {
+        if !std::mem::take(&mut self.launches_told) {
+            return;
+        }
         for datagram in std::mem::take(&mut self.unclaimed) {
             self.hear(datagram);
         }

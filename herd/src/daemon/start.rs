@@ -262,6 +262,7 @@ impl Daemon {
             launches,
             postponed: VecDeque::new(),
             unclaimed: Vec::new(),
+            launches_told: false,
             filters: sandbox::seccomp::Memory::default(),
             sink,
             releaser,
