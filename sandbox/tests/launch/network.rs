@@ -380,7 +380,7 @@ pub(crate) fn machine() -> String {
 }
 
 /// Where the networks of this network namespace are written down.
-fn registry() -> PathBuf {
+pub(crate) fn registry() -> PathBuf {
     let written = fs::read_link("/proc/self/ns/net").unwrap();
     let number: String = written
         .to_string_lossy()

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -19,8 +20,8 @@ use sandbox::{Host, network};
 
 use crate::fixture::{Case, outcome, outcome_of, plan, wait};
 use crate::network::{
-    Running, Served, World, asking, fine, here, ip, machine, on, on_default, private, release, run,
-    unique, with_ports,
+    Running, Served, World, asking, fine, here, ip, machine, on, on_default, private, registry,
+    release, run, unique, with_ports,
 };
 
 /// Mounts of this case are nobody else's.
@@ -114,7 +115,13 @@ pub(crate) const CASES: &[Case] = &[
             private(&mut shy).isolate = true;
             let first = Running::start(&shy);
             let rules = run("nft", &["list", "ruleset"]);
-            let written = fs::read_dir("/run/herd/network").unwrap().count();
+            let written = || {
+                let all = fs::read_dir(registry()).unwrap();
+                let names = all.map(|entry| entry.unwrap().file_name());
+                let own = format!("/run/herd/network/box-{}", unique("aa"));
+                (names.collect::<BTreeSet<_>>(), Path::new(&own).exists())
+            };
+            let before = written();
             let none: Option<&str> = None;
             mount(Some("none"), "/run", Some("tmpfs"), MsFlags::empty(), none).unwrap();
             let failure = outcome(&on("bb", &["other"], "true")).failure.unwrap();
@@ -129,7 +136,7 @@ pub(crate) const CASES: &[Case] = &[
             release("bb");
             assert_eq!(run("nft", &["list", "ruleset"]), rules);
             nix::mount::umount("/run").unwrap();
-            assert_eq!(fs::read_dir("/run/herd/network").unwrap().count(), written);
+            assert_eq!(written(), before);
             first.stop();
         },
     ),
