@@ -31,7 +31,9 @@ fn limits() -> Outcome {
 
 fn tasks() -> Outcome {
     let script = "i=0; while [ $i -lt 20 ]; do sleep 60 >/dev/null 2>&1 & i=$((i + 1)); done; echo all of them";
-    let mut config = boxed("tasks", &format!("({script}) 2>&1 | grep -o 'Cannot fork'"));
+    // What looks at it takes no task more.
+    let look = "exec grep -o 'Cannot fork' /tmp/said";
+    let mut config = boxed("tasks", &format!("({script}) >/tmp/said 2>&1; {look}"));
     config.limits.cgroup.tasks = Some(Amount::Exactly(10));
     run(&config)?;
     Ok(())
