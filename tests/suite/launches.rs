@@ -5,6 +5,8 @@ use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
+use nix::sys::signal::Signal;
+
 use crate::fixture::{Herd, children, gone};
 use crate::needs;
 
@@ -93,41 +95,58 @@ fn a_program_that_cannot_be_read_holds_up_its_own_service_alone() {
     assert!(herd.shutdown().success());
 }
 
-/// herd stands still from before the program is there until that has spoken: it hears of both at once.
-#[test]
-fn what_a_program_says_before_herd_knows_that_it_runs_counts() {
+/// A herd that stood still from before the program was there until it `has_spoken`: it hears of both at once.
+fn speaks_early(words: &str, more: &str, has_spoken: impl Fn(i32) -> bool) -> Option<Herd> {
     if !needs::program("perl") {
-        return;
+        return None;
     }
+    let unit = format!("command = '@D@/early {words}'\nready = 'notify'\nrestart = 'no'\n{more}");
     let herd = Herd::builder()
         .file("program", "@SERVICE@")
-        .available(
-            "early",
-            "command = '@D@/early notify:READY=1;WATCHDOG=trigger sleep'\n\
-             ready = 'notify'\nwatchdog = '1h'\nrestart = 'no'\n",
-        )
+        .available("early", &unit)
         .start();
     let path = herd.path("early");
     fs::copy(herd.read("program"), &path).unwrap();
     let held = Held::hold(&path);
     herd.ok(&["start", "--no-wait", "early"]);
     let pid = standing(&herd);
-    herd.signal(nix::sys::signal::Signal::SIGSTOP);
+    herd.signal(Signal::SIGSTOP);
     held.let_go();
     let deadline = crate::fixture::Deadline::new();
     while !has_spoken(pid) {
         assert!(!deadline.left().is_zero(), "the program does not run");
     }
-    herd.signal(nix::sys::signal::Signal::SIGCONT);
+    herd.signal(Signal::SIGCONT);
+    Some(herd)
+}
+
+#[test]
+fn what_a_program_says_before_herd_knows_that_it_runs_counts() {
+    // In read(2) it waits for herd to have heard it.
+    let has_spoken = |pid| {
+        let call = fs::read_to_string(format!("/proc/{pid}/syscall")).unwrap_or_default();
+        call.starts_with("0 ")
+    };
+    let words = "notify:READY=1;WATCHDOG=trigger sleep";
+    let Some(herd) = speaks_early(words, "watchdog = '1h'\n", has_spoken) else {
+        return;
+    };
     herd.wait_state("early", "failed");
     let failure = &herd.status("early")["failure"];
     assert_eq!(failure, "watchdog: no ping in time");
 }
 
-/// It waits in read(2) for herd to have heard it.
-fn has_spoken(pid: i32) -> bool {
-    let call = fs::read_to_string(format!("/proc/{pid}/syscall")).unwrap_or_default();
-    call.starts_with("0 ")
+#[test]
+fn what_a_program_said_is_heard_before_its_end_though_herd_hears_of_both_at_once() {
+    let has_ended = |pid| {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        stat.contains(") Z ")
+    };
+    let Some(herd) = speaks_early("tell:READY=1;STATUS=done", "", has_ended) else {
+        return;
+    };
+    herd.wait_substate("early", "exited");
+    assert_eq!(herd.status("early")["status_text"], "done");
 }
 
 #[test]
@@ -200,7 +219,7 @@ fn herd_ends_while_more_launches_stand_still_than_threads_start_them() {
     // Behind them all: it is started when one of them is called off.
     herd.ok(&["stop", "stuck-3"]);
     assert_eq!(herd.status("stuck-11")["state"], "activating");
-    herd.signal(nix::sys::signal::Signal::SIGTERM);
+    herd.signal(Signal::SIGTERM);
     assert!(herd.wait_end().success());
     held.let_go();
 }

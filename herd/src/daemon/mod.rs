@@ -107,7 +107,7 @@ pub(crate) struct Daemon {
     postponed: VecDeque<RunId>,
     /// Notifications of processes that nothing is known of, or whose launch is not known to be over, while some are
     /// being started.
-    unclaimed: Vec<notify::Datagram>,
+    unclaimed: Vec<(Option<(ServiceId, RunId)>, notify::Datagram)>,
     launches_told: bool,
     filters: sandbox::seccomp::Memory,
     sink: Sink,

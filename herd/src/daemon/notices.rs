@@ -8,7 +8,7 @@ use super::notify::{Datagram, Word};
 use super::runtime::StoredFd;
 use super::{Daemon, group};
 use crate::supervisor::event::Notice;
-use crate::supervisor::{Input, ServiceId, State};
+use crate::supervisor::{Input, RunId, ServiceId, State};
 
 /// Datagrams handled in one go, so that a chatterer cannot hold the loop.
 const AT_ONCE: usize = 256;
@@ -29,13 +29,19 @@ impl Daemon {
     }
 
     fn hear(&mut self, datagram: Datagram) {
-        let Some(id) = self.sender(datagram.pid) else {
-            return self.hear_stranger(datagram);
-        };
+        match self.sender(datagram.pid) {
+            Some(id) => self.hear_service(id, datagram),
+            None => self.hear_stranger(datagram),
+        }
+    }
+
+    fn hear_service(&mut self, id: ServiceId, datagram: Datagram) {
         self.turn();
         // Who speaks runs, whether its launch has told of that or not; what it says is about what follows on it.
-        if self.is_launching(id) && self.unclaimed.len() < AT_ONCE {
-            return self.unclaimed.push(datagram);
+        if let Some(run) = self.launching(id)
+            && self.unclaimed.len() < AT_ONCE
+        {
+            return self.unclaimed.push((Some((id, run)), datagram));
         }
         let Datagram { words, fds, .. } = datagram;
         let speaks_notify = self.speaks_notify(id);
@@ -82,7 +88,7 @@ impl Daemon {
     /// A process of which nothing is known: one that is being started may speak before we are told of it.
     fn hear_stranger(&mut self, datagram: Datagram) {
         if self.processes.any_is_expected() && self.unclaimed.len() < AT_ONCE {
-            return self.unclaimed.push(datagram);
+            return self.unclaimed.push((None, datagram));
         }
         let pid = datagram.pid;
         self.note(&format!(
@@ -90,9 +96,12 @@ impl Daemon {
         ));
     }
 
-    fn is_launching(&self, id: ServiceId) -> bool {
-        let service = self.supervisor.service(id);
-        service.is_some_and(|service| matches!(service.state(), State::Launching { .. }))
+    /// The run of which the supervisor waits to hear that it runs.
+    fn launching(&self, id: ServiceId) -> Option<RunId> {
+        match self.supervisor.service(id)?.state() {
+            State::Launching { run, .. } => Some(*run),
+            _ => None,
+        }
     }
 
     /// Once launches have told something: what was said by nobody, or too early, may have been said by their processes.
@@ -100,8 +109,16 @@ impl Daemon {
         if !std::mem::take(&mut self.launches_told) {
             return;
         }
-        for datagram in std::mem::take(&mut self.unclaimed) {
-            self.hear(datagram);
+        self.turn();
+        for (of, datagram) in std::mem::take(&mut self.unclaimed) {
+            match of {
+                None => self.hear(datagram),
+                Some((id, run)) if self.launching(id).is_none_or(|now| now == run) => {
+                    self.hear_service(id, datagram);
+                }
+                // That run is over, and the next one has not spoken.
+                Some(_) => {}
+            }
         }
     }
 

@@ -104,6 +104,7 @@ impl Daemon {
             // That was the executor, whose work is done: the run is another process now.
             return;
         }
+        self.hear_unclaimed();
         self.forget_status(run);
         self.conclude(run);
         let Some(process) = self.processes.remove(run) else {

@@ -1,7 +1,7 @@
 //! A service that does what its arguments say, one after the other.
 //!
-//! `say:TEXT` a line on stdout; `notify:TEXT` a datagram (`;` for a new line); `ready` the same by
-//! the sd-notify crate; `gate:FIFO` waits until the fifo has a line; `hold` (block SIGTERM);
+//! `say:TEXT` a line on stdout; `tell:TEXT` a datagram (`;` for a new line); `notify:TEXT` the same, and herd has
+//! heard it; `ready` the same by the sd-notify crate; `gate:FIFO` waits until the fifo has a line; `hold` (block SIGTERM);
 //! `fd:N` a newline to descriptor N; `daemon:PIDFILE` the rest runs as a daemon, and this process
 //! exits once the daemon wrote its file; `orphan:FILE` the rest runs in a session of its own and
 //! its pid is in the file; `child` the rest runs as a child; `tcp:PORT`, `unix:PATH`,
@@ -32,7 +32,11 @@ fn main() {
         let (verb, value) = word.split_once(':').unwrap_or((word, ""));
         match verb {
             "say" => say(value),
-            "notify" => notify(&value.replace(';', "\n")),
+            "tell" => tell(&value.replace(';', "\n")),
+            "notify" => {
+                tell(&value.replace(';', "\n"));
+                barrier();
+            }
             "ready" => {
                 sd_notify::notify(&[sd_notify::NotifyState::Ready]).unwrap();
                 barrier();
@@ -126,14 +130,13 @@ fn say(text: &str) {
 }
 
 /// What the protocol says, without a library.
-fn notify(text: &str) {
+fn tell(text: &str) {
     let text = text.replace("$PID", &std::process::id().to_string());
     let path = std::env::var_os("NOTIFY_SOCKET").expect("NOTIFY_SOCKET");
     UnixDatagram::unbound()
         .unwrap()
         .send_to(text.as_bytes(), path)
         .unwrap();
-    barrier();
 }
 
 /// Returns once all that was said has been heard (`sd_notify_barrier(3)`): the word of a process
