@@ -547,7 +547,12 @@ fn readable(
         Ok(_) | Err(rustix::io::Errno::INTR) => {}
         Err(errno) => return Err(errno.into()),
     }
-    forwarder.map_or(Ok(()), |forwarder| forwarder.hand_on(to))
+    // It may tell of another process that signals go to now: to one on its way out they would be lost.
+    let is_readable = !waited[0].revents().is_empty();
+    match forwarder {
+        Some(forwarder) if !is_readable => forwarder.hand_on(to),
+        _ => Ok(()),
+    }
 }
 
 /// Gives the exit code, and the signal that has killed it. It is not reaped yet.
